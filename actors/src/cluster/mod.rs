@@ -1,0 +1,406 @@
+//! Owns one cluster: its hosts, their health, and the snapshot that requests read.
+
+mod hosts;
+#[cfg(test)]
+mod tests;
+
+use std::{
+    any::Any,
+    cell::{Cell, RefCell},
+    collections::{HashMap, HashSet},
+    rc::Rc,
+    sync::{Arc, atomic::Ordering::Relaxed},
+};
+
+use actix::prelude::*;
+
+use crate::{
+    dns_refresh::{DnsRefresh, DnsRefreshSeed, Forget, Resolved},
+    health_check::{Health, HealthChanged, HealthCheck, HealthCheckSeed, StopChecking},
+    plan::{ClusterPlan, Discovery},
+    published::{Published, Publisher},
+    snapshot::{ClusterShared, ClusterSnapshot, HealthFlag, Host},
+    stage::Stage,
+    stats::{ClusterStat, DnsStat, Group, HealthCheckStat, Later, Scope},
+    supervise::{ActorDown, Reports, falls, reports_to, supervise},
+};
+
+/// What a cluster keeps through a fall.
+pub(crate) struct ClusterSeed {
+    stage: Stage,
+    plan: Arc<ClusterPlan>,
+    publisher: Publisher<ClusterSnapshot>,
+    answers: RefCell<hosts::Answers>,
+    children: RefCell<Children>,
+    warmed: Recipient<Warmed>,
+    check_stats: Option<Arc<Group<HealthCheckStat>>>,
+    dns_stats: Arc<Group<DnsStat>>,
+}
+
+#[derive(Default)]
+struct Children {
+    /// By position of the name in the plan.
+    names: HashMap<usize, Addr<DnsRefresh>>,
+    /// By host.
+    checks: HashMap<*const Host, Checked>,
+}
+
+struct Checked {
+    /// Held, so that no other host gets its address in memory, which is the key.
+    host: Arc<Host>,
+    check: Addr<HealthCheck>,
+    /// The check has answered at least once.
+    answered: Rc<Cell<bool>>,
+}
+
+/// One cluster.
+pub(crate) struct Cluster {
+    seed: Rc<ClusterSeed>,
+}
+
+/// A cluster is ready to be used: each of its names was answered, each of its first hosts checked.
+#[derive(Clone, Debug, Message)]
+#[rtype(result = "()")]
+pub(crate) struct Warmed {
+    pub(crate) cluster: String,
+}
+
+/// The cluster is no longer wanted.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub(crate) struct Leave;
+
+/// The cluster fell again and again: let its children begin anew as well, from its snapshot.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub(crate) struct Remake;
+
+// === impl ClusterSeed ===
+
+impl ClusterSeed {
+    /// A seed, and the readers' side of what the cluster will publish.
+    pub(crate) fn new(
+        stage: &Stage,
+        plan: Arc<ClusterPlan>,
+        warmed: Recipient<Warmed>,
+    ) -> (Self, Published<ClusterSnapshot>) {
+        let registry = &stage.view.registry;
+        let scope = Scope::cluster(&plan.stat_name);
+        let checked = !plan.health_checks.is_empty();
+        let check_stats = checked.then(|| registry.group(scope.within("health_check")));
+        let shared = ClusterShared {
+            cursor: Default::default(),
+            breakers: Default::default(),
+            first_answer: Default::default(),
+            http2_stats: plan.http2.then(|| Later::new(registry.clone(), scope.within("http2"))),
+            stats: registry.group(scope),
+        };
+        let nothing: Arc<dyn Any + Send + Sync> = Arc::new(());
+        let publisher = Publisher::new(ClusterSnapshot {
+            plan: plan.clone(),
+            hosts: Arc::new([]),
+            eligible: Arc::new([]),
+            panic: false,
+            ready: false,
+            version: 0,
+            shared: Arc::new(shared),
+            balancer: nothing,
+        });
+        let published = publisher.subscribe();
+        let answers = RefCell::new(vec![None; hosts::names(&plan.discovery).len()]);
+        let dns_stats = registry.group(Scope::plain("dns.cares."));
+        let (stage, children) = (stage.clone(), RefCell::default());
+        (
+            Self { stage, plan, publisher, answers, children, warmed, check_stats, dns_stats },
+            published,
+        )
+    }
+
+    fn name(&self) -> String {
+        format!("cluster/{}", self.plan.name)
+    }
+
+    /// Starts the lookups that are missing.
+    fn start_names(&self, cluster: &Addr<Cluster>, reports: &Reports) {
+        let (Discovery::StrictDns { dns, .. } | Discovery::LogicalDns { dns, .. }) =
+            &self.plan.discovery
+        else {
+            return;
+        };
+        let stats = self.publisher.read().shared.stats.clone();
+        let names = hosts::names(&self.plan.discovery);
+        for (at, name) in names.iter().enumerate() {
+            if self.children.borrow().names.contains_key(&at) {
+                continue;
+            }
+            let seed = DnsRefreshSeed {
+                at,
+                name: name.name.clone(),
+                dns: dns.clone(),
+                resolve: self.stage.seams.resolve.clone(),
+                cluster: cluster.clone().recipient(),
+                stats: self.dns_stats.clone(),
+                cluster_stats: stats.clone(),
+            };
+            // Two endpoints may have one name, and two ports.
+            let earlier = names.iter().take(at).filter(|other| other.name == name.name).count();
+            let title = match earlier {
+                0 => format!("{}/dns/{}", self.name(), name.name),
+                _ => format!("{}/dns/{}/{}", self.name(), name.name, earlier + 1),
+            };
+            let cast = self.stage.cast("DnsRefresh", title, &self.name(), reports.clone());
+            let child = supervise(cast, |_| DnsRefresh::new(seed));
+            self.children.borrow_mut().names.insert(at, child);
+        }
+    }
+
+    /// Starts checks of new hosts, ends those of hosts that left.
+    fn start_checks(&self, hosts: &[Arc<Host>], cluster: &Addr<Cluster>, reports: &Reports) {
+        let (Some(stats), Some(plan)) = (&self.check_stats, self.plan.health_checks.first()) else {
+            return;
+        };
+        let stay: HashSet<_> = hosts.iter().map(Arc::as_ptr).collect();
+        let cluster_stats = self.publisher.read().shared.stats.clone();
+        let mut children = self.children.borrow_mut();
+        children.checks.retain(|_, checked| {
+            let stays = stay.contains(&Arc::as_ptr(&checked.host));
+            if !stays {
+                checked.check.do_send(StopChecking);
+            }
+            stays
+        });
+        for host in hosts {
+            if children.checks.contains_key(&Arc::as_ptr(host)) {
+                continue;
+            }
+            let answered = Rc::default();
+            let seed = HealthCheckSeed {
+                cluster: self.plan.clone(),
+                plan: plan.clone(),
+                host: host.clone(),
+                probe: self.stage.seams.probe.clone(),
+                told: cluster.clone().recipient(),
+                stats: stats.clone(),
+                cluster_stats: cluster_stats.clone(),
+                runtime: self.stage.view.runtime.clone(),
+                answered: Rc::clone(&answered),
+            };
+            // One address may be two hosts.
+            let twin = |checked: &&Checked| checked.host.address == host.address;
+            let title = match children.checks.values().filter(twin).count() {
+                0 => format!("{}/health_check/{}", self.name(), host.address_text),
+                n => format!("{}/health_check/{}/{}", self.name(), host.address_text, n + 1),
+            };
+            let cast = self.stage.cast("HealthCheck", title, &self.name(), reports.clone());
+            let check = supervise(cast, |_| HealthCheck::new(seed));
+            let checked = Checked { host: host.clone(), check, answered };
+            children.checks.insert(Arc::as_ptr(host), checked);
+        }
+    }
+
+    fn end_children(&self) {
+        let children = std::mem::take(&mut *self.children.borrow_mut());
+        children.names.values().for_each(|name| name.do_send(Forget));
+        children.checks.values().for_each(|checked| checked.check.do_send(StopChecking));
+    }
+
+    /// Every name was answered, be it by a failure, and every check has.
+    fn is_warm(&self) -> bool {
+        let answered = self.answers.borrow().iter().all(Option::is_some);
+        let checks = &self.children.borrow().checks;
+        answered && checks.values().all(|checked| checked.answered.get())
+    }
+
+    /// Publishes these hosts with the health they have.
+    fn publish(&self, hosts: Vec<Arc<Host>>) {
+        let (plan, before) = (&self.plan, self.publisher.read());
+        let percent = self.stage.view.runtime.read();
+        let percent = percent.get("upstream.healthy_panic_threshold").and_then(|v| v.number);
+        let percent = percent.unwrap_or(plan.panic_threshold_percent).min(100.0);
+        let (eligible, panic) = hosts::eligible(&hosts, percent);
+        hosts::gauge(plan, &before.shared.stats, &hosts);
+        if let Some(stats) = &self.check_stats {
+            let (healthy, degraded) = hosts::census(&hosts);
+            stats.set(HealthCheckStat::Healthy, healthy);
+            stats.set(HealthCheckStat::Degraded, degraded);
+        }
+        self.publisher.publish(ClusterSnapshot {
+            plan: plan.clone(),
+            balancer: self.stage.seams.balance.tables(plan, &eligible),
+            hosts: hosts.into(),
+            eligible: eligible.into(),
+            panic,
+            ready: before.ready || self.is_warm(),
+            version: before.version + 1,
+            shared: before.shared.clone(),
+        });
+        if !before.ready {
+            self.tell_ready();
+        }
+    }
+
+    /// Wakes those who wait for the first answer. Said again after a fall, it does no harm.
+    fn tell_ready(&self) {
+        let snapshot = self.publisher.read();
+        if snapshot.ready {
+            snapshot.shared.first_answer.notify_waiters();
+            self.warmed.do_send(Warmed { cluster: self.plan.name.clone() });
+        }
+    }
+}
+
+// === impl Cluster ===
+
+impl Cluster {
+    /// Goes on from what is published: of a fresh cluster, nothing.
+    pub(crate) fn new(seed: Rc<ClusterSeed>) -> Self {
+        Self { seed }
+    }
+
+    /// Publishes the hosts that discovery has now, if they are others.
+    fn discover(&self, ctx: &mut Context<Self>) {
+        let ClusterSeed { plan, stage, publisher, .. } = &*self.seed;
+        let before = publisher.read();
+        let workers = stage.view.registry.workers();
+        let hosts = hosts::discovered(plan, &self.seed.answers.borrow(), &before.hosts, workers);
+        let stats = &before.shared.stats;
+        let same = hosts.len() == before.hosts.len()
+            && hosts.iter().zip(before.hosts.iter()).all(|(a, b)| Arc::ptr_eq(a, b));
+        if !same {
+            stats.add(ClusterStat::MembershipChange, 1);
+            self.seed.start_checks(&hosts, &ctx.address(), &reports_to(ctx.address()));
+        } else if before.version > 0 {
+            stats.add(ClusterStat::UpdateNoRebuild, 1);
+        }
+        if !same || !before.ready {
+            self.seed.publish(hosts);
+        }
+    }
+}
+
+impl Actor for Cluster {
+    type Context = Context<Self>;
+
+    /// Begins discovery; after a fall, adopts the children there are.
+    fn started(&mut self, ctx: &mut Context<Self>) {
+        let (cluster, reports) = (ctx.address(), reports_to(ctx.address()));
+        let before = self.seed.publisher.read();
+        self.seed.start_names(&cluster, &reports);
+        self.seed.start_checks(&before.hosts, &cluster, &reports);
+        if before.version > 0 {
+            self.seed.tell_ready();
+        } else if let Discovery::Static(hosts) = &self.seed.plan.discovery {
+            let stats = &before.shared.stats;
+            stats.add(ClusterStat::DefaultTotalMatchCount, hosts.len() as u64);
+            self.discover(ctx);
+        } else {
+            hosts::gauge(&self.seed.plan, &before.shared.stats, &[]);
+        }
+    }
+}
+
+impl Supervised for Cluster {
+    /// What was published is the memory: a fall loses no host and no child.
+    fn restarting(&mut self, _: &mut Context<Self>) {
+        *self = Self::new(self.seed.clone());
+    }
+}
+
+falls!(Cluster);
+
+impl Handler<Resolved> for Cluster {
+    type Result = ();
+
+    /// An empty answer (NXDOMAIN) takes the hosts of a `STRICT_DNS` cluster away; a failure keeps them. A
+    /// `LOGICAL_DNS` cluster takes an empty answer for a failure.
+    ///
+    /// Observed: Envoy 1.40, `update_success` and `update_failure` of both after NXDOMAIN.
+    fn handle(&mut self, Resolved { at, answer }: Resolved, ctx: &mut Context<Self>) {
+        let stats = self.seed.publisher.read().shared.stats.clone();
+        let logical = matches!(self.seed.plan.discovery, Discovery::LogicalDns { .. });
+        let answer = answer.ok().filter(|answer| !logical || !answer.addresses.is_empty());
+        let stat = match answer {
+            Some(_) => ClusterStat::UpdateSuccess,
+            None => ClusterStat::UpdateFailure,
+        };
+        stats.add(stat, 1);
+        if let Some(answer) = &answer {
+            // Observed: Envoy 1.40 looks for a transport socket for each address of each answer.
+            stats.add(ClusterStat::DefaultTotalMatchCount, answer.addresses.len() as u64);
+        }
+        let failed = answer.is_none();
+        if let Some(place) = self.seed.answers.borrow_mut().get_mut(at) {
+            match answer {
+                Some(answer) => *place = Some(answer.addresses),
+                // An answer it is all the same: nobody needs to wait for a better one.
+                None => drop(place.get_or_insert_default()),
+            }
+        }
+        if !failed || !self.seed.publisher.read().ready {
+            self.discover(ctx);
+        }
+    }
+}
+
+impl Handler<HealthChanged> for Cluster {
+    type Result = ();
+
+    fn handle(&mut self, HealthChanged { host, health }: HealthChanged, ctx: &mut Context<Self>) {
+        use HealthFlag as F;
+        let before = self.seed.publisher.read();
+        if !before.hosts.iter().any(|known| Arc::ptr_eq(known, &host)) {
+            return;
+        }
+        let down = F::FailedActiveHc as u32
+            | F::DegradedActiveHc as u32
+            | F::ActiveHcTimeout as u32
+            | F::ExcludedViaImmediateHcFail as u32;
+        let up = match health {
+            Health::Healthy => 0,
+            Health::Degraded => F::DegradedActiveHc as u32,
+            Health::Failed => F::FailedActiveHc as u32,
+            Health::FailedByTimeout => F::FailedActiveHc as u32 | F::ActiveHcTimeout as u32,
+        };
+        host.health.store(host.flags() & !down | up, Relaxed);
+        // A host that DNS no longer names stays only as long as its check holds it up.
+        let stays = |host: &&Arc<Host>| host.healthy() || !host.has(F::PendingDynamicRemoval);
+        let hosts: Vec<_> = before.hosts.iter().filter(stays).cloned().collect();
+        if hosts.len() < before.hosts.len() {
+            before.shared.stats.add(ClusterStat::MembershipChange, 1);
+            self.seed.start_checks(&hosts, &ctx.address(), &reports_to(ctx.address()));
+        }
+        self.seed.publish(hosts);
+    }
+}
+
+impl Handler<ActorDown> for Cluster {
+    type Result = ();
+
+    /// A child is revived in its place; what it has told stays in force meanwhile.
+    fn handle(&mut self, ActorDown { name, why, beyond_budget }: ActorDown, _: &mut Context<Self>) {
+        if beyond_budget {
+            tracing::error!(target: "upstream", "{name} falls again and again, and pauses: {why}");
+        }
+    }
+}
+
+impl Handler<Remake> for Cluster {
+    type Result = ();
+
+    fn handle(&mut self, _: Remake, ctx: &mut Context<Self>) {
+        let (cluster, reports) = (ctx.address(), reports_to(ctx.address()));
+        self.seed.end_children();
+        self.seed.start_names(&cluster, &reports);
+        let hosts = self.seed.publisher.read().hosts.clone();
+        self.seed.start_checks(&hosts, &cluster, &reports);
+    }
+}
+
+impl Handler<Leave> for Cluster {
+    type Result = ();
+
+    fn handle(&mut self, _: Leave, ctx: &mut Context<Self>) {
+        self.seed.end_children();
+        ctx.stop();
+    }
+}

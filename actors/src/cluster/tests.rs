@@ -1,0 +1,353 @@
+//! Owns the tests of one cluster: discovery, health, falls. Clocks are paused.
+
+use std::{sync::Arc, time::Duration};
+
+use tokio::time::{Instant, sleep, sleep_until};
+
+use crate::{
+    Command,
+    fakes::*,
+    plan::{ClusterPlan, ConfiguredHealth, Discovery, DnsPlan},
+    published::Published,
+    seams::Probed,
+    snapshot::{ClusterSnapshot, HealthFlag},
+    stats::{ClusterStat, Group, HealthCheckStat, Scope},
+};
+
+struct Watched {
+    raised: Raised,
+    cluster: Published<ClusterSnapshot>,
+    stats: Arc<Group<ClusterStat>>,
+}
+
+async fn watch(world: World, cluster: ClusterPlan) -> Watched {
+    let (raised, name) = (raise(world), cluster.name.clone());
+    raised.commander.install(plan(vec![cluster])).await.unwrap();
+    sleep(Duration::from_millis(10)).await;
+    let cluster = raised.view.clusters.read().named(&name).unwrap().clone();
+    let stats = cluster.read().shared.stats.clone();
+    Watched { raised, cluster, stats }
+}
+
+impl Watched {
+    fn hosts(&self) -> Vec<String> {
+        self.cluster.read().hosts.iter().map(|host| host.address.ip().to_string()).collect()
+    }
+
+    fn eligible(&self) -> Vec<String> {
+        self.cluster.read().eligible.iter().map(|host| host.address.ip().to_string()).collect()
+    }
+
+    fn sums<const N: usize>(&self, stats: [ClusterStat; N]) -> [u64; N] {
+        stats.map(|stat| self.stats.sum(stat))
+    }
+}
+
+#[actix::test]
+async fn scaling_is_seen_at_the_next_refresh_an_outage_is_not_and_nxdomain_empties() {
+    tokio::time::pause();
+    let start = Instant::now();
+    let world = World::default();
+    world.dns.say(
+        "a",
+        [
+            Said::Hosts(&["10.0.0.1"]),
+            Said::Hosts(&["10.0.0.3", "10.0.0.1", "10.0.0.2"]),
+            Said::Hosts(&["10.0.0.2", "10.0.0.3", "10.0.0.1"]),
+            Said::Failure,
+            Said::Hosts(&["10.0.0.2"]),
+            Said::Hosts(&[]),
+        ],
+    );
+    let watched = watch(world, cluster("a", 0, strict(&["a"]))).await;
+    let first = watched.cluster.read().hosts[0].clone();
+    let all = &["10.0.0.1", "10.0.0.3", "10.0.0.2"][..];
+    for (second, expected) in
+        [(1, &["10.0.0.1"][..]), (6, all), (11, all), (16, all), (21, &["10.0.0.2"]), (26, &[])]
+    {
+        sleep_until(start + Duration::from_secs(second)).await;
+        assert_eq!(watched.hosts(), expected, "after {second} s");
+        if second < 21 {
+            assert!(Arc::ptr_eq(&watched.cluster.read().hosts[0], &first));
+        }
+    }
+    use ClusterStat as S;
+    let sums = watched.sums([
+        S::UpdateAttempt,
+        S::UpdateSuccess,
+        S::UpdateFailure,
+        S::UpdateNoRebuild,
+        S::MembershipChange,
+        S::MembershipTotal,
+    ]);
+    assert_eq!(sums, [6, 5, 1, 1, 4, 0]);
+}
+
+#[actix::test]
+async fn a_cluster_of_two_names_has_the_hosts_of_both_and_is_ready_when_both_were_answered() {
+    tokio::time::pause();
+    let world = World::default();
+    world.dns.say("a", [Said::Hosts(&["10.0.0.1", "10.0.0.1", "10.0.0.2"])]);
+    let watched = watch(world.clone(), cluster("both", 0, strict(&["a", "b"]))).await;
+    assert_eq!(watched.hosts(), ["10.0.0.1", "10.0.0.2"]);
+    assert!(!watched.cluster.read().ready);
+    // One address that two names have is two hosts, as with Envoy.
+    world.dns.say("b", [Said::Hosts(&["10.0.0.2"])]);
+    watched.raised.kill("cluster/both/dns/b").await;
+    sleep(Duration::from_millis(10)).await;
+    assert_eq!(watched.hosts(), ["10.0.0.1", "10.0.0.2", "10.0.0.2"]);
+    assert!(watched.cluster.read().ready);
+}
+
+#[actix::test]
+async fn the_first_answer_wakes_who_waits_for_it() {
+    tokio::time::pause();
+    let world = World::default();
+    world.dns.say("a", [Said::Failure]);
+    let raised = raise(world);
+    raised.commander.install(plan(vec![cluster("a", 0, strict(&["a"]))])).await.unwrap();
+    let published = raised.view.clusters.read().named("a").unwrap().clone();
+    let shared = published.read().shared.clone();
+    let first = shared.first_answer.notified();
+    if !published.read().ready {
+        tokio::time::timeout(Duration::from_secs(1), first).await.unwrap();
+    }
+    assert!(published.read().ready);
+}
+
+#[actix::test]
+async fn when_to_ask_again_follows_ttl_failures_and_jitter() {
+    tokio::time::pause();
+    for (dns, answers, expected) in [
+        (DnsPlan { respect_ttl: true, ..dns() }, vec![Said::Hosts(&["10.0.0.1"])], [30, 60]),
+        (DnsPlan { respect_ttl: true, ..dns() }, vec![Said::Hosts(&[])], [5, 10]),
+        (dns(), vec![Said::Failure], [5, 10]),
+    ] {
+        let world = World::default();
+        world.dns.say("a", answers);
+        let start = Instant::now();
+        let discovery = Discovery::StrictDns { names: vec![name("a")], dns };
+        let _watched = watch(world.clone(), cluster("a", 0, discovery)).await;
+        sleep(Duration::from_secs(61)).await;
+        let asked = world.dns.asked.lock();
+        let after: Vec<_> = asked.iter().map(|(_, at)| (*at - start).as_secs()).collect();
+        assert_eq!(after[1..3], expected);
+    }
+    let world = World::default();
+    world.dns.say("a", [Said::Failure]);
+    let failure_refresh = Some((Duration::from_secs(1), Duration::from_secs(8)));
+    let dns = DnsPlan { failure_refresh, ..dns() };
+    let discovery = Discovery::StrictDns { names: vec![name("a")], dns };
+    let _watched = watch(world.clone(), cluster("a", 0, discovery)).await;
+    sleep(Duration::from_secs(120)).await;
+    let asked = world.dns.asked.lock();
+    let waits: Vec<_> = asked.windows(2).map(|pair| pair[1].1 - pair[0].1).collect();
+    let (shortest, longest) = (waits.iter().min().unwrap(), waits.iter().max().unwrap());
+    assert!(*shortest >= Duration::from_secs(1) && longest.as_secs() <= 8, "{waits:?}");
+}
+
+#[actix::test]
+async fn a_logical_cluster_has_one_host_keeps_it_while_named_and_through_an_empty_answer() {
+    tokio::time::pause();
+    let start = Instant::now();
+    let world = World::default();
+    world.dns.say(
+        "a",
+        [
+            Said::Hosts(&["10.0.0.1", "10.0.0.2"]),
+            Said::Hosts(&["10.0.0.2", "10.0.0.1"]),
+            Said::Hosts(&["10.0.0.3", "10.0.0.2"]),
+            Said::Hosts(&[]),
+        ],
+    );
+    let discovery = Discovery::LogicalDns { name: name("a"), dns: dns() };
+    let watched = watch(world, cluster("a", 0, discovery)).await;
+    for (second, expected) in [(1, "10.0.0.1"), (6, "10.0.0.1"), (11, "10.0.0.3"), (16, "10.0.0.3")]
+    {
+        sleep_until(start + Duration::from_secs(second)).await;
+        assert_eq!(watched.hosts(), [expected], "after {second} s");
+    }
+    let sums = watched.sums([ClusterStat::UpdateSuccess, ClusterStat::UpdateFailure]);
+    assert_eq!(sums, [3, 1]);
+}
+
+#[actix::test]
+async fn falls_of_a_cluster_and_its_lookups_lose_no_host() {
+    tokio::time::pause();
+    let world = World::default();
+    world.dns.say("a", [Said::Hosts(&["10.0.0.1"]), Said::Failure]);
+    let watched = watch(world.clone(), cluster("a", 0, strict(&["a"]))).await;
+    let host = watched.cluster.read().hosts[0].clone();
+    for _ in 0..3 {
+        watched.raised.kill("cluster/a").await;
+        watched.raised.kill("cluster/a/dns/a").await;
+        assert!(Arc::ptr_eq(&watched.cluster.read().hosts[0], &host));
+    }
+    // Only those that were revived can bring this.
+    world.dns.say("a", [Said::Hosts(&["10.0.0.1", "10.0.0.2"])]);
+    sleep(Duration::from_secs(6)).await;
+    assert_eq!(watched.hosts(), ["10.0.0.1", "10.0.0.2"]);
+    assert!(Arc::ptr_eq(&watched.cluster.read().hosts[0], &host));
+}
+
+#[actix::test]
+async fn a_cluster_beyond_its_budget_begins_anew_with_its_children_from_its_snapshot() {
+    tokio::time::pause();
+    let world = World::default();
+    world.dns.say("a", [Said::Hosts(&["10.0.0.1"])]);
+    let watched = watch(world, cluster("a", 0, strict(&["a"]))).await;
+    for _ in 0..8 {
+        watched.raised.kill("cluster/a").await;
+    }
+    sleep(Duration::from_secs(20)).await;
+    assert_eq!(watched.hosts(), ["10.0.0.1"]);
+    let named = |name: &&String| name.starts_with("cluster/a");
+    let cast = watched.raised.cast();
+    assert_eq!(cast.iter().filter(named).count(), 2, "{cast:?}");
+}
+
+#[actix::test]
+async fn configured_health_decides_who_takes_traffic_and_panic_takes_all() {
+    let with = |healths: &[ConfiguredHealth], panic: f64| {
+        let mut discovery = fixed(&["10.0.0.1:80", "10.0.0.2:80", "10.0.0.3:80"]);
+        if let Discovery::Static(hosts) = &mut discovery {
+            for (host, health) in hosts.iter_mut().zip(healths) {
+                host.endpoint.health = *health;
+            }
+        }
+        ClusterPlan { panic_threshold_percent: panic, ..cluster("a", 0, discovery) }
+    };
+    use ConfiguredHealth::{Degraded as D, Healthy as H, Unhealthy as U};
+    for (healths, threshold, expected, panic) in [
+        ([H, H, H], 50.0, &[1, 2, 3][..], false),
+        ([H, H, U], 50.0, &[1, 2], false),
+        ([H, U, U], 50.0, &[1, 2, 3], true),
+        ([H, U, U], 0.0, &[1], false),
+        ([U, U, U], 0.0, &[], false),
+        ([H, D, D], 50.0, &[1], false),
+        ([U, D, D], 50.0, &[2, 3], false),
+    ] {
+        let watched = watch(World::default(), with(&healths, threshold)).await;
+        let expected: Vec<_> = expected.iter().map(|last| format!("10.0.0.{last}")).collect();
+        assert_eq!(watched.eligible(), expected, "{healths:?}");
+        let snapshot = watched.cluster.read();
+        assert_eq!(snapshot.panic, panic, "{healths:?}");
+        assert_eq!(snapshot.balancer.downcast_ref::<usize>(), Some(&expected.len()));
+    }
+}
+
+fn checked(discovery: Discovery) -> ClusterPlan {
+    let mut plan = cluster("a", 0, discovery);
+    plan.health_checks.push(check());
+    plan.panic_threshold_percent = 0.0;
+    plan
+}
+
+#[actix::test]
+async fn a_checked_host_takes_traffic_after_its_first_success_and_until_the_threshold() {
+    tokio::time::pause();
+    let world = World::default();
+    let address = "10.0.0.1:80".parse().unwrap();
+    let says = world.health.clone();
+    let say = move |probed| {
+        says.says.lock().insert(address, probed);
+    };
+    say(Probed::TimedOut);
+    let watched = watch(world.clone(), checked(fixed(&["10.0.0.1:80"]))).await;
+    // As if it had traffic: else it is checked each minute only.
+    watched.stats.add(ClusterStat::UpstreamCxTotal, 1);
+    assert!(!watched.cluster.read().ready);
+    sleep(Duration::from_secs(1)).await;
+    assert!(watched.cluster.read().ready && watched.eligible().is_empty());
+    assert!(watched.cluster.read().hosts[0].has(HealthFlag::ActiveHcTimeout));
+
+    let start = Instant::now();
+    // (what it says from now on, seconds later, and whether it takes traffic then)
+    for (probed, seconds, well) in [
+        (Probed::Healthy, 2, false),
+        (Probed::Healthy, 4, true),
+        (Probed::NetworkFailure, 6, true),
+        (Probed::NetworkFailure, 8, false),
+        (Probed::Healthy, 12, true),
+        (Probed::Unhealthy, 14, false),
+    ] {
+        say(probed.clone());
+        sleep_until(start + Duration::from_millis(seconds * 1000 + 100)).await;
+        assert_eq!(!watched.eligible().is_empty(), well, "after {seconds} s, {probed:?}");
+    }
+    let registry = &watched.raised.view.registry;
+    let stats = registry.group::<HealthCheckStat>(Scope::cluster("a").within("health_check"));
+    use HealthCheckStat as S;
+    let sums = [S::Attempt, S::Success, S::Failure, S::NetworkFailure, S::Healthy];
+    assert_eq!(sums.map(|stat| stats.sum(stat)), [8, 4, 4, 3, 0]);
+}
+
+#[actix::test]
+async fn without_traffic_hosts_are_checked_at_the_slow_interval() {
+    tokio::time::pause();
+    let world = World::default();
+    let watched = watch(world.clone(), checked(fixed(&["10.0.0.1:80"]))).await;
+    assert_eq!(watched.eligible(), ["10.0.0.1"]);
+    sleep(Duration::from_secs(59)).await;
+    assert_eq!(world.health.asked.lock().len(), 1);
+    sleep(Duration::from_secs(2)).await;
+    assert_eq!(world.health.asked.lock().len(), 2);
+}
+
+#[actix::test]
+async fn a_fall_of_a_check_keeps_what_it_found_and_checks_on() {
+    tokio::time::pause();
+    let world = World::default();
+    let address = "10.0.0.1:80".parse().unwrap();
+    let watched = watch(world.clone(), checked(fixed(&["10.0.0.1:80"]))).await;
+    assert_eq!(watched.eligible(), ["10.0.0.1"]);
+    world.health.says.lock().insert(address, Probed::Unhealthy);
+    watched.raised.kill("cluster/a").await;
+    assert_eq!(watched.eligible(), ["10.0.0.1"]);
+    watched.raised.kill("cluster/a/health_check/10.0.0.1:80").await;
+    sleep(Duration::from_millis(10)).await;
+    assert!(watched.eligible().is_empty());
+}
+
+#[actix::test]
+async fn a_host_that_dns_no_longer_names_stays_while_its_check_holds_it_up() {
+    tokio::time::pause();
+    let world = World::default();
+    world.dns.say("a", [Said::Hosts(&["10.0.0.1", "10.0.0.2"]), Said::Hosts(&["10.0.0.2"])]);
+    let watched = watch(world.clone(), checked(strict(&["a"]))).await;
+    watched.stats.add(ClusterStat::UpstreamCxTotal, 1);
+    sleep(Duration::from_secs(7)).await;
+    assert_eq!(watched.hosts(), ["10.0.0.1", "10.0.0.2"]);
+    assert!(watched.cluster.read().hosts[0].has(HealthFlag::PendingDynamicRemoval));
+    world.health.says.lock().insert("10.0.0.1:80".parse().unwrap(), Probed::Unhealthy);
+    sleep(Duration::from_secs(61)).await;
+    assert_eq!(watched.hosts(), ["10.0.0.2"]);
+    let checks = |name: &&String| name.contains("health_check");
+    assert_eq!(watched.raised.cast().iter().filter(checks).count(), 1);
+}
+
+#[actix::test]
+async fn the_panic_threshold_can_be_overridden_at_runtime() {
+    tokio::time::pause();
+    let world = World::default();
+    world.dns.say("well", [Said::Hosts(&["10.0.0.1"])]);
+    world.dns.say("ill", [Said::Hosts(&["10.0.0.2"]), Said::Hosts(&["10.0.0.3"])]);
+    let raised = raise(world);
+    let mut ill = name("ill");
+    ill.endpoint.health = ConfiguredHealth::Unhealthy;
+    let discovery = Discovery::StrictDns { names: vec![name("well"), ill], dns: dns() };
+    let mut plan = plan(vec![cluster("a", 0, discovery)]);
+    plan.runtime.push(crate::runtime::RuntimeLayer {
+        name: "admin".to_owned(),
+        admin: true,
+        entries: Default::default(),
+    });
+    raised.commander.install(plan).await.unwrap();
+    sleep(Duration::from_millis(10)).await;
+    let cluster = raised.view.clusters.read().named("a").unwrap().clone();
+    assert_eq!((cluster.read().eligible.len(), cluster.read().panic), (1, false));
+    let change = vec![("upstream.healthy_panic_threshold".to_owned(), "51".to_owned())];
+    raised.command(Command::ModifyRuntime(change)).await;
+    sleep(Duration::from_secs(6)).await;
+    assert_eq!((cluster.read().eligible.len(), cluster.read().panic), (2, true));
+}

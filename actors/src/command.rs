@@ -1,0 +1,146 @@
+//! Owns the words by which the outside asks for a change. The outside changes nothing itself: the
+//! supervisor applies a command, and answers when it is in force.
+
+use std::{fmt, time::Duration};
+
+/// A change somebody asked for. Applied by the supervisor alone.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Command {
+    /// `/healthcheck/fail` (true) and `/healthcheck/ok` (false).
+    FailHealthChecks(bool),
+    /// `/logging`: what to set, in order.
+    SetLogLevels(Vec<LogLevelChange>),
+    /// `/runtime_modify`: key and new value; an empty value removes the override.
+    ModifyRuntime(Vec<(String, String)>),
+    /// `/reset_counters`.
+    ResetCounters,
+    /// `/drain_listeners`.
+    DrainListeners(DrainListeners),
+    /// `/reopen_logs` and SIGUSR1.
+    ReopenLogs,
+    /// `/cpuprofiler`.
+    ProfileCpu(bool),
+    /// `/quitquitquit`, SIGTERM and SIGINT.
+    Quit(Quit),
+    /// `/actors/kill?name=…`: lets the named actor panic. Refused unless drills are enabled.
+    Kill(String),
+}
+
+/// How listeners end when `/drain_listeners` asks for it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct DrainListeners {
+    /// Discourage connections for the drain time before closing the listeners.
+    pub graceful: bool,
+    /// With `graceful`: do not close the listeners after the drain time.
+    pub skip_exit: bool,
+    /// Only listeners whose `traffic_direction` is `INBOUND`.
+    pub inbound_only: bool,
+}
+
+/// How the process ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Quit {
+    /// Listeners close, requests in flight end, at most this long.
+    Graceful(Duration),
+    /// At once.
+    Now,
+}
+
+/// One change of log levels.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum LogLevelChange {
+    /// Every logger.
+    All(LogLevel),
+    /// One logger by Envoy's name (`upstream`, `http`, `admin` …).
+    One(String, LogLevel),
+}
+
+/// Envoy's log levels.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum LogLevel {
+    /// Everything.
+    Trace,
+    /// For developers.
+    Debug,
+    /// What happens.
+    Info,
+    /// What should not happen.
+    Warning,
+    /// What went wrong.
+    Error,
+    /// What ends the process.
+    Critical,
+    /// Nothing.
+    Off,
+}
+
+/// What became of a command that was applied.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Applied {
+    /// It is in force.
+    Done,
+    /// Refused; nothing changed. The text is for the person who asked.
+    Refused(Refusal),
+}
+
+/// Why a command was refused.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    /// `/runtime_modify` without an admin layer. The text is Envoy's.
+    #[error("No admin layer specified")]
+    NoAdminLayer,
+    /// `/logging` with a name no logger has.
+    #[error("unknown logger name")]
+    UnknownLogger(String),
+    /// `/actors/kill` without `--enable-drills`, or of an actor that is not there.
+    #[error("{0}")]
+    Drill(String),
+    /// The CPU profiler could not start or write.
+    #[error("failure to start the profiler")]
+    Profiler(String),
+    /// The proxy is going down or the supervisor could not be reached in time.
+    #[error("the supervisor did not answer: {0}")]
+    Unavailable(String),
+}
+
+// === impl LogLevel ===
+
+impl LogLevel {
+    /// All levels in Envoy's order.
+    pub const ALL: [LogLevel; 7] = [
+        LogLevel::Trace,
+        LogLevel::Debug,
+        LogLevel::Info,
+        LogLevel::Warning,
+        LogLevel::Error,
+        LogLevel::Critical,
+        LogLevel::Off,
+    ];
+
+    /// Envoy's spelling, as `/logging` prints it.
+    pub fn name(self) -> &'static str {
+        match self {
+            LogLevel::Trace => "trace",
+            LogLevel::Debug => "debug",
+            LogLevel::Info => "info",
+            LogLevel::Warning => "warning",
+            LogLevel::Error => "error",
+            LogLevel::Critical => "critical",
+            LogLevel::Off => "off",
+        }
+    }
+
+    /// Reads Envoy's spelling; `warn` is taken as well.
+    pub fn parse(text: &str) -> Option<Self> {
+        match text {
+            "warn" => Some(LogLevel::Warning),
+            _ => Self::ALL.into_iter().find(|level| level.name() == text),
+        }
+    }
+}
+
+impl fmt::Display for LogLevel {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}

@@ -1,0 +1,386 @@
+//! Owns the hand-written other side of the seams, for the tests of this crate.
+
+use std::{
+    any::Any,
+    collections::{HashMap, VecDeque},
+    net::SocketAddr,
+    rc::Rc,
+    sync::Arc,
+    time::Duration,
+};
+
+use actix::prelude::*;
+use futures_util::future::{BoxFuture, LocalBoxFuture};
+use parking_lot::Mutex;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+};
+
+use crate::{
+    Command, Commander, Company, Exit,
+    command::{Applied, LogLevel},
+    log_levels::LogLevels,
+    plan::{
+        AdminPlan, ClusterPlan, Discovery, DnsPlan, EndpointPlan, HealthCheckKind, HealthCheckPlan,
+        HostPlan, ListenerPlan, LookupFamily, NamePlan, Plan, RoutesPlan, Thresholds,
+    },
+    seams::{
+        Accepted, Answer, Balance, Control, Drain, Face, LookupError, MakeServe, Probe, Probed,
+        Query, Resolve, Serve,
+    },
+    snapshot::Host,
+    stage::{House, Options, Seams, Threads},
+    view::View,
+};
+
+/// Answers of a name server, name by name, in order; the last one is said for ever.
+#[derive(Default)]
+pub(crate) struct Script {
+    answers: Mutex<HashMap<String, VecDeque<Result<Answer, LookupError>>>>,
+    pub(crate) asked: Mutex<Vec<(String, tokio::time::Instant)>>,
+}
+
+/// What hosts say of their health; the default is that they are well.
+#[derive(Default)]
+pub(crate) struct Health {
+    pub(crate) says: Mutex<HashMap<SocketAddr, Probed>>,
+    pub(crate) asked: Mutex<Vec<(SocketAddr, tokio::time::Instant)>>,
+}
+
+/// Everything a test may look at from the other side.
+#[derive(Clone, Default)]
+pub(crate) struct World {
+    pub(crate) dns: Arc<Script>,
+    pub(crate) health: Arc<Health>,
+    pub(crate) logs_reopened: Arc<Mutex<u32>>,
+    /// Threads that workers were made on.
+    pub(crate) threads: Arc<Mutex<Vec<ArbiterHandle>>>,
+}
+
+/// Answers each line with the name of its listener; `panic` panics; ends by its control.
+struct Echo;
+
+struct MakeEcho(World);
+struct CountHosts;
+struct Hello;
+
+// === impl Script ===
+
+impl Script {
+    pub(crate) fn say(&self, name: &str, answers: impl IntoIterator<Item = Said>) {
+        let answers = answers.into_iter().map(|said| match said {
+            Said::Hosts(ips) => {
+                let addresses = ips.iter().map(|ip| ip.parse().unwrap()).collect();
+                Ok(Answer { addresses, ttl: Some(Duration::from_secs(30)) })
+            }
+            Said::Failure => Err(LookupError::Failed("SERVFAIL".to_owned())),
+        });
+        self.answers.lock().insert(name.to_owned(), answers.collect());
+    }
+}
+
+/// One answer.
+pub(crate) enum Said {
+    Hosts(&'static [&'static str]),
+    Failure,
+}
+
+impl Resolve for Script {
+    fn resolve(&self, query: Query) -> BoxFuture<'static, Result<Answer, LookupError>> {
+        self.asked.lock().push((query.name.clone(), tokio::time::Instant::now()));
+        let mut answers = self.answers.lock();
+        let Some(answers) = answers.get_mut(&query.name) else {
+            return Box::pin(std::future::pending());
+        };
+        let answer = match answers.len() {
+            0 | 1 => answers.front().cloned(),
+            _ => answers.pop_front(),
+        };
+        Box::pin(async move { answer.unwrap_or_else(|| Ok(Answer::default())) })
+    }
+}
+
+impl Probe for Health {
+    fn probe(
+        &self,
+        _: Arc<ClusterPlan>,
+        _: HealthCheckPlan,
+        host: Arc<Host>,
+    ) -> BoxFuture<'static, Probed> {
+        self.asked.lock().push((host.address, tokio::time::Instant::now()));
+        let says = self.says.lock().get(&host.address).cloned().unwrap_or(Probed::Healthy);
+        match says {
+            Probed::TimedOut => Box::pin(std::future::pending()),
+            says => Box::pin(async move { says }),
+        }
+    }
+}
+
+impl Balance for CountHosts {
+    fn tables(&self, _: &ClusterPlan, eligible: &[Arc<Host>]) -> Arc<dyn Any + Send + Sync> {
+        Arc::new(eligible.len())
+    }
+}
+
+impl MakeServe for MakeEcho {
+    fn make(&self, _: usize) -> Rc<dyn Serve> {
+        self.0.threads.lock().push(Arbiter::current());
+        Rc::new(Echo)
+    }
+}
+
+impl Serve for Echo {
+    fn serve(&self, accepted: Accepted, control: Rc<Control>) -> LocalBoxFuture<'static, ()> {
+        Box::pin(async move {
+            let (mut stream, mut busy) = (accepted.stream, false);
+            loop {
+                let mut line = [0; 64];
+                let told = std::future::poll_fn(|cx| {
+                    control.register(cx.waker());
+                    match control.drain() >= Drain::WhenIdle && !busy {
+                        true => std::task::Poll::Ready(()),
+                        false => std::task::Poll::Pending,
+                    }
+                });
+                let count = tokio::select! {
+                    count = stream.read(&mut line) => count.unwrap_or(0),
+                    () = told => return,
+                };
+                match &line[..count] {
+                    b"" => return,
+                    b"panic" => panic!("over a line"),
+                    b"hold" => busy = true,
+                    b"release" => busy = false,
+                    _ => {}
+                }
+                let answer = match control.drain() {
+                    Drain::Stay => accepted.listener.name.clone(),
+                    drain => format!("{drain:?}"),
+                };
+                if stream.write_all(answer.as_bytes()).await.is_err() {
+                    return;
+                }
+            }
+        })
+    }
+}
+
+impl Face for Hello {
+    fn serve(&self, mut stream: TcpStream, _: SocketAddr) -> LocalBoxFuture<'static, ()> {
+        Box::pin(async move {
+            let mut line = [0; 64];
+            let count = stream.read(&mut line).await.unwrap_or(0);
+            assert_ne!(&line[..count], b"panic");
+            let _ = stream.write_all(b"hello").await;
+        })
+    }
+}
+
+impl House for World {
+    fn reopen_logs(&self) {
+        *self.logs_reopened.lock() += 1;
+    }
+
+    fn profile_cpu(&self, _: bool) -> Result<(), String> {
+        Err("no profiler in tests".to_owned())
+    }
+}
+
+/// A company on stage.
+pub(crate) struct Raised {
+    pub(crate) view: View,
+    pub(crate) commander: Commander,
+    pub(crate) exit: Exit,
+    pub(crate) world: World,
+}
+
+// === impl World ===
+
+impl World {
+    pub(crate) fn seams(&self) -> Seams {
+        Seams {
+            serve: Arc::new(MakeEcho(self.clone())),
+            resolve: self.dns.clone(),
+            probe: self.health.clone(),
+            balance: Arc::new(CountHosts),
+            face: Arc::new(Hello),
+            house: Arc::new(self.clone()),
+        }
+    }
+}
+
+pub(crate) fn options() -> Options {
+    Options {
+        concurrency: 2,
+        drain_time: Duration::from_secs(6),
+        drills: true,
+        log_levels: LogLevels::all(&["admin", "upstream"], LogLevel::Info),
+    }
+}
+
+/// Raises a company on this thread, workers and all.
+pub(crate) fn raise(world: World) -> Raised {
+    let company = Company::prepare(options());
+    let (view, commander) = (company.view().clone(), company.commander().clone());
+    let (exit, _) = company.raise_on(Threads::One(Arbiter::current()), world.seams());
+    Raised { view, commander, exit, world }
+}
+
+impl Raised {
+    pub(crate) async fn command(&self, command: Command) -> Applied {
+        self.commander.apply("a test", command).await
+    }
+
+    /// Lets an actor fall, and waits until it is up again.
+    pub(crate) async fn kill(&self, name: &str) {
+        assert_eq!(self.command(Command::Kill(name.to_owned())).await, Applied::Done, "{name}");
+        if name == "supervisor" {
+            tokio::time::sleep(Duration::from_millis(30)).await;
+        }
+    }
+
+    pub(crate) fn restarts(&self, name: &str) -> u64 {
+        let member = self.view.roster.member(name).unwrap_or_else(|| panic!("no {name}"));
+        member.restarts.load(std::sync::atomic::Ordering::Relaxed)
+    }
+
+    /// Names of all actors.
+    pub(crate) fn cast(&self) -> Vec<String> {
+        self.view.roster.members().iter().map(|member| member.name.clone()).collect()
+    }
+
+    pub(crate) fn address(&self, listener: &str) -> SocketAddr {
+        let listeners = self.view.listeners.read();
+        let bound = listeners.iter().find(|bound| bound.plan.name == listener);
+        bound.unwrap_or_else(|| panic!("no listener {listener}")).local
+    }
+
+    pub(crate) async fn connect(&self, listener: &str) -> TcpStream {
+        TcpStream::connect(self.address(listener)).await.unwrap()
+    }
+}
+
+/// Waits until something is so.
+pub(crate) async fn until(what: &str, mut so: impl FnMut() -> bool) {
+    for _ in 0..2000 {
+        if so() {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
+    panic!("{what}: not so after a long time");
+}
+
+/// Sends a line, reads the answer; empty when the connection has ended.
+pub(crate) async fn say(stream: &mut TcpStream, line: &str) -> String {
+    let mut answer = [0; 64];
+    let _ = stream.write_all(line.as_bytes()).await;
+    let count = stream.read(&mut answer).await.unwrap_or(0);
+    String::from_utf8_lossy(&answer[..count]).into_owned()
+}
+
+// Plans.
+
+pub(crate) fn listener(name: &str) -> Arc<ListenerPlan> {
+    Arc::new(ListenerPlan {
+        name: name.to_owned(),
+        address: "127.0.0.1:0".parse().unwrap(),
+        stat_prefix: name.to_owned(),
+        backlog: 128,
+        inbound: false,
+        connections_max: 100,
+        chains: Arc::new(()),
+        fingerprint: 1,
+    })
+}
+
+pub(crate) fn cluster(name: &str, slot: usize, discovery: Discovery) -> ClusterPlan {
+    ClusterPlan {
+        name: name.to_owned(),
+        stat_name: name.to_owned(),
+        slot,
+        discovery,
+        connect_timeout: Duration::from_secs(1),
+        health_checks: Vec::new(),
+        thresholds: [Thresholds::default(); 2],
+        panic_threshold_percent: 50.0,
+        wait_for_warm: true,
+        ignore_health_on_host_removal: false,
+        http2: false,
+        added_via_api: false,
+        upstream: Arc::new(()),
+        fingerprint: 1,
+    }
+}
+
+pub(crate) fn fixed(addresses: &[&str]) -> Discovery {
+    let host = |address: &&str| HostPlan {
+        address: address.parse().unwrap(),
+        endpoint: EndpointPlan::default(),
+    };
+    Discovery::Static(addresses.iter().map(host).collect())
+}
+
+pub(crate) fn dns() -> DnsPlan {
+    DnsPlan {
+        refresh: Duration::from_secs(5),
+        failure_refresh: None,
+        respect_ttl: false,
+        jitter: Duration::ZERO,
+        family: LookupFamily::V4Only,
+        resolver: Arc::default(),
+    }
+}
+
+pub(crate) fn name(name: &str) -> NamePlan {
+    NamePlan { name: name.to_owned(), port: 80, endpoint: EndpointPlan::default() }
+}
+
+pub(crate) fn strict(names: &[&str]) -> Discovery {
+    Discovery::StrictDns { names: names.iter().map(|n| name(n)).collect(), dns: dns() }
+}
+
+pub(crate) fn check() -> HealthCheckPlan {
+    HealthCheckPlan {
+        timeout: Duration::from_secs(1),
+        interval: Duration::from_secs(2),
+        initial_jitter: Duration::ZERO,
+        interval_jitter: Duration::ZERO,
+        no_traffic_interval: Duration::from_secs(60),
+        unhealthy_interval: None,
+        unhealthy_edge_interval: None,
+        healthy_edge_interval: None,
+        unhealthy_threshold: 2,
+        healthy_threshold: 2,
+        alt_port: None,
+        reuse_connection: true,
+        kind: HealthCheckKind::Http {
+            host: String::new(),
+            path: "/".to_owned(),
+            method: "GET".to_owned(),
+            http2: false,
+            expected: vec![(200, 201)],
+            headers: Vec::new(),
+        },
+    }
+}
+
+pub(crate) fn routes(name: &str, slot: usize, fingerprint: u64) -> Arc<RoutesPlan> {
+    let table = Arc::new(fingerprint);
+    Arc::new(RoutesPlan { name: name.to_owned(), slot, table, fingerprint })
+}
+
+pub(crate) fn admin() -> Arc<AdminPlan> {
+    Arc::new(AdminPlan {
+        address: "127.0.0.1:0".parse().unwrap(),
+        access_log: None,
+        profile_path: "/dev/null".into(),
+        allow_paths: Vec::new(),
+    })
+}
+
+/// A plan with these clusters.
+pub(crate) fn plan(clusters: Vec<ClusterPlan>) -> Plan {
+    Plan { clusters: clusters.into_iter().map(Arc::new).collect(), ..Plan::default() }
+}

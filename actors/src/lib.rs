@@ -1,0 +1,35 @@
+//! The control plane of Understudy: supervised actors own all state that outlives a request, and
+//! publish it. The data plane (the crate above) reads what was published and never asks an actor.
+
+mod admin;
+mod cluster;
+pub mod command;
+pub mod company;
+mod connection;
+mod dns_refresh;
+#[cfg(test)]
+mod fakes;
+mod health_check;
+mod listener;
+pub mod log_levels;
+pub mod plan;
+pub mod published;
+pub mod roster;
+mod routes;
+pub mod runtime;
+pub mod seams;
+pub mod server_state;
+mod settings;
+pub mod snapshot;
+pub mod stage;
+pub mod stats;
+mod supervise;
+mod supervisor;
+pub mod view;
+mod worker;
+
+pub use command::{Applied, Command};
+pub use company::{ApplyError, Commander, Company, Exit};
+pub use published::{Cached, Published, Publisher};
+pub use stage::{House, Options, Seams};
+pub use supervisor::BindError;

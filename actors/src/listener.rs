@@ -1,0 +1,379 @@
+//! Owns a listener on one worker: its socket, and the connections it has accepted.
+
+use std::{
+    cell::{Cell, RefCell},
+    future::poll_fn,
+    io,
+    net::{SocketAddr, TcpListener as StdListener},
+    panic::{AssertUnwindSafe, catch_unwind},
+    rc::Rc,
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering::Relaxed},
+    },
+    task::{Context as TaskContext, Poll},
+    time::Duration,
+};
+
+use actix::prelude::*;
+use tokio::{
+    net::{TcpListener, TcpStream},
+    time::Instant,
+};
+
+use crate::{
+    connection::{self, Connections, TellDrain},
+    plan::ListenerPlan,
+    roster::Roster,
+    seams::{Accepted, Control, Drain, Serve},
+    stats::{Group, ListenerDiscoveryStat, ListenerStat, ListenerWorkerStat, Registry, Scope},
+    supervise::{Fall, falls, words},
+};
+
+/// Connections that are accepted before other work of the thread gets its turn.
+const BATCH: u64 = 32;
+
+/// Connections that are taken out of the backlog when a listener closes.
+const LAST_BATCH: usize = 4096;
+
+/// How long accepting rests when it fails, mostly for want of descriptors.
+const REST: Duration = Duration::from_millis(100);
+
+/// Steps in which connections are discouraged over the drain time.
+const DRAIN_STEPS: u32 = 100;
+
+/// The shortest such step.
+const DRAIN_STEP_MIN: Duration = Duration::from_millis(10);
+
+/// What a listener's connections share on one worker. Outlives the actor and its socket.
+pub(crate) struct Place {
+    pub(crate) name: String,
+    pub(crate) worker: usize,
+    pub(crate) connections: Connections,
+    plan: RefCell<Arc<ListenerPlan>>,
+    serve: Rc<dyn Serve>,
+    roster: Arc<Roster>,
+    stats: Arc<Group<ListenerStat>>,
+    /// Held so that its names are listed; nothing of it happens yet.
+    _discovery: Arc<Group<ListenerDiscoveryStat>>,
+    worker_stats: Arc<Group<ListenerWorkerStat>>,
+    /// Connections of this listener on all workers, against `connections_max`.
+    open: Arc<AtomicU32>,
+    /// Where every connection ends up; `None` for a listener on all addresses.
+    local: Option<SocketAddr>,
+    accepted: Cell<u32>,
+    since: std::time::Instant,
+    drain: RefCell<Option<DrainSequence>>,
+}
+
+/// Connections are discouraged one after the other, so that they do not come back all at once.
+#[derive(Clone, Copy, Debug)]
+struct DrainSequence {
+    end: Instant,
+    step: Duration,
+    /// After the end: connections up to this number have been told.
+    told_up_to: u32,
+}
+
+/// Accepts connections on one worker.
+pub(crate) struct Listener {
+    place: Rc<Place>,
+    /// The socket and its backlog outlive a fall.
+    socket: Arc<StdListener>,
+}
+
+/// The same address with other filter chains: connections that are open keep theirs, and are told to
+/// end with their next answer.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub(crate) struct Replan(pub(crate) Arc<ListenerPlan>);
+
+/// Stops accepting, and tells the connections how to end.
+#[derive(Clone, Copy, Debug, Message)]
+#[rtype(result = "()")]
+pub(crate) struct Close(pub(crate) Drain);
+
+/// Says goodbye with each answer, to more and more connections until this time is over; accepting goes on.
+///
+/// Source: `--drain-strategy gradual`.
+#[derive(Clone, Copy, Debug, Message)]
+#[rtype(result = "()")]
+pub(crate) struct Discourage(pub(crate) Duration);
+
+/// Lets one connection fall; any one, if the number is not given.
+#[derive(Clone, Copy, Debug, Message)]
+#[rtype(result = "bool")]
+pub(crate) struct DropConnection(pub(crate) Option<u32>);
+
+// === impl Place ===
+
+impl Place {
+    pub(crate) fn new(
+        worker: usize,
+        plan: Arc<ListenerPlan>,
+        open: Arc<AtomicU32>,
+        local: Option<SocketAddr>,
+        serve: Rc<dyn Serve>,
+        roster: Arc<Roster>,
+        registry: &Registry,
+    ) -> Self {
+        Self {
+            name: format!("worker/{worker}/listener/{}", plan.name),
+            worker,
+            connections: Connections::default(),
+            stats: registry.group(Scope::listener(&plan.stat_prefix)),
+            _discovery: registry.group(Scope::listener(&plan.stat_prefix)),
+            worker_stats: registry.group(Scope::listener_worker(&plan.stat_prefix, worker)),
+            plan: RefCell::new(plan),
+            serve,
+            roster,
+            open,
+            local: local.filter(|local| !local.ip().is_unspecified()),
+            accepted: Cell::default(),
+            since: std::time::Instant::now(),
+            drain: RefCell::default(),
+        }
+    }
+
+    /// Milliseconds since we began. Wraps after 49 days: lengths up to that are right.
+    pub(crate) fn now_ms(&self) -> u32 {
+        self.since.elapsed().as_millis() as u32
+    }
+
+    /// A number that no open connection has.
+    fn next_number(&self) -> u32 {
+        loop {
+            let number = self.accepted.get().wrapping_add(1);
+            self.accepted.set(number);
+            if !self.connections.borrow().contains_key(&number) {
+                return number;
+            }
+        }
+    }
+
+    /// Counts a connection that was accepted.
+    pub(crate) fn opened(&self) {
+        self.open.fetch_add(1, Relaxed);
+        self.roster.connections.fetch_add(1, Relaxed);
+        let (lane, own) = (self.stats.lane(self.worker), self.worker_stats.lane(self.worker));
+        lane.inc(ListenerStat::DownstreamCxTotal);
+        lane.inc(ListenerStat::DownstreamCxActive);
+        own.inc(ListenerWorkerStat::DownstreamCxTotal);
+        own.inc(ListenerWorkerStat::DownstreamCxActive);
+    }
+
+    /// Counts a connection's end.
+    pub(crate) fn closed(&self, after_ms: u32) {
+        self.open.fetch_sub(1, Relaxed);
+        self.roster.connections.fetch_sub(1, Relaxed);
+        let (lane, own) = (self.stats.lane(self.worker), self.worker_stats.lane(self.worker));
+        lane.dec(ListenerStat::DownstreamCxActive);
+        lane.inc(ListenerStat::DownstreamCxDestroy);
+        lane.record(ListenerStat::DownstreamCxLengthMs, u64::from(after_ms));
+        own.dec(ListenerWorkerStat::DownstreamCxActive);
+    }
+
+    /// Notes the fall of a connection, which is its end.
+    pub(crate) fn fallen(&self, number: u32, why: &str) {
+        let name = format!("{}/connection/{number}", self.name);
+        tracing::error!(target: "conn_handler", "{name} fell and is closed: {why}");
+        self.roster.note(name, "fell", why);
+    }
+
+    /// Tells every connection.
+    pub(crate) fn tell(&self, drain: Drain) {
+        self.connections.borrow().values().for_each(|line| line.send(TellDrain(drain)));
+    }
+
+    /// Takes an accepted connection in, unless there are too many.
+    fn take(self: &Rc<Self>, stream: TcpStream, peer: SocketAddr) -> io::Result<()> {
+        let plan = self.plan.borrow().clone();
+        if self.open.load(Relaxed) >= plan.connections_max {
+            self.stats.lane(self.worker).inc(ListenerStat::DownstreamCxOverflow);
+            return Ok(());
+        }
+        stream.set_nodelay(true)?;
+        let local = self.local.map_or_else(|| stream.local_addr(), Ok)?;
+        let number = self.next_number();
+        let control = Rc::new(Control::default());
+        let accepted = Accepted { stream, peer, local, listener: plan, stats: self.stats.clone() };
+        let serving = AssertUnwindSafe(|| self.serve.serve(accepted, control.clone()));
+        match catch_unwind(serving) {
+            Ok(serving) => connection::start(self, number, control, serving),
+            Err(panic) => self.fallen(number, &words(&*panic)),
+        }
+        Ok(())
+    }
+
+    fn take_or_lose(self: &Rc<Self>, stream: TcpStream, peer: SocketAddr) {
+        if let Err(error) = self.take(stream, peer) {
+            tracing::debug!(target: "conn_handler", "{}: {peer} was lost at once: {error}", self.name);
+        }
+    }
+
+    /// Accepts what has come, up to a batch; ready only with an error.
+    fn poll_accept(
+        self: &Rc<Self>,
+        socket: &TcpListener,
+        cx: &mut TaskContext<'_>,
+    ) -> Poll<io::Error> {
+        let mut count = 0;
+        let done = loop {
+            if count == BATCH {
+                cx.waker().wake_by_ref();
+                break Poll::Pending;
+            }
+            match socket.poll_accept(cx) {
+                Poll::Ready(Ok((stream, peer))) => {
+                    count += 1;
+                    self.take_or_lose(stream, peer);
+                }
+                Poll::Ready(Err(error)) if is_clients_fault(&error) => {}
+                Poll::Ready(Err(error)) => break Poll::Ready(error),
+                Poll::Pending => break Poll::Pending,
+            }
+        };
+        if count > 0 {
+            let lane = self.stats.lane(self.worker);
+            lane.record(ListenerStat::ConnectionsAcceptedPerSocketEvent, count);
+        }
+        done
+    }
+
+    /// One step of a drain sequence: each connection is drawn by such odds that over the whole time as many
+    /// are drawn in each step. Those that come after the end are told at the next step.
+    fn drain_step(&self) {
+        let Some(DrainSequence { end, step, told_up_to }) = *self.drain.borrow() else { return };
+        let left = end.saturating_duration_since(Instant::now());
+        let odds = step.as_secs_f64() / (left + step).as_secs_f64();
+        for (number, line) in &*self.connections.borrow() {
+            let drawn = match left.is_zero() {
+                true => *number > told_up_to,
+                false => fastrand::f64() < odds,
+            };
+            if drawn {
+                line.send(TellDrain(Drain::Discourage));
+            }
+        }
+        if let Some(sequence) = self.drain.borrow_mut().as_mut().filter(|_| left.is_zero()) {
+            sequence.told_up_to = self.accepted.get();
+        }
+    }
+}
+
+/// Whether the connection that was to be accepted is gone already.
+fn is_clients_fault(error: &io::Error) -> bool {
+    use io::ErrorKind::{ConnectionAborted, ConnectionReset, Interrupted};
+    matches!(error.kind(), ConnectionAborted | ConnectionReset | Interrupted)
+}
+
+// === impl Listener ===
+
+impl Listener {
+    pub(crate) fn new(place: Rc<Place>, socket: Arc<StdListener>) -> Self {
+        Self { place, socket }
+    }
+
+    /// Accepts for ever; a part of the actor, so that it ends and falls with it.
+    async fn accept(place: Rc<Place>, socket: Arc<StdListener>) {
+        loop {
+            let error = match socket.try_clone().and_then(TcpListener::from_std) {
+                Ok(socket) => loop {
+                    let error = poll_fn(|cx| place.poll_accept(&socket, cx)).await;
+                    tracing::error!(target: "conn_handler", "{} cannot accept: {error}", place.name);
+                    tokio::time::sleep(REST).await;
+                },
+                Err(error) => error,
+            };
+            tracing::error!(target: "conn_handler", "{} cannot listen: {error}", place.name);
+            tokio::time::sleep(REST).await;
+        }
+    }
+
+    /// Takes what the kernel has accepted for us: closing the socket would reset it.
+    fn empty_backlog(&self) {
+        for _ in 0..LAST_BATCH {
+            let Ok((stream, peer)) = self.socket.accept() else { return };
+            let stream = stream.set_nonblocking(true).and_then(|()| TcpStream::from_std(stream));
+            if let Ok(stream) = stream {
+                self.place.take_or_lose(stream, peer);
+            }
+        }
+    }
+
+    fn drain_each_step(&self, ctx: &mut Context<Self>) {
+        if let Some(sequence) = *self.place.drain.borrow() {
+            ctx.run_interval(sequence.step, |this, _| this.place.drain_step());
+        }
+    }
+}
+
+impl Actor for Listener {
+    type Context = Context<Self>;
+
+    fn started(&mut self, ctx: &mut Context<Self>) {
+        let accepting = Listener::accept(self.place.clone(), self.socket.clone());
+        ctx.spawn(accepting.into_actor(self));
+        self.drain_each_step(ctx);
+    }
+}
+
+impl Supervised for Listener {
+    /// The socket has its backlog, and the connections never fell.
+    fn restarting(&mut self, _: &mut Context<Self>) {
+        *self = Listener::new(self.place.clone(), self.socket.clone());
+    }
+}
+
+falls!(Listener);
+
+impl Handler<Replan> for Listener {
+    type Result = ();
+
+    fn handle(&mut self, Replan(plan): Replan, _: &mut Context<Self>) {
+        self.place.tell(Drain::Discourage);
+        *self.place.plan.borrow_mut() = plan;
+    }
+}
+
+impl Handler<Close> for Listener {
+    type Result = ();
+
+    fn handle(&mut self, Close(drain): Close, ctx: &mut Context<Self>) {
+        // Those that are taken now have had no chance to ask; they are told when it comes to waiting.
+        self.place.tell(drain);
+        self.empty_backlog();
+        ctx.stop();
+    }
+}
+
+impl Handler<Discourage> for Listener {
+    type Result = ();
+
+    fn handle(&mut self, Discourage(over): Discourage, ctx: &mut Context<Self>) {
+        let before = self.place.drain.replace(Some(DrainSequence {
+            end: Instant::now() + over,
+            step: (over / DRAIN_STEPS).max(DRAIN_STEP_MIN),
+            told_up_to: 0,
+        }));
+        match before {
+            // The interval that runs reads the new sequence.
+            Some(_) => {}
+            None => self.drain_each_step(ctx),
+        }
+        self.place.drain_step();
+    }
+}
+
+impl Handler<DropConnection> for Listener {
+    type Result = bool;
+
+    fn handle(&mut self, DropConnection(number): DropConnection, _: &mut Context<Self>) -> bool {
+        let connections = self.place.connections.borrow();
+        let found = match number {
+            Some(number) => connections.get(&number),
+            None => connections.values().next(),
+        };
+        found.map(|line| line.send(Fall)).is_some()
+    }
+}

@@ -1,0 +1,373 @@
+//! Owns the plan: what a configuration asks for, in the control plane's own terms.
+//!
+//! The configuration compiles to one `Plan`; the supervisor compares it with the last one by name and
+//! fingerprint, and touches only what changed. What the control plane does not need to understand (filter chains,
+//! route tables, protocol options) travels as an opaque [`Payload`].
+
+use std::{
+    any::Any, collections::HashMap, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration,
+};
+
+use parking_lot::Mutex;
+
+use crate::runtime::RuntimeLayer;
+
+/// Something of the data plane's that the control plane carries and never opens.
+pub type Payload = Arc<dyn Any + Send + Sync>;
+
+/// A cluster's or route table's place in its [`Directory`](crate::snapshot::Directory).
+pub type Slot = usize;
+
+/// All that a configuration asks for.
+#[derive(Clone, Default)]
+pub struct Plan {
+    /// Listeners, in the order of the file.
+    pub listeners: Vec<Arc<ListenerPlan>>,
+    /// Clusters, in the order of the file.
+    pub clusters: Vec<Arc<ClusterPlan>>,
+    /// Route tables.
+    pub routes: Vec<Arc<RoutesPlan>>,
+    /// The admin port, if there is one.
+    pub admin: Option<Arc<AdminPlan>>,
+    /// Runtime layers, lowest first.
+    pub runtime: Vec<RuntimeLayer>,
+    /// `Bootstrap.stats_flush_interval`; Envoy's default is 5 s.
+    pub stats_flush_interval: Option<Duration>,
+}
+
+/// One listener.
+pub struct ListenerPlan {
+    /// `Listener.name`, or a made-up one that stays the same for the same address.
+    pub name: String,
+    /// Where to bind. Port 0 asks the kernel.
+    pub address: SocketAddr,
+    /// Prefix for stats: the address, or `Listener.stat_prefix`.
+    pub stat_prefix: String,
+    /// `Listener.tcp_backlog_size`; Envoy's default is the kernel's limit.
+    pub backlog: u32,
+    /// `traffic_direction: INBOUND`, for `/drain_listeners?inboundonly`.
+    pub inbound: bool,
+    /// Connections accepted at most at a time; beyond it they are closed at once.
+    pub connections_max: u32,
+    /// The filter chains; opened by [`Serve`](crate::seams::Serve).
+    pub chains: Payload,
+    /// Equal for two plans that ask for the same.
+    pub fingerprint: u64,
+}
+
+/// One route table.
+pub struct RoutesPlan {
+    /// Unique among route tables.
+    pub name: String,
+    /// Its place in the directory of tables.
+    pub slot: Slot,
+    /// The compiled table.
+    pub table: Payload,
+    /// Equal for two plans that ask for the same.
+    pub fingerprint: u64,
+}
+
+/// One cluster.
+pub struct ClusterPlan {
+    /// `Cluster.name`.
+    pub name: String,
+    /// `Cluster.alt_stat_name`, or the name.
+    pub stat_name: String,
+    /// Its place in the directory of clusters.
+    pub slot: Slot,
+    /// Where hosts come from.
+    pub discovery: Discovery,
+    /// `Cluster.connect_timeout`; Envoy's default is 5 s.
+    pub connect_timeout: Duration,
+    /// Active health checks.
+    pub health_checks: Vec<HealthCheckPlan>,
+    /// `circuit_breakers`, default priority then high.
+    pub thresholds: [Thresholds; 2],
+    /// `common_lb_config.healthy_panic_threshold` in percent; Envoy's default is 50.
+    pub panic_threshold_percent: f64,
+    /// `Cluster.wait_for_warm_on_init`; Envoy's default is true.
+    pub wait_for_warm: bool,
+    /// `ignore_health_on_host_removal`; Envoy's default is false: a host that its health check holds
+    /// up stays when discovery no longer has it.
+    pub ignore_health_on_host_removal: bool,
+    /// Its hosts speak HTTP/2: it has stats of `cluster.NAME.http2.`.
+    pub http2: bool,
+    /// Brought by an API rather than by the file.
+    pub added_via_api: bool,
+    /// Protocol and balancer options; opened by the data plane and by [`Balance`](crate::seams::Balance).
+    pub upstream: Payload,
+    /// Equal for two plans that ask for the same.
+    pub fingerprint: u64,
+}
+
+/// Where a cluster's hosts come from.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Discovery {
+    /// `STATIC`: addresses as they stand.
+    Static(Vec<HostPlan>),
+    /// `STRICT_DNS`: every address of every name is a host.
+    StrictDns {
+        /// The names, as endpoints.
+        names: Vec<NamePlan>,
+        /// How to ask.
+        dns: DnsPlan,
+    },
+    /// `LOGICAL_DNS`: one host, new connections go to the first address.
+    LogicalDns {
+        /// The one name.
+        name: NamePlan,
+        /// How to ask.
+        dns: DnsPlan,
+    },
+}
+
+/// One host that is known by its address.
+#[derive(Clone, Debug, PartialEq)]
+pub struct HostPlan {
+    /// Where it listens.
+    pub address: SocketAddr,
+    /// What is said about it.
+    pub endpoint: EndpointPlan,
+}
+
+/// One endpoint that is known by a name.
+#[derive(Clone, Debug, PartialEq)]
+pub struct NamePlan {
+    /// DNS name (or an address in text).
+    pub name: String,
+    /// Port of the hosts.
+    pub port: u16,
+    /// What is said about them.
+    pub endpoint: EndpointPlan,
+}
+
+/// What a configuration says about an endpoint besides where it is.
+#[derive(Clone, Debug, PartialEq)]
+pub struct EndpointPlan {
+    /// `Endpoint.hostname`; for DNS clusters the name.
+    pub hostname: String,
+    /// `load_balancing_weight`; Envoy's default is 1.
+    pub weight: u32,
+    /// `LocalityLbEndpoints.priority`.
+    pub priority: u32,
+    /// `locality`.
+    pub locality: Locality,
+    /// `LbEndpoint.health_status` as configured.
+    pub health: ConfiguredHealth,
+    /// `Endpoint.health_check_config.port_value`, when it differs.
+    pub health_check_port: Option<u16>,
+}
+
+/// `LbEndpoint.health_status`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ConfiguredHealth {
+    /// UNKNOWN or HEALTHY.
+    #[default]
+    Healthy,
+    /// UNHEALTHY, DRAINING or TIMEOUT.
+    Unhealthy,
+    /// DEGRADED.
+    Degraded,
+}
+
+/// Region, zone and sub-zone.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Locality {
+    /// `region`.
+    pub region: String,
+    /// `zone`.
+    pub zone: String,
+    /// `sub_zone`.
+    pub sub_zone: String,
+}
+
+/// How a cluster asks DNS.
+#[derive(Clone, Debug, PartialEq)]
+pub struct DnsPlan {
+    /// `dns_refresh_rate`; Envoy's default is 5 s.
+    pub refresh: Duration,
+    /// `dns_failure_refresh_rate`: first and longest wait after a failure; the refresh rate if unset.
+    pub failure_refresh: Option<(Duration, Duration)>,
+    /// `respect_dns_ttl`.
+    pub respect_ttl: bool,
+    /// `dns_jitter`: up to this much is added to each wait.
+    pub jitter: Duration,
+    /// `dns_lookup_family`.
+    pub family: LookupFamily,
+    /// Which servers, and how.
+    pub resolver: Arc<ResolverPlan>,
+}
+
+/// `dns_lookup_family`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum LookupFamily {
+    /// IPv6, and IPv4 where there is none.
+    #[default]
+    Auto,
+    /// IPv4 only.
+    V4Only,
+    /// IPv6 only.
+    V6Only,
+    /// IPv4, and IPv6 where there is none.
+    V4Preferred,
+    /// Both.
+    All,
+}
+
+/// Which name servers to ask, and how.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct ResolverPlan {
+    /// Empty: the system's.
+    pub servers: Vec<SocketAddr>,
+    /// `use_tcp_for_dns_lookups`.
+    pub tcp_only: bool,
+    /// `no_default_search_domain`.
+    pub no_search: bool,
+    /// `use_resolvers_as_fallback`.
+    pub fallback: bool,
+    /// Each query's timeout; `None` is the resolver's own default.
+    pub query_timeout: Option<Duration>,
+    /// Tries per query; `None` is the resolver's own default.
+    pub tries: Option<u32>,
+}
+
+/// An active health check.
+#[derive(Clone, Debug, PartialEq)]
+pub struct HealthCheckPlan {
+    /// `timeout`.
+    pub timeout: Duration,
+    /// `interval`.
+    pub interval: Duration,
+    /// `initial_jitter` and `interval_jitter`.
+    pub initial_jitter: Duration,
+    /// Added to each interval, at random up to this.
+    pub interval_jitter: Duration,
+    /// `no_traffic_interval`; Envoy's default is 60 s.
+    pub no_traffic_interval: Duration,
+    /// `unhealthy_interval` and friends, where set.
+    pub unhealthy_interval: Option<Duration>,
+    /// `unhealthy_edge_interval`.
+    pub unhealthy_edge_interval: Option<Duration>,
+    /// `healthy_edge_interval`.
+    pub healthy_edge_interval: Option<Duration>,
+    /// Failures until a host is unhealthy.
+    pub unhealthy_threshold: u32,
+    /// Successes until it is healthy again.
+    pub healthy_threshold: u32,
+    /// `alt_port`.
+    pub alt_port: Option<u16>,
+    /// `reuse_connection`; Envoy's default is true.
+    pub reuse_connection: bool,
+    /// What is asked.
+    pub kind: HealthCheckKind,
+}
+
+/// What a health check asks.
+#[derive(Clone, Debug, PartialEq)]
+pub enum HealthCheckKind {
+    /// `http_health_check`.
+    Http {
+        /// `host`; empty: the cluster's name.
+        host: String,
+        /// `path`.
+        path: String,
+        /// `method`.
+        method: String,
+        /// `codec_client_type: HTTP2`.
+        http2: bool,
+        /// `expected_statuses` as half-open ranges; Envoy's default is 200.
+        expected: Vec<(u16, u16)>,
+        /// `request_headers_to_add`, name and value.
+        headers: Vec<(String, String)>,
+    },
+    /// `tcp_health_check`: bytes to send, and texts that must come back in order.
+    Tcp {
+        /// `send`; empty: connecting is enough.
+        send: Vec<u8>,
+        /// `receive`.
+        receive: Vec<Vec<u8>>,
+    },
+}
+
+/// `circuit_breakers.thresholds` of one priority.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Thresholds {
+    /// `max_connections`.
+    pub connections: u32,
+    /// `max_pending_requests`.
+    pub pending_requests: u32,
+    /// `max_requests`.
+    pub requests: u32,
+    /// `max_retries`.
+    pub retries: u32,
+}
+
+/// The admin port.
+#[derive(Clone, Debug, PartialEq)]
+pub struct AdminPlan {
+    /// Where to bind.
+    pub address: SocketAddr,
+    /// `access_log_path` or `access_log`; `None` for none.
+    pub access_log: Option<PathBuf>,
+    /// `profile_path`.
+    pub profile_path: PathBuf,
+    /// `allow_paths`: exact paths and prefixes; empty allows all.
+    pub allow_paths: Vec<AllowPath>,
+}
+
+/// One `Admin.allow_paths` matcher.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum AllowPath {
+    /// The whole path.
+    Exact(String),
+    /// A prefix of it.
+    Prefix(String),
+}
+
+/// Gives each name a slot for the life of the process, so that a route finds its cluster without a
+/// look-up by name. Names are never forgotten: a reload that brings a cluster back finds its slot.
+#[derive(Debug, Default)]
+pub struct Slots {
+    by_name: Mutex<HashMap<String, Slot>>,
+}
+
+// === impl Slots ===
+
+impl Slots {
+    /// The slot of `name`, a new one if it has none.
+    pub fn of(&self, name: &str) -> Slot {
+        let mut by_name = self.by_name.lock();
+        match by_name.get(name) {
+            Some(slot) => *slot,
+            None => {
+                let slot = by_name.len();
+                by_name.insert(name.to_owned(), slot);
+                slot
+            }
+        }
+    }
+}
+
+// === impl Thresholds ===
+
+impl Default for Thresholds {
+    /// Envoy's defaults.
+    fn default() -> Self {
+        Self { connections: 1024, pending_requests: 1024, requests: 1024, retries: 3 }
+    }
+}
+
+// === impl EndpointPlan ===
+
+impl Default for EndpointPlan {
+    fn default() -> Self {
+        Self {
+            hostname: String::new(),
+            weight: 1,
+            priority: 0,
+            locality: Locality::default(),
+            health: ConfiguredHealth::default(),
+            health_check_port: None,
+        }
+    }
+}

@@ -1,0 +1,183 @@
+//! Owns the seams: traits of one method by which the control plane reaches what it does not know.
+//! The crate above implements them; tests implement them by hand.
+
+use std::{
+    any::Any,
+    cell::{Cell, RefCell},
+    net::{IpAddr, SocketAddr},
+    rc::Rc,
+    sync::Arc,
+    task::Waker,
+    time::Duration,
+};
+
+use futures_util::future::{BoxFuture, LocalBoxFuture};
+use tokio::net::TcpStream;
+
+use crate::{
+    plan::{ClusterPlan, HealthCheckPlan, ListenerPlan, LookupFamily, ResolverPlan},
+    snapshot::Host,
+    stats::{Group, ListenerStat},
+};
+
+/// Asks DNS for a name.
+pub trait Resolve: Send + Sync + 'static {
+    /// All addresses of a name, in the server's order. NXDOMAIN and an empty answer are an empty
+    /// [`Answer`], not an error.
+    fn resolve(&self, query: Query) -> BoxFuture<'static, Result<Answer, LookupError>>;
+}
+
+/// What is asked of DNS.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Query {
+    /// The name.
+    pub name: String,
+    /// Which addresses.
+    pub family: LookupFamily,
+    /// Whom to ask.
+    pub resolver: Arc<ResolverPlan>,
+}
+
+/// What DNS said.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Answer {
+    /// Empty when the name does not exist or has no address.
+    pub addresses: Vec<IpAddr>,
+    /// The shortest time to live of the records.
+    pub ttl: Option<Duration>,
+}
+
+/// Why DNS said nothing: the hosts that are known stay.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum LookupError {
+    /// No server answered in time.
+    #[error("no answer within {0:?}")]
+    TimedOut(Duration),
+    /// A server answered that it could not.
+    #[error("the server answered {0}")]
+    Failed(String),
+    /// No server could be asked at all.
+    #[error("no server could be asked: {0}")]
+    Unreachable(String),
+}
+
+/// Asks a host whether it is well.
+pub trait Probe: Send + Sync + 'static {
+    /// One check of one host. The caller bounds its time.
+    fn probe(
+        &self,
+        cluster: Arc<ClusterPlan>,
+        check: HealthCheckPlan,
+        host: Arc<Host>,
+    ) -> BoxFuture<'static, Probed>;
+}
+
+/// What a health check found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Probed {
+    /// Well.
+    Healthy,
+    /// Well, but asks for less traffic (`x-envoy-degraded`).
+    Degraded,
+    /// It answered that it is not well; thresholds do not soften it for HTTP.
+    Unhealthy,
+    /// It could not be asked.
+    NetworkFailure,
+    /// It did not answer in time.
+    TimedOut,
+}
+
+/// Builds a balancer's tables for the hosts of a snapshot, on the control plane's thread.
+pub trait Balance: Send + Sync + 'static {
+    /// Tables for these hosts, in this order.
+    fn tables(&self, cluster: &ClusterPlan, eligible: &[Arc<Host>]) -> Arc<dyn Any + Send + Sync>;
+}
+
+/// Makes the data plane of a worker, on its thread.
+pub trait MakeServe: Send + Sync + 'static {
+    /// Called once on each worker's thread, when it starts. A worker that falls keeps its data plane; one
+    /// whose thread is gone is made anew.
+    fn make(&self, worker: usize) -> Rc<dyn Serve>;
+}
+
+/// Drives connections on a worker's thread.
+pub trait Serve {
+    /// Serves one connection to its end. The future is the connection: dropping it closes.
+    fn serve(&self, accepted: Accepted, control: Rc<Control>) -> LocalBoxFuture<'static, ()>;
+}
+
+/// Answers one connection to the admin port.
+pub trait Face: Send + Sync + 'static {
+    /// Serves one connection to its end, on the admin port's own thread.
+    fn serve(&self, stream: TcpStream, peer: SocketAddr) -> LocalBoxFuture<'static, ()>;
+}
+
+/// A connection that a listener has accepted.
+pub struct Accepted {
+    /// The socket, with `TCP_NODELAY` set.
+    pub stream: TcpStream,
+    /// Who connected.
+    pub peer: SocketAddr,
+    /// Whereto.
+    pub local: SocketAddr,
+    /// The listener it came by.
+    pub listener: Arc<ListenerPlan>,
+    /// `listener.ADDRESS.`.
+    pub stats: Arc<Group<ListenerStat>>,
+}
+
+/// How a connection is told to end. Stands beside the task that serves it: reading it costs a load.
+#[derive(Debug, Default)]
+pub struct Control {
+    drain: Cell<Drain>,
+    waker: RefCell<Option<Waker>>,
+    /// Something lies in the mailbox of the actor beside the connection.
+    mail: Cell<bool>,
+}
+
+/// What a connection shall do about its end.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Drain {
+    /// Go on.
+    #[default]
+    Stay,
+    /// Say goodbye with the next answer (`connection: close`, GOAWAY), but stay open while idle.
+    Discourage,
+    /// Close when idle, and with the next answer.
+    WhenIdle,
+    /// Close now.
+    Now,
+}
+
+// === impl Control ===
+
+impl Control {
+    /// What the connection shall do.
+    pub fn drain(&self) -> Drain {
+        self.drain.get()
+    }
+
+    /// Tells the connection, and wakes it if it sleeps. A later order never softens an earlier one.
+    pub fn tell(&self, drain: Drain) {
+        if drain > self.drain.get() {
+            self.drain.set(drain);
+            if let Some(waker) = self.waker.borrow_mut().take() {
+                waker.wake();
+            }
+        }
+    }
+
+    /// Says whether there is mail from now on, and gives what was so before.
+    pub(crate) fn mail(&self, there_is: bool) -> bool {
+        self.mail.replace(there_is)
+    }
+
+    /// Asks to be woken by the next [`tell`](Self::tell).
+    pub fn register(&self, waker: &Waker) {
+        let mut slot = self.waker.borrow_mut();
+        match slot.as_ref() {
+            Some(old) if old.will_wake(waker) => {}
+            _ => *slot = Some(waker.clone()),
+        }
+    }
+}

@@ -1,0 +1,229 @@
+//! Owns what clusters publish: hosts, their health, and what all workers must share about them.
+
+use std::{
+    any::Any,
+    collections::HashMap,
+    fmt,
+    net::SocketAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicU32, AtomicUsize},
+    },
+};
+
+use tokio::sync::Notify;
+
+use crate::{
+    plan::{ClusterPlan, EndpointPlan, Payload, Slot},
+    published::Published,
+    stats::{ClusterHttp2Stat, ClusterStat, Group, HostStat, Later},
+};
+
+/// A published list of published things: slot by slot, and by name.
+pub struct Directory<T> {
+    /// An empty slot is a name that routes know and nobody brought (503 NC for a cluster).
+    pub slots: Vec<Option<Published<T>>>,
+    /// The slots that are taken, by name.
+    pub by_name: HashMap<String, Slot>,
+}
+
+/// All clusters.
+pub type Clusters = Directory<ClusterSnapshot>;
+
+/// All route tables.
+pub type Tables = Directory<Payload>;
+
+/// One cluster at one moment. Immutable: a change is a new snapshot.
+#[derive(Clone)]
+pub struct ClusterSnapshot {
+    /// What the configuration asks for.
+    pub plan: Arc<ClusterPlan>,
+    /// Every host, in the order of discovery, healthy or not.
+    pub hosts: Arc<[Arc<Host>]>,
+    /// Hosts that take traffic, in order; all of them in panic.
+    pub eligible: Arc<[Arc<Host>]>,
+    /// Too few hosts are healthy, so all are used.
+    pub panic: bool,
+    /// Discovery has answered at least once (a failure counts).
+    pub ready: bool,
+    /// Goes up with every snapshot of this cluster.
+    pub version: u64,
+    /// What the workers share.
+    pub shared: Arc<ClusterShared>,
+    /// What [`Balance`](crate::seams::Balance) built for these hosts.
+    pub balancer: Arc<dyn Any + Send + Sync>,
+}
+
+/// What stays the same from snapshot to snapshot of one cluster.
+pub struct ClusterShared {
+    /// Round robin: one cursor for all workers, so that a rotation is strict at any concurrency.
+    pub cursor: AtomicUsize,
+    /// Counts in force against [`Thresholds`](crate::plan::Thresholds), default then high priority.
+    pub breakers: [BreakerCounts; 2],
+    /// Woken when discovery has answered for the first time.
+    pub first_answer: Notify,
+    /// `cluster.NAME.`.
+    pub stats: Arc<Group<ClusterStat>>,
+    /// `cluster.NAME.http2.`, for HTTP/2 clusters.
+    pub http2_stats: Option<Later<ClusterHttp2Stat>>,
+}
+
+/// What circuit breakers count, one number across workers.
+#[derive(Debug, Default)]
+pub struct BreakerCounts {
+    /// Open connections.
+    pub connections: AtomicU32,
+    /// Requests that wait for a connection.
+    pub pending: AtomicU32,
+    /// Requests in flight.
+    pub requests: AtomicU32,
+    /// Retries in flight.
+    pub retries: AtomicU32,
+}
+
+/// One upstream host. The same `Arc` from snapshot to snapshot while the host stays.
+pub struct Host {
+    /// Where it listens.
+    pub address: SocketAddr,
+    /// The address as `ip:port`, for logs and `/clusters`.
+    pub address_text: String,
+    /// What the configuration says about it.
+    pub endpoint: EndpointPlan,
+    /// Health flags, bits of [`HealthFlag`]; written by its cluster alone.
+    pub health: AtomicU32,
+    /// What is counted of it.
+    pub stats: Arc<Group<HostStat>>,
+}
+
+/// Why a host takes no traffic, with Envoy's names in `/clusters`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u32)]
+pub enum HealthFlag {
+    /// An active health check failed.
+    FailedActiveHc = 1,
+    /// Outlier detection ejected it.
+    FailedOutlierCheck = 2,
+    /// The configuration calls it unhealthy.
+    FailedEdsHealth = 4,
+    /// An active health check called it degraded.
+    DegradedActiveHc = 8,
+    /// The configuration calls it degraded.
+    DegradedEdsHealth = 16,
+    /// DNS no longer names it; it stays while a health check holds it up.
+    PendingDynamicRemoval = 32,
+    /// Health checking has not answered yet.
+    PendingActiveHc = 64,
+    /// It asked to be taken out by `x-envoy-immediate-health-check-fail`.
+    ExcludedViaImmediateHcFail = 128,
+    /// The check that failed timed out.
+    ActiveHcTimeout = 256,
+}
+
+// === impl Directory ===
+
+impl<T> Directory<T> {
+    /// What is in a slot.
+    pub fn get(&self, slot: Slot) -> Option<&Published<T>> {
+        self.slots.get(slot).and_then(Option::as_ref)
+    }
+
+    /// Puts something into a slot.
+    pub fn put(&mut self, slot: Slot, name: &str, published: Published<T>) {
+        if self.slots.len() <= slot {
+            self.slots.resize_with(slot + 1, || None);
+        }
+        if let Some(place) = self.slots.get_mut(slot) {
+            *place = Some(published);
+            self.by_name.insert(name.to_owned(), slot);
+        }
+    }
+
+    /// Empties a slot.
+    pub fn remove(&mut self, slot: Slot, name: &str) {
+        if let Some(place) = self.slots.get_mut(slot) {
+            *place = None;
+        }
+        self.by_name.remove(name);
+    }
+
+    /// What has a name.
+    pub fn named(&self, name: &str) -> Option<&Published<T>> {
+        self.by_name.get(name).and_then(|slot| self.get(*slot))
+    }
+}
+
+impl<T> Default for Directory<T> {
+    fn default() -> Self {
+        Self { slots: Vec::new(), by_name: HashMap::new() }
+    }
+}
+
+impl<T> Clone for Directory<T> {
+    fn clone(&self) -> Self {
+        Self { slots: self.slots.clone(), by_name: self.by_name.clone() }
+    }
+}
+
+// === impl Host ===
+
+impl Host {
+    /// A host that nothing is known against yet.
+    pub fn new(address: SocketAddr, endpoint: EndpointPlan, workers: usize) -> Self {
+        Self {
+            address,
+            address_text: address.to_string(),
+            endpoint,
+            health: AtomicU32::new(0),
+            stats: Group::detached(workers),
+        }
+    }
+
+    /// Whether a flag is up.
+    pub fn has(&self, flag: HealthFlag) -> bool {
+        self.flags() & flag as u32 != 0
+    }
+
+    /// All flags.
+    pub fn flags(&self) -> u32 {
+        self.health.load(std::sync::atomic::Ordering::Relaxed)
+    }
+
+    /// Whether nothing speaks against sending traffic here.
+    pub fn healthy(&self) -> bool {
+        let against = HealthFlag::FailedActiveHc as u32
+            | HealthFlag::FailedOutlierCheck as u32
+            | HealthFlag::FailedEdsHealth as u32;
+        self.flags() & against == 0
+    }
+}
+
+impl HealthFlag {
+    /// All flags with Envoy's names, in the order `/clusters` prints them.
+    pub const ALL: [(HealthFlag, &'static str); 9] = [
+        (HealthFlag::FailedActiveHc, "failed_active_hc"),
+        (HealthFlag::FailedOutlierCheck, "failed_outlier_check"),
+        (HealthFlag::FailedEdsHealth, "failed_eds_health"),
+        (HealthFlag::DegradedActiveHc, "degraded_active_hc"),
+        (HealthFlag::DegradedEdsHealth, "degraded_eds_health"),
+        (HealthFlag::PendingDynamicRemoval, "pending_dynamic_removal"),
+        (HealthFlag::PendingActiveHc, "pending_active_hc"),
+        (HealthFlag::ExcludedViaImmediateHcFail, "excluded_via_immediate_hc_fail"),
+        (HealthFlag::ActiveHcTimeout, "active_hc_timeout"),
+    ];
+}
+
+impl fmt::Debug for Host {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Host").field(&self.address).finish()
+    }
+}
+
+impl fmt::Debug for ClusterSnapshot {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ClusterSnapshot")
+            .field("name", &self.plan.name)
+            .field("version", &self.version)
+            .field("hosts", &self.hosts)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,255 @@
+//! Owns the company: applies plans and commands, and keeps the children's addresses.
+
+mod apply;
+mod ask;
+mod drain;
+mod kill;
+mod quit;
+mod ready;
+mod sockets;
+#[cfg(test)]
+mod tests;
+mod watchdog;
+
+use std::{
+    cell::{Cell, RefCell},
+    collections::{BTreeMap, HashMap},
+    net::{SocketAddr, TcpListener as StdListener},
+    rc::Rc,
+    sync::{Arc, atomic::AtomicU32},
+};
+
+use actix::prelude::*;
+use tokio::{
+    sync::{oneshot, watch},
+    time::Instant,
+};
+
+pub(crate) use apply::Apply;
+pub(crate) use ask::Ask;
+pub use sockets::BindError;
+pub(crate) use watchdog::watch_control;
+
+use crate::{
+    admin::Admin,
+    cluster::{Cluster, Remake},
+    plan::{AdminPlan, ClusterPlan, ListenerPlan, Plan, RoutesPlan},
+    published::{Published, Publisher},
+    roster::Roster,
+    routes::Routes,
+    settings::{Settings, SettingsSeed},
+    snapshot::{ClusterSnapshot, Clusters, Tables},
+    stage::Stage,
+    stats::{ClusterManagerStat, Group, ListenerManagerStat, Registry, Scope},
+    supervise::{ActorDown, Reports, falls},
+    view::BoundListener,
+    worker::Worker,
+};
+
+/// Lines of the journal that are logged when the process gives up.
+const LAST_WORDS: usize = 32;
+
+/// What the supervisor keeps through a fall.
+pub(crate) struct SupervisorSeed {
+    stage: Stage,
+    publishers: Publishers,
+    settings: Rc<SettingsSeed>,
+    children: RefCell<Children>,
+    exit: Exits,
+    cluster_manager: Arc<Group<ClusterManagerStat>>,
+    listener_manager: Arc<Group<ListenerManagerStat>>,
+    watchdog: watchdog::Watched,
+    /// The plan that is to be in force. Whatever falls in between, reconciling leads there.
+    wanted: RefCell<Arc<Plan>>,
+    /// Sockets for listeners of `wanted` that were not handed over yet.
+    bound: RefCell<HashMap<String, sockets::Bound>>,
+    bound_admin: RefCell<Option<StdListener>>,
+    /// Who waits for `wanted` to be in force.
+    appliers: RefCell<Vec<oneshot::Sender<()>>>,
+    /// Until when new clusters are waited for: at the start by `/ready`, later by the routes that need them.
+    warm_until: Cell<Option<Instant>>,
+    live: Cell<bool>,
+    closing: RefCell<Vec<drain::Closing>>,
+    ending: Cell<Option<quit::Ending>>,
+}
+
+/// What the supervisor publishes.
+pub(crate) struct Publishers {
+    pub(crate) clusters: Publisher<Clusters>,
+    pub(crate) tables: Publisher<Tables>,
+    pub(crate) listeners: Publisher<Vec<BoundListener>>,
+    pub(crate) plan: Publisher<Plan>,
+    pub(crate) admin: Publisher<Option<SocketAddr>>,
+}
+
+/// The children; they outlive a fall of their parent.
+#[derive(Default)]
+struct Children {
+    settings: Option<Addr<Settings>>,
+    workers: Vec<WorkerChild>,
+    clusters: BTreeMap<String, ClusterChild>,
+    /// Clusters that will take the place of those of the same name once they are warm.
+    warming: BTreeMap<String, ClusterChild>,
+    routes: BTreeMap<String, RoutesChild>,
+    listeners: BTreeMap<String, ListenerChild>,
+    admin: Option<AdminChild>,
+}
+
+struct WorkerChild {
+    arbiter: ArbiterHandle,
+    worker: Addr<Worker>,
+}
+
+#[derive(Clone)]
+struct ClusterChild {
+    plan: Arc<ClusterPlan>,
+    cluster: Addr<Cluster>,
+    published: Published<ClusterSnapshot>,
+}
+
+struct RoutesChild {
+    plan: Arc<RoutesPlan>,
+    routes: Addr<Routes>,
+}
+
+struct ListenerChild {
+    plan: Arc<ListenerPlan>,
+    local: SocketAddr,
+    /// One for each worker; none once it is closed.
+    sockets: Vec<Arc<StdListener>>,
+    /// Connections on all workers.
+    open: Arc<AtomicU32>,
+    closed: bool,
+}
+
+struct AdminChild {
+    plan: Arc<AdminPlan>,
+    admin: Addr<Admin>,
+}
+
+/// The way the process ends.
+#[derive(Clone)]
+pub(crate) struct Exits {
+    pub(crate) code: Arc<watch::Sender<Option<i32>>>,
+    pub(crate) roster: Arc<Roster>,
+}
+
+/// The supervisor.
+pub(crate) struct Supervisor {
+    seed: Rc<SupervisorSeed>,
+}
+
+// === impl SupervisorSeed ===
+
+impl SupervisorSeed {
+    pub(crate) fn new(
+        stage: Stage,
+        publishers: Publishers,
+        settings: SettingsSeed,
+        exit: Exits,
+    ) -> Self {
+        let registry: &Registry = &stage.view.registry;
+        Self {
+            cluster_manager: registry.group(Scope::plain("cluster_manager.")),
+            listener_manager: registry.group(Scope::plain("listener_manager.")),
+            watchdog: watchdog::Watched::new(registry),
+            publishers,
+            settings: Rc::new(settings),
+            children: RefCell::default(),
+            exit,
+            wanted: RefCell::default(),
+            bound: RefCell::default(),
+            bound_admin: RefCell::default(),
+            appliers: RefCell::default(),
+            warm_until: Cell::default(),
+            live: Cell::default(),
+            closing: RefCell::default(),
+            ending: Cell::default(),
+            stage,
+        }
+    }
+
+    fn note(&self, what: &'static str, detail: impl Into<String>) {
+        self.stage.roster().note("supervisor", what, detail);
+    }
+}
+
+// === impl Exits ===
+
+impl Exits {
+    /// Reports on an actor without whom nothing goes on: beyond its budget, the process ends.
+    pub(crate) fn reports(self) -> Reports {
+        Arc::new(move |ActorDown { name, why, beyond_budget }| {
+            if beyond_budget {
+                self.give_up(&format!("{name} falls again and again: {why}"));
+            }
+        })
+    }
+
+    /// Ends the process as failed; whoever started it is to start it again.
+    fn give_up(&self, why: &str) {
+        tracing::error!(target: "main", "giving up: {why}; the journal's last lines:");
+        let journal = self.roster.journal();
+        for entry in journal.iter().skip(journal.len().saturating_sub(LAST_WORDS)) {
+            tracing::error!(target: "main", "{}: {} {}", entry.who, entry.what, entry.detail);
+        }
+        self.end(1);
+    }
+
+    fn end(&self, code: i32) {
+        self.code.send_if_modified(|slot| slot.is_none() && slot.replace(code).is_none());
+    }
+}
+
+// === impl Supervisor ===
+
+impl Supervisor {
+    pub(crate) fn new(seed: Rc<SupervisorSeed>) -> Self {
+        Self { seed }
+    }
+
+    fn workers(&self) -> Vec<Addr<Worker>> {
+        self.seed.children.borrow().workers.iter().map(|child| child.worker.clone()).collect()
+    }
+}
+
+impl Actor for Supervisor {
+    type Context = Context<Self>;
+
+    /// Begins, or goes on from the plan that was wanted last, with the children there are.
+    fn started(&mut self, ctx: &mut Context<Self>) {
+        self.watch_each_second(ctx);
+        self.reconcile(ctx);
+        self.reconcile_when_waited(ctx);
+        self.close_when_due(ctx);
+        self.wait_for_the_end(ctx);
+    }
+}
+
+impl Supervised for Supervisor {
+    fn restarting(&mut self, _: &mut Context<Self>) {
+        *self = Self::new(self.seed.clone());
+    }
+}
+
+falls!(Supervisor);
+
+impl Handler<ActorDown> for Supervisor {
+    type Result = ();
+
+    /// Children are revived in their place; this is about those that cannot stay up.
+    fn handle(&mut self, ActorDown { name, why, beyond_budget }: ActorDown, _: &mut Context<Self>) {
+        if !beyond_budget {
+            return;
+        }
+        if name == "settings" {
+            return self.seed.exit.give_up(&format!("{name} falls again and again: {why}"));
+        }
+        tracing::error!(target: "main", "{name} falls again and again, and pauses: {why}");
+        let children = self.seed.children.borrow();
+        let cluster = name.strip_prefix("cluster/").and_then(|name| children.clusters.get(name));
+        if let Some(child) = cluster {
+            child.cluster.do_send(Remake);
+        }
+    }
+}

@@ -1,0 +1,468 @@
+//! Owns applying a plan: compared with what is there by name and fingerprint, only what differs is touched.
+//!
+//! A plan is first bound, which may fail and changes nothing; then it is wanted, and [`reconcile`] makes it
+//! so. Reconciling can be done again at any time, and is after a fall: it starts what is missing, changes
+//! what differs, ends what is not wanted.
+//!
+//! [`reconcile`]: Supervisor::reconcile
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    net::TcpListener as StdListener,
+    rc::Rc,
+    sync::Arc,
+    time::Duration,
+};
+
+use actix::prelude::*;
+use futures_util::future::{LocalBoxFuture, join_all};
+use tokio::{sync::oneshot, time::Instant};
+
+use super::{
+    AdminChild, ClusterChild, ListenerChild, RoutesChild, Supervisor, WorkerChild,
+    ready::FIRST_ANSWERS_WAIT,
+    sockets::{self, BindError, Bound},
+};
+use crate::{
+    admin::{Admin, AdminSeed, CloseAdmin},
+    cluster::{Cluster, ClusterSeed, Leave},
+    company::ApplyError,
+    plan::{ClusterPlan, ListenerPlan, Payload, Plan, RoutesPlan},
+    published::Published,
+    routes::{self, Reroute, Routes},
+    seams::Drain,
+    settings::{Replan, Settings},
+    stats::{ClusterManagerStat, ListenerManagerStat},
+    supervise::{reports_to, supervise, supervise_on},
+    view::BoundListener,
+    worker::{Listen, Ping, TellLeaving, Unlisten, Worker, WorkerSeed},
+};
+
+/// How long children have to say that a change has reached them.
+const ACKNOWLEDGE_MAX: Duration = Duration::from_secs(5);
+
+/// Apply this plan: what differs from the last one is changed, the rest is not touched. Answered when it is
+/// in force.
+#[derive(Message)]
+#[rtype(result = "Result<(), ApplyError>")]
+pub(crate) struct Apply(pub(crate) Plan);
+
+/// Children's words that a change has reached them.
+type Acknowledged = Vec<LocalBoxFuture<'static, ()>>;
+
+impl Handler<Apply> for Supervisor {
+    type Result = ResponseFuture<Result<(), ApplyError>>;
+
+    fn handle(&mut self, Apply(plan): Apply, ctx: &mut Context<Self>) -> Self::Result {
+        if self.seed.ending.get().is_some() {
+            let error = ApplyError::Unavailable("it is shutting down".to_owned());
+            return Box::pin(async move { Err(error) });
+        }
+        // What can fail comes first: a plan that cannot be bound changes nothing.
+        let bound = self.bind(&plan).and_then(|bound| Ok((bound, self.bind_admin(&plan)?)));
+        let (bound, admin) = match bound {
+            Ok(bound) => bound,
+            Err(error) => {
+                self.seed.listener_manager.add(ListenerManagerStat::ListenerCreateFailure, 1);
+                self.seed.note("refused", error.to_string());
+                return Box::pin(async move { Err(error.into()) });
+            }
+        };
+        let (answer, answered) = oneshot::channel();
+        let seed = &self.seed;
+        seed.note("plan", describe(&seed.wanted.borrow(), &plan));
+        seed.bound.borrow_mut().extend(bound);
+        seed.bound_admin.replace(admin);
+        seed.wanted.replace(Arc::new(plan));
+        seed.warm_until.set(Some(Instant::now() + FIRST_ANSWERS_WAIT));
+        seed.appliers.borrow_mut().push(answer);
+        self.reconcile_when_waited(ctx);
+        self.reconcile(ctx);
+        Box::pin(async move {
+            // The sender is kept through a fall: the answer comes, unless everything ends.
+            let _ = answered.await;
+            Ok(())
+        })
+    }
+}
+
+/// What a plan changes, for the journal.
+fn describe(before: &Plan, after: &Plan) -> String {
+    let clusters = |plan: &Plan| prints(&plan.clusters, |c| (c.name.clone(), c.fingerprint));
+    let routes = |plan: &Plan| prints(&plan.routes, |r| (r.name.clone(), r.fingerprint));
+    let listeners = |plan: &Plan| prints(&plan.listeners, |l| (l.name.clone(), l.fingerprint));
+    let change = |what: &str, before: HashMap<String, u64>, after: HashMap<String, u64>| {
+        let added = after.keys().filter(|name| !before.contains_key(*name)).count();
+        let removed = before.keys().filter(|name| !after.contains_key(*name)).count();
+        let changed = after.iter().filter(|(k, v)| before.get(*k).is_some_and(|b| b != *v)).count();
+        format!("{what} +{added} ~{changed} -{removed}")
+    };
+    [
+        change("clusters", clusters(before), clusters(after)),
+        change("routes", routes(before), routes(after)),
+        change("listeners", listeners(before), listeners(after)),
+    ]
+    .join(", ")
+}
+
+fn prints<T>(plans: &[Arc<T>], print: impl Fn(&T) -> (String, u64)) -> HashMap<String, u64> {
+    plans.iter().map(|plan| print(plan)).collect()
+}
+
+impl Supervisor {
+    fn bind(&self, plan: &Plan) -> Result<HashMap<String, Bound>, BindError> {
+        let children = self.seed.children.borrow();
+        let workers = self.seed.stage.options.concurrency;
+        let mut bound: HashMap<String, Bound> = HashMap::new();
+        for (at, listener) in plan.listeners.iter().enumerate() {
+            let (name, address) = (&listener.name, listener.address);
+            let earlier = plan.listeners.iter().take(at);
+            let twin = earlier.filter(|_| address.port() != 0).find(|l| l.address == address);
+            if let Some(twin) = twin {
+                return Err(BindError::taken_twice(address, name, &twin.name));
+            }
+            let known = children.listeners.get(name);
+            if known.is_some_and(|known| known.plan.address == address && !known.closed) {
+                continue;
+            }
+            // A listener of ours that gives the address up meanwhile is no stranger.
+            let ours = children.listeners.values().any(|l| l.local == address && !l.closed);
+            let whom = format!("listener {name:?}");
+            let sockets = sockets::shared(address, &whom, listener.backlog, workers, !ours)?;
+            bound.insert(name.clone(), sockets);
+        }
+        Ok(bound)
+    }
+
+    fn bind_admin(&self, plan: &Plan) -> Result<Option<StdListener>, BindError> {
+        let Some(wanted) = &plan.admin else { return Ok(None) };
+        match &self.seed.children.borrow().admin {
+            Some(known) if known.plan.address == wanted.address => Ok(None),
+            _ => sockets::single(wanted.address, "the admin port").map(Some),
+        }
+    }
+
+    /// Leads from what is there to what is wanted. What was done already is not done again.
+    pub(super) fn reconcile(&mut self, ctx: &mut Context<Self>) {
+        let (plan, seed) = (self.seed.wanted.borrow().clone(), self.seed.clone());
+        let mut acknowledged = Acknowledged::new();
+        self.start_workers(ctx);
+        acknowledged.push(self.tell_settings(&plan, ctx));
+        self.start_clusters(&plan, ctx);
+        // At the start everything serves what it can; later, who needs a cluster waits until it is warm.
+        let patient = seed.warm_until.get().is_some_and(|until| Instant::now() < until);
+        if !(seed.live.get() && patient && self.is_cold(&plan)) {
+            self.swap_clusters(&plan);
+            self.apply_routes(&plan, ctx, &mut acknowledged);
+            self.apply_listeners(&plan, &mut acknowledged);
+            self.apply_admin(&plan, ctx);
+            self.end_clusters(&plan);
+            seed.publishers.plan.publish(plan);
+            self.answer_appliers(acknowledged, ctx);
+        }
+        self.look_ready(ctx);
+    }
+
+    /// Arms the end of waiting for clusters; after a fall, anew.
+    pub(super) fn reconcile_when_waited(&self, ctx: &mut Context<Self>) {
+        let left = self.seed.warm_until.get().map(|until| until.duration_since(Instant::now()));
+        if let Some(left) = left.filter(|left| !left.is_zero()) {
+            ctx.run_later(left, |this, ctx| this.reconcile(ctx));
+        }
+    }
+
+    /// Answers those who wait for the plan once every child has said that its change has reached it.
+    fn answer_appliers(&self, acknowledged: Acknowledged, ctx: &mut Context<Self>) {
+        if self.seed.appliers.borrow().is_empty() {
+            return;
+        }
+        let all = tokio::time::timeout(ACKNOWLEDGE_MAX, join_all(acknowledged));
+        ctx.spawn(all.into_actor(self).map(|done, this, _| {
+            if done.is_err() {
+                tracing::warn!(target: "main", "not every child has acknowledged the plan in time");
+            }
+            for applier in this.seed.appliers.take() {
+                // Who asked may have gone.
+                let _ = applier.send(());
+            }
+        }));
+    }
+
+    /// Starts workers that are missing, be it that their thread is gone.
+    pub(super) fn start_workers(&self, ctx: &mut Context<Self>) {
+        let (stage, mut children) = (&self.seed.stage, self.seed.children.borrow_mut());
+        for index in 0..stage.options.concurrency {
+            let known = children.workers.get(index);
+            if known.is_some_and(|child| child.worker.connected()) {
+                continue;
+            }
+            let arbiter = known.map(|child| child.arbiter.clone()).filter(ArbiterHandle::alive);
+            let arbiter = match arbiter.map_or_else(|| stage.threads.worker(), Ok) {
+                Ok(arbiter) => arbiter,
+                Err(error) => {
+                    return self
+                        .seed
+                        .exit
+                        .give_up(&format!("no thread for worker {index}: {error}"));
+                }
+            };
+            let reports = reports_to(ctx.address());
+            let cast = stage.cast("Worker", format!("worker/{index}"), "supervisor", reports);
+            let own = stage.clone();
+            let worker: Addr<Worker> = supervise_on(&arbiter, cast, move |_| {
+                Worker::new(Rc::new(WorkerSeed::new(own, index)))
+            });
+            let child = WorkerChild { arbiter, worker };
+            match children.workers.get_mut(index) {
+                Some(place) => *place = child,
+                None => children.workers.push(child),
+            }
+        }
+    }
+
+    fn tell_settings(&self, plan: &Plan, ctx: &mut Context<Self>) -> LocalBoxFuture<'static, ()> {
+        let (seed, mut children) = (&self.seed, self.seed.children.borrow_mut());
+        let settings = children.settings.get_or_insert_with(|| {
+            let own = seed.settings.clone();
+            let reports = reports_to(ctx.address());
+            let cast = seed.stage.cast("Settings", "settings", "supervisor", reports);
+            supervise(cast, move |_| Settings::new(own))
+        });
+        let (layers, flush_interval) = (plan.runtime.clone(), plan.stats_flush_interval);
+        let told = settings.send(Replan { layers, flush_interval });
+        Box::pin(async move { told.await.unwrap_or(()) })
+    }
+
+    /// Starts clusters that are missing, and those that will take the place of others.
+    fn start_clusters(&self, plan: &Plan, ctx: &mut Context<Self>) {
+        let (seed, mut children) = (&self.seed, self.seed.children.borrow_mut());
+        let mut directory = (*seed.publishers.clusters.read()).clone();
+        for wanted in &plan.clusters {
+            let name = &wanted.name;
+            let is_wanted = |child: &ClusterChild| child.plan.fingerprint == wanted.fingerprint;
+            if children.clusters.get(name).is_some_and(is_wanted) {
+                if let Some(not_now) = children.warming.remove(name) {
+                    not_now.cluster.do_send(Leave);
+                }
+            } else if !children.clusters.contains_key(name) {
+                let child = self.start_cluster(wanted, ctx);
+                directory.put(wanted.slot, name, child.published.clone());
+                children.clusters.insert(name.clone(), child);
+                seed.cluster_manager.add(ClusterManagerStat::ClusterAdded, 1);
+            } else if !children.warming.get(name).is_some_and(is_wanted) {
+                let child = self.start_cluster(wanted, ctx);
+                if let Some(not_now) = children.warming.insert(name.clone(), child) {
+                    not_now.cluster.do_send(Leave);
+                }
+            }
+        }
+        let warming = children.warming.len() as u64;
+        seed.cluster_manager.set(ClusterManagerStat::WarmingClusters, warming);
+        seed.publishers.clusters.publish(directory);
+    }
+
+    fn start_cluster(&self, plan: &Arc<ClusterPlan>, ctx: &mut Context<Self>) -> ClusterChild {
+        let (stage, warmed) = (&self.seed.stage, ctx.address().recipient());
+        let (seed, published) = ClusterSeed::new(stage, plan.clone(), warmed);
+        let (name, reports) = (format!("cluster/{}", plan.name), reports_to(ctx.address()));
+        let cast = stage.cast("Cluster", name, "supervisor", reports);
+        let cluster = supervise(cast, |_| Cluster::new(Rc::new(seed)));
+        ClusterChild { plan: plan.clone(), cluster, published }
+    }
+
+    /// Whether a cluster that the plan brings or changes has not answered yet.
+    fn is_cold(&self, plan: &Plan) -> bool {
+        let children = self.seed.children.borrow();
+        let waits = |wanted: &&Arc<ClusterPlan>| {
+            let child = children.warming.get(&wanted.name);
+            let child = child.or_else(|| children.clusters.get(&wanted.name));
+            wanted.wait_for_warm && child.is_some_and(|child| !child.published.read().ready)
+        };
+        plan.clusters.iter().any(|wanted| waits(&wanted))
+    }
+
+    /// Puts changed clusters in the place of those of the same name.
+    fn swap_clusters(&self, plan: &Plan) {
+        let (seed, mut children) = (&self.seed, self.seed.children.borrow_mut());
+        let mut directory = (*seed.publishers.clusters.read()).clone();
+        let wanted = |name: &str| plan.clusters.iter().any(|cluster| cluster.name == name);
+        for (name, child) in std::mem::take(&mut children.warming) {
+            if !wanted(&name) {
+                child.cluster.do_send(Leave);
+                continue;
+            }
+            directory.put(child.plan.slot, &name, child.published.clone());
+            seed.cluster_manager.add(ClusterManagerStat::ClusterModified, 1);
+            if let Some(before) = children.clusters.insert(name, child) {
+                before.cluster.do_send(Leave);
+            }
+        }
+        seed.cluster_manager.set(ClusterManagerStat::WarmingClusters, 0);
+        seed.publishers.clusters.publish(directory);
+    }
+
+    /// Ends clusters that are not wanted; nothing refers to them any more.
+    fn end_clusters(&self, plan: &Plan) {
+        let (seed, mut children) = (&self.seed, self.seed.children.borrow_mut());
+        let mut directory = (*seed.publishers.clusters.read()).clone();
+        let wanted: HashMap<_, _> = plan.clusters.iter().map(|c| (c.name.as_str(), ())).collect();
+        children.clusters.retain(|name, child| {
+            let stays = wanted.contains_key(name.as_str());
+            if !stays {
+                child.cluster.do_send(Leave);
+                directory.remove(child.plan.slot, name);
+                seed.cluster_manager.add(ClusterManagerStat::ClusterRemoved, 1);
+            }
+            stays
+        });
+        let active = children.clusters.len() as u64;
+        seed.cluster_manager.set(ClusterManagerStat::ActiveClusters, active);
+        seed.publishers.clusters.publish(directory);
+    }
+
+    fn apply_routes(&self, plan: &Plan, ctx: &mut Context<Self>, acknowledged: &mut Acknowledged) {
+        let (seed, mut children) = (&self.seed, self.seed.children.borrow_mut());
+        let mut tables = (*seed.publishers.tables.read()).clone();
+        let wanted: HashMap<_, _> = plan.routes.iter().map(|r| (r.name.as_str(), ())).collect();
+        children.routes.retain(|name, child| {
+            let stays = wanted.contains_key(name.as_str());
+            if !stays {
+                child.routes.do_send(routes::Leave);
+                tables.remove(child.plan.slot, name);
+            }
+            stays
+        });
+        for wanted in &plan.routes {
+            match children.routes.get_mut(&wanted.name) {
+                Some(child) if child.plan.fingerprint == wanted.fingerprint => {}
+                Some(child) => {
+                    let told = child.routes.send(Reroute(wanted.clone()));
+                    acknowledged.push(Box::pin(async move { told.await.unwrap_or(()) }));
+                    child.plan = wanted.clone();
+                }
+                None => {
+                    let (routes, published) = self.start_routes(wanted, ctx);
+                    tables.put(wanted.slot, &wanted.name, published);
+                    let child = RoutesChild { plan: wanted.clone(), routes };
+                    children.routes.insert(wanted.name.clone(), child);
+                }
+            }
+        }
+        seed.publishers.tables.publish(tables);
+    }
+
+    fn start_routes(
+        &self,
+        plan: &Arc<RoutesPlan>,
+        ctx: &mut Context<Self>,
+    ) -> (Addr<Routes>, Published<Payload>) {
+        let (publisher, published) = Routes::publish(plan);
+        let (name, reports) = (format!("routes/{}", plan.name), reports_to(ctx.address()));
+        let cast = self.seed.stage.cast("Routes", name, "supervisor", reports);
+        (supervise(cast, |_| Routes::new(Rc::new(publisher))), published)
+    }
+
+    fn apply_listeners(&self, plan: &Plan, acknowledged: &mut Acknowledged) {
+        let (seed, workers) = (&self.seed, self.workers());
+        let stats = &seed.listener_manager;
+        let wanted: HashMap<_, _> = plan.listeners.iter().map(|l| (l.name.as_str(), ())).collect();
+        let mut children = seed.children.borrow_mut();
+        children.listeners.retain(|name, _| {
+            let stays = wanted.contains_key(name.as_str());
+            if !stays {
+                self.remove_listener(name, &workers);
+            }
+            stays
+        });
+        for wanted in &plan.listeners {
+            let bound = seed.bound.borrow_mut().remove(&wanted.name);
+            let known = children.listeners.get_mut(&wanted.name);
+            let stat = match (known, bound) {
+                (None, None) => continue,
+                (known, Some(bound)) => {
+                    let stat = match known {
+                        Some(_) => ListenerManagerStat::ListenerModified,
+                        None => ListenerManagerStat::ListenerAdded,
+                    };
+                    let child = ListenerChild::new(wanted.clone(), bound);
+                    children.listeners.insert(wanted.name.clone(), child);
+                    stat
+                }
+                (Some(known), None) if known.plan.fingerprint != wanted.fingerprint => {
+                    known.plan = wanted.clone();
+                    ListenerManagerStat::ListenerInPlaceUpdated
+                }
+                (Some(_), None) => continue,
+            };
+            stats.add(stat, 1);
+            stats.add(ListenerManagerStat::ListenerCreateSuccess, workers.len() as u64);
+        }
+        let active = children.listeners.len() as u64;
+        stats.set(ListenerManagerStat::TotalListenersActive, active);
+        seed.publishers.listeners.publish(listing(plan, &children.listeners));
+        for child in children.listeners.values() {
+            for (worker, socket) in workers.iter().zip(&child.sockets) {
+                worker.do_send(child.listen_on(socket));
+            }
+        }
+        for worker in workers {
+            acknowledged.push(Box::pin(async move { worker.send(Ping).await.unwrap_or(()) }));
+        }
+    }
+
+    /// Connections may go on for the drain time, and are told to end with each answer.
+    fn remove_listener(&self, name: &str, workers: &[Addr<Worker>]) {
+        self.seed.listener_manager.add(ListenerManagerStat::ListenerRemoved, 1);
+        let drain_time = self.seed.stage.options.drain_time;
+        for worker in workers {
+            worker.do_send(Unlisten { name: Some(name.to_owned()), drain: Drain::Discourage });
+            let worker = worker.clone();
+            actix_rt::spawn(async move {
+                tokio::time::sleep(drain_time).await;
+                worker.do_send(TellLeaving(Drain::WhenIdle));
+            });
+        }
+    }
+
+    fn apply_admin(&self, plan: &Plan, ctx: &mut Context<Self>) {
+        let (seed, mut children) = (&self.seed, self.seed.children.borrow_mut());
+        let socket = seed.bound_admin.take();
+        let gone = children.admin.take_if(|_| plan.admin.is_none() || socket.is_some());
+        if let Some(gone) = gone {
+            gone.admin.do_send(CloseAdmin);
+            seed.publishers.admin.publish(None);
+        }
+        let (Some(socket), Some(wanted)) = (socket, plan.admin.clone()) else { return };
+        let (stage, local) = (&seed.stage, socket.local_addr().unwrap_or(wanted.address));
+        tracing::info!(target: "main", "admin address: {local}");
+        let (face, registry) = (stage.seams.face.clone(), stage.view.registry.clone());
+        let cast = stage.cast("Admin", "admin", "supervisor", reports_to(ctx.address()));
+        let roster = stage.roster().clone();
+        let admin = supervise_on(&stage.threads.front_desk(), cast, move |_| {
+            Admin::new(Rc::new(AdminSeed::new(socket, face, roster, &registry)))
+        });
+        children.admin = Some(AdminChild { plan: wanted, admin });
+        seed.publishers.admin.publish(Some(local));
+    }
+}
+
+fn listing(plan: &Plan, children: &BTreeMap<String, ListenerChild>) -> Vec<BoundListener> {
+    let bound = |wanted: &Arc<ListenerPlan>| {
+        let child = children.get(&wanted.name)?;
+        Some(BoundListener { plan: child.plan.clone(), local: child.local, closed: child.closed })
+    };
+    plan.listeners.iter().filter_map(bound).collect()
+}
+
+// === impl ListenerChild ===
+
+impl ListenerChild {
+    fn new(plan: Arc<ListenerPlan>, Bound { local, sockets }: Bound) -> Self {
+        let sockets = sockets.into_iter().map(Arc::new).collect();
+        Self { plan, local, sockets, open: Arc::default(), closed: false }
+    }
+
+    fn listen_on(&self, socket: &Arc<StdListener>) -> Listen {
+        Listen { plan: self.plan.clone(), socket: socket.clone(), open: self.open.clone() }
+    }
+}

@@ -1,0 +1,51 @@
+//! Owns the reader's side of the control plane in one hand: what is published, and nothing that
+//! changes it.
+
+use std::{net::SocketAddr, sync::Arc};
+
+use crate::{
+    log_levels::LogLevels,
+    plan::{ListenerPlan, Plan},
+    published::Published,
+    roster::Roster,
+    runtime::Runtime,
+    server_state::ServerState,
+    snapshot::{Clusters, Tables},
+    stats::Registry,
+};
+
+/// All that the control plane publishes. Cheap to clone, safe to send.
+#[derive(Clone)]
+pub struct View {
+    /// Clusters by slot and by name.
+    pub clusters: Published<Clusters>,
+    /// Route tables by slot and by name.
+    pub tables: Published<Tables>,
+    /// Listeners that are bound.
+    pub listeners: Published<Vec<BoundListener>>,
+    /// The plan that was applied last.
+    pub plan: Published<Plan>,
+    /// Where the admin port listens, once it does.
+    pub admin: Published<Option<SocketAddr>>,
+    /// Runtime values.
+    pub runtime: Published<Runtime>,
+    /// Log levels.
+    pub log_levels: Published<LogLevels>,
+    /// The process itself.
+    pub server: Published<ServerState>,
+    /// Stats.
+    pub registry: Arc<Registry>,
+    /// Who is on stage, and the journal.
+    pub roster: Arc<Roster>,
+}
+
+/// A listener with the address it got from the kernel.
+#[derive(Clone)]
+pub struct BoundListener {
+    /// What the configuration asks for.
+    pub plan: Arc<ListenerPlan>,
+    /// Where it listens.
+    pub local: SocketAddr,
+    /// It no longer accepts (`/drain_listeners`).
+    pub closed: bool,
+}

@@ -1,0 +1,240 @@
+//! Owns a worker: one thread, its data plane, and a listener for every listener of the plan.
+
+use std::{
+    cell::RefCell,
+    collections::HashMap,
+    net::TcpListener as StdListener,
+    rc::Rc,
+    sync::{Arc, atomic::AtomicU32},
+    time::Duration,
+};
+
+use actix::prelude::*;
+
+use crate::{
+    listener::{Close, Discourage, DropConnection, Listener, Place, Replan},
+    plan::ListenerPlan,
+    seams::{Drain, Serve},
+    stage::Stage,
+    supervise::{ActorDown, falls, reports_to, supervise},
+};
+
+/// What a worker keeps through a fall: its data plane, its listeners and their connections never fell.
+pub(crate) struct WorkerSeed {
+    stage: Stage,
+    index: usize,
+    serve: Rc<dyn Serve>,
+    children: RefCell<HashMap<String, Child>>,
+    /// Listeners that have closed, until their last connection has ended.
+    leaving: RefCell<Vec<Rc<Place>>>,
+}
+
+struct Child {
+    plan: Arc<ListenerPlan>,
+    socket: Arc<StdListener>,
+    listener: Addr<Listener>,
+    place: Rc<Place>,
+}
+
+/// One worker.
+pub(crate) struct Worker {
+    seed: Rc<WorkerSeed>,
+}
+
+/// Accept on this socket as this plan says. Said again, it changes nothing.
+#[derive(Clone, Message)]
+#[rtype(result = "()")]
+pub(crate) struct Listen {
+    pub(crate) plan: Arc<ListenerPlan>,
+    pub(crate) socket: Arc<StdListener>,
+    /// Connections of this listener on all workers.
+    pub(crate) open: Arc<AtomicU32>,
+}
+
+/// Close the listener of this name; `None` closes all.
+#[derive(Clone, Debug, Message)]
+#[rtype(result = "()")]
+pub(crate) struct Unlisten {
+    pub(crate) name: Option<String>,
+    /// What its connections shall do.
+    pub(crate) drain: Drain,
+}
+
+/// Discourage the connections of this listener, more and more of them until this time is over.
+#[derive(Clone, Debug, Message)]
+#[rtype(result = "()")]
+pub(crate) struct DiscourageThose {
+    pub(crate) listener: String,
+    pub(crate) over: Duration,
+}
+
+/// Tell the connections of listeners that have closed.
+#[derive(Clone, Copy, Debug, Message)]
+#[rtype(result = "()")]
+pub(crate) struct TellLeaving(pub(crate) Drain);
+
+/// Are you there? The watchdog asks each second.
+#[derive(Clone, Copy, Debug, Message)]
+#[rtype(result = "()")]
+pub(crate) struct Ping;
+
+/// Let a connection of this listener fall.
+#[derive(Clone, Debug, Message)]
+#[rtype(result = "bool")]
+pub(crate) struct DropConnectionOf {
+    pub(crate) listener: String,
+    pub(crate) number: Option<u32>,
+}
+
+// === impl WorkerSeed ===
+
+impl WorkerSeed {
+    /// A worker's seed, made on its own thread.
+    pub(crate) fn new(stage: Stage, index: usize) -> Self {
+        let serve = stage.seams.serve.make(index);
+        let (children, leaving) = (RefCell::default(), RefCell::default());
+        Self { stage, index, serve, children, leaving }
+    }
+
+    fn name(&self) -> String {
+        format!("worker/{}", self.index)
+    }
+
+    fn begin(&self, Listen { plan, socket, open }: Listen, worker: Addr<Worker>) {
+        let (roster, registry) = (self.stage.roster().clone(), &self.stage.view.registry);
+        let (serve, name) = (self.serve.clone(), plan.name.clone());
+        let (index, local) = (self.index, socket.local_addr().ok());
+        let place = Place::new(index, plan.clone(), open, local, serve, roster, registry);
+        let place = Rc::new(place);
+        let reports = reports_to(worker.recipient());
+        let cast = self.stage.cast("Listener", place.name.clone(), &self.name(), reports);
+        let listener = supervise(cast, |_| Listener::new(place.clone(), socket.clone()));
+        self.children.borrow_mut().insert(name, Child { plan, socket, listener, place });
+    }
+
+    fn end(&self, name: &str, drain: Drain) {
+        let Some(child) = self.children.borrow_mut().remove(name) else { return };
+        child.listener.do_send(Close(drain));
+        let mut leaving = self.leaving.borrow_mut();
+        leaving.retain(in_use);
+        leaving.push(child.place);
+    }
+}
+
+/// Whether the listener is still closing, or connections are left.
+fn in_use(place: &Rc<Place>) -> bool {
+    Rc::strong_count(place) > 1
+}
+
+// === impl Worker ===
+
+impl Worker {
+    pub(crate) fn new(seed: Rc<WorkerSeed>) -> Self {
+        Self { seed }
+    }
+}
+
+impl Actor for Worker {
+    type Context = Context<Self>;
+}
+
+impl Supervised for Worker {
+    fn restarting(&mut self, _: &mut Context<Self>) {
+        *self = Self::new(self.seed.clone());
+    }
+}
+
+falls!(Worker);
+
+impl Handler<ActorDown> for Worker {
+    type Result = ();
+
+    /// A listener is revived with its socket; one that cannot stay up leaves its share of connections in
+    /// the backlog until it can.
+    fn handle(&mut self, ActorDown { name, why, beyond_budget }: ActorDown, _: &mut Context<Self>) {
+        if beyond_budget {
+            tracing::error!(target: "conn_handler", "{name} falls again and again, and pauses: {why}");
+        }
+    }
+}
+
+impl Handler<Listen> for Worker {
+    type Result = ();
+
+    fn handle(&mut self, listen: Listen, ctx: &mut Context<Self>) {
+        let (name, drain_time) = (listen.plan.name.clone(), self.seed.stage.options.drain_time);
+        let mut children = self.seed.children.borrow_mut();
+        match children.get_mut(&name) {
+            Some(child) if Arc::ptr_eq(&child.socket, &listen.socket) => {
+                if !Arc::ptr_eq(&child.plan, &listen.plan) {
+                    child.plan = listen.plan.clone();
+                    child.listener.do_send(Replan(listen.plan));
+                }
+            }
+            Some(_) => {
+                drop(children);
+                self.seed.end(&name, Drain::Discourage);
+                ctx.notify_later(TellLeaving(Drain::WhenIdle), drain_time);
+                self.seed.begin(listen, ctx.address());
+            }
+            None => {
+                drop(children);
+                self.seed.begin(listen, ctx.address());
+            }
+        }
+    }
+}
+
+impl Handler<Unlisten> for Worker {
+    type Result = ();
+
+    fn handle(&mut self, Unlisten { name, drain }: Unlisten, _: &mut Context<Self>) {
+        let names = match name {
+            Some(name) => vec![name],
+            None => self.seed.children.borrow().keys().cloned().collect(),
+        };
+        names.iter().for_each(|name| self.seed.end(name, drain));
+    }
+}
+
+impl Handler<TellLeaving> for Worker {
+    type Result = ();
+
+    fn handle(&mut self, TellLeaving(drain): TellLeaving, _: &mut Context<Self>) {
+        self.seed.leaving.borrow_mut().retain(in_use);
+        self.seed.leaving.borrow().iter().for_each(|place| place.tell(drain));
+    }
+}
+
+impl Handler<DiscourageThose> for Worker {
+    type Result = ();
+
+    fn handle(&mut self, order: DiscourageThose, _: &mut Context<Self>) {
+        if let Some(child) = self.seed.children.borrow().get(&order.listener) {
+            child.listener.do_send(Discourage(order.over));
+        }
+    }
+}
+
+impl Handler<Ping> for Worker {
+    type Result = ();
+
+    fn handle(&mut self, _: Ping, _: &mut Context<Self>) {}
+}
+
+impl Handler<DropConnectionOf> for Worker {
+    type Result = ResponseFuture<bool>;
+
+    fn handle(&mut self, order: DropConnectionOf, _: &mut Context<Self>) -> Self::Result {
+        let children = self.seed.children.borrow();
+        let listener = children.get(&order.listener).map(|child| child.listener.clone());
+        Box::pin(async move {
+            match listener {
+                Some(listener) => {
+                    listener.send(DropConnection(order.number)).await.unwrap_or(false)
+                }
+                None => false,
+            }
+        })
+    }
+}

@@ -1,0 +1,9 @@
+//! Owns the access log: what is known of an exchange, its line, and the thread that writes it.
+
+mod flags;
+mod line;
+mod writer;
+
+pub use flags::{ResponseFlag, ResponseFlags};
+pub use line::Record;
+pub use writer::{Flushing, OpenError, SinkId, Writer};

@@ -1,0 +1,86 @@
+//! `/actors`, ours: who is on stage, how they fare, and what happened. `/actors/kill`: a drill.
+
+use std::{
+    fmt::Write as _,
+    sync::atomic::Ordering::Relaxed,
+    time::{SystemTime, UNIX_EPOCH},
+};
+
+use serde_json::{Value, json};
+use understudy_actors::{Command, roster::Member};
+
+use super::{Answer, Ask, Desk};
+
+pub(super) fn actors(desk: &Desk, ask: &Ask) -> Answer {
+    let roster = &desk.view.roster;
+    let connections = roster.connections.load(Relaxed);
+    if ask.param("format") == Some("json") {
+        let members = roster.members();
+        let actors: Vec<Value> = members.iter().map(|member| describe(member)).collect();
+        let journal: Vec<Value> = (roster.journal().iter())
+            .map(|entry| {
+                json!({"at": unix(entry.at), "who": entry.who, "what": entry.what, "detail": entry.detail})
+            })
+            .collect();
+        let all = json!({"actors": actors, "connections": connections, "journal": journal});
+        return Answer::json(&all);
+    }
+    let mut out = String::new();
+    for (depth, member) in roster.tree() {
+        let (age, state) = (age(member.since), state(&member));
+        // Writing to a string cannot fail.
+        let _ = writeln!(
+            out,
+            "{}{} {} {state}, {} restarts, {age} s",
+            "  ".repeat(depth),
+            member.role,
+            member.name,
+            member.restarts.load(Relaxed),
+        );
+        if let Some((at, why)) = &member.state.lock().last_fall {
+            let _ = writeln!(out, "{}  fell {} s ago: {why}", "  ".repeat(depth), self::age(*at));
+        }
+    }
+    let _ = writeln!(out, "{connections} connections\n\njournal:");
+    for entry in roster.journal() {
+        let (age, detail) = (age(entry.at), entry.detail);
+        let _ = writeln!(out, "  {age} s ago, {} {}: {detail}", entry.who, entry.what);
+    }
+    Answer::text(out)
+}
+
+fn describe(member: &Member) -> Value {
+    let fall = member.state.lock().last_fall.clone();
+    json!({
+        "role": member.role,
+        "name": member.name,
+        "parent": member.parent,
+        "state": state(member),
+        "restarts": member.restarts.load(Relaxed),
+        "last_fall": fall.map(|(at, why)| json!({"at": unix(at), "why": why})),
+        "mailbox": if member.is_open() { "open" } else { "closed" },
+        "age_s": age(member.since),
+    })
+}
+
+fn state(member: &Member) -> &'static str {
+    match member.state.lock().paused {
+        true => "paused",
+        false => "acting",
+    }
+}
+
+fn age(since: SystemTime) -> u64 {
+    since.elapsed().map_or(0, |age| age.as_secs())
+}
+
+fn unix(at: SystemTime) -> f64 {
+    at.duration_since(UNIX_EPOCH).map_or(0.0, |since| since.as_secs_f64())
+}
+
+pub(super) fn kill(_: &Desk, ask: &Ask) -> Result<Command, Answer> {
+    match ask.param("name") {
+        Some(name) if !name.is_empty() => Ok(Command::Kill(name.to_owned())),
+        _ => Err(Answer::status(400, "usage: /actors/kill?name=NAME; /actors lists the names\n")),
+    }
+}

@@ -1,0 +1,205 @@
+//! `/clusters`
+
+use std::{fmt, fmt::Write as _, sync::Arc};
+
+use serde_json::{Map, Value, json};
+use understudy_actors::{
+    plan::{Locality, Thresholds},
+    snapshot::{ClusterSnapshot, HealthFlag, Host},
+    stats::HostStat,
+};
+
+use super::{Answer, Ask, Desk, answer, expression, json as print};
+
+const COUNTERS: [(HostStat, &str); 6] = [
+    (HostStat::CxConnectFail, "cx_connect_fail"),
+    (HostStat::CxTotal, "cx_total"),
+    (HostStat::RqError, "rq_error"),
+    (HostStat::RqSuccess, "rq_success"),
+    (HostStat::RqTimeout, "rq_timeout"),
+    (HostStat::RqTotal, "rq_total"),
+];
+
+const GAUGES: [(HostStat, &str); 3] = [
+    (HostStat::CxActive, "cx_active"),
+    (HostStat::RqActive, "rq_active"),
+    (HostStat::RqPendingActive, "rq_pending_active"),
+];
+
+/// The order of the text.
+const IN_TEXT: [(HostStat, &str); 9] = [
+    (HostStat::CxActive, "cx_active"),
+    (HostStat::CxConnectFail, "cx_connect_fail"),
+    (HostStat::CxTotal, "cx_total"),
+    (HostStat::RqActive, "rq_active"),
+    (HostStat::RqError, "rq_error"),
+    (HostStat::RqPendingActive, "rq_pending_active"),
+    (HostStat::RqSuccess, "rq_success"),
+    (HostStat::RqTimeout, "rq_timeout"),
+    (HostStat::RqTotal, "rq_total"),
+];
+
+pub(super) fn clusters(desk: &Desk, ask: &Ask) -> Answer {
+    let filter = ask.param("filter").filter(|filter| !filter.is_empty());
+    let filter = match filter.map(expression::read) {
+        Some(Err(_)) => return Answer::status(400, "Invalid re2 regex"),
+        Some(Ok(filter)) => Some(filter),
+        None => None,
+    };
+    let directory = desk.view.clusters.read();
+    let mut snapshots: Vec<Arc<ClusterSnapshot>> =
+        directory.slots.iter().flatten().map(|cluster| cluster.read()).collect();
+    snapshots
+        .retain(|cluster| filter.as_ref().is_none_or(|filter| filter.is_match(&cluster.plan.name)));
+    if ask.param("format") == Some("json") {
+        let statuses: Vec<Value> = snapshots.iter().map(|cluster| status(cluster)).collect();
+        return Answer::json(&match statuses.is_empty() {
+            true => json!({}),
+            false => json!({"cluster_statuses": statuses}),
+        });
+    }
+    let pieces = snapshots.into_iter().map(|cluster| {
+        let mut out = String::new();
+        // Writing to a string cannot fail.
+        let _ = text(&mut out, &cluster);
+        out.into_bytes()
+    });
+    Answer::pieces(answer::TEXT, pieces)
+}
+
+fn text(out: &mut String, cluster: &ClusterSnapshot) -> fmt::Result {
+    let plan = &cluster.plan;
+    let name = &plan.name;
+    writeln!(out, "{name}::observability_name::{}", plan.stat_name)?;
+    for (priority, thresholds) in ["default", "high"].iter().zip(&plan.thresholds) {
+        let Thresholds { connections, pending_requests, requests, retries } = thresholds;
+        writeln!(out, "{name}::{priority}_priority::max_connections::{connections}")?;
+        writeln!(out, "{name}::{priority}_priority::max_pending_requests::{pending_requests}")?;
+        writeln!(out, "{name}::{priority}_priority::max_requests::{requests}")?;
+        writeln!(out, "{name}::{priority}_priority::max_retries::{retries}")?;
+    }
+    writeln!(out, "{name}::added_via_api::{}", plan.added_via_api)?;
+    for host in cluster.hosts.iter() {
+        host_text(out, name, host)?;
+    }
+    Ok(())
+}
+
+fn host_text(out: &mut String, cluster: &str, host: &Host) -> fmt::Result {
+    let at = format!("{cluster}::{}", host.address_text);
+    for (stat, name) in IN_TEXT {
+        writeln!(out, "{at}::{name}::{}", host.stats.sum(stat))?;
+    }
+    let endpoint = &host.endpoint;
+    let locality = &endpoint.locality;
+    writeln!(out, "{at}::hostname::{}", endpoint.hostname)?;
+    writeln!(out, "{at}::health_flags::{}", health_flags(host))?;
+    writeln!(out, "{at}::weight::{}", endpoint.weight)?;
+    writeln!(out, "{at}::region::{}", locality.region)?;
+    writeln!(out, "{at}::zone::{}", locality.zone)?;
+    writeln!(out, "{at}::sub_zone::{}", locality.sub_zone)?;
+    writeln!(out, "{at}::canary::false")?;
+    writeln!(out, "{at}::priority::{}", endpoint.priority)?;
+    writeln!(out, "{at}::success_rate::-1")?;
+    writeln!(out, "{at}::local_origin_success_rate::-1")
+}
+
+fn health_flags(host: &Host) -> String {
+    let up = HealthFlag::ALL.iter().filter(|(flag, _)| host.has(*flag));
+    let names: String = up.map(|(_, name)| format!("/{name}")).collect();
+    if names.is_empty() { "healthy".to_owned() } else { names }
+}
+
+fn status(cluster: &ClusterSnapshot) -> Value {
+    let plan = &cluster.plan;
+    let hosts: Vec<Value> = cluster.hosts.iter().map(|host| host_status(host)).collect();
+    let mut out = Map::new();
+    out.insert("name".to_owned(), json!(plan.name));
+    if plan.added_via_api {
+        out.insert("added_via_api".to_owned(), json!(true));
+    }
+    if !hosts.is_empty() {
+        out.insert("host_statuses".to_owned(), Value::Array(hosts));
+    }
+    let thresholds: Vec<Value> = (plan.thresholds.iter().enumerate())
+        .map(|(priority, thresholds)| {
+            let mut one = Map::new();
+            if priority == 1 {
+                one.insert("priority".to_owned(), json!("HIGH"));
+            }
+            one.insert("max_connections".to_owned(), json!(thresholds.connections));
+            one.insert("max_pending_requests".to_owned(), json!(thresholds.pending_requests));
+            one.insert("max_requests".to_owned(), json!(thresholds.requests));
+            one.insert("max_retries".to_owned(), json!(thresholds.retries));
+            Value::Object(one)
+        })
+        .collect();
+    out.insert("circuit_breakers".to_owned(), json!({"thresholds": thresholds}));
+    out.insert("observability_name".to_owned(), json!(plan.stat_name));
+    Value::Object(out)
+}
+
+fn host_status(host: &Host) -> Value {
+    let stat = |kind: Option<&str>, stat, name: &str| {
+        let mut one = Map::new();
+        if let Some(kind) = kind {
+            one.insert("type".to_owned(), json!(kind));
+        }
+        // proto3 JSON leaves out a zero.
+        let value = host.stats.sum(stat);
+        if value > 0 {
+            one.insert("value".to_owned(), json!(value.to_string()));
+        }
+        one.insert("name".to_owned(), json!(name));
+        Value::Object(one)
+    };
+    let counters = COUNTERS.iter().map(|(which, name)| stat(None, *which, name));
+    let gauges = GAUGES.iter().map(|(which, name)| stat(Some("GAUGE"), *which, name));
+    let mut out = Map::new();
+    out.insert("address".to_owned(), print::socket_address(host.address));
+    out.insert("stats".to_owned(), counters.chain(gauges).collect());
+    out.insert("health_status".to_owned(), health_status(host));
+    out.insert("weight".to_owned(), json!(host.endpoint.weight));
+    if !host.endpoint.hostname.is_empty() {
+        out.insert("hostname".to_owned(), json!(host.endpoint.hostname));
+    }
+    if host.endpoint.priority > 0 {
+        out.insert("priority".to_owned(), json!(host.endpoint.priority));
+    }
+    out.insert("locality".to_owned(), locality(&host.endpoint.locality));
+    Value::Object(out)
+}
+
+/// `envoy.config.core.v3.Locality`; what is empty is left out.
+pub(super) fn locality(locality: &Locality) -> Value {
+    let parts =
+        [("region", &locality.region), ("zone", &locality.zone), ("sub_zone", &locality.sub_zone)];
+    let parts = parts.into_iter().filter(|(_, text)| !text.is_empty());
+    Value::Object(parts.map(|(name, text)| (name.to_owned(), json!(text))).collect())
+}
+
+fn health_status(host: &Host) -> Value {
+    let mut out = Map::new();
+    let flags = [
+        (HealthFlag::FailedActiveHc, "failed_active_health_check"),
+        (HealthFlag::FailedOutlierCheck, "failed_outlier_check"),
+        (HealthFlag::DegradedActiveHc, "failed_active_degraded_check"),
+        (HealthFlag::PendingDynamicRemoval, "pending_dynamic_removal"),
+        (HealthFlag::PendingActiveHc, "pending_active_hc"),
+        (HealthFlag::ExcludedViaImmediateHcFail, "excluded_via_immediate_hc_fail"),
+        (HealthFlag::ActiveHcTimeout, "active_hc_timeout"),
+    ];
+    for (flag, name) in flags {
+        if host.has(flag) {
+            out.insert(name.to_owned(), json!(true));
+        }
+    }
+    let eds = match (host.has(HealthFlag::FailedEdsHealth), host.has(HealthFlag::DegradedEdsHealth))
+    {
+        (true, _) => "UNHEALTHY",
+        (_, true) => "DEGRADED",
+        _ => "HEALTHY",
+    };
+    out.insert("eds_health_status".to_owned(), json!(eds));
+    Value::Object(out)
+}

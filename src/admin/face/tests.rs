@@ -1,0 +1,194 @@
+//! Owns the tests of the face: bytes in, bytes out.
+
+use std::{ffi::OsString, fs, path::PathBuf, time::SystemTime};
+
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpListener,
+    task::LocalSet,
+};
+use understudy_actors::{Company, Options};
+
+use super::*;
+use crate::{
+    access_log::Flushing,
+    cli::{Asked, Cli},
+    config::{BOOTSTRAP, Message, compile::Node},
+    logging,
+};
+
+/// A face before the company is raised: everything can be read, and every change is refused.
+fn face(plan: AdminPlan) -> (AdminFace, Arc<Writer>) {
+    let log_levels = logging::levels("info", "").unwrap();
+    let company = Company::prepare(Options {
+        concurrency: 1,
+        drain_time: Duration::from_secs(1),
+        drills: false,
+        log_levels,
+    });
+    let (view, commander) = (company.view().clone(), company.commander().clone());
+    let Asked::Run(cli) = Cli::read([OsString::from("understudy")]) else { panic!() };
+    let facts = Facts {
+        bootstrap: Arc::new(Message::new(BOOTSTRAP).unwrap()),
+        node: Node::default(),
+        flags: cli.flags,
+        loaded: SystemTime::now(),
+        own_address: [192, 0, 2, 7].into(),
+    };
+    let stats = view.registry.group(Scope::plain("filesystem."));
+    let writer = Writer::start(stats, Flushing::default()).unwrap();
+    let face = AdminFace::new(view, commander, facts, Some(Arc::new(plan)), &writer);
+    (face, writer)
+}
+
+fn plan() -> AdminPlan {
+    AdminPlan {
+        address: ([127, 0, 0, 1], 0).into(),
+        access_log: None,
+        profile_path: PathBuf::new(),
+        allow_paths: Vec::new(),
+    }
+}
+
+/// What the face says to these bytes on one connection. The client closes its side after them.
+async fn told(face: &AdminFace, bytes: &[u8]) -> String {
+    let socket = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let at = socket.local_addr().unwrap();
+    let asking = async {
+        let mut client = TcpStream::connect(at).await.unwrap();
+        client.write_all(bytes).await.unwrap();
+        client.shutdown().await.unwrap();
+        let mut answer = Vec::new();
+        // A refusal may cut the rest off.
+        let _ = client.read_to_end(&mut answer).await;
+        answer
+    };
+    let serving = async {
+        let (stream, peer) = socket.accept().await.unwrap();
+        face.serve(stream, peer).await;
+    };
+    let (answer, ()) = LocalSet::new().run_until(async { tokio::join!(asking, serving) }).await;
+    String::from_utf8_lossy(&answer).into_owned()
+}
+
+/// Without its date.
+fn undated(answer: &str) -> String {
+    let lines = answer.split_inclusive("\r\n").filter(|line| !line.starts_with("date: "));
+    lines.collect()
+}
+
+#[tokio::test]
+async fn headers_stand_as_envoy_writes_them() {
+    let (face, _writer) = face(plan());
+    let answer = told(&face, b"GET /ready HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n").await;
+    assert_eq!(
+        undated(&answer),
+        "HTTP/1.1 503 Service Unavailable\r\ncontent-type: text/plain; charset=UTF-8\r\n\
+         cache-control: no-cache, max-age=0\r\nx-content-type-options: nosniff\r\n\
+         server: envoy\r\nconnection: close\r\ntransfer-encoding: chunked\r\n\r\n\
+         11\r\nPRE_INITIALIZING\n\r\n0\r\n\r\n"
+    );
+    let head = told(&face, b"HEAD /ready HTTP/1.1\r\nhost: a\r\n\r\n").await;
+    assert!(head.starts_with("HTTP/1.1 503 ") && head.ends_with("\r\n\r\n"), "{head}");
+    assert!(!head.contains("PRE_INITIALIZING"), "{head}");
+}
+
+#[tokio::test]
+async fn paths_and_methods_are_refused_as_envoy_refuses_them() {
+    let allow_paths = vec![
+        AllowPath::Exact("/quitquitquit".to_owned()),
+        AllowPath::Prefix("/no".to_owned()),
+        AllowPath::Exact("/logging".to_owned()),
+        AllowPath::Exact("/runtime_modify".to_owned()),
+    ];
+    let (face, _writer) = face(AdminPlan { allow_paths, ..plan() });
+    for (request, status, text) in [
+        ("GET /quitquitquit", 405, "Method GET not allowed, POST required."),
+        ("DELETE /quitquitquit", 405, "Method DELETE not allowed, POST required."),
+        ("GET /nosuch", 404, "invalid path. admin commands are:\n  /: Admin home page\n"),
+        ("GET /ready", 403, "request to path /ready not allowed"),
+        ("POST /quitquitquit?x", 403, "request to path /quitquitquit?x not allowed"),
+        ("POST /logging", 200, "active loggers:\n  a2a: info\n  admin: info\n"),
+        ("POST /quitquitquit", 503, "the supervisor did not answer: it is not there yet"),
+        ("POST /runtime_modify", 400, "usage: /runtime_modify?key1=value1&key2=value2"),
+    ] {
+        let answer = told(&face, format!("{request} HTTP/1.1\r\nhost: a\r\n\r\n").as_bytes()).await;
+        let is_status = answer.starts_with(&format!("HTTP/1.1 {status} "));
+        assert!(is_status && answer.contains(text), "{request}: {answer}");
+    }
+}
+
+#[tokio::test]
+async fn a_form_is_read_where_there_is_no_query_and_a_large_one_is_refused() {
+    let (face, _writer) = face(plan());
+    let post = |target: &str, kind: &str, body: &str| {
+        let length = body.len();
+        format!(
+            "POST {target} HTTP/1.1\r\nhost: a\r\ncontent-type: {kind}\r\n\
+             content-length: {length}\r\nconnection: close\r\n\r\n{body}"
+        )
+    };
+    let form = "application/x-www-form-urlencoded";
+    for (target, kind, body, status) in [
+        ("/logging", form, "level=loud", 400),
+        ("/logging", "text/plain", "level=loud", 200),
+        ("/logging?paths=", form, "level=loud", 200),
+        ("/logging", form, &"x".repeat(BODY_BYTES_MAX + 1), 413),
+    ] {
+        let answer = told(&face, post(target, kind, body).as_bytes()).await;
+        assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")), "{target} {kind}: {answer}");
+    }
+}
+
+#[tokio::test]
+async fn large_reads_come_in_chunks_and_the_next_request_waits_its_turn() {
+    let (face, _writer) = face(plan());
+    let two = b"GET /stats?type=Gauges HTTP/1.1\r\nhost: a\r\n\r\n\
+                GET /hot_restart_version HTTP/1.1\r\nhost: a\r\n\r\n";
+    let answer = told(&face, two).await;
+    assert!(
+        answer.contains("rq_active: 1\n\r\n0\r\n\r\n") && answer.ends_with("11.104\r\n0\r\n\r\n"),
+        "{answer}"
+    );
+}
+
+#[tokio::test]
+async fn the_log_tells_what_was_sent_and_to_whom() {
+    let path = std::env::temp_dir().join(format!("understudy-admin-{}", std::process::id()));
+    let (face, writer) = face(AdminPlan { access_log: Some(path.clone()), ..plan() });
+    let request = b"GET /stats?type=x HTTP/1.1\r\nhost: b\r\nuser-agent: u\r\n\
+                    x-forwarded-for: 1.2.3.4\r\nx-request-id: r\r\n\r\n";
+    told(&face, request).await;
+    writer.end();
+    let line = fs::read_to_string(&path).unwrap();
+    let (_, line) = line.split_once("] ").unwrap();
+    let (before, rest) = line.split_once(" 400 - 0 20 ").unwrap();
+    let (_, after) = rest.split_once(' ').unwrap();
+    assert_eq!(before, "\"GET /stats?type=x HTTP/1.1\"");
+    assert_eq!(after, "- \"1.2.3.4,192.0.2.7\" \"u\" \"r\" \"b\" \"-\"\n");
+    fs::remove_file(&path).unwrap();
+}
+
+#[tokio::test]
+async fn http2_is_spoken_to_those_who_begin_with_its_preface() {
+    let (face, _writer) = face(plan());
+    let socket = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let at = socket.local_addr().unwrap();
+    let serving = async {
+        let (stream, peer) = socket.accept().await.unwrap();
+        face.serve(stream, peer).await;
+    };
+    let asking = async {
+        let stream = TcpStream::connect(at).await.unwrap();
+        let (mut sender, connection) = h2::client::handshake(stream).await.unwrap();
+        let driving = tokio::task::spawn_local(connection);
+        let request = http::Request::get(format!("http://{at}/ready")).body(()).unwrap();
+        let (answer, _) = sender.send_request(request, true).unwrap();
+        let status = answer.await.unwrap().status();
+        drop(sender);
+        driving.await.unwrap().unwrap();
+        status
+    };
+    let (status, ()) = LocalSet::new().run_until(async { tokio::join!(asking, serving) }).await;
+    assert_eq!(status, 503);
+}

@@ -1,0 +1,64 @@
+//! Owns the admin port's face: endpoints that read what is published, or name a command. Nothing here can
+//! change anything itself.
+
+mod actors;
+mod answer;
+mod ask;
+mod clusters;
+mod config_dump;
+mod drain;
+mod endpoint;
+mod expression;
+mod face;
+mod help;
+mod home;
+mod json;
+mod list;
+mod listeners;
+mod logging;
+mod mask;
+mod memory;
+mod numbers;
+mod profiler;
+mod runtime;
+mod server_info;
+mod simple;
+mod stats;
+
+use std::{net::IpAddr, sync::Arc, time::SystemTime};
+
+use understudy_actors::view::View;
+
+pub use answer::{Answer, Body};
+pub use ask::Ask;
+pub use endpoint::{Action, Endpoint, Origin, Param, ParamKind};
+pub use face::AdminFace;
+pub use list::ENDPOINTS;
+pub use profiler::Profiler;
+
+use crate::{
+    cli::Flags,
+    config::{Message, compile::Node},
+};
+
+/// What endpoints read from.
+pub struct Desk {
+    /// What the control plane publishes.
+    pub view: View,
+    /// What does not change while the process runs.
+    pub facts: Facts,
+}
+
+/// What does not change while the process runs.
+pub struct Facts {
+    /// The configuration behind the plan.
+    pub bootstrap: Arc<Message>,
+    /// Who we are.
+    pub node: Node,
+    /// The command line.
+    pub flags: Flags,
+    /// When the configuration was loaded.
+    pub loaded: SystemTime,
+    /// Our address, which stands in the access log for a client on this machine, as in Envoy.
+    pub own_address: IpAddr,
+}

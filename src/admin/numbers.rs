@@ -1,0 +1,72 @@
+//! Owns how numbers with a fraction are printed in stats: C's `%g` in text, the shortest form in JSON.
+
+/// Six digits, as C's `%g`.
+pub(super) fn general(value: f64) -> String {
+    if value == 0.0 || !value.is_finite() {
+        return if value == 0.0 { "0".to_owned() } else { "nan".to_owned() };
+    }
+    let (digits, exponent) = parts(&format!("{value:.5e}"));
+    match exponent {
+        -4..6 => trimmed(format!("{value:.*}", (5 - exponent) as usize)),
+        _ => scientific(&trimmed(digits), exponent),
+    }
+}
+
+/// The fewest characters that read back as the same number; `3e+05`, but `10000`.
+pub(super) fn shortest(value: f64) -> String {
+    let plain = format!("{value}");
+    let (digits, exponent) = parts(&format!("{value:e}"));
+    let short = scientific(&digits, exponent);
+    if short.len() < plain.len() { short } else { plain }
+}
+
+/// Takes `1.5e-3` apart.
+fn parts(text: &str) -> (String, i32) {
+    let (digits, exponent) = text.split_once('e').unwrap_or((text, "0"));
+    (digits.to_owned(), exponent.parse().unwrap_or(0))
+}
+
+fn trimmed(text: String) -> String {
+    match text.contains('.') {
+        true => text.trim_end_matches('0').trim_end_matches('.').to_owned(),
+        false => text,
+    }
+}
+
+fn scientific(digits: &str, exponent: i32) -> String {
+    let sign = if exponent < 0 { '-' } else { '+' };
+    format!("{digits}e{sign}{:02}", exponent.unsigned_abs())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_are_printed_as_envoy_prints_them() {
+        for (value, text) in [
+            (0.0, "0"),
+            (0.5, "0.5"),
+            (1.025, "1.025"),
+            (99.9, "99.9"),
+            (600_000.0, "600000"),
+            (1_800_000.0, "1.8e+06"),
+            (3_600_000.0, "3.6e+06"),
+            (123_456.789, "123457"),
+            (0.000_012_3, "1.23e-05"),
+            (f64::NAN, "nan"),
+        ] {
+            assert_eq!(general(value), text);
+        }
+        for (value, text) in [
+            (0.0, "0"),
+            (0.5, "0.5"),
+            (10_000.0, "10000"),
+            (300_000.0, "3e+05"),
+            (1_800_000.0, "1800000"),
+            (1.025, "1.025"),
+        ] {
+            assert_eq!(shortest(value), text);
+        }
+    }
+}

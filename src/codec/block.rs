@@ -1,0 +1,332 @@
+//! Owns a block of headers: many lines over one buffer that is reused from message to message.
+
+use super::{Known, known::KnownSet};
+
+/// Headers in order.
+///
+/// Nothing is moved when a header is changed: new bytes are appended, the entry points to them;
+/// removal sets a flag. An entry also knows whether its bytes stand in the buffer just as they are to
+/// be written, so that lines which follow one another there are written in one piece.
+#[derive(Clone, Debug, Default)]
+pub struct HeaderBlock {
+    pub(super) bytes: Vec<u8>,
+    pub(super) entries: Vec<Entry>,
+    /// What may be among the entries; what is not here is not there.
+    pub(super) present: KnownSet,
+}
+
+/// One header.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Entry {
+    pub(super) known: Known,
+    pub(super) removed: bool,
+    /// Around name and value stands the line `name: value` with its end, as it is to be written.
+    pub(super) whole: bool,
+    pub(super) name: Span,
+    pub(super) value: Span,
+}
+
+/// A range of the buffer. Heads are bounded far below 4 GiB.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Span {
+    start: u32,
+    end: u32,
+}
+
+// === impl HeaderBlock ===
+
+impl HeaderBlock {
+    /// No headers; the room stays.
+    pub fn clear(&mut self) {
+        self.bytes.clear();
+        self.entries.clear();
+        self.present = KnownSet::default();
+    }
+
+    /// Makes room for this many headers and bytes of names and values.
+    pub fn reserve(&mut self, headers: usize, bytes: usize) {
+        self.entries.reserve(headers);
+        self.bytes.reserve(bytes + headers * LINE_EXTRA_BYTES);
+    }
+
+    /// Whether a known header is there.
+    #[inline]
+    pub fn has(&self, known: Known) -> bool {
+        self.get(known).is_some()
+    }
+
+    /// The first value of a known header.
+    #[inline]
+    pub fn get(&self, known: Known) -> Option<&[u8]> {
+        if !self.present.contains(known) {
+            return None;
+        }
+        let entry = self.entries.iter().find(|entry| entry.known == known && !entry.removed)?;
+        Some(entry.value.of(&self.bytes))
+    }
+
+    /// All values of a known header.
+    pub fn get_all(&self, known: Known) -> impl Iterator<Item = &[u8]> {
+        let entries = match self.present.contains(known) {
+            true => &self.entries[..],
+            false => &[],
+        };
+        let own = move |entry: &&Entry| entry.known == known && !entry.removed;
+        entries.iter().filter(own).map(|entry| entry.value.of(&self.bytes))
+    }
+
+    /// The first value of a header by its name in lower case.
+    pub fn get_name(&self, name: &[u8]) -> Option<&[u8]> {
+        match Known::of(name) {
+            Known::Other => self.iter().find(|(n, _)| *n == name).map(|(_, value)| value),
+            known => self.get(known),
+        }
+    }
+
+    /// Removes all of a known header.
+    #[inline]
+    pub fn remove(&mut self, known: Known) {
+        self.remove_all(KnownSet::of(&[known]));
+    }
+
+    /// Removes all of several known headers.
+    #[inline]
+    pub fn remove_all(&mut self, unwanted: KnownSet) {
+        if !self.present.meets(unwanted) {
+            return;
+        }
+        for entry in &mut self.entries {
+            entry.removed |= unwanted.contains(entry.known);
+        }
+        self.present.remove_all(unwanted);
+    }
+
+    /// Removes all of a header by its name in lower case.
+    pub fn remove_name(&mut self, name: &[u8]) {
+        match Known::of(name) {
+            Known::Other => {
+                let bytes = &self.bytes;
+                for entry in &mut self.entries {
+                    entry.removed |= entry.known == Known::Other && entry.name.of(bytes) == name;
+                }
+            }
+            known => self.remove(known),
+        }
+    }
+
+    /// Gives a known header one value: in place of its first, or at the end.
+    pub fn set(&mut self, known: Known, value: &[u8]) {
+        if !self.present.contains(known) {
+            return self.append(known, value);
+        }
+        let own = |entry: &Entry| entry.known == known && !entry.removed;
+        let Some(first) = self.entries.iter().position(own) else {
+            return self.append(known, value);
+        };
+        for entry in self.entries.iter_mut().skip(first + 1) {
+            entry.removed |= entry.known == known;
+        }
+        let old = self.entries[first].value;
+        match self.bytes.get_mut(old.range()) {
+            // As long as the old one: the line stays whole.
+            Some(place) if place.len() == value.len() => place.copy_from_slice(value),
+            _ => self.replace(first, |bytes| bytes.extend_from_slice(value)),
+        }
+    }
+
+    /// Adds a known header at the end.
+    #[inline]
+    pub fn append(&mut self, known: Known, value: &[u8]) {
+        self.push(known, known.name().as_bytes(), value);
+    }
+
+    /// Adds a header at the end; the name must be in lower case.
+    pub fn append_name(&mut self, name: &[u8], value: &[u8]) {
+        self.push(Known::of(name), name, value);
+    }
+
+    /// Adds to a known header's last value, with a separator, or begins it.
+    pub fn append_to_value(&mut self, known: Known, separator: &[u8], value: &[u8]) {
+        let last = self.entries.iter().rposition(|entry| entry.known == known && !entry.removed);
+        let Some(last) = last else { return self.append(known, value) };
+        let old = self.entries[last].value;
+        self.replace(last, |bytes| {
+            bytes.extend_from_within(old.range());
+            bytes.extend_from_slice(separator);
+            bytes.extend_from_slice(value);
+        });
+    }
+
+    /// Names and values in order.
+    pub fn iter(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
+        self.iter_known().map(|(_, name, value)| (name, value))
+    }
+
+    /// The same with what is known of each name.
+    pub fn iter_known(&self) -> impl Iterator<Item = (Known, &[u8], &[u8])> {
+        self.entries
+            .iter()
+            .filter(|entry| !entry.removed)
+            .map(|entry| (entry.known, entry.name.of(&self.bytes), entry.value.of(&self.bytes)))
+    }
+
+    /// How many headers there are.
+    pub fn len(&self) -> usize {
+        self.entries.iter().filter(|entry| !entry.removed).count()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.entries.iter().all(|entry| entry.removed)
+    }
+
+    /// Bytes that all lines take on the wire in HTTP/1.
+    pub fn encoded_len(&self) -> usize {
+        self.iter().map(|(name, value)| name.len() + value.len() + LINE_EXTRA_BYTES).sum()
+    }
+
+    /// Writes all lines. Those that stand together as they are go in one piece.
+    #[inline]
+    pub(super) fn write_lines(&self, out: &mut Vec<u8>) {
+        let (mut start, mut end) = (0, 0);
+        for entry in self.entries.iter().filter(|entry| !entry.removed) {
+            let (from, to) = (entry.name.start as usize, entry.value.end as usize + 2);
+            if entry.whole && from == end {
+                end = to;
+                continue;
+            }
+            out.extend_from_slice(self.bytes.get(start..end).unwrap_or_default());
+            (start, end) = (from, to);
+            if !entry.whole {
+                write_line(out, entry.name.of(&self.bytes), entry.value.of(&self.bytes));
+                end = start;
+            }
+        }
+        out.extend_from_slice(self.bytes.get(start..end).unwrap_or_default());
+    }
+
+    fn push(&mut self, known: Known, name: &[u8], value: &[u8]) {
+        let start = self.bytes.len();
+        write_line(&mut self.bytes, name, value);
+        let end = self.bytes.len();
+        self.present.insert(known);
+        self.entries.push(Entry {
+            known,
+            removed: false,
+            whole: true,
+            name: Span::new(start, start + name.len()),
+            value: Span::new(end - 2 - value.len(), end - 2),
+        });
+    }
+
+    /// Gives the entry a value that `write` appends to the buffer.
+    fn replace(&mut self, at: usize, write: impl FnOnce(&mut Vec<u8>)) {
+        let start = self.bytes.len();
+        write(&mut self.bytes);
+        let entry = &mut self.entries[at];
+        entry.value = Span::new(start, self.bytes.len());
+        entry.whole = false;
+    }
+}
+
+/// Bytes of a line besides name and value: `: ` and its end.
+const LINE_EXTRA_BYTES: usize = 4;
+
+/// Writes `name: value` and the line's end.
+#[inline]
+pub(super) fn write_line(out: &mut Vec<u8>, name: &[u8], value: &[u8]) {
+    out.reserve(name.len() + value.len() + LINE_EXTRA_BYTES);
+    out.extend_from_slice(name);
+    out.extend_from_slice(b": ");
+    out.extend_from_slice(value);
+    out.extend_from_slice(b"\r\n");
+}
+
+// === impl Span ===
+
+impl Span {
+    #[inline]
+    pub(super) fn new(start: usize, end: usize) -> Self {
+        Self { start: start as u32, end: end as u32 }
+    }
+
+    #[inline]
+    fn range(self) -> std::ops::Range<usize> {
+        self.start as usize..self.end as usize
+    }
+
+    /// The range, no longer than a buffer of this many bytes.
+    pub(super) fn within(self, length: usize) -> std::ops::Range<usize> {
+        let end = (self.end as usize).min(length);
+        (self.start as usize).min(end)..end
+    }
+
+    #[inline]
+    pub(super) fn of(self, bytes: &[u8]) -> &[u8] {
+        bytes.get(self.range()).unwrap_or_default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn all(block: &HeaderBlock) -> Vec<(String, String)> {
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        block.iter().map(|(name, value)| (text(name), text(value))).collect()
+    }
+
+    #[test]
+    fn headers_keep_their_order_through_changes() {
+        let mut block = HeaderBlock::default();
+        for (name, value) in
+            [("host", "a"), ("x-one", "1"), ("te", "gzip"), ("x-one", "2"), ("te", "x")]
+        {
+            block.append_name(name.as_bytes(), value.as_bytes());
+        }
+        block.set(Known::Te, b"trailers");
+        block.remove_name(b"x-one");
+        block.remove(Known::Host);
+        block.append_to_value(Known::Via, b", ", b"one");
+        block.append_to_value(Known::Via, b", ", b"two");
+        let pair = |name: &str, value: &str| (name.to_owned(), value.to_owned());
+        assert_eq!(all(&block), [pair("te", "trailers"), pair("via", "one, two")]);
+        assert_eq!(block.get_name(b"via"), Some(&b"one, two"[..]));
+        assert_eq!((block.len(), block.get(Known::Host)), (2, None));
+    }
+
+    #[test]
+    fn lines_are_written_as_they_are_told_however_they_came() {
+        let mut block = HeaderBlock::default();
+        for (name, value) in [("host", "a"), ("te", "x"), ("x-a", ""), ("date", "1"), ("via", "v")]
+        {
+            block.append_name(name.as_bytes(), value.as_bytes());
+        }
+        block.set(Known::Te, b"y");
+        block.set(Known::Date, b"longer");
+        block.remove(Known::Host);
+        block.append(Known::Server, b"s");
+        let mut out = b"start\r\n".to_vec();
+        block.write_lines(&mut out);
+        let expected = "start\r\nte: y\r\nx-a: \r\ndate: longer\r\nvia: v\r\nserver: s\r\n";
+        assert_eq!(String::from_utf8(out).unwrap(), expected);
+        assert_eq!(block.encoded_len(), expected.len() - 7);
+        block.clear();
+        assert!(block.is_empty() && block.get(Known::Te).is_none());
+        let mut out = Vec::new();
+        block.write_lines(&mut out);
+        assert!(out.is_empty());
+    }
+
+    #[test]
+    fn a_header_that_was_removed_can_be_set_again() {
+        let mut block = HeaderBlock::default();
+        block.append(Known::Server, b"theirs");
+        block.append(Known::Server, b"again");
+        block.remove(Known::Server);
+        assert!(!block.has(Known::Server));
+        block.set(Known::Server, b"ours");
+        assert_eq!(block.get_all(Known::Server).collect::<Vec<_>>(), [b"ours"]);
+        assert_eq!(block.len(), 1);
+    }
+}

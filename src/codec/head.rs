@@ -1,0 +1,118 @@
+//! Owns request and response heads: what their first lines say, around a block of headers.
+
+use super::{HeaderBlock, Known, Method};
+
+/// An HTTP version on the wire.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Version {
+    /// `HTTP/1.0`
+    Http10,
+    /// `HTTP/1.1`
+    #[default]
+    Http11,
+    /// HTTP/2
+    Http2,
+}
+
+/// A request's head.
+#[derive(Clone, Debug, Default)]
+pub struct RequestHead {
+    /// The method.
+    pub method: Method,
+    /// The version it came in.
+    pub version: Version,
+    /// All headers but the authority.
+    pub headers: HeaderBlock,
+    path: Vec<u8>,
+    authority: Vec<u8>,
+    has_authority: bool,
+}
+
+/// A response's head.
+#[derive(Clone, Debug, Default)]
+pub struct ResponseHead {
+    /// The status; 0 while there is none.
+    pub status: u16,
+    /// All headers.
+    pub headers: HeaderBlock,
+    /// The connection ends after this message; the codec says so in its protocol's way.
+    pub close: bool,
+}
+
+// === impl Version ===
+
+impl Version {
+    /// As the access log's `%PROTOCOL%` has it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Version::Http10 => "HTTP/1.0",
+            Version::Http11 => "HTTP/1.1",
+            Version::Http2 => "HTTP/2",
+        }
+    }
+}
+
+// === impl RequestHead ===
+
+impl RequestHead {
+    /// An empty head; the room stays.
+    pub fn clear(&mut self) {
+        self.method = Method::Unset;
+        self.version = Version::Http11;
+        self.headers.clear();
+        self.path.clear();
+        self.authority.clear();
+        self.has_authority = false;
+    }
+
+    /// Path and query.
+    pub fn path(&self) -> &[u8] {
+        &self.path
+    }
+
+    /// Replaces path and query.
+    pub fn set_path(&mut self, path: &[u8]) {
+        self.path.clear();
+        self.path.extend_from_slice(path);
+    }
+
+    /// Host and port, as `host` or `:authority` has it.
+    pub fn authority(&self) -> &[u8] {
+        &self.authority
+    }
+
+    /// Whether there was an authority at all, be it an empty one.
+    pub fn has_authority(&self) -> bool {
+        self.has_authority
+    }
+
+    /// Replaces the authority.
+    pub fn set_authority(&mut self, authority: &[u8]) {
+        self.has_authority = true;
+        self.authority.clear();
+        self.authority.extend_from_slice(authority);
+    }
+
+    /// Makes the first value of a known header the authority.
+    pub(super) fn take_authority_from(&mut self, known: Known) {
+        self.authority.clear();
+        self.authority.extend_from_slice(self.headers.get(known).unwrap_or_default());
+        self.has_authority = true;
+    }
+
+    /// Whether the response has no body whatever its head says.
+    pub fn is_head(&self) -> bool {
+        self.method == Method::Head
+    }
+}
+
+// === impl ResponseHead ===
+
+impl ResponseHead {
+    /// An empty head; the room stays.
+    pub fn clear(&mut self) {
+        self.status = 0;
+        self.close = false;
+        self.headers.clear();
+    }
+}

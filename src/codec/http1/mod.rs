@@ -1,0 +1,32 @@
+//! Owns HTTP/1: first lines, header lines and body framing, all of them our own.
+
+pub mod body;
+mod fields;
+mod framing;
+pub mod request;
+mod request_line;
+pub mod response;
+pub mod write;
+
+/// How a message's body is delimited (RFC 9112, 6).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Framing {
+    /// There is none.
+    #[default]
+    None,
+    /// `content-length`.
+    Length(u64),
+    /// `transfer-encoding: chunked`.
+    Chunked,
+    /// Until the connection ends; responses only.
+    UntilClose,
+}
+
+/// What a peer may send.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Bytes of a head, its first line and its empty last line included.
+    pub head_bytes_max: usize,
+    /// Header lines of a head.
+    pub headers_max: usize,
+}

@@ -1,0 +1,14 @@
+//! Owns turning bytes into heads and bodies, and back. Knows nothing of routes, filters or clusters.
+
+mod block;
+pub mod head;
+pub mod http1;
+pub mod http2;
+pub mod known;
+pub mod method;
+mod scan;
+
+pub use block::HeaderBlock;
+pub use head::{RequestHead, ResponseHead, Version};
+pub use known::{Known, KnownSet};
+pub use method::Method;

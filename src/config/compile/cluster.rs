@@ -1,0 +1,350 @@
+//! Owns compiling clusters: where their hosts come from, and how they are spoken to.
+
+use std::{
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
+    time::Duration,
+};
+
+use understudy_actors::plan::{
+    ClusterPlan, ConfiguredHealth, Discovery, DnsPlan, EndpointPlan, HostPlan, Locality,
+    LookupFamily, NamePlan, ResolverPlan, Thresholds,
+};
+
+use super::{Compiler, address::Named, fingerprint, http::limit};
+use crate::config::{
+    Message,
+    message::Value,
+    model::cluster::{BalancerKind, Upstream, UpstreamProtocol},
+};
+
+/// Envoy's `connect_timeout` default.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Envoy's `dns_refresh_rate` default.
+const DNS_REFRESH: Duration = Duration::from_secs(5);
+
+const HTTP_OPTIONS: &str = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions";
+
+/// An endpoint with the address it is written with.
+struct Endpoint {
+    named: Named,
+    plan: EndpointPlan,
+}
+
+impl Compiler<'_> {
+    pub(super) fn clusters(&mut self, resources: &Message) -> Vec<Arc<ClusterPlan>> {
+        let mut plans: Vec<Arc<ClusterPlan>> = Vec::new();
+        for cluster in resources.messages("clusters") {
+            let Some(plan) = self.cluster(cluster) else { continue };
+            if plans.iter().any(|known| known.name == plan.name) {
+                let text = format!("duplicate cluster '{}'", plan.name);
+                self.error(
+                    cluster.at_of("name"),
+                    &cluster.path_of("name"),
+                    text,
+                    "give each its own name",
+                );
+            }
+            plans.push(Arc::new(plan));
+        }
+        plans
+    }
+
+    fn cluster(&mut self, cluster: &Message) -> Option<ClusterPlan> {
+        let name = cluster.text("name")?.to_owned();
+        let discovery = self.discovery(cluster);
+        self.balancer(cluster);
+        if let Some(socket) = cluster.message("transport_socket") {
+            self.transport_socket(socket);
+        }
+        let stat_name = cluster.text("alt_stat_name").filter(|name| !name.is_empty());
+        let common = cluster.message("common_lb_config");
+        if let Some(common) = common {
+            self.merge_window(common);
+        }
+        let panic = common.and_then(|common| common.message("healthy_panic_threshold"));
+        let upstream = self.upstream(cluster);
+        let ignore_health = cluster.boolean("ignore_health_on_host_removal");
+        Some(ClusterPlan {
+            stat_name: stat_name.unwrap_or(&name).to_owned(),
+            slot: self.slots.clusters.of(&name),
+            connect_timeout: cluster.duration("connect_timeout").unwrap_or(CONNECT_TIMEOUT),
+            health_checks: self.health_checks(cluster),
+            thresholds: self.thresholds(cluster),
+            panic_threshold_percent: panic
+                .map_or(50.0, |percent| percent.double("value").unwrap_or(0.0)),
+            wait_for_warm: cluster.boolean("wait_for_warm_on_init").unwrap_or(true),
+            ignore_health_on_host_removal: ignore_health.unwrap_or(false),
+            http2: matches!(upstream.protocol, UpstreamProtocol::Http2(_)),
+            added_via_api: false,
+            upstream: Arc::new(upstream),
+            fingerprint: fingerprint(cluster),
+            discovery: discovery?,
+            name,
+        })
+    }
+
+    /// Updates are in force at once, which is what a window of 0 asks for.
+    fn merge_window(&mut self, common: &Message) {
+        let field = "update_merge_window";
+        if common.duration(field).is_some_and(|window| !window.is_zero()) {
+            self.unsupported(common.at_of(field), &common.path_of(field), "holding updates back");
+        }
+    }
+
+    fn balancer(&mut self, cluster: &Message) {
+        if let Some(policy) = cluster.choice("lb_policy")
+            && policy != "ROUND_ROBIN"
+        {
+            let (at, path) = (cluster.at_of("lb_policy"), cluster.path_of("lb_policy"));
+            self.unsupported(at, &path, &format!("`lb_policy: {policy}`"));
+        }
+    }
+
+    fn discovery(&mut self, cluster: &Message) -> Option<Discovery> {
+        let kind = cluster.choice("type").unwrap_or("STATIC");
+        if cluster.peek("cluster_type").is_some() {
+            // Left unread, and so refused.
+            return None;
+        }
+        let (at, path) = (cluster.at, cluster.path.clone());
+        let dns = self.dns(cluster);
+        if !matches!(kind, "STATIC" | "STRICT_DNS" | "LOGICAL_DNS") {
+            cluster.ignore("load_assignment", "the whole type is refused");
+            let what = format!("`type: {kind}`");
+            self.unsupported(cluster.at_of("type"), &cluster.path_of("type"), &what);
+            return None;
+        }
+        let endpoints = match cluster.message("load_assignment") {
+            Some(assignment) => self.endpoints(assignment),
+            None => Vec::new(),
+        };
+        let mut names = Vec::new();
+        let mut hosts = Vec::new();
+        for Endpoint { named, plan } in endpoints {
+            if kind == "STATIC" {
+                match named.text.parse::<IpAddr>() {
+                    Ok(ip) => hosts.push(HostPlan {
+                        address: SocketAddr::new(ip, named.port),
+                        endpoint: plan,
+                    }),
+                    Err(_) => {
+                        let text = format!("malformed IP address: {}", named.text);
+                        let hint = "a name wants `type: STRICT_DNS` or LOGICAL_DNS";
+                        self.error(named.at, &named.path, text, hint);
+                    }
+                }
+                continue;
+            }
+            let hostname = match plan.hostname.is_empty() {
+                true => named.text.clone(),
+                false => plan.hostname.clone(),
+            };
+            let endpoint = EndpointPlan { hostname, ..plan };
+            names.push(NamePlan { name: named.text, port: named.port, endpoint });
+        }
+        match kind {
+            "STATIC" => Some(Discovery::Static(hosts)),
+            "STRICT_DNS" => Some(Discovery::StrictDns { names, dns }),
+            _ => {
+                if names.len() != 1 {
+                    let text = "LOGICAL_DNS clusters must have a single locality_lb_endpoint and a single lb_endpoint";
+                    self.error(at, &path, text, "or take STRICT_DNS");
+                }
+                names.into_iter().next().map(|name| Discovery::LogicalDns { name, dns })
+            }
+        }
+    }
+
+    fn endpoints(&mut self, assignment: &Message) -> Vec<Endpoint> {
+        assignment.ignore("cluster_name", "the cluster's own name counts");
+        let mut out = Vec::new();
+        for group in assignment.messages("endpoints") {
+            let locality = group.message("locality");
+            let part = |name: &str| {
+                locality.and_then(|locality| locality.text(name)).unwrap_or_default().to_owned()
+            };
+            let locality =
+                Locality { region: part("region"), zone: part("zone"), sub_zone: part("sub_zone") };
+            group.ignore(
+                "load_balancing_weight",
+                "counts only with locality weighted balancing, which is refused",
+            );
+            let priority = group.number_u32("priority").unwrap_or(0);
+            if priority > 0 {
+                let (at, path) = (group.at_of("priority"), group.path_of("priority"));
+                self.unsupported(at, &path, "a priority above 0");
+            }
+            for endpoint in group.messages("lb_endpoints") {
+                let plan = EndpointPlan {
+                    weight: endpoint.number_u32("load_balancing_weight").unwrap_or(1),
+                    priority,
+                    locality: locality.clone(),
+                    health: match endpoint.choice("health_status") {
+                        Some("UNHEALTHY" | "DRAINING" | "TIMEOUT") => ConfiguredHealth::Unhealthy,
+                        Some("DEGRADED") => ConfiguredHealth::Degraded,
+                        _ => ConfiguredHealth::Healthy,
+                    },
+                    ..EndpointPlan::default()
+                };
+                out.extend(self.endpoint(endpoint, plan));
+            }
+        }
+        out
+    }
+
+    fn endpoint(&mut self, lb_endpoint: &Message, plan: EndpointPlan) -> Option<Endpoint> {
+        lb_endpoint.ignore("metadata", "read by subset balancing alone, which is refused");
+        let endpoint = lb_endpoint.message("endpoint")?;
+        let check = endpoint.message("health_check_config");
+        let port = check.and_then(|check| check.number("port_value"));
+        let plan = EndpointPlan {
+            hostname: endpoint.text("hostname").unwrap_or_default().to_owned(),
+            health_check_port: port
+                .and_then(|port| u16::try_from(port).ok())
+                .filter(|port| *port > 0),
+            ..plan
+        };
+        let named = self.named_address(endpoint.message("address")?)?;
+        Some(Endpoint { named, plan })
+    }
+
+    fn dns(&mut self, cluster: &Message) -> DnsPlan {
+        let failure = cluster.message("dns_failure_refresh_rate").map(|rate| {
+            let base = rate.duration("base_interval").unwrap_or(DNS_REFRESH);
+            let max = rate.duration("max_interval").unwrap_or(base.saturating_mul(10));
+            (base, max)
+        });
+        DnsPlan {
+            refresh: cluster.duration("dns_refresh_rate").unwrap_or(DNS_REFRESH),
+            failure_refresh: failure,
+            respect_ttl: cluster.boolean("respect_dns_ttl").unwrap_or(false),
+            jitter: cluster.duration("dns_jitter").unwrap_or_default(),
+            family: match cluster.choice("dns_lookup_family") {
+                Some("V4_ONLY") => LookupFamily::V4Only,
+                Some("V6_ONLY") => LookupFamily::V6Only,
+                Some("V4_PREFERRED") => LookupFamily::V4Preferred,
+                Some("ALL") => LookupFamily::All,
+                _ => LookupFamily::Auto,
+            },
+            resolver: Arc::new(self.resolver(cluster)),
+        }
+    }
+
+    fn resolver(&mut self, cluster: &Message) -> ResolverPlan {
+        let mut plan = ResolverPlan {
+            tcp_only: cluster.boolean("use_tcp_for_dns_lookups").unwrap_or(false),
+            ..ResolverPlan::default()
+        };
+        for server in cluster.messages("dns_resolvers") {
+            plan.servers.extend(self.ip_address(server).map(with_dns_port));
+        }
+        if let Some(config) = cluster.message("dns_resolution_config") {
+            self.resolution(config, &mut plan);
+        }
+        let Some(typed) = cluster.message("typed_dns_resolver_config") else { return plan };
+        typed.ignore("name", "free text; the type decides");
+        let Some(config) = typed.any("typed_config") else { return plan };
+        match config.message.name() {
+            "envoy.extensions.network.dns_resolver.cares.v3.CaresDnsResolverConfig" => {
+                let config = &config.message;
+                self.resolution(config, &mut plan);
+                plan.fallback = config.boolean("use_resolvers_as_fallback").unwrap_or(false);
+                plan.query_timeout =
+                    config.number("query_timeout_seconds").map(Duration::from_secs);
+                plan.tries = config.number_u32("query_tries");
+            }
+            // The system's resolver, by another library.
+            "envoy.extensions.network.dns_resolver.getaddrinfo.v3.GetAddrInfoDnsResolverConfig" => {
+            }
+            other => self.refuse_whole(&config.message, other),
+        }
+        plan
+    }
+
+    fn resolution(&mut self, config: &Message, plan: &mut ResolverPlan) {
+        for server in config.messages("resolvers") {
+            plan.servers.extend(self.ip_address(server).map(with_dns_port));
+        }
+        if let Some(options) = config.message("dns_resolver_options") {
+            plan.tcp_only |= options.boolean("use_tcp_for_dns_lookups").unwrap_or(false);
+            plan.no_search |= options.boolean("no_default_search_domain").unwrap_or(false);
+        }
+    }
+
+    fn thresholds(&mut self, cluster: &Message) -> [Thresholds; 2] {
+        let mut out = [Thresholds::default(); 2];
+        let Some(breakers) = cluster.message("circuit_breakers") else { return out };
+        for thresholds in breakers.messages("thresholds") {
+            let priority = usize::from(thresholds.choice("priority") == Some("HIGH"));
+            let default = Thresholds::default();
+            let number = |name: &str, default| thresholds.number_u32(name).unwrap_or(default);
+            out[priority] = Thresholds {
+                connections: number("max_connections", default.connections),
+                pending_requests: number("max_pending_requests", default.pending_requests),
+                requests: number("max_requests", default.requests),
+                retries: number("max_retries", default.retries),
+            };
+        }
+        out
+    }
+
+    fn upstream(&mut self, cluster: &Message) -> Upstream {
+        let mut upstream = Upstream { balancer: BalancerKind::RoundRobin, ..Upstream::default() };
+        if let Some(bytes) = cluster.number("per_connection_buffer_limit_bytes") {
+            upstream.buffer_bytes_max = usize::try_from(bytes).unwrap_or(usize::MAX);
+        }
+        if let Some(options) = cluster.message("http_protocol_options") {
+            upstream.protocol = UpstreamProtocol::Http1(self.http1_options(Some(options)));
+        }
+        if let Some(options) = cluster.message("http2_protocol_options") {
+            upstream.protocol = UpstreamProtocol::Http2(self.http2_options(Some(options)));
+        }
+        if let Some(requests) = cluster.number_u32("max_requests_per_connection") {
+            upstream.max_requests_per_connection = requests;
+        }
+        if let Some(common) = cluster.message("common_http_protocol_options") {
+            common_options(common, &mut upstream);
+        }
+        for (_, item) in cluster.map("typed_extension_protocol_options") {
+            let Value::Any(any) = &item.value else { continue };
+            if any.message.name() != HTTP_OPTIONS {
+                self.refuse_whole(&any.message, any.message.name());
+                continue;
+            }
+            self.http_options(&any.message, &mut upstream);
+        }
+        upstream
+    }
+
+    fn http_options(&mut self, options: &Message, upstream: &mut Upstream) {
+        if let Some(common) = options.message("common_http_protocol_options") {
+            common_options(common, upstream);
+        }
+        let Some(explicit) = options.message("explicit_http_config") else { return };
+        if let Some(http1) = explicit.message("http_protocol_options") {
+            upstream.protocol = UpstreamProtocol::Http1(self.http1_options(Some(http1)));
+        } else if let Some(http2) = explicit.message("http2_protocol_options") {
+            upstream.protocol = UpstreamProtocol::Http2(self.http2_options(Some(http2)));
+        }
+    }
+}
+
+/// `common_http_protocol_options` of a cluster.
+fn common_options(common: &Message, upstream: &mut Upstream) {
+    let hour = Some(Duration::from_secs(3600));
+    upstream.idle_timeout = limit(common.duration("idle_timeout"), hour);
+    upstream.max_connection_duration = limit(common.duration("max_connection_duration"), None);
+    if let Some(requests) = common.number_u32("max_requests_per_connection") {
+        upstream.max_requests_per_connection = requests;
+    }
+}
+
+/// A name server without a port is asked on DNS's own.
+fn with_dns_port(address: SocketAddr) -> SocketAddr {
+    match address.port() {
+        0 => SocketAddr::new(address.ip(), 53),
+        _ => address,
+    }
+}

@@ -1,0 +1,256 @@
+//! Owns compiling an HTTP connection manager.
+
+use std::{collections::HashSet, sync::Arc, time::Duration};
+
+use understudy_actors::plan::RoutesPlan;
+
+use super::{Compiler, fingerprint};
+use crate::{
+    config::{
+        Message,
+        message::Value,
+        model::{
+            access_log::AccessLog,
+            http::{
+                CodecType, Http1Options, Http2Options, HttpConnectionManager, HttpFilter,
+                HttpFilterConfig, RouterConfig, ServerHeader,
+            },
+        },
+    },
+    route::RouteTable,
+};
+
+/// A timeout of which zero means none.
+pub(super) fn limit(timeout: Option<Duration>, default: Option<Duration>) -> Option<Duration> {
+    match timeout {
+        Some(timeout) => (!timeout.is_zero()).then_some(timeout),
+        None => default,
+    }
+}
+
+const ROUTER: &str = "envoy.extensions.filters.http.router.v3.Router";
+
+impl Compiler<'_> {
+    pub(super) fn connection_manager(
+        &mut self,
+        manager: &Message,
+        key: &str,
+        listener_stat_prefix: &str,
+        clusters: &HashSet<String>,
+        routes: &mut Vec<Arc<RoutesPlan>>,
+    ) -> HttpConnectionManager {
+        let common = manager.message("common_http_protocol_options");
+        let own = |name: &str| common.and_then(|common| common.duration(name));
+        let hour = Duration::from_secs(3600);
+        let header_kb = manager.number("max_request_headers_kb").unwrap_or(60);
+        HttpConnectionManager {
+            stat_prefix: manager.text("stat_prefix").unwrap_or_default().to_owned(),
+            listener_stat_prefix: listener_stat_prefix.to_owned(),
+            codec: self.codec_type(manager),
+            routes: self.route_table(manager, key, clusters, routes),
+            filters: self.http_filters(manager),
+            http1: self.http1_options(manager.message("http_protocol_options")),
+            http2: self.http2_options(manager.message("http2_protocol_options")),
+            server_name: manager
+                .text("server_name")
+                .filter(|name| !name.is_empty())
+                .unwrap_or("envoy")
+                .to_owned(),
+            server_header: match manager.choice("server_header_transformation") {
+                Some("APPEND_IF_ABSENT") => ServerHeader::AppendIfAbsent,
+                Some("PASS_THROUGH") => ServerHeader::PassThrough,
+                _ => ServerHeader::Overwrite,
+            },
+            use_remote_address: manager.boolean("use_remote_address").unwrap_or(false),
+            xff_trusted_hops: manager.number_u32("xff_num_trusted_hops").unwrap_or(0),
+            skip_xff_append: manager.boolean("skip_xff_append").unwrap_or(false),
+            internal_addresses: self.internal_addresses(manager),
+            via: manager.text("via").unwrap_or_default().to_owned(),
+            generate_request_id: manager.boolean("generate_request_id").unwrap_or(true),
+            preserve_external_request_id: manager
+                .boolean("preserve_external_request_id")
+                .unwrap_or(false),
+            always_set_request_id_in_response: manager
+                .boolean("always_set_request_id_in_response")
+                .unwrap_or(false),
+            proxy_100_continue: manager.boolean("proxy_100_continue").unwrap_or(false),
+            request_headers_bytes_max: usize::try_from(header_kb).unwrap_or(8192) * 1024,
+            request_headers_max: common
+                .and_then(|common| common.number("max_headers_count"))
+                .and_then(|count| usize::try_from(count).ok())
+                .unwrap_or(100),
+            idle_timeout: limit(own("idle_timeout"), Some(hour)),
+            max_connection_duration: limit(own("max_connection_duration"), None),
+            max_requests_per_connection: common
+                .and_then(|common| common.number_u32("max_requests_per_connection"))
+                .unwrap_or(0),
+            stream_idle_timeout: limit(
+                manager.duration("stream_idle_timeout"),
+                Some(Duration::from_secs(300)),
+            ),
+            request_timeout: limit(manager.duration("request_timeout"), None),
+            request_headers_timeout: limit(manager.duration("request_headers_timeout"), None),
+            drain_timeout: manager.duration("drain_timeout").unwrap_or(Duration::from_secs(5)),
+            delayed_close_timeout: limit(
+                manager.duration("delayed_close_timeout"),
+                Some(Duration::from_secs(1)),
+            ),
+            access_logs: self.access_logs(manager),
+            node_cluster: self.node.cluster.clone(),
+        }
+    }
+
+    fn codec_type(&mut self, manager: &Message) -> CodecType {
+        match manager.choice("codec_type") {
+            Some("HTTP1") => CodecType::Http1,
+            Some("HTTP2") => CodecType::Http2,
+            Some("HTTP3") => {
+                let (at, path) = (manager.at_of("codec_type"), manager.path_of("codec_type"));
+                self.unsupported(at, &path, "HTTP3");
+                CodecType::Auto
+            }
+            _ => CodecType::Auto,
+        }
+    }
+
+    fn route_table(
+        &mut self,
+        manager: &Message,
+        key: &str,
+        clusters: &HashSet<String>,
+        routes: &mut Vec<Arc<RoutesPlan>>,
+    ) -> usize {
+        let config = manager.message("route_config");
+        let name = config.and_then(|config| config.text("name")).unwrap_or_default();
+        let name = format!("{key}/{name}");
+        let slot = self.slots.tables.of(&name);
+        if let Some(config) = config {
+            let table = RouteTable::new(self.route_config(config, clusters));
+            let table: understudy_actors::plan::Payload = Arc::new(table);
+            let fingerprint = fingerprint(config);
+            routes.push(Arc::new(RoutesPlan { name, slot, table, fingerprint }));
+        }
+        slot
+    }
+
+    fn http_filters(&mut self, manager: &Message) -> Vec<HttpFilter> {
+        let mut filters: Vec<HttpFilter> = Vec::new();
+        let count = manager.list("http_filters").len();
+        for (index, filter) in manager.messages("http_filters").enumerate() {
+            let name = filter.text("name").unwrap_or_default().to_owned();
+            let optional = filter.boolean("is_optional").unwrap_or(false);
+            let last = index + 1 == count;
+            let config = filter.any("typed_config").map(|any| &any.message);
+            let Some(config) = config else {
+                let text = "`typed_config` is missing";
+                self.error(filter.at, &filter.path, text, "its `@type` says which filter it is");
+                continue;
+            };
+            if config.name() != ROUTER {
+                if optional {
+                    for set in &config.fields {
+                        config.ignore(set.field.name, "the filter is optional and left out");
+                    }
+                    let text = format!(
+                        "{} is left out: it is optional and not supported yet",
+                        config.name()
+                    );
+                    self.notes.warning(filter.at, &filter.path, text, "");
+                } else {
+                    self.refuse_whole(config, config.name());
+                }
+                if last {
+                    let text = "the last HTTP filter must be the router";
+                    self.error(filter.at, &filter.path, text, "add envoy.filters.http.router");
+                }
+                continue;
+            }
+            if !last {
+                let text = "the router must be the last HTTP filter";
+                self.error(filter.at, &filter.path, text, "move it to the end");
+            }
+            let router = RouterConfig {
+                suppress_envoy_headers: config.boolean("suppress_envoy_headers").unwrap_or(false),
+            };
+            config.ignore("dynamic_stats", "all of the router's stats are there in any case");
+            config.ignore("start_child_span", "there is no tracing whose span it could be");
+            filters.push(HttpFilter { name, config: HttpFilterConfig::Router(Arc::new(router)) });
+        }
+        filters
+    }
+
+    pub(super) fn http1_options(&mut self, options: Option<&Message>) -> Http1Options {
+        let Some(options) = options else { return Http1Options::default() };
+        let flag = |name: &str| options.boolean(name).unwrap_or(false);
+        options.ignore("allow_absolute_url", "absolute targets are always taken, as by default");
+        if options
+            .peek("allow_absolute_url")
+            .is_some_and(|set| matches!(set.value, Value::Bool(false)))
+        {
+            let path = options.path_of("allow_absolute_url");
+            self.unsupported(
+                options.at_of("allow_absolute_url"),
+                &path,
+                "`allow_absolute_url: false`",
+            );
+        }
+        let format = options.message("header_key_format");
+        let proper_case = format.and_then(|format| format.message("proper_case_words")).is_some();
+        Http1Options {
+            accept_http_10: flag("accept_http_10"),
+            default_host_for_http_10: options
+                .text("default_host_for_http_10")
+                .unwrap_or_default()
+                .to_owned(),
+            enable_trailers: flag("enable_trailers"),
+            proper_case,
+            allow_chunked_length: false,
+        }
+    }
+
+    pub(super) fn http2_options(&mut self, options: Option<&Message>) -> Http2Options {
+        let default = Http2Options::default();
+        let Some(options) = options else { return default };
+        let number = |name: &str, default| options.number_u32(name).unwrap_or(default);
+        Http2Options {
+            concurrent_streams_max: number(
+                "max_concurrent_streams",
+                default.concurrent_streams_max,
+            ),
+            stream_window_bytes: number("initial_stream_window_size", default.stream_window_bytes),
+            connection_window_bytes: number(
+                "initial_connection_window_size",
+                default.connection_window_bytes,
+            ),
+            hpack_table_bytes: default.hpack_table_bytes,
+        }
+    }
+
+    fn internal_addresses(&mut self, manager: &Message) -> Vec<ipnet::IpNet> {
+        let Some(config) = manager.message("internal_address_config") else { return Vec::new() };
+        let mut ranges = Vec::new();
+        for range in config.messages("cidr_ranges") {
+            let text = range.text("address_prefix").unwrap_or_default();
+            let length = range.number("prefix_len").and_then(|length| u8::try_from(length).ok());
+            let parsed =
+                text.parse().ok().and_then(|ip| ipnet::IpNet::new(ip, length.unwrap_or(0)).ok());
+            match parsed {
+                Some(range) => ranges.push(range.trunc()),
+                None => {
+                    let text = format!("`{text}` with that length is not an address range");
+                    self.error(range.at, &range.path, text, "");
+                }
+            }
+        }
+        ranges
+    }
+
+    fn access_logs(&mut self, manager: &Message) -> Vec<AccessLog> {
+        let mut logs = Vec::new();
+        for log in manager.messages("access_log") {
+            log.ignore("name", "free text; the type decides");
+            logs.extend(self.access_log_sink(log).map(|sink| AccessLog { sink }));
+        }
+        logs
+    }
+}

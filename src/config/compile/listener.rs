@@ -1,0 +1,161 @@
+//! Owns compiling listeners and their filter chains.
+
+use std::{collections::HashSet, sync::Arc};
+
+use understudy_actors::plan::{ListenerPlan, RoutesPlan};
+
+use super::{Compiler, fingerprint};
+use crate::config::{
+    Message,
+    model::listener::{FilterChain, FilterChains, Terminal},
+};
+
+/// Envoy's `tcp_backlog_size` default is the kernel's limit; this is more than most kernels allow.
+const BACKLOG: u32 = 4096;
+
+/// Connections of one listener on one worker; far above what a process may have descriptors for.
+const CONNECTIONS_MAX: u32 = 1_000_000;
+
+const CONNECTION_MANAGER: &str =
+    "envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager";
+
+impl Compiler<'_> {
+    pub(super) fn listeners(
+        &mut self,
+        resources: &Message,
+        clusters: &HashSet<String>,
+    ) -> (Vec<Arc<ListenerPlan>>, Vec<Arc<RoutesPlan>>) {
+        let (mut listeners, mut routes) = (Vec::<Arc<ListenerPlan>>::new(), Vec::new());
+        for listener in resources.messages("listeners") {
+            let Some(plan) = self.listener(listener, clusters, &mut routes) else { continue };
+            if listeners.iter().any(|known| known.name == plan.name) {
+                let text = format!("duplicate listener name {:?}", plan.name);
+                self.error(listener.at, &listener.path, text, "give each its own");
+            }
+            let taken = listeners
+                .iter()
+                .find(|known| known.address == plan.address && plan.address.port() != 0);
+            if let Some(taken) = taken {
+                let text =
+                    format!("listener {:?} has the address {} already", taken.name, plan.address);
+                self.error(listener.at_of("address"), &listener.path_of("address"), text, "");
+            }
+            listeners.push(Arc::new(plan));
+        }
+        (listeners, routes)
+    }
+
+    fn listener(
+        &mut self,
+        listener: &Message,
+        clusters: &HashSet<String>,
+        routes: &mut Vec<Arc<RoutesPlan>>,
+    ) -> Option<ListenerPlan> {
+        listener.ignore("enable_reuse_port", "each worker has a socket of its own in any case");
+        listener.ignore("reuse_port", "each worker has a socket of its own in any case");
+        listener.ignore(
+            "per_connection_buffer_limit_bytes",
+            "bodies stream; no more is held than a read",
+        );
+        let Some(address) = listener.message("address") else {
+            let text = "error adding listener: address is necessary";
+            self.error(listener.at, &listener.path, text, "add `address`");
+            return None;
+        };
+        let address = self.ip_address(address);
+        let name = listener.text("name").filter(|name| !name.is_empty()).map(str::to_owned);
+        let named = address.map_or(String::new(), |address| address.to_string());
+        let name = name.unwrap_or_else(|| named.clone());
+        let stat_prefix = listener.text("stat_prefix").filter(|prefix| !prefix.is_empty());
+        let stat_prefix = stat_prefix.map_or_else(|| named.clone(), str::to_owned);
+        let mut chains = Vec::new();
+        for (index, chain) in listener.messages("filter_chains").enumerate() {
+            if index > 0 {
+                self.unsupported(chain.at, &chain.path, "more than one filter chain");
+            }
+            let key = format!("{name}/{index}");
+            chains.extend(self.filter_chain(chain, &key, &stat_prefix, clusters, routes));
+        }
+        if listener.list("filter_chains").is_empty()
+            && listener.peek("default_filter_chain").is_none()
+        {
+            let text = format!("error adding listener '{name}': no filter chains specified");
+            self.error(listener.at, &listener.path, text, "add `filter_chains`");
+        }
+        let backlog = listener.number_u32("tcp_backlog_size").unwrap_or(BACKLOG);
+        let inbound = listener.choice("traffic_direction") == Some("INBOUND");
+        Some(ListenerPlan {
+            name,
+            address: address?,
+            stat_prefix,
+            backlog,
+            inbound,
+            connections_max: CONNECTIONS_MAX,
+            chains: Arc::new(FilterChains { chains }),
+            fingerprint: fingerprint(listener),
+        })
+    }
+
+    fn filter_chain(
+        &mut self,
+        chain: &Message,
+        key: &str,
+        stat_prefix: &str,
+        clusters: &HashSet<String>,
+        routes: &mut Vec<Arc<RoutesPlan>>,
+    ) -> Option<FilterChain> {
+        if let Some(socket) = chain.message("transport_socket") {
+            self.transport_socket(socket);
+        }
+        let name = chain.text("name").unwrap_or_default().to_owned();
+        let mut terminal = None;
+        for filter in chain.messages("filters") {
+            filter.ignore("name", "free text; the type decides");
+            let Some(config) = filter.any("typed_config") else {
+                let text = "`typed_config` is missing";
+                self.error(filter.at, &filter.path, text, "its `@type` says which filter it is");
+                continue;
+            };
+            if terminal.is_some() {
+                let text = "a terminal filter must be the last of its chain";
+                self.error(filter.at, &filter.path, text, "");
+            }
+            match config.message.name() {
+                CONNECTION_MANAGER => {
+                    let manager = self.connection_manager(
+                        &config.message,
+                        key,
+                        stat_prefix,
+                        clusters,
+                        routes,
+                    );
+                    terminal = Some(Terminal::Http(Arc::new(manager)));
+                }
+                other => self.refuse_whole(&config.message, other),
+            }
+        }
+        if chain.list("filters").is_empty() {
+            self.error(chain.at, &chain.path, "a filter chain needs a filter", "");
+        }
+        Some(FilterChain { name, terminal: terminal? })
+    }
+
+    /// Refuses an extension as a whole, so that its fields are not refused one by one.
+    pub(super) fn refuse_whole(&mut self, message: &Message, what: &str) {
+        for set in &message.fields {
+            message.ignore(set.field.name, "the whole extension is refused");
+        }
+        self.unsupported(message.at, &message.path, what);
+    }
+
+    /// Plain sockets are what we have; anything else encrypts or wraps, and is refused.
+    pub(super) fn transport_socket(&mut self, socket: &Message) {
+        socket.ignore("name", "free text; the type decides");
+        const RAW: &str = "envoy.extensions.transport_sockets.raw_buffer.v3.RawBuffer";
+        match socket.any("typed_config") {
+            Some(config) if config.message.name() == RAW => {}
+            Some(config) => self.refuse_whole(&config.message, config.message.name()),
+            None => self.unsupported(socket.at, &socket.path, "`transport_socket`"),
+        }
+    }
+}

@@ -1,0 +1,295 @@
+//! Owns the last step from a checked bootstrap to a plan. What the plan cannot honour is refused by name
+//! and line: every field that is set and that no compiler has read.
+
+mod address;
+mod admin;
+mod cluster;
+mod health_check;
+mod http;
+mod listener;
+mod route;
+mod runtime;
+
+use std::{
+    hash::{DefaultHasher, Hash, Hasher},
+    sync::Arc,
+};
+
+use understudy_actors::plan::{Plan, Slots};
+
+use super::{
+    Checked, Message, Source, check,
+    diagnostic::{Diagnostics, Span},
+    print,
+};
+
+/// What the command line says about a configuration.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Options {
+    /// `--service-cluster`; overrides `node.cluster`.
+    pub service_cluster: Option<String>,
+    /// `--service-node`; overrides `node.id`.
+    pub service_node: Option<String>,
+    /// `--skip-unsupported`: what is not supported and only adds is left out with a warning.
+    pub skip_unsupported: bool,
+}
+
+/// Names for slots, kept for the life of the process.
+#[derive(Debug, Default)]
+pub struct AllSlots {
+    /// Clusters.
+    pub clusters: Slots,
+    /// Route tables.
+    pub tables: Slots,
+}
+
+/// A configuration that can be put in force.
+pub struct Compiled {
+    /// The plan.
+    pub plan: Plan,
+    /// The bootstrap behind it, for `/config_dump`.
+    pub bootstrap: Arc<Message>,
+    /// Who we are.
+    pub node: Node,
+    /// Warnings and notes.
+    pub notes: Diagnostics,
+}
+
+/// `Bootstrap.node`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Node {
+    /// `id`
+    pub id: String,
+    /// `cluster`
+    pub cluster: String,
+}
+
+/// Reads, upgrades, checks and compiles a configuration.
+///
+/// # Errors
+///
+/// Everything that is wrong with it, at once, in the order of its lines.
+pub fn load(source: &Source, options: &Options, slots: &AllSlots) -> Result<Compiled, Diagnostics> {
+    let Checked { bootstrap, notes } = check(source)?;
+    let mut compiler =
+        Compiler { errors: Diagnostics::default(), notes, options, slots, node: Node::default() };
+    let plan = compiler.bootstrap(&bootstrap);
+    compiler.refuse_unread(&bootstrap);
+    match compiler.errors.has_errors() {
+        true => Err(compiler.errors),
+        false => Ok(Compiled {
+            plan,
+            bootstrap: Arc::new(bootstrap),
+            node: compiler.node,
+            notes: compiler.notes,
+        }),
+    }
+}
+
+struct Compiler<'o> {
+    errors: Diagnostics,
+    notes: Diagnostics,
+    options: &'o Options,
+    slots: &'o AllSlots,
+    node: Node,
+}
+
+// === impl Compiler ===
+
+impl Compiler<'_> {
+    fn bootstrap(&mut self, bootstrap: &Message) -> Plan {
+        self.node = self.node(bootstrap);
+        let resources = bootstrap.message("static_resources");
+        let clusters = resources.map_or_else(Vec::new, |resources| self.clusters(resources));
+        let names = clusters.iter().map(|cluster| cluster.name.clone()).collect();
+        let (listeners, routes) = match resources {
+            Some(resources) => self.listeners(resources, &names),
+            None => (Vec::new(), Vec::new()),
+        };
+        Plan {
+            listeners,
+            clusters,
+            routes,
+            admin: bootstrap.message("admin").and_then(|admin| self.admin(admin)).map(Arc::new),
+            runtime: self.runtime(bootstrap),
+            stats_flush_interval: bootstrap.duration("stats_flush_interval"),
+        }
+    }
+
+    fn node(&self, bootstrap: &Message) -> Node {
+        let node = bootstrap.message("node");
+        let text =
+            |name: &str| node.and_then(|node| node.text(name)).unwrap_or_default().to_owned();
+        let (id, cluster) = (text("id"), text("cluster"));
+        if let Some(node) = node {
+            node.ignore("metadata", "told to control planes, which do not drive us yet");
+            node.ignore("locality", "told to control planes, which do not drive us yet");
+            node.ignore("user_agent_name", "told to control planes, which do not drive us yet");
+            node.ignore("user_agent_version", "told to control planes, which do not drive us yet");
+        }
+        Node {
+            id: self.options.service_node.clone().unwrap_or(id),
+            cluster: self.options.service_cluster.clone().unwrap_or(cluster),
+        }
+    }
+
+    /// Refuses a feature by name, or leaves it out where that was asked for and harms nobody.
+    fn unsupported(&mut self, at: Span, path: &str, what: &str) {
+        if self.options.skip_unsupported && !restricts(path, what) {
+            self.notes.warning(
+                at,
+                path,
+                format!("{what} is left out: it is not supported yet"),
+                "",
+            );
+            return;
+        }
+        let text = format!("{what} is known to Envoy, and not supported by Understudy yet");
+        let hint = match self.options.skip_unsupported {
+            true => "left in place: it restricts, authenticates or encrypts",
+            false => "remove it, or start with --skip-unsupported",
+        };
+        self.errors.error(at, path, text, hint);
+    }
+
+    fn refuse_unread(&mut self, bootstrap: &Message) {
+        for unread in bootstrap.unread() {
+            self.unsupported(unread.at, &unread.path, &format!("`{}`", unread.name));
+        }
+    }
+
+    fn error(&mut self, at: Span, path: &str, text: impl Into<String>, hint: impl Into<String>) {
+        self.errors.error(at, path, text, hint);
+    }
+}
+
+/// Whether leaving a thing out would open what it closes.
+fn restricts(path: &str, what: &str) -> bool {
+    const WORDS: [&str; 21] = [
+        "auth",
+        "rbac",
+        "jwt",
+        "tls",
+        "csrf",
+        "cors",
+        "limit",
+        "secret",
+        "transport_socket",
+        "filter_chain",
+        "headers",
+        "query_parameters",
+        "cookies",
+        "metadata",
+        "runtime_fraction",
+        "allow_paths",
+        "circuit",
+        "max_",
+        "overload",
+        "sni",
+        "proxy_protocol",
+    ];
+    let last = path.rsplit('.').next().unwrap_or(path);
+    let (last, what) = (last.to_ascii_lowercase(), what.to_ascii_lowercase());
+    WORDS.iter().any(|word| last.contains(word) || what.contains(word))
+}
+
+/// A number that is equal for two messages that say the same.
+fn fingerprint(message: &Message) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    print::json(message).to_string().hash(&mut hasher);
+    hasher.finish()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HEAD: &str = "
+static_resources:
+  clusters:
+  - name: a
+    type: STATIC
+    load_assignment: {cluster_name: a, endpoints: [{lb_endpoints: [{endpoint: {address: {socket_address: {address: 127.0.0.1, port_value: 1}}}}]}]}
+";
+
+    fn errors(text: &str) -> String {
+        let source = Source::yaml("t.yaml", text);
+        match load(&source, &Options::default(), &AllSlots::default()) {
+            Ok(_) => String::new(),
+            Err(errors) => errors.render(&source),
+        }
+    }
+
+    #[test]
+    fn a_dozen_mistakes_are_told_in_one_run_each_with_its_place() {
+        let text = r#"
+static_resources:
+  listeners:
+  - name: main
+    address: {socket_address: {address: 127.0.0.1, port_value: 99999}}
+    filter_chains:
+    - filters:
+      - name: hcm
+        typed_config:
+          "@type": type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager
+          stat_prefixx: ingress_http
+          codec_type: AUTOMATIC
+          route_config:
+            virtual_hosts:
+            - name: all
+              domains: []
+              routes:
+              - match: {prefx: /}
+                route: {clutser: a}
+              - match: {path: /x, prefix: /y}
+                route: {cluster: a, timeout: 250ms}
+  clusters:
+  - name: y
+    connect_timeout: 5
+    type: STRICTDNS
+    lb_policy: ROUND_ROBINN
+"#;
+        let told = errors(text);
+        assert_eq!(told.matches("error: ").count(), 12, "{told}");
+        for line in [5, 11, 12, 16, 18, 19, 20, 21, 23, 24, 25, 26] {
+            assert!(told.contains(&format!("t.yaml:{line}:")), "line {line} in {told}");
+        }
+        for hint in [
+            "did you mean `stat_prefix`?",
+            "did you mean `AUTO`?",
+            "write 0.25s",
+            "write 5s",
+            "quote it",
+        ] {
+            assert!(told.contains(hint), "{hint} in {told}");
+        }
+    }
+
+    #[test]
+    fn what_envoy_knows_and_we_do_not_is_refused_by_name_and_line() {
+        let text = format!("{HEAD}    slow_start_config: {{}}\n");
+        assert_eq!(errors(HEAD), "");
+        // That field belongs to another message: it is unknown here, not unsupported.
+        assert!(errors(&text).contains("is not a field of envoy.config.cluster.v3.Cluster"));
+        let text = format!("{HEAD}    outlier_detection: {{}}\n");
+        let told = errors(&text);
+        assert!(told.contains("`outlier_detection` is known to Envoy"), "{told}");
+        assert!(told.contains("t.yaml:7:5"), "{told}");
+        let source = Source::yaml("t.yaml", &text);
+        let options = Options { skip_unsupported: true, ..Options::default() };
+        let compiled = load(&source, &options, &AllSlots::default()).unwrap_or_else(|_| panic!());
+        assert!(compiled.notes.render(&source).contains("left out"));
+        let tls = format!("{HEAD}    transport_socket: {{name: tls}}\n");
+        let source = Source::yaml("t.yaml", &tls);
+        assert!(load(&source, &options, &AllSlots::default()).is_err());
+    }
+
+    #[test]
+    fn rules_that_stand_in_no_schema_are_kept_too() {
+        let host = "load_assignment: {cluster_name: a, endpoints: [{lb_endpoints: [{endpoint: {address: {socket_address: {address: example.test, port_value: 1}}}}]}]}";
+        let named = format!("static_resources: {{clusters: [{{name: a, type: STATIC, {host}}}]}}");
+        assert!(errors(&named).contains("STRICT_DNS"), "{}", errors(&named));
+        let twice = format!("{HEAD}{}", &HEAD[HEAD.find("  - name").unwrap()..]);
+        assert!(errors(&twice).contains("duplicate cluster"), "{}", errors(&twice));
+    }
+}

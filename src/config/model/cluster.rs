@@ -1,0 +1,54 @@
+//! Owns the compiled upstream options of a cluster; the payload of `ClusterPlan::upstream`.
+
+use std::time::Duration;
+
+use super::http::{Http1Options, Http2Options};
+
+/// How connections to a cluster's hosts speak.
+#[derive(Clone, Debug)]
+pub struct Upstream {
+    /// HTTP/1 or HTTP/2.
+    pub protocol: UpstreamProtocol,
+    /// `lb_policy`.
+    pub balancer: BalancerKind,
+    /// `max_requests_per_connection`; 0 is no limit.
+    pub max_requests_per_connection: u32,
+    /// `common_http_protocol_options.idle_timeout`; Envoy's default is 1 h; `None` is off.
+    pub idle_timeout: Option<Duration>,
+    /// `common_http_protocol_options.max_connection_duration`.
+    pub max_connection_duration: Option<Duration>,
+    /// `per_connection_buffer_limit_bytes`; Envoy's default is 1 MiB.
+    pub buffer_bytes_max: usize,
+}
+
+/// What is spoken upstream.
+#[derive(Clone, Debug)]
+pub enum UpstreamProtocol {
+    /// `http_protocol_options`, and the default.
+    Http1(Http1Options),
+    /// `http2_protocol_options`.
+    Http2(Http2Options),
+}
+
+/// `lb_policy`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BalancerKind {
+    /// `ROUND_ROBIN`.
+    RoundRobin,
+}
+
+// === impl Upstream ===
+
+impl Default for Upstream {
+    /// HTTP/1 and Envoy's defaults.
+    fn default() -> Self {
+        Self {
+            protocol: UpstreamProtocol::Http1(Http1Options::default()),
+            balancer: BalancerKind::RoundRobin,
+            max_requests_per_connection: 0,
+            idle_timeout: Some(Duration::from_secs(3600)),
+            max_connection_duration: None,
+            buffer_bytes_max: 1 << 20,
+        }
+    }
+}

@@ -1,0 +1,159 @@
+//! Owns the compiled HTTP connection manager.
+
+use std::{sync::Arc, time::Duration};
+
+use understudy_actors::plan::Slot;
+
+use super::access_log::AccessLog;
+
+/// `HttpConnectionManager`, defaults filled in.
+#[derive(Debug)]
+pub struct HttpConnectionManager {
+    /// `stat_prefix`.
+    pub stat_prefix: String,
+    /// The listener's stat prefix, for `listener.ADDRESS.http.PREFIX.`.
+    pub listener_stat_prefix: String,
+    /// `codec_type`.
+    pub codec: CodecType,
+    /// The route table's slot in the directory of tables.
+    pub routes: Slot,
+    /// `http_filters`, in order, each with its checked configuration; the router is the last.
+    pub filters: Vec<HttpFilter>,
+    /// `http_protocol_options`.
+    pub http1: Http1Options,
+    /// `http2_protocol_options`.
+    pub http2: Http2Options,
+    /// `server_name`; Envoy's default is `envoy`.
+    pub server_name: String,
+    /// `server_header_transformation`.
+    pub server_header: ServerHeader,
+    /// `use_remote_address`.
+    pub use_remote_address: bool,
+    /// `xff_num_trusted_hops`.
+    pub xff_trusted_hops: u32,
+    /// `skip_xff_append`.
+    pub skip_xff_append: bool,
+    /// `internal_address_config.cidr_ranges`.
+    pub internal_addresses: Vec<ipnet::IpNet>,
+    /// `via`; empty for none.
+    pub via: String,
+    /// `generate_request_id`; Envoy's default is true.
+    pub generate_request_id: bool,
+    /// `preserve_external_request_id`.
+    pub preserve_external_request_id: bool,
+    /// `always_set_request_id_in_response`.
+    pub always_set_request_id_in_response: bool,
+    /// `proxy_100_continue`: pass 100 and other interim answers on instead of saying 100 ourselves.
+    pub proxy_100_continue: bool,
+    /// `max_request_headers_kb` in bytes; Envoy's default is 60 KiB.
+    pub request_headers_bytes_max: usize,
+    /// `common_http_protocol_options.max_headers_count`; Envoy's default is 100.
+    pub request_headers_max: usize,
+    /// `common_http_protocol_options.idle_timeout`; Envoy's default is 1 h; `None` is off.
+    pub idle_timeout: Option<Duration>,
+    /// `common_http_protocol_options.max_connection_duration`.
+    pub max_connection_duration: Option<Duration>,
+    /// `common_http_protocol_options.max_requests_per_connection`; 0 is no limit.
+    pub max_requests_per_connection: u32,
+    /// `stream_idle_timeout`; Envoy's default is 5 min; `None` is off.
+    pub stream_idle_timeout: Option<Duration>,
+    /// `request_timeout`.
+    pub request_timeout: Option<Duration>,
+    /// `request_headers_timeout`.
+    pub request_headers_timeout: Option<Duration>,
+    /// `drain_timeout`; Envoy's default is 5 s.
+    pub drain_timeout: Duration,
+    /// `delayed_close_timeout`; Envoy's default is 1 s; `None` closes at once.
+    pub delayed_close_timeout: Option<Duration>,
+    /// `access_log`.
+    pub access_logs: Vec<AccessLog>,
+    /// `Bootstrap.node.cluster` (or `--service-cluster`), for filters and headers that name it.
+    pub node_cluster: String,
+}
+
+/// `codec_type`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CodecType {
+    /// HTTP/2 if the connection opens with its preface, else HTTP/1.
+    Auto,
+    /// HTTP/1 only.
+    Http1,
+    /// HTTP/2 only.
+    Http2,
+}
+
+/// `server_header_transformation`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ServerHeader {
+    /// Ours, always.
+    Overwrite,
+    /// Ours where the upstream sent none.
+    AppendIfAbsent,
+    /// The upstream's or none.
+    PassThrough,
+}
+
+/// One HTTP filter of the chain.
+#[derive(Clone, Debug)]
+pub struct HttpFilter {
+    /// The name people gave it; per-route configuration refers to it.
+    pub name: String,
+    /// Its kind and checked configuration.
+    pub config: HttpFilterConfig,
+}
+
+/// The filters there are, each with its checked configuration.
+#[derive(Clone, Debug)]
+pub enum HttpFilterConfig {
+    /// `envoy.filters.http.router`.
+    Router(Arc<RouterConfig>),
+}
+
+/// `envoy.extensions.filters.http.router.v3.Router`.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct RouterConfig {
+    /// `suppress_envoy_headers`.
+    pub suppress_envoy_headers: bool,
+}
+
+/// `Http1ProtocolOptions`, for both sides.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Http1Options {
+    /// `accept_http_10`.
+    pub accept_http_10: bool,
+    /// `default_host_for_http_10`.
+    pub default_host_for_http_10: String,
+    /// `enable_trailers`.
+    pub enable_trailers: bool,
+    /// `header_key_format.proper_case_words`.
+    pub proper_case: bool,
+    /// `allow_chunked_length`.
+    pub allow_chunked_length: bool,
+}
+
+/// `Http2ProtocolOptions`, for both sides.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Http2Options {
+    /// `max_concurrent_streams`; Envoy's default is 1024.
+    pub concurrent_streams_max: u32,
+    /// `initial_stream_window_size`; Envoy's default is 16 MiB.
+    pub stream_window_bytes: u32,
+    /// `initial_connection_window_size`; Envoy's default is 24 MiB.
+    pub connection_window_bytes: u32,
+    /// `hpack_table_size`; Envoy's default is 4096.
+    pub hpack_table_bytes: u32,
+}
+
+// === impl Http2Options ===
+
+impl Default for Http2Options {
+    /// Envoy's defaults. Observed: SETTINGS of Envoy 1.40.
+    fn default() -> Self {
+        Self {
+            concurrent_streams_max: 1024,
+            stream_window_bytes: 16 << 20,
+            connection_window_bytes: 24 << 20,
+            hpack_table_bytes: 4096,
+        }
+    }
+}

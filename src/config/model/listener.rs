@@ -1,0 +1,28 @@
+//! Owns a listener's compiled filter chains; the payload of `ListenerPlan::chains`.
+
+use std::sync::Arc;
+
+use super::http::HttpConnectionManager;
+
+/// What a listener does with a connection.
+#[derive(Debug)]
+pub struct FilterChains {
+    /// Chains in the order of the file. Today the first takes every connection.
+    pub chains: Vec<FilterChain>,
+}
+
+/// One filter chain.
+#[derive(Debug)]
+pub struct FilterChain {
+    /// `FilterChain.name`.
+    pub name: String,
+    /// The terminal network filter.
+    pub terminal: Terminal,
+}
+
+/// The last network filter of a chain, which owns the connection.
+#[derive(Debug)]
+pub enum Terminal {
+    /// `envoy.filters.network.http_connection_manager`.
+    Http(Arc<HttpConnectionManager>),
+}

@@ -1,0 +1,331 @@
+//! Owns asking DNS, by hickory. When to ask again is the control plane's business: nothing is cached here.
+
+use std::{
+    collections::HashMap,
+    fs,
+    net::{IpAddr, SocketAddr, UdpSocket},
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
+
+use futures_util::future::BoxFuture;
+use hickory_resolver::{
+    Hosts, TokioResolver,
+    config::{ConnectionConfig, NameServerConfig, ResolveHosts, ResolverConfig, ResolverOpts},
+    lookup::Lookup,
+    net::{NetError, runtime::TokioRuntimeProvider},
+    proto::{
+        op::Query as DnsQuery,
+        rr::{Name, RecordType},
+    },
+    system_conf::read_system_conf,
+};
+use parking_lot::Mutex;
+use tokio::sync::Semaphore;
+use understudy_actors::{
+    plan::{LookupFamily, ResolverPlan},
+    seams::{Answer, LookupError, Query, Resolve},
+};
+
+/// Resolvers that are kept alive; plans beyond it (many reloads) begin anew.
+const RESOLVERS_MAX: usize = 64;
+
+/// Queries in flight at a time for one resolver; others wait their turn.
+const QUERIES_MAX: usize = 256;
+
+/// What the answer to a query depends on besides the servers; a change makes a new resolver.
+const FILES: [&str; 2] = ["/etc/resolv.conf", "/etc/hosts"];
+
+/// What glibc asks where `/etc/resolv.conf` names nobody.
+const LAST_RESORT: IpAddr = IpAddr::V4(std::net::Ipv4Addr::LOCALHOST);
+
+/// Asks DNS: one shared resolver for each plan, kept alive.
+#[derive(Default)]
+pub struct Resolver {
+    kept: Mutex<HashMap<ResolverPlan, Arc<Asker>>>,
+}
+
+/// One plan's resolver.
+struct Asker {
+    /// One for each server: hickory's own pool gives all servers together one timeout, and takes
+    /// the first failure for the answer.
+    servers: Vec<TokioResolver>,
+    hosts: Hosts,
+    search: Vec<Name>,
+    ndots: usize,
+    timeout: Duration,
+    /// How often each server is asked.
+    tries: usize,
+    turns: Semaphore,
+    files: [Option<SystemTime>; 2],
+}
+
+/// What was found for one kind of address.
+#[derive(Debug, Default)]
+struct Found {
+    addresses: Vec<IpAddr>,
+    ttl: Option<Duration>,
+}
+
+// === impl Resolver ===
+
+impl Resolve for Resolver {
+    fn resolve(&self, query: Query) -> BoxFuture<'static, Result<Answer, LookupError>> {
+        let asker = self.asker(&query.resolver);
+        Box::pin(async move { asker?.resolve(&query.name, query.family).await })
+    }
+}
+
+impl Resolver {
+    fn asker(&self, plan: &ResolverPlan) -> Result<Arc<Asker>, LookupError> {
+        let mut kept = self.kept.lock();
+        if let Some(asker) = kept.get(plan).filter(|asker| asker.files == stamps()) {
+            return Ok(asker.clone());
+        }
+        if kept.len() >= RESOLVERS_MAX {
+            kept.clear();
+        }
+        let asker = Arc::new(Asker::new(plan)?);
+        kept.insert(plan.clone(), asker.clone());
+        Ok(asker)
+    }
+}
+
+/// When the files were changed last.
+fn stamps() -> [Option<SystemTime>; 2] {
+    FILES.map(|path| fs::metadata(path).and_then(|file| file.modified()).ok())
+}
+
+// === impl Asker ===
+
+impl Asker {
+    fn new(plan: &ResolverPlan) -> Result<Self, LookupError> {
+        let files = stamps();
+        let system = read_system_conf();
+        let own = || plan.servers.iter().map(|server| name_server(*server, plan.tcp_only));
+        let (config, options) = match system {
+            Ok((config, options)) => (Some(config), options),
+            Err(_) => (None, ResolverOpts::default()),
+        };
+        let (domain, search, servers) = match config {
+            Some(config) => config.into_parts(),
+            None => (None, Vec::new(), Vec::new()),
+        };
+        let servers = match () {
+            () if !plan.servers.is_empty() && (!plan.fallback || servers.is_empty()) => {
+                own().collect()
+            }
+            () if servers.is_empty() => {
+                vec![name_server(SocketAddr::new(LAST_RESORT, 53), plan.tcp_only)]
+            }
+            () => servers.into_iter().map(|server| tcp_if(server, plan.tcp_only)).collect(),
+        };
+        let search = match plan.no_search {
+            true => Vec::new(),
+            false if search.is_empty() => domain.into_iter().collect(),
+            false => search,
+        };
+        let asker = Self::with(plan, servers, search, options)?;
+        Ok(Self { files, hosts: Hosts::from_system().unwrap_or_default(), ..asker })
+    }
+
+    fn with(
+        plan: &ResolverPlan,
+        servers: Vec<NameServerConfig>,
+        search: Vec<Name>,
+        mut options: ResolverOpts,
+    ) -> Result<Self, LookupError> {
+        if let Some(timeout) = plan.query_timeout {
+            options.timeout = timeout;
+        }
+        let tries = plan.tries.map_or(options.attempts, |tries| tries as usize).max(1);
+        // The tries after the first are ours to count.
+        options.attempts = 0;
+        options.cache_size = 0;
+        options.use_hosts_file = ResolveHosts::Never;
+        options.max_active_requests = QUERIES_MAX * 2;
+        let (ndots, timeout) = (options.ndots, options.timeout);
+        let servers = servers.into_iter().map(|server| {
+            let config = ResolverConfig::from_parts(None, Vec::new(), vec![server]);
+            TokioResolver::builder_with_config(config, TokioRuntimeProvider::default())
+                .with_options(options.clone())
+                .build()
+                .map_err(|error| LookupError::Unreachable(error.to_string()))
+        });
+        let servers = servers.collect::<Result<_, _>>()?;
+        let (hosts, turns) = (Hosts::default(), Semaphore::new(QUERIES_MAX));
+        let files = stamps();
+        Ok(Self { servers, hosts, search, ndots, timeout, tries, turns, files })
+    }
+
+    async fn resolve(&self, name: &str, family: LookupFamily) -> Result<Answer, LookupError> {
+        if let Ok(literal) = name.parse::<IpAddr>() {
+            let wanted = match family {
+                LookupFamily::V4Only => literal.is_ipv4(),
+                LookupFamily::V6Only => literal.is_ipv6(),
+                _ => true,
+            };
+            let addresses = wanted.then_some(literal).into_iter().collect();
+            return Ok(Answer { addresses, ttl: None });
+        }
+        let name = Name::from_str_relaxed(name)
+            .map_err(|error| LookupError::Failed(format!("{name:?} is no name: {error}")))?;
+        use RecordType::{A, AAAA};
+        let found = match family {
+            LookupFamily::V4Only => self.find(&name, A).await?,
+            LookupFamily::V6Only => self.find(&name, AAAA).await?,
+            LookupFamily::Auto => self.prefer(&name, AAAA, A).await?,
+            LookupFamily::V4Preferred => self.prefer(&name, A, AAAA).await?,
+            LookupFamily::All => self.both(&name).await?,
+        };
+        Ok(Answer { addresses: found.addresses, ttl: found.ttl })
+    }
+
+    /// The second kind only where there is none of the first.
+    async fn prefer(
+        &self,
+        name: &Name,
+        first: RecordType,
+        second: RecordType,
+    ) -> Result<Found, LookupError> {
+        let preferred = self.find(name, first).await;
+        if matches!(&preferred, Ok(found) if !found.addresses.is_empty()) {
+            return preferred;
+        }
+        match (self.find(name, second).await, preferred) {
+            // A server that fails for one kind has not said that there is none.
+            (Ok(found), Err(error)) if found.addresses.is_empty() => Err(error),
+            (found, _) => found,
+        }
+    }
+
+    async fn both(&self, name: &Name) -> Result<Found, LookupError> {
+        let (v6, v4) = futures_util::future::join(
+            self.find(name, RecordType::AAAA),
+            self.find(name, RecordType::A),
+        )
+        .await;
+        let (mut found, other) = match (v6, v4) {
+            (Ok(v6), Ok(v4)) => (v6, v4),
+            (Ok(one), Err(_)) | (Err(_), Ok(one)) if !one.addresses.is_empty() => {
+                (one, Found::default())
+            }
+            (Err(error), _) | (_, Err(error)) => return Err(error),
+        };
+        found.ttl = found.ttl.into_iter().chain(other.ttl).min();
+        found.addresses.extend(other.addresses);
+        // Those that no route leads to come last (RFC 6724, rule 1); the sort keeps the rest in order.
+        found.addresses.sort_by_key(|address| !routable(*address));
+        Ok(found)
+    }
+
+    /// All addresses of one kind. `/etc/hosts` comes before DNS.
+    async fn find(&self, name: &Name, kind: RecordType) -> Result<Found, LookupError> {
+        let listed = |kind| self.hosts.lookup_static_host(&DnsQuery::query(name.clone(), kind));
+        let (here, other) = match kind {
+            RecordType::A => (listed(kind), listed(RecordType::AAAA)),
+            _ => (listed(kind), listed(RecordType::A)),
+        };
+        if here.is_some() || other.is_some() {
+            let records = here.iter().flat_map(|lookup| lookup.answers());
+            let addresses = records.filter_map(|record| record.data.ip_addr()).collect();
+            return Ok(Found { addresses, ttl: None });
+        }
+        let mut failed = None;
+        for candidate in self.candidates(name) {
+            match self.ask(candidate, kind).await {
+                Ok(found) if !found.addresses.is_empty() => return Ok(found),
+                Ok(_) => {}
+                // No server answers: the other candidates would only wait as long again.
+                Err(error @ LookupError::TimedOut(_)) => return Err(error),
+                Err(error) => failed = Some(error),
+            }
+        }
+        failed.map_or_else(|| Ok(Found::default()), Err)
+    }
+
+    /// The full names to ask for, in order. Source: resolv.conf(5), `ndots` and `search`.
+    fn candidates(&self, name: &Name) -> Vec<Name> {
+        let mut absolute = name.clone();
+        absolute.set_fqdn(true);
+        if name.is_fqdn() || self.search.is_empty() {
+            return vec![absolute];
+        }
+        let dots = usize::from(name.num_labels()).saturating_sub(1);
+        let searched = self.search.iter().filter_map(|domain| {
+            let mut full = name.clone().append_domain(domain).ok()?;
+            full.set_fqdn(true);
+            Some(full)
+        });
+        match dots >= self.ndots {
+            true => std::iter::once(absolute.clone()).chain(searched).collect(),
+            false => searched.chain(std::iter::once(absolute.clone())).collect(),
+        }
+    }
+
+    /// Asks one server after the other, as c-ares does: a failure is not an answer, "there is none" is.
+    async fn ask(&self, name: Name, kind: RecordType) -> Result<Found, LookupError> {
+        let _turn = self.turns.acquire().await;
+        let mut failed = LookupError::Unreachable("no name server is known".to_owned());
+        for server in std::iter::repeat_n(&self.servers, self.tries).flatten() {
+            let asking = tokio::time::timeout(self.timeout, server.lookup(name.clone(), kind));
+            match asking.await {
+                Ok(Ok(lookup)) => return Ok(found(&lookup, kind)),
+                Ok(Err(error)) if error.is_no_records_found() => return Ok(Found::default()),
+                Ok(Err(error)) => failed = self.why(&error),
+                Err(_) => failed = LookupError::TimedOut(self.timeout),
+            }
+        }
+        Err(failed)
+    }
+
+    fn why(&self, error: &NetError) -> LookupError {
+        match error {
+            NetError::Timeout => LookupError::TimedOut(self.timeout),
+            NetError::Io(_) | NetError::NoConnections => {
+                LookupError::Unreachable(error.to_string())
+            }
+            other => LookupError::Failed(other.to_string()),
+        }
+    }
+}
+
+fn found(lookup: &Lookup, kind: RecordType) -> Found {
+    let records = lookup.answers().iter();
+    // A name that points to another holds as long as the shortest link of the chain.
+    let ttl = records.clone().map(|record| record.ttl).min();
+    let addresses = records
+        .filter(|record| record.record_type() == kind)
+        .filter_map(|record| record.data.ip_addr())
+        .collect();
+    Found { addresses, ttl: ttl.map(|ttl| Duration::from_secs(ttl.into())) }
+}
+
+fn name_server(at: SocketAddr, tcp_only: bool) -> NameServerConfig {
+    let ways = match tcp_only {
+        true => vec![ConnectionConfig::tcp()],
+        false => vec![ConnectionConfig::udp(), ConnectionConfig::tcp()],
+    };
+    let ways = ways.into_iter().map(|mut way| {
+        way.port = at.port();
+        way
+    });
+    NameServerConfig::new(at.ip(), true, ways.collect())
+}
+
+fn tcp_if(server: NameServerConfig, tcp_only: bool) -> NameServerConfig {
+    let port = server.connections.first().map_or(53, |way| way.port);
+    name_server(SocketAddr::new(server.ip, port), tcp_only)
+}
+
+/// Whether the system knows a way there. Connecting a UDP socket sends nothing.
+fn routable(address: IpAddr) -> bool {
+    let any = match address {
+        IpAddr::V4(_) => IpAddr::V4(std::net::Ipv4Addr::UNSPECIFIED),
+        IpAddr::V6(_) => IpAddr::V6(std::net::Ipv6Addr::UNSPECIFIED),
+    };
+    UdpSocket::bind((any, 0)).is_ok_and(|socket| socket.connect((address, 9)).is_ok())
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,260 @@
+//! Owns the tests of the resolver: a small DNS server on loopback that answers as it is told.
+
+use std::{
+    net::{Ipv4Addr, Ipv6Addr},
+    str::FromStr,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering::Relaxed},
+    },
+};
+
+use hickory_resolver::proto::{
+    op::{Message, ResponseCode},
+    rr::{RData, Record, rdata::CNAME},
+};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::{TcpListener, UdpSocket},
+};
+
+use super::*;
+
+/// What the server says about a name and a kind.
+enum Said {
+    Records(Vec<(u32, RData)>),
+    Code(ResponseCode),
+    Nothing,
+}
+
+struct Server {
+    at: SocketAddr,
+    asked: Arc<Mutex<Vec<String>>>,
+    over_tcp: Arc<AtomicUsize>,
+}
+
+fn v4(last: u8) -> (u32, RData) {
+    (60 + u32::from(last), RData::A(Ipv4Addr::new(10, 0, 0, last).into()))
+}
+
+fn v6(last: u16) -> (u32, RData) {
+    (9, RData::AAAA(Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 0, last).into()))
+}
+
+fn say(name: &str, kind: RecordType) -> Said {
+    use RecordType::{A, AAAA};
+    match (name, kind) {
+        ("both.test.", A) => Said::Records(vec![v4(3), v4(1), v4(2)]),
+        ("both.test.", AAAA) => Said::Records(vec![v6(1)]),
+        ("four.test." | "short.search.test.", A) => Said::Records(vec![v4(4)]),
+        ("six.test.", AAAA) => Said::Records(vec![v6(6)]),
+        ("alias.test.", A) => {
+            let to = Name::from_str("four.test.").unwrap();
+            Said::Records(vec![(2, RData::CNAME(CNAME(to))), v4(4)])
+        }
+        ("many.test.", A) => Said::Records((0..200).map(v4).collect()),
+        ("broken.test.", _) => Said::Code(ResponseCode::ServFail),
+        ("half.test.", AAAA) => Said::Code(ResponseCode::ServFail),
+        ("half.test.", A) => Said::Records(vec![v4(5)]),
+        ("silent.test.", _) => Said::Nothing,
+        ("four.test." | "six.test." | "nodata.test.", _) => Said::Records(Vec::new()),
+        _ => Said::Code(ResponseCode::NXDomain),
+    }
+}
+
+fn reply(request: &[u8], asked: &Mutex<Vec<String>>, tcp: bool) -> Option<Vec<u8>> {
+    let request = Message::from_vec(request).unwrap();
+    let query = request.queries[0].clone();
+    asked.lock().push(format!("{} {}", query.name(), query.query_type()));
+    let mut answer = Message::response(request.metadata.id, request.metadata.op_code);
+    answer.metadata.recursion_desired = true;
+    answer.metadata.recursion_available = true;
+    answer.add_query(query.clone());
+    match say(&query.name().to_string(), query.query_type()) {
+        Said::Nothing => return None,
+        Said::Code(code) => answer.metadata.response_code = code,
+        Said::Records(records) if records.len() > 20 && !tcp => {
+            answer.metadata.truncation = true;
+        }
+        Said::Records(records) => {
+            for (ttl, data) in records {
+                let owner = match &data {
+                    RData::A(_) if query.name().to_string() == "alias.test." => {
+                        Name::from_str("four.test.").unwrap()
+                    }
+                    _ => query.name().clone(),
+                };
+                answer.add_answer(Record::from_rdata(owner, ttl, data));
+            }
+        }
+    }
+    Some(answer.to_vec().unwrap())
+}
+
+async fn server() -> Server {
+    // One number free for both protocols: the kernel picks it for TCP.
+    let tcp = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let at = tcp.local_addr().unwrap();
+    let udp = UdpSocket::bind(at).await.unwrap();
+    let (asked, over_tcp) = (Arc::new(Mutex::new(Vec::new())), Arc::new(AtomicUsize::new(0)));
+    let log = asked.clone();
+    tokio::spawn(async move {
+        let mut buffer = [0; 4096];
+        while let Ok((length, peer)) = udp.recv_from(&mut buffer).await {
+            if let Some(answer) = reply(&buffer[..length], &log, false) {
+                udp.send_to(&answer, peer).await.unwrap();
+            }
+        }
+    });
+    let (log, count) = (asked.clone(), over_tcp.clone());
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = tcp.accept().await {
+            let (log, count) = (log.clone(), count.clone());
+            tokio::spawn(async move {
+                while let Ok(length) = stream.read_u16().await {
+                    let mut request = vec![0; length.into()];
+                    stream.read_exact(&mut request).await.unwrap();
+                    count.fetch_add(1, Relaxed);
+                    if let Some(answer) = reply(&request, &log, true) {
+                        stream.write_u16(answer.len() as u16).await.unwrap();
+                        stream.write_all(&answer).await.unwrap();
+                    }
+                }
+            });
+        }
+    });
+    Server { at, asked, over_tcp }
+}
+
+fn plan(server: &Server) -> ResolverPlan {
+    ResolverPlan {
+        servers: vec![server.at],
+        no_search: true,
+        query_timeout: Some(Duration::from_millis(100)),
+        tries: Some(1),
+        ..ResolverPlan::default()
+    }
+}
+
+async fn ask(plan: &ResolverPlan, name: &str, family: LookupFamily) -> Result<Answer, LookupError> {
+    let resolver = Arc::new(plan.clone());
+    Resolver::default().resolve(Query { name: name.to_owned(), family, resolver }).await
+}
+
+fn texts(answer: &Answer) -> Vec<String> {
+    answer.addresses.iter().map(ToString::to_string).collect()
+}
+
+#[tokio::test]
+async fn the_family_decides_which_addresses_come_and_in_which_order() {
+    let server = server().await;
+    let plan = plan(&server);
+    use LookupFamily::{All, Auto, V4Only, V4Preferred, V6Only};
+    let four = ["10.0.0.3", "10.0.0.1", "10.0.0.2"].as_slice();
+    for (family, name, expected) in [
+        (V4Only, "both.test", four),
+        (V6Only, "both.test", &["fd00::1"]),
+        (Auto, "both.test", &["fd00::1"]),
+        (V4Preferred, "both.test", four),
+        (Auto, "four.test", &["10.0.0.4"]),
+        (V4Preferred, "six.test", &["fd00::6"]),
+        (V4Only, "six.test", &[]),
+        (Auto, "half.test", &["10.0.0.5"]),
+        (V4Only, "10.9.8.7", &["10.9.8.7"]),
+        (Auto, "::1", &["::1"]),
+        (V6Only, "10.9.8.7", &[]),
+    ] {
+        let answer = ask(&plan, name, family).await.unwrap();
+        assert_eq!(texts(&answer), expected, "{name} {family:?}");
+    }
+    assert_eq!(ask(&plan, "both.test", All).await.unwrap().addresses.len(), 4);
+}
+
+#[tokio::test]
+async fn a_name_that_is_not_there_is_empty_and_a_failure_is_an_error() {
+    let server = server().await;
+    let plan = plan(&server);
+    for name in ["no.test", "nodata.test"] {
+        let answer = ask(&plan, name, LookupFamily::Auto).await;
+        assert_eq!(answer, Ok(Answer::default()), "{name}");
+    }
+    let failed = ask(&plan, "broken.test", LookupFamily::V4Only).await;
+    assert!(matches!(failed, Err(LookupError::Failed(_))), "{failed:?}");
+    let silent = ask(&plan, "silent.test", LookupFamily::V4Only).await;
+    assert_eq!(silent, Err(LookupError::TimedOut(Duration::from_millis(100))));
+    // One try is one query, and no search domain hears of it.
+    let asked = server.asked.lock().iter().filter(|name| name.starts_with("silent")).count();
+    assert_eq!(asked, 1);
+}
+
+#[tokio::test]
+async fn the_time_to_live_is_the_shortest_of_the_chain() {
+    let server = server().await;
+    let plan = plan(&server);
+    for (name, seconds) in [("alias.test", 2), ("both.test", 61), ("four.test", 64)] {
+        let answer = ask(&plan, name, LookupFamily::V4Only).await.unwrap();
+        assert_eq!(answer.ttl, Some(Duration::from_secs(seconds)), "{name}");
+    }
+}
+
+#[tokio::test]
+async fn a_truncated_answer_is_asked_for_again_over_tcp() {
+    let server = server().await;
+    let answer = ask(&plan(&server), "many.test", LookupFamily::V4Only).await.unwrap();
+    assert_eq!((answer.addresses.len(), server.over_tcp.load(Relaxed)), (200, 1));
+    let tcp = ResolverPlan { tcp_only: true, ..plan(&server) };
+    ask(&tcp, "four.test", LookupFamily::V4Only).await.unwrap();
+    assert_eq!(server.over_tcp.load(Relaxed), 2);
+}
+
+#[tokio::test]
+async fn search_domains_are_tried_as_ndots_says_and_never_for_a_name_with_its_dot() {
+    let server = server().await;
+    let plan = plan(&server);
+    let with_ndots = |ndots| {
+        let mut options = ResolverOpts::default();
+        options.ndots = ndots;
+        let servers = vec![name_server(server.at, false)];
+        let search = vec![Name::from_str("search.test.").unwrap()];
+        Asker::with(&plan, servers, search, options).unwrap()
+    };
+    for (ndots, name, asked) in [
+        (1, "short", ["short.search.test."].as_slice()),
+        (0, "short", &["short.", "short.search.test."]),
+        (2, "four.test", &["four.test.search.test.", "four.test."]),
+        (1, "four.test", &["four.test."]),
+        (9, "four.test.", &["four.test."]),
+    ] {
+        server.asked.lock().clear();
+        let answer = with_ndots(ndots).resolve(name, LookupFamily::V4Only).await.unwrap();
+        assert_eq!(answer.addresses.len(), 1, "{name}");
+        let expected: Vec<_> = asked.iter().map(|name| format!("{name} A")).collect();
+        assert_eq!(*server.asked.lock(), expected, "ndots {ndots}, {name}");
+    }
+}
+
+#[tokio::test]
+async fn a_server_that_is_not_there_is_an_error_and_the_next_one_is_asked() {
+    let server = server().await;
+    // Bound and never listened on: nobody answers there, and nobody else can take it.
+    let gone = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let alone = ResolverPlan { servers: vec![gone], ..plan(&server) };
+    assert!(ask(&alone, "four.test", LookupFamily::V4Only).await.is_err());
+    let both = ResolverPlan { servers: vec![gone, server.at], ..plan(&server) };
+    let answer = ask(&both, "four.test", LookupFamily::V4Only).await.unwrap();
+    assert_eq!(texts(&answer), ["10.0.0.4"]);
+    let twice = ResolverPlan { tries: Some(2), ..plan(&server) };
+    assert!(ask(&twice, "broken.test", LookupFamily::V4Only).await.is_err());
+    let asked = server.asked.lock().iter().filter(|name| name.starts_with("broken")).count();
+    assert_eq!(asked, 2);
+}
+
+#[tokio::test]
+async fn one_plan_has_one_resolver_and_localhost_needs_no_server() {
+    let resolver = Resolver::default();
+    let plan = ResolverPlan::default();
+    let (one, two) = (resolver.asker(&plan).unwrap(), resolver.asker(&plan).unwrap());
+    assert!(Arc::ptr_eq(&one, &two));
+    let answer = one.resolve("localhost", LookupFamily::V4Only).await.unwrap();
+    assert_eq!(texts(&answer), ["127.0.0.1"]);
+}

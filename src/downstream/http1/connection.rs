@@ -1,0 +1,318 @@
+//! Owns the life of the connection: waiting idle without a buffer, reading heads, ending well.
+
+use std::{
+    future::poll_fn,
+    pin::Pin,
+    rc::Rc,
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use tokio::{
+    io::{AsyncRead, AsyncWriteExt, ReadBuf},
+    net::TcpStream,
+};
+use understudy_actors::{
+    seams::{Accepted, Control, Drain},
+    stats::HttpStat,
+};
+
+use super::{request::Http1Request, response::Http1Response};
+use crate::{
+    access_log::ResponseFlag,
+    codec::{
+        Version,
+        http1::{
+            Framing, Limits,
+            request::{Parsed, RequestError, parse},
+        },
+        http2::{Preface, preface},
+    },
+    config::model::http::CodecType,
+    downstream::{
+        exchange::{Ended, Exchange, Loan, Peer},
+        http2,
+        local_reply::LocalReply,
+        manager::Manager,
+        opened::{EndedBy, Opened, Protocol},
+        serve::Worker,
+        stream::BodySize,
+    },
+    worker::{Buffer, Deadline},
+};
+
+/// Bytes of a client's that are thrown away while we wait for it to read our last answer.
+const LINGER_BYTES_MAX: usize = 256 * 1024;
+
+/// One client connection.
+struct Connection {
+    worker: Rc<Worker>,
+    manager: Rc<Manager>,
+    stream: TcpStream,
+    peer: Peer,
+    control: Rc<Control>,
+    input: Option<Buffer>,
+    deadline: Deadline,
+    requests: u32,
+    opened: Opened,
+    /// HTTP/2 may still be what the first bytes say.
+    undecided: bool,
+}
+
+/// What comes after waiting.
+enum Next {
+    Request(Loan, Parsed),
+    Refuse(Loan, LocalReply),
+    Http2,
+    Close,
+}
+
+/// Serves a connection to its end; hands it on if it turns out to be HTTP/2.
+pub(in crate::downstream) async fn serve(
+    worker: Rc<Worker>,
+    manager: Rc<Manager>,
+    accepted: Accepted,
+    control: Rc<Control>,
+) {
+    let peer = Peer::of(&accepted);
+    let mut connection = Connection {
+        deadline: worker.deadlines.deadline(),
+        opened: Opened::new(manager.clone()),
+        undecided: manager.config.codec == CodecType::Auto,
+        worker,
+        manager,
+        stream: accepted.stream,
+        peer,
+        control,
+        input: None,
+        requests: 0,
+    };
+    if !connection.undecided {
+        connection.opened.speaks(Protocol::Http1);
+    }
+    loop {
+        let go_on = match connection.next().await {
+            Next::Close => false,
+            Next::Http2 => return connection.turn_into_http2().await,
+            // Boxed, so that a connection that waits is no larger than its waiting.
+            Next::Request(heads, parsed) => Box::pin(connection.exchange(heads, parsed)).await,
+            Next::Refuse(heads, reply) => {
+                Box::pin(connection.refuse(heads, reply)).await;
+                false
+            }
+        };
+        if !go_on {
+            return;
+        }
+    }
+}
+
+// === impl Connection ===
+
+impl Connection {
+    /// Waits for the next request's head.
+    async fn next(&mut self) -> Next {
+        let mut heads: Option<Loan> = None;
+        self.arm(self.input.is_some());
+        poll_fn(|cx| self.poll_next(cx, &mut heads)).await
+    }
+
+    /// Arms the deadline for what is awaited: another request, or the rest of a head.
+    fn arm(&mut self, begun: bool) {
+        let config = &self.manager.config;
+        let left = config
+            .max_connection_duration
+            .map(|max| max.saturating_sub(self.opened.since().elapsed()));
+        let idle = if begun { config.request_headers_timeout } else { config.idle_timeout };
+        let wait = [idle, left].into_iter().flatten().min();
+        self.deadline.arm_or_disarm(wait);
+    }
+
+    fn poll_next(&mut self, cx: &mut Context<'_>, heads: &mut Option<Loan>) -> Poll<Next> {
+        loop {
+            if let Some(input) = &mut self.input {
+                if self.undecided {
+                    match preface(input) {
+                        Preface::Yes => return Poll::Ready(Next::Http2),
+                        Preface::No => {
+                            self.undecided = false;
+                            self.opened.speaks(Protocol::Http1);
+                        }
+                        Preface::Perhaps => {}
+                    }
+                }
+                if !self.undecided {
+                    let (worker, config) = (&self.worker, &self.manager.config);
+                    let head = heads.get_or_insert_with(|| worker.heads());
+                    let limits = Limits {
+                        head_bytes_max: config.request_headers_bytes_max,
+                        headers_max: config.request_headers_max,
+                    };
+                    let accept_10 = config.http1.accept_http_10;
+                    match parse(input, &limits, accept_10, &mut head.request) {
+                        Ok(Some(parsed)) => {
+                            input.consume(parsed.consumed);
+                            if input.is_empty() {
+                                self.input = None;
+                            }
+                            let heads = heads.take().unwrap_or_default();
+                            return Poll::Ready(Next::Request(heads, parsed));
+                        }
+                        Ok(None) => {}
+                        Err(error) => {
+                            let heads = heads.take().unwrap_or_default();
+                            return Poll::Ready(Next::Refuse(heads, self.refusal(error)));
+                        }
+                    }
+                }
+            } else if self.control.drain() >= Drain::WhenIdle {
+                return Poll::Ready(Next::Close);
+            }
+            let fresh = self.input.is_none();
+            match self.worker.buffers.poll_read(cx, Pin::new(&mut self.stream), &mut self.input) {
+                Poll::Ready(Ok(count)) if count > 0 => {
+                    self.manager.stats().add(HttpStat::DownstreamCxRxBytesTotal, count as u64);
+                    if fresh {
+                        self.arm(true);
+                    }
+                }
+                Poll::Ready(_) => {
+                    self.opened.ended_by(EndedBy::Client);
+                    return Poll::Ready(Next::Close);
+                }
+                Poll::Pending => {
+                    self.control.register(cx.waker());
+                    return self.deadline.poll_passed(cx).map(|()| self.waited_too_long(heads));
+                }
+            }
+        }
+    }
+
+    fn refusal(&self, error: RequestError) -> LocalReply {
+        let stats = self.manager.stats();
+        stats.inc(HttpStat::DownstreamCxProtocolError);
+        LocalReply::new(error.status, error.body, error.details)
+            .flagged(ResponseFlag::DownstreamProtocolError)
+    }
+
+    fn waited_too_long(&mut self, heads: &mut Option<Loan>) -> Next {
+        let (stats, config) = (self.manager.stats(), &self.manager.config);
+        if config.max_connection_duration.is_some_and(|max| self.opened.since().elapsed() >= max) {
+            stats.inc(HttpStat::DownstreamCxMaxDurationReached);
+        } else if self.input.is_none() {
+            stats.inc(HttpStat::DownstreamCxIdleTimeout);
+        } else {
+            stats.inc(HttpStat::DownstreamRqHeaderTimeout);
+            let heads = heads.take().unwrap_or_default();
+            return Next::Refuse(heads, LocalReply::request_headers_timeout());
+        }
+        Next::Close
+    }
+
+    /// Carries one request; says whether another may follow.
+    async fn exchange(&mut self, heads: Loan, parsed: Parsed) -> bool {
+        let body = match parsed.framing {
+            Framing::None | Framing::Length(0) => BodySize::None,
+            Framing::Length(length) => BodySize::Known(length),
+            Framing::Chunked | Framing::UntilClose => BodySize::Unknown,
+        };
+        self.requests = self.requests.saturating_add(1);
+        self.manager.stats().inc(HttpStat::DownstreamRqHttp1Total);
+        let mut heads = heads;
+        let version = heads.request.version;
+        if version == Version::Http10 && !heads.request.has_authority() {
+            let default = &self.manager.config.http1.default_host_for_http_10;
+            if !default.is_empty() {
+                heads.request.set_authority(default.as_bytes());
+            }
+        }
+        let close = self.closes_after(&parsed);
+        let to_head = heads.request.is_head();
+        let (worker, manager) = (self.worker.clone(), self.manager.clone());
+        let mut exchange = Exchange::begin(&worker, &manager, self.peer, heads, body);
+        let (read, write) = self.stream.split();
+        let mut source = Http1Request::new(read, &mut self.input, &worker, &manager, &parsed);
+        let control = &self.control;
+        let mut sink =
+            Http1Response::new(write, &worker, &manager, version, to_head, control, close);
+        let ended = exchange.run(&mut source, &mut sink).await;
+        let (closed, gone) = (sink.closes(), source.is_gone());
+        drop(exchange);
+        match ended {
+            Ended::Complete if !closed => return true,
+            Ended::Complete => self.end(None).await,
+            Ended::RequestUnfinished => self.end(manager.config.delayed_close_timeout).await,
+            Ended::Cut if gone => self.opened.ended_by(EndedBy::ClientWithRequest),
+            Ended::Cut => {}
+        }
+        false
+    }
+
+    /// Answers a request that could not be read, and ends the connection.
+    async fn refuse(&mut self, heads: Loan, reply: LocalReply) {
+        let (worker, manager) = (self.worker.clone(), self.manager.clone());
+        manager.stats().inc(HttpStat::DownstreamRqHttp1Total);
+        let mut exchange = Exchange::begin(&worker, &manager, self.peer, heads, BodySize::Unknown);
+        let (read, write) = self.stream.split();
+        let unread = Parsed {
+            consumed: 0,
+            framing: Framing::None,
+            keep_alive: false,
+            expects_continue: false,
+        };
+        let mut source = Http1Request::new(read, &mut self.input, &worker, &manager, &unread);
+        let (version, control) = (Version::Http11, &self.control);
+        let mut sink = Http1Response::new(write, &worker, &manager, version, false, control, true);
+        exchange.refuse(reply, &mut source, &mut sink).await;
+        drop(exchange);
+        self.end(manager.config.delayed_close_timeout).await;
+    }
+
+    /// Whether this answer is the connection's last, as far as can be said before it.
+    fn closes_after(&self, parsed: &Parsed) -> bool {
+        let (stats, config) = (self.manager.stats(), &self.manager.config);
+        let max = config.max_requests_per_connection;
+        let worn = max > 0 && self.requests >= max;
+        if worn {
+            stats.inc(HttpStat::DownstreamCxMaxRequestsReached);
+        }
+        !parsed.keep_alive || worn
+    }
+
+    /// Ends our direction, and waits until the client has read what we said: closing a socket with
+    /// unread input would reset it, and the answer might be lost (RFC 9112, 9.6).
+    async fn end(&mut self, linger: Option<Duration>) {
+        self.input = None;
+        // The client may have gone first; there is nothing to do about it then.
+        let _ = self.stream.shutdown().await;
+        let Some(linger) = linger else { return };
+        self.deadline.arm(linger);
+        let mut thrown_away = 0;
+        poll_fn(|cx| {
+            let mut waste = [0; 4096];
+            loop {
+                let mut into = ReadBuf::new(&mut waste);
+                match Pin::new(&mut self.stream).poll_read(cx, &mut into) {
+                    Poll::Ready(Ok(())) if !into.filled().is_empty() => {
+                        thrown_away += into.filled().len();
+                        if thrown_away > LINGER_BYTES_MAX {
+                            return Poll::Ready(());
+                        }
+                    }
+                    Poll::Ready(_) => return Poll::Ready(()),
+                    Poll::Pending => break,
+                }
+            }
+            self.deadline.poll_passed(cx).map(|()| {
+                self.manager.stats().inc(HttpStat::DownstreamCxDelayedCloseTimeout);
+            })
+        })
+        .await;
+    }
+
+    async fn turn_into_http2(mut self) {
+        let first = self.input.take().map(|input| input.to_vec()).unwrap_or_default();
+        let Self { worker, manager, stream, peer, control, opened, .. } = self;
+        Box::pin(http2::serve(worker, manager, stream, peer, control, opened, first)).await;
+    }
+}

@@ -1,0 +1,160 @@
+//! Owns the client's half of an HTTP/1 exchange that is read: the rest of its request.
+
+use std::{
+    io,
+    pin::Pin,
+    task::{Context, Poll, ready},
+};
+
+use tokio::net::tcp::ReadHalf;
+use understudy_actors::stats::HttpStat;
+
+use crate::{
+    codec::http1::{
+        Limits,
+        body::{Decoder, Step},
+        request::Parsed,
+    },
+    downstream::{
+        manager::Manager,
+        serve::Worker,
+        stream::{BodyError, Data, Frame, RequestSource, Source},
+    },
+    worker::Buffer,
+};
+
+/// The rest of a request.
+pub(super) struct Http1Request<'a> {
+    socket: ReadHalf<'a>,
+    /// Read and not used yet; what is left at the end is the next request.
+    input: &'a mut Option<Buffer>,
+    worker: &'a Worker,
+    manager: &'a Manager,
+    decoder: Decoder,
+    lent: usize,
+    expects_continue: bool,
+    received: u64,
+    gone: bool,
+}
+
+// === impl Http1Request ===
+
+impl<'a> Http1Request<'a> {
+    /// What follows a head that was parsed like this.
+    pub(super) fn new(
+        socket: ReadHalf<'a>,
+        input: &'a mut Option<Buffer>,
+        worker: &'a Worker,
+        manager: &'a Manager,
+        parsed: &Parsed,
+    ) -> Self {
+        Self {
+            socket,
+            input,
+            worker,
+            manager,
+            decoder: Decoder::new(parsed.framing),
+            lent: 0,
+            expects_continue: parsed.expects_continue,
+            received: 0,
+            gone: false,
+        }
+    }
+
+    /// Whether the client has gone away.
+    pub(super) fn is_gone(&self) -> bool {
+        self.gone
+    }
+
+    fn limits(&self) -> Limits {
+        let config = &self.manager.config;
+        Limits {
+            head_bytes_max: config.request_headers_bytes_max,
+            headers_max: config.request_headers_max,
+        }
+    }
+
+    fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        let read = self.worker.buffers.poll_read(cx, Pin::new(&mut self.socket), self.input);
+        let count = ready!(read);
+        match &count {
+            Ok(count) if *count > 0 => {
+                self.manager.stats().add(HttpStat::DownstreamCxRxBytesTotal, *count as u64);
+            }
+            _ => self.gone = true,
+        }
+        Poll::Ready(count)
+    }
+
+    fn return_lent(&mut self) {
+        let lent = std::mem::take(&mut self.lent);
+        if let Some(input) = self.input {
+            input.consume(lent);
+            if input.is_empty() {
+                *self.input = None;
+            }
+        }
+    }
+}
+
+impl Source for Http1Request<'_> {
+    fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Result<Frame<'_>, BodyError>> {
+        self.return_lent();
+        loop {
+            let limits = self.limits();
+            let input = self.input.as_deref().unwrap_or_default();
+            let step = self.decoder.step(input, &limits);
+            match step.map_err(BodyError::Protocol)? {
+                Step::Data(count) => {
+                    self.lent = count;
+                    self.received += count as u64;
+                    let input = self.input.as_deref().unwrap_or_default();
+                    return Poll::Ready(Ok(Frame::Data(Data::Slice(&input[..count]))));
+                }
+                Step::Skip(count) => {
+                    self.lent = count;
+                    self.return_lent();
+                }
+                Step::End => {
+                    let trailers = self.decoder.trailers();
+                    let wanted = self.manager.config.http1.enable_trailers;
+                    return Poll::Ready(Ok(match wanted && !trailers.is_empty() {
+                        true => Frame::Trailers(trailers),
+                        false => Frame::End,
+                    }));
+                }
+                Step::More => match ready!(self.poll_fill(cx)) {
+                    Ok(count) if count > 0 => {}
+                    _ => return Poll::Ready(Err(BodyError::Gone)),
+                },
+            }
+        }
+    }
+
+    fn has_more(&self) -> bool {
+        let held = self.input.as_ref().map_or(0, |input| input.len());
+        held > self.lent || self.decoder.is_done()
+    }
+
+    fn received(&self) -> u64 {
+        self.received
+    }
+}
+
+impl RequestSource for Http1Request<'_> {
+    fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        self.return_lent();
+        // A client that has sent its next request already is there; more is not read before its turn.
+        if self.input.is_some() {
+            return Poll::Pending;
+        }
+        match ready!(self.poll_fill(cx)) {
+            Ok(count) if count > 0 => Poll::Pending,
+            _ => Poll::Ready(()),
+        }
+    }
+
+    fn expects_continue(&self) -> bool {
+        self.expects_continue
+    }
+}

@@ -1,0 +1,162 @@
+//! Owns the client's half of an HTTP/1 exchange that is written: the response.
+
+use std::{
+    pin::Pin,
+    task::{Context, Poll, ready},
+};
+
+use tokio::{io::AsyncWrite, net::tcp::WriteHalf};
+use understudy_actors::{
+    seams::{Control, Drain},
+    stats::HttpStat,
+};
+
+use crate::{
+    codec::{
+        HeaderBlock, Known, ResponseHead, Version,
+        http1::{
+            body::Encoder,
+            write::{self, BodyHeader},
+        },
+    },
+    downstream::{
+        manager::Manager,
+        serve::Worker,
+        stream::{BodyError, BodySize, Data, ResponseSink, Sink},
+    },
+    worker::Buffer,
+};
+
+/// The response on its way to a client.
+pub(super) struct Http1Response<'a> {
+    socket: WriteHalf<'a>,
+    worker: &'a Worker,
+    manager: &'a Manager,
+    out: Option<Buffer>,
+    encoder: Encoder,
+    version: Version,
+    to_head_request: bool,
+    control: &'a Control,
+    close: bool,
+    sent: u64,
+}
+
+// === impl Http1Response ===
+
+impl<'a> Http1Response<'a> {
+    /// The answer to a request of this version; the connection's last if `close`, or if by the time of its
+    /// head the connection is to end.
+    pub(super) fn new(
+        socket: WriteHalf<'a>,
+        worker: &'a Worker,
+        manager: &'a Manager,
+        version: Version,
+        to_head_request: bool,
+        control: &'a Control,
+        close: bool,
+    ) -> Self {
+        let (out, encoder, sent) = (None, Encoder::default(), 0);
+        Self {
+            socket,
+            worker,
+            manager,
+            out,
+            encoder,
+            version,
+            to_head_request,
+            control,
+            close,
+            sent,
+        }
+    }
+
+    /// Whether the connection ends after this answer.
+    pub(super) fn closes(&self) -> bool {
+        self.close
+    }
+
+    fn out(&mut self) -> &mut Vec<u8> {
+        self.out.get_or_insert_with(|| self.worker.buffers.take()).tail()
+    }
+
+    /// What the head must say about a body of this size.
+    fn framing(&self, head: &ResponseHead, body: BodySize) -> BodyHeader {
+        let lengthless = head.headers.get(Known::ContentLength).is_none();
+        let never_a_body = head.status < 200 || matches!(head.status, 204 | 304);
+        match body {
+            _ if !lengthless || never_a_body => BodyHeader::AsIs,
+            BodySize::None if !self.to_head_request => BodyHeader::Empty,
+            _ if self.version == Version::Http10 => BodyHeader::AsIs,
+            // Envoy says so even in answer to HEAD, where no chunk follows.
+            _ => BodyHeader::Chunked,
+        }
+    }
+}
+
+impl ResponseSink for Http1Response<'_> {
+    fn head(&mut self, head: &mut ResponseHead, body: BodySize) {
+        let framing = self.framing(head, body);
+        // An HTTP/1.0 client finds the end of a body without a length by the connection's end.
+        let unframed = self.version == Version::Http10
+            && framing == BodyHeader::AsIs
+            && body == BodySize::Unknown;
+        self.close |= head.close || unframed;
+        if !self.close && (self.worker.draining() || self.control.drain() >= Drain::Discourage) {
+            self.manager.stats().inc(HttpStat::DownstreamCxDrainClose);
+            self.close = true;
+        }
+        head.close = self.close;
+        if self.version == Version::Http10 && !self.close {
+            head.headers.append(Known::Connection, b"keep-alive");
+        }
+        let (version, proper_case) = (self.version, self.manager.config.http1.proper_case);
+        write::response(self.out(), head, version, framing, proper_case);
+        self.encoder = Encoder::new(framing == BodyHeader::Chunked && !self.to_head_request);
+        if body == BodySize::None {
+            self.encoder = Encoder::default();
+        }
+    }
+
+    fn interim(&mut self, head: &ResponseHead) {
+        let proper_case = self.manager.config.http1.proper_case;
+        write::response(self.out(), head, Version::Http11, BodyHeader::AsIs, proper_case);
+    }
+
+    fn sent(&self) -> u64 {
+        self.sent
+    }
+}
+
+impl Sink for Http1Response<'_> {
+    fn data(&mut self, data: Data<'_>) {
+        self.sent += data.len() as u64;
+        let out = self.out.get_or_insert_with(|| self.worker.buffers.take());
+        self.encoder.data(out.tail(), data.as_slice());
+    }
+
+    fn end(&mut self, trailers: Option<&HeaderBlock>) {
+        let trailers = trailers.filter(|_| self.manager.config.http1.enable_trailers);
+        let out = self.out.get_or_insert_with(|| self.worker.buffers.take());
+        self.encoder.end(out.tail(), trailers);
+    }
+
+    fn pending(&self) -> usize {
+        self.out.as_ref().map_or(0, |out| out.len())
+    }
+
+    fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), BodyError>> {
+        let Some(out) = &mut self.out else { return Poll::Ready(Ok(())) };
+        self.encoder.seal(out.tail());
+        while !out.is_empty() {
+            match ready!(Pin::new(&mut self.socket).poll_write(cx, out)) {
+                Ok(count) if count > 0 => {
+                    self.manager.stats().add(HttpStat::DownstreamCxTxBytesTotal, count as u64);
+                    out.consume(count);
+                }
+                _ => return Poll::Ready(Err(BodyError::Gone)),
+            }
+        }
+        self.out = None;
+        Poll::Ready(Ok(()))
+    }
+}

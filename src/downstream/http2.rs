@@ -1,0 +1,348 @@
+//! Owns an HTTP/2 connection of a client: many requests at a time, each on a task of its own.
+
+use std::{
+    cell::Cell,
+    future::poll_fn,
+    pin::pin,
+    rc::Rc,
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use bytes::Bytes;
+use h2::{
+    Reason, RecvStream,
+    server::{Connection, SendResponse},
+};
+use tokio::{net::TcpStream, sync::Notify};
+use understudy_actors::{
+    seams::{Control, Drain},
+    stats::HttpStat,
+};
+
+use super::{
+    exchange::{Ended, Exchange, Peer},
+    local_reply::LocalReply,
+    manager::Manager,
+    opened::{EndedBy, Opened, Protocol},
+    serve::Worker,
+    stream::{BodyError, BodySize, Data, Frame, RequestSource, ResponseSink, Sink, Source},
+};
+use crate::{
+    access_log::ResponseFlag,
+    codec::{HeaderBlock, Known, ResponseHead, http2},
+    upstream::http2::{Incoming, Outgoing},
+    worker::{Meter, Metered},
+};
+
+/// How long the handshake (preface and SETTINGS) may take.
+const HANDSHAKE_WAIT: Duration = Duration::from_secs(10);
+
+/// What the streams of a connection share with it.
+struct Streams {
+    active: Cell<usize>,
+    ended: Notify,
+    goodbye: Cell<bool>,
+}
+
+/// Counts what a connection reads and writes.
+struct DownstreamMeter {
+    manager: Rc<Manager>,
+}
+
+/// Serves a connection whose first bytes, already read, said HTTP/2.
+pub(super) async fn serve(
+    worker: Rc<Worker>,
+    manager: Rc<Manager>,
+    stream: TcpStream,
+    peer: Peer,
+    control: Rc<Control>,
+    opened: Opened,
+    first: Vec<u8>,
+) {
+    opened.speaks(Protocol::Http2);
+    let metered = Metered::new(stream, first, DownstreamMeter { manager: manager.clone() });
+    let config = &manager.config;
+    let builder = http2::server(&config.http2, config.request_headers_bytes_max);
+    let handshake = builder.handshake::<_, Bytes>(metered);
+    let connection = match tokio::time::timeout(HANDSHAKE_WAIT, handshake).await {
+        Ok(Ok(connection)) => connection,
+        Ok(Err(_)) => {
+            manager.stats().inc(HttpStat::DownstreamCxProtocolError);
+            return;
+        }
+        Err(_) => return,
+    };
+    accept(worker, manager, peer, control, opened, connection).await;
+}
+
+/// Accepts streams until the connection ends.
+async fn accept(
+    worker: Rc<Worker>,
+    manager: Rc<Manager>,
+    peer: Peer,
+    control: Rc<Control>,
+    opened: Opened,
+    mut connection: Connection<Metered<DownstreamMeter>, Bytes>,
+) {
+    let streams =
+        Rc::new(Streams { active: Cell::new(0), ended: Notify::new(), goodbye: Cell::new(false) });
+    let mut deadline = worker.deadlines.deadline();
+    let mut said_goodbye = false;
+    deadline.arm_or_disarm(manager.config.idle_timeout);
+    loop {
+        let mut ended = pin!(streams.ended.notified());
+        let event = poll_fn(|cx| {
+            control.register(cx.waker());
+            let leave = streams.goodbye.get() || control.drain() >= Drain::WhenIdle;
+            if leave && !said_goodbye {
+                said_goodbye = true;
+                connection.graceful_shutdown();
+            }
+            if let Poll::Ready(accepted) = connection.poll_accept(cx) {
+                return Poll::Ready(Event::Accepted(accepted));
+            }
+            if ended.as_mut().poll(cx).is_ready() {
+                return Poll::Ready(Event::StreamEnded);
+            }
+            match streams.active.get() {
+                0 => deadline.poll_passed(cx).map(|()| Event::Idle),
+                _ => Poll::Pending,
+            }
+        })
+        .await;
+        match event {
+            Event::Accepted(Some(Ok(stream))) => {
+                streams.active.set(streams.active.get() + 1);
+                manager.stats().inc(HttpStat::DownstreamRqHttp2Total);
+                let guard = StreamGuard { streams: streams.clone() };
+                let (worker, manager) = (worker.clone(), manager.clone());
+                let control = control.clone();
+                tokio::task::spawn_local(carry(worker, manager, peer, control, stream, guard));
+            }
+            Event::Accepted(Some(Err(error))) => {
+                if !error.is_io() {
+                    manager.stats().inc(HttpStat::DownstreamCxProtocolError);
+                }
+                opened.ended_by(EndedBy::Client);
+                return;
+            }
+            Event::Accepted(None) => {
+                if !said_goodbye {
+                    opened.ended_by(EndedBy::Client);
+                }
+                return;
+            }
+            Event::StreamEnded => deadline.arm_or_disarm(manager.config.idle_timeout),
+            Event::Idle => {
+                manager.stats().inc(HttpStat::DownstreamCxIdleTimeout);
+                connection.graceful_shutdown();
+                said_goodbye = true;
+                deadline.disarm();
+            }
+        }
+    }
+}
+
+/// A stream that the client has opened: its head, the body to come, and the way back.
+type Stream = (http::Request<RecvStream>, SendResponse<Bytes>);
+
+/// What a connection's task wakes up for.
+#[expect(clippy::large_enum_variant, reason = "lives for one turn of the loop, on the stack")]
+enum Event {
+    Accepted(Option<Result<Stream, h2::Error>>),
+    StreamEnded,
+    Idle,
+}
+
+/// Takes a stream off the count when its task ends, however it ends.
+struct StreamGuard {
+    streams: Rc<Streams>,
+}
+
+impl Drop for StreamGuard {
+    fn drop(&mut self) {
+        self.streams.active.set(self.streams.active.get().saturating_sub(1));
+        self.streams.ended.notify_one();
+    }
+}
+
+/// Carries one request.
+async fn carry(
+    worker: Rc<Worker>,
+    manager: Rc<Manager>,
+    peer: Peer,
+    control: Rc<Control>,
+    (request, respond): Stream,
+    guard: StreamGuard,
+) {
+    let (parts, body) = request.into_parts();
+    let mut heads = worker.heads();
+    let read = http2::read_request(&parts, &mut heads.request);
+    let too_many = http2::field_count(&parts) > manager.config.request_headers_max;
+    let size = match body.is_end_stream() {
+        true => BodySize::None,
+        false => match heads.request.headers.get(Known::ContentLength).and_then(length) {
+            Some(length) => BodySize::Known(length),
+            None => BodySize::Unknown,
+        },
+    };
+    let expects_continue = heads
+        .request
+        .headers
+        .get(Known::Expect)
+        .is_some_and(|value| value.eq_ignore_ascii_case(b"100-continue"));
+    let mut source = Http2Request { body: Incoming::new(body), expects_continue };
+    let mut sink = Http2Response { respond, out: Outgoing::default(), begun: false };
+    if too_many {
+        // Observed: Envoy 1.40 resets such a stream without an answer.
+        return sink.respond.send_reset(Reason::INTERNAL_ERROR);
+    }
+    let mut exchange = Exchange::begin(&worker, &manager, peer, heads, size);
+    let refusal = match read {
+        Ok(()) => None,
+        Err(error) => Some(LocalReply::new(400, "", error.0)),
+    };
+    let ended = match refusal {
+        None => exchange.run(&mut source, &mut sink).await,
+        Some(reply) => {
+            let reply = reply.flagged(ResponseFlag::DownstreamProtocolError);
+            exchange.refuse(reply, &mut source, &mut sink).await
+        }
+    };
+    drop(exchange);
+    match ended {
+        // The h2 crate itself tells the client that the rest of a request is not needed (RFC 9113, 8.1).
+        Ended::Complete | Ended::RequestUnfinished => {}
+        Ended::Cut => sink.cut().await,
+    }
+    if worker.draining() || control.drain() >= Drain::Discourage {
+        manager.stats().inc(HttpStat::DownstreamCxDrainClose);
+        guard.streams.goodbye.set(true);
+    }
+}
+
+fn length(text: &[u8]) -> Option<u64> {
+    std::str::from_utf8(text).ok()?.parse().ok()
+}
+
+/// The rest of a request.
+struct Http2Request {
+    body: Incoming,
+    expects_continue: bool,
+}
+
+/// The response on its way.
+struct Http2Response {
+    respond: SendResponse<Bytes>,
+    out: Outgoing,
+    begun: bool,
+}
+
+// === impl Http2Request ===
+
+impl Source for Http2Request {
+    fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Result<Frame<'_>, BodyError>> {
+        self.body.poll_frame(cx)
+    }
+
+    fn has_more(&self) -> bool {
+        false
+    }
+
+    fn received(&self) -> u64 {
+        self.body.received()
+    }
+}
+
+impl RequestSource for Http2Request {
+    fn poll_gone(&mut self, _: &mut Context<'_>) -> Poll<()> {
+        // The response's half is told of a reset.
+        Poll::Pending
+    }
+
+    fn expects_continue(&self) -> bool {
+        self.expects_continue
+    }
+}
+
+// === impl Http2Response ===
+
+impl Http2Response {
+    /// Tells the client that the response ends here, unfinished.
+    async fn cut(&mut self) {
+        // A reset takes back what waits to be sent: the connection's task goes first.
+        for _ in 0..2 {
+            tokio::task::yield_now().await;
+        }
+        match self.begun {
+            true => self.out.reset(Reason::INTERNAL_ERROR),
+            false => self.respond.send_reset(Reason::INTERNAL_ERROR),
+        }
+    }
+}
+
+impl ResponseSink for Http2Response {
+    fn head(&mut self, head: &mut ResponseHead, body: BodySize) {
+        let end = body == BodySize::None;
+        // What HTTP/2 cannot say is the upstream's fault, and the stream's end.
+        let Ok(response) = http2::write_response(head) else {
+            return self.respond.send_reset(Reason::INTERNAL_ERROR);
+        };
+        if let Ok(stream) = self.respond.send_response(response, end) {
+            self.begun = true;
+            self.out = Outgoing::new(stream);
+            if end {
+                self.out.close();
+            }
+        }
+    }
+
+    fn interim(&mut self, head: &ResponseHead) {
+        if let Ok(response) = http2::write_response(head) {
+            // A client that has gone needs no interim answer.
+            let _ = self.respond.send_informational(response);
+        }
+    }
+
+    fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        match self.begun {
+            true => Poll::Pending,
+            false => self.respond.poll_reset(cx).map(|_| ()),
+        }
+    }
+
+    fn sent(&self) -> u64 {
+        self.out.sent()
+    }
+}
+
+impl Sink for Http2Response {
+    fn data(&mut self, data: Data<'_>) {
+        self.out.push(data.into_bytes());
+    }
+
+    fn end(&mut self, trailers: Option<&HeaderBlock>) {
+        self.out.finish(trailers);
+    }
+
+    fn pending(&self) -> usize {
+        self.out.pending()
+    }
+
+    fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), BodyError>> {
+        self.out.poll_flush(cx)
+    }
+}
+
+// === impl DownstreamMeter ===
+
+impl Meter for DownstreamMeter {
+    fn received(&self, bytes: usize) {
+        self.manager.stats().add(HttpStat::DownstreamCxRxBytesTotal, bytes as u64);
+    }
+
+    fn sent(&self, bytes: usize) {
+        self.manager.stats().add(HttpStat::DownstreamCxTxBytesTotal, bytes as u64);
+    }
+}

@@ -1,0 +1,160 @@
+//! Owns the answers that the proxy gives itself: status, body, flags and details of each cause.
+
+use std::borrow::Cow;
+
+use crate::access_log::ResponseFlag;
+
+/// An answer of the proxy's own.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LocalReply {
+    /// HTTP status.
+    pub status: u16,
+    /// Plain text; empty for none.
+    pub body: Cow<'static, str>,
+    /// `%RESPONSE_FLAGS%`.
+    pub flag: Option<ResponseFlag>,
+    /// `%RESPONSE_CODE_DETAILS%`.
+    pub details: Cow<'static, str>,
+    /// The `location` of a redirect.
+    pub location: Option<Vec<u8>>,
+    /// `x-envoy-overloaded: true` stands first.
+    pub overloaded: bool,
+    /// The connection ends with it (HTTP/1).
+    pub close: bool,
+}
+
+// === impl LocalReply ===
+
+impl LocalReply {
+    /// A reply with a body.
+    pub fn new(status: u16, body: &'static str, details: &'static str) -> Self {
+        Self {
+            status,
+            body: Cow::Borrowed(body),
+            flag: None,
+            details: Cow::Borrowed(details),
+            location: None,
+            overloaded: false,
+            close: false,
+        }
+    }
+
+    /// The same as the connection's last answer.
+    pub fn closing(self) -> Self {
+        Self { close: true, ..self }
+    }
+
+    /// The same with a flag for the access log.
+    pub fn flagged(self, flag: ResponseFlag) -> Self {
+        Self { flag: Some(flag), ..self }
+    }
+
+    /// No virtual host or no route takes the request.
+    pub fn route_not_found() -> Self {
+        Self::new(404, "", "route_not_found").flagged(ResponseFlag::NoRouteFound)
+    }
+
+    /// The route's cluster is not there.
+    pub fn cluster_not_found(status: u16) -> Self {
+        Self::new(status, "", "cluster_not_found").flagged(ResponseFlag::NoClusterFound)
+    }
+
+    /// The cluster has no host that takes traffic.
+    pub fn no_healthy_upstream() -> Self {
+        Self::new(503, "no healthy upstream", "no_healthy_upstream")
+            .flagged(ResponseFlag::NoHealthyUpstream)
+    }
+
+    /// The route's timeout passed before the response began.
+    pub fn response_timeout() -> Self {
+        Self::new(504, "upstream request timeout", "response_timeout")
+            .flagged(ResponseFlag::UpstreamRequestTimeout)
+    }
+
+    /// Nothing moved for the stream's idle timeout, and the request was complete.
+    pub fn stream_idle_timeout(request_complete: bool) -> Self {
+        // The client is to blame while it still owes a part of its request.
+        let status = if request_complete { 504 } else { 408 };
+        Self::new(status, "stream timeout", "stream_idle_timeout")
+            .flagged(ResponseFlag::StreamIdleTimeout)
+    }
+
+    /// `request_timeout`: the request was not complete in time.
+    pub fn request_timeout() -> Self {
+        Self::new(408, "request timeout", "request_overall_timeout")
+    }
+
+    /// `request_headers_timeout`.
+    pub fn request_headers_timeout() -> Self {
+        Self::new(408, "request header timeout", "request_header_timeout")
+    }
+
+    /// A filter held more of the request than the buffer limit allows.
+    pub fn payload_too_large() -> Self {
+        Self::new(413, "Payload Too Large", "request_payload_too_large")
+    }
+
+    /// The upstream failed before its response began.
+    pub fn upstream_reset(reset: &Reset) -> Self {
+        let (reason, flag) = reset.reason();
+        let status = if matches!(reset, Reset::Protocol) { 502 } else { 503 };
+        let details = match reset {
+            Reset::ConnectFailed(why) => format!(
+                "upstream_reset_before_response_started{{remote_connection_failure|\
+                 delayed_connect_error:_{}}}",
+                why.replace(' ', "_")
+            ),
+            _ => format!("upstream_reset_before_response_started{{{}}}", reason.replace(' ', "_")),
+        };
+        Self {
+            status,
+            body: Cow::Owned(format!(
+                "upstream connect error or disconnect/reset before headers. reset reason: {reason}"
+            )),
+            flag: Some(flag),
+            details: Cow::Owned(details),
+            location: None,
+            overloaded: matches!(reset, Reset::Overflow),
+            close: false,
+        }
+    }
+}
+
+/// How an upstream failed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Reset {
+    /// Connecting failed; the text is the system's.
+    ConnectFailed(String),
+    /// Connecting took longer than `connect_timeout`.
+    ConnectTimeout,
+    /// The connection ended.
+    Terminated,
+    /// The stream was reset by the upstream (HTTP/2).
+    Remote,
+    /// What came is not HTTP, or breaks its rules.
+    Protocol,
+    /// A circuit breaker is open.
+    Overflow,
+}
+
+// === impl Reset ===
+
+impl Reset {
+    /// Envoy's words and flag.
+    pub fn reason(&self) -> (&'static str, ResponseFlag) {
+        match self {
+            Reset::ConnectFailed(_) => {
+                ("remote connection failure", ResponseFlag::UpstreamConnectionFailure)
+            }
+            Reset::ConnectTimeout => {
+                ("connection timeout", ResponseFlag::UpstreamConnectionFailure)
+            }
+            Reset::Terminated => {
+                ("connection termination", ResponseFlag::UpstreamConnectionTermination)
+            }
+            Reset::Remote => ("remote reset", ResponseFlag::UpstreamRemoteReset),
+            Reset::Protocol => ("protocol error", ResponseFlag::UpstreamProtocolError),
+            Reset::Overflow => ("overflow", ResponseFlag::UpstreamOverflow),
+        }
+    }
+}

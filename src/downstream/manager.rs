@@ -1,0 +1,118 @@
+//! Owns a worker's side of an HTTP connection manager: its configuration, its table, its stats.
+
+use std::{cell::RefCell, ops::Deref, rc::Rc, sync::Arc};
+
+use understudy_actors::{
+    plan::Payload,
+    published::Cached,
+    stats::{Group, HttpStat, Lane, ListenerHttpStat, RouterStat, Scope},
+    view::View,
+};
+
+use crate::{
+    access_log::{SinkId, Writer},
+    config::model::http::HttpConnectionManager,
+    route::RouteTable,
+};
+
+/// One connection manager on one worker.
+pub struct Manager {
+    /// Its configuration.
+    pub config: Arc<HttpConnectionManager>,
+    worker: usize,
+    stats: Arc<Group<HttpStat>>,
+    router_stats: Arc<Group<RouterStat>>,
+    listener_stats: Arc<Group<ListenerHttpStat>>,
+    table: RefCell<Table>,
+    view: View,
+    sinks: Vec<SinkId>,
+}
+
+/// The route table in force, as this worker saw it last.
+struct Table {
+    published: Option<Cached<Payload>>,
+    payload: Option<Payload>,
+    in_force: Option<Rc<InForce>>,
+}
+
+/// The table that a worker's requests hold while they are on their way: an [`Rc`] on top of the
+/// shared one, so that a request writes no counter that other workers write too.
+pub struct InForce {
+    table: Arc<RouteTable>,
+}
+
+// === impl Manager ===
+
+impl Manager {
+    /// The worker's side of `config`.
+    pub fn new(
+        config: Arc<HttpConnectionManager>,
+        worker: usize,
+        view: View,
+        access_log: &Writer,
+    ) -> Self {
+        // Files were opened when the configuration was applied; one that is gone since is not logged to.
+        let sinks = config.access_logs.iter();
+        let sinks = sinks.filter_map(|log| access_log.open(&log.sink).ok()).collect();
+        let registry = &view.registry;
+        let listener_scope =
+            Scope::listener_http(&config.listener_stat_prefix, &config.stat_prefix);
+        Self {
+            stats: registry.group(Scope::http(&config.stat_prefix)),
+            router_stats: registry.group(Scope::http(&config.stat_prefix)),
+            listener_stats: registry.group(listener_scope),
+            table: RefCell::new(Table { published: None, payload: None, in_force: None }),
+            config,
+            worker,
+            view,
+            sinks,
+        }
+    }
+
+    /// `http.PREFIX.`.
+    pub fn stats(&self) -> &Lane<HttpStat> {
+        self.stats.lane(self.worker)
+    }
+
+    /// What the router counts in `http.PREFIX.`.
+    pub fn router_stats(&self) -> &Lane<RouterStat> {
+        self.router_stats.lane(self.worker)
+    }
+
+    /// `listener.ADDRESS.http.PREFIX.`.
+    pub fn listener_stats(&self) -> &Lane<ListenerHttpStat> {
+        self.listener_stats.lane(self.worker)
+    }
+
+    /// Where access log lines go.
+    pub fn log_sinks(&self) -> &[SinkId] {
+        &self.sinks
+    }
+
+    /// The route table in force; `None` while none was published.
+    pub fn table(&self) -> Option<Rc<InForce>> {
+        let mut slot = self.table.borrow_mut();
+        let Table { published, payload, in_force } = &mut *slot;
+        if published.is_none() {
+            *published = self.view.tables.read().get(self.config.routes).map(|p| p.cached());
+        }
+        let now = published.as_mut()?.load();
+        let known = payload.as_ref().is_some_and(|payload| Arc::ptr_eq(payload, now));
+        if !known {
+            *payload = Some(Payload::clone(now));
+            let table = Payload::clone(now).downcast::<RouteTable>().ok();
+            *in_force = table.map(|table| Rc::new(InForce { table }));
+        }
+        in_force.clone()
+    }
+}
+
+// === impl InForce ===
+
+impl Deref for InForce {
+    type Target = RouteTable;
+
+    fn deref(&self) -> &RouteTable {
+        &self.table
+    }
+}

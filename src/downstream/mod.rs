@@ -1,0 +1,16 @@
+//! Owns the client's side: from an accepted socket to an exchange, and back.
+
+mod count;
+pub mod exchange;
+mod headers;
+mod http1;
+mod http2;
+pub mod local_reply;
+mod manager;
+mod opened;
+pub mod serve;
+pub mod stream;
+mod timers;
+
+pub use headers::own_address;
+pub use serve::DataPlane;

@@ -1,0 +1,107 @@
+//! Owns counting a client connection from its opening to its end; the end is its drop.
+
+use std::{cell::Cell, rc::Rc, time::Instant};
+
+use understudy_actors::stats::HttpStat;
+
+use super::manager::Manager;
+
+/// A client connection that is open.
+pub(super) struct Opened {
+    manager: Rc<Manager>,
+    since: Instant,
+    protocol: Cell<Protocol>,
+    ended_by: Cell<EndedBy>,
+}
+
+/// What a connection speaks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Protocol {
+    /// Not known yet.
+    Undecided,
+    /// HTTP/1.
+    Http1,
+    /// HTTP/2.
+    Http2,
+}
+
+/// Who ends a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum EndedBy {
+    /// We.
+    Us,
+    /// The client.
+    Client,
+    /// The client, while a request of its was on the way.
+    ClientWithRequest,
+}
+
+// === impl Opened ===
+
+impl Opened {
+    /// A connection begins.
+    pub(super) fn new(manager: Rc<Manager>) -> Self {
+        let stats = manager.stats();
+        stats.inc(HttpStat::DownstreamCxTotal);
+        stats.inc(HttpStat::DownstreamCxActive);
+        Self {
+            manager,
+            since: Instant::now(),
+            protocol: Cell::new(Protocol::Undecided),
+            ended_by: Cell::new(EndedBy::Us),
+        }
+    }
+
+    /// When it began.
+    pub(super) fn since(&self) -> Instant {
+        self.since
+    }
+
+    /// It has shown what it speaks.
+    pub(super) fn speaks(&self, protocol: Protocol) {
+        if self.protocol.replace(protocol) == protocol {
+            return;
+        }
+        let stats = self.manager.stats();
+        match protocol {
+            Protocol::Http1 => {
+                stats.inc(HttpStat::DownstreamCxHttp1Total);
+                stats.inc(HttpStat::DownstreamCxHttp1Active);
+            }
+            Protocol::Http2 => {
+                stats.inc(HttpStat::DownstreamCxHttp2Total);
+                stats.inc(HttpStat::DownstreamCxHttp2Active);
+            }
+            Protocol::Undecided => {}
+        }
+    }
+
+    /// Who ends it.
+    pub(super) fn ended_by(&self, who: EndedBy) {
+        self.ended_by.set(who);
+    }
+}
+
+impl Drop for Opened {
+    fn drop(&mut self) {
+        use HttpStat as S;
+        let stats = self.manager.stats();
+        stats.dec(S::DownstreamCxActive);
+        match self.protocol.get() {
+            Protocol::Http1 => stats.dec(S::DownstreamCxHttp1Active),
+            Protocol::Http2 => stats.dec(S::DownstreamCxHttp2Active),
+            Protocol::Undecided => {}
+        }
+        stats.inc(S::DownstreamCxDestroy);
+        match self.ended_by.get() {
+            EndedBy::Us => stats.inc(S::DownstreamCxDestroyLocal),
+            EndedBy::Client => stats.inc(S::DownstreamCxDestroyRemote),
+            EndedBy::ClientWithRequest => {
+                stats.inc(S::DownstreamCxDestroyRemote);
+                stats.inc(S::DownstreamCxDestroyActiveRq);
+                stats.inc(S::DownstreamCxDestroyRemoteActiveRq);
+            }
+        }
+        stats.record(S::DownstreamCxLengthMs, self.since.elapsed().as_millis() as u64);
+    }
+}

@@ -1,0 +1,200 @@
+//! Owns the data plane of a worker: what its connections share, and the way from a socket to a codec.
+
+use std::{
+    cell::{Cell, RefCell},
+    rc::Rc,
+    sync::Arc,
+};
+
+use futures_util::future::LocalBoxFuture;
+use understudy_actors::{
+    plan::Payload,
+    published::Cached,
+    seams::{Accepted, Control, MakeServe, Serve},
+    server_state::ServerState,
+    view::View,
+};
+
+use super::{
+    exchange::{Loan, Peer},
+    headers, http1, http2,
+    manager::Manager,
+    opened::Opened,
+};
+use crate::{
+    access_log::Writer,
+    config::model::{
+        http::CodecType,
+        listener::{FilterChains, Terminal},
+    },
+    upstream::Clusters,
+    worker::{AddressText, Buffers, Clock, Deadlines, Uuids},
+};
+
+/// Pairs of heads that a worker keeps at most.
+const HEADS_KEPT_MAX: usize = 256;
+
+/// Makes the data plane of each worker.
+pub struct DataPlane {
+    view: View,
+    access_log: Arc<Writer>,
+}
+
+/// The data plane of one worker. Never leaves its thread.
+pub struct Worker {
+    /// Which worker this is.
+    pub index: usize,
+    /// Read and write buffers.
+    pub buffers: Buffers,
+    /// Timeouts.
+    pub deadlines: Deadlines,
+    /// The `date` header.
+    pub clock: Clock,
+    /// Ids of requests.
+    pub uuids: Uuids,
+    /// Clusters and their pools.
+    pub clusters: Clusters,
+    /// Access log lines go here.
+    pub access_log: Arc<Writer>,
+    /// What `x-forwarded-for` calls a client on this machine.
+    pub own_address: AddressText,
+    server: RefCell<Cached<ServerState>>,
+    heads: RefCell<Vec<Loan>>,
+    chains: RefCell<Vec<Chain>>,
+    text: RefCell<Vec<u8>>,
+    view: View,
+    swept: Cell<u32>,
+}
+
+/// A listener's filter chains, as this worker runs them.
+struct Chain {
+    payload: Payload,
+    manager: Rc<Manager>,
+}
+
+// === impl DataPlane ===
+
+impl DataPlane {
+    /// A data plane that reads `view`.
+    pub fn new(view: View, access_log: Arc<Writer>) -> Self {
+        Self { view, access_log }
+    }
+}
+
+impl MakeServe for DataPlane {
+    fn make(&self, worker: usize) -> Rc<dyn Serve> {
+        let worker = Rc::new(Worker::new(worker, self.view.clone(), self.access_log.clone()));
+        let swept = Rc::downgrade(&worker);
+        tokio::task::spawn_local(worker.deadlines.sweeper(move || {
+            if let Some(worker) = swept.upgrade() {
+                worker.sweep();
+            }
+        }));
+        Rc::new(Server { worker })
+    }
+}
+
+/// Serves the connections of one worker.
+struct Server {
+    worker: Rc<Worker>,
+}
+
+impl Serve for Server {
+    fn serve(&self, accepted: Accepted, control: Rc<Control>) -> LocalBoxFuture<'static, ()> {
+        let Some(manager) = self.worker.manager(&accepted.listener.chains) else {
+            return Box::pin(async {});
+        };
+        let worker = self.worker.clone();
+        match manager.config.codec {
+            CodecType::Http2 => {
+                let peer = Peer::of(&accepted);
+                let (stream, opened) = (accepted.stream, Opened::new(manager.clone()));
+                Box::pin(http2::serve(worker, manager, stream, peer, control, opened, Vec::new()))
+            }
+            CodecType::Http1 | CodecType::Auto => {
+                Box::pin(http1::serve(worker, manager, accepted, control))
+            }
+        }
+    }
+}
+
+// === impl Worker ===
+
+impl Worker {
+    fn new(index: usize, view: View, access_log: Arc<Writer>) -> Self {
+        let deadlines = Deadlines::new();
+        Self {
+            index,
+            buffers: Buffers::default(),
+            clock: Clock::default(),
+            uuids: Uuids::default(),
+            clusters: Clusters::new(index, &view.clusters, deadlines.clone()),
+            deadlines,
+            access_log,
+            own_address: AddressText::new(headers::own_address()),
+            server: RefCell::new(view.server.cached()),
+            heads: RefCell::default(),
+            chains: RefCell::default(),
+            text: RefCell::default(),
+            view,
+            swept: Cell::new(0),
+        }
+    }
+
+    /// Whether answers tell their connection to end.
+    pub fn draining(&self) -> bool {
+        self.server.borrow_mut().load().draining()
+    }
+
+    /// A pair of empty heads.
+    pub fn heads(&self) -> Loan {
+        self.heads.borrow_mut().pop().unwrap_or_default()
+    }
+
+    /// Takes a pair of heads back.
+    pub fn keep(&self, mut heads: Loan) {
+        let mut kept = self.heads.borrow_mut();
+        if kept.len() < HEADS_KEPT_MAX {
+            heads.request.clear();
+            heads.response.clear();
+            kept.push(heads);
+        }
+    }
+
+    /// Calls `use_it` with an empty buffer for a line of the access log.
+    pub fn with_line(&self, use_it: impl FnOnce(&mut Vec<u8>)) {
+        let mut line = self.text.borrow_mut();
+        line.clear();
+        use_it(&mut line);
+    }
+
+    /// The connection manager that a listener's connections go to.
+    fn manager(&self, payload: &Payload) -> Option<Rc<Manager>> {
+        let mut chains = self.chains.borrow_mut();
+        if let Some(known) = chains.iter().find(|chain| Arc::ptr_eq(&chain.payload, payload)) {
+            return Some(known.manager.clone());
+        }
+        let all = payload.downcast_ref::<FilterChains>()?;
+        let Terminal::Http(config) = &all.chains.first()?.terminal;
+        let manager = Manager::new(config.clone(), self.index, self.view.clone(), &self.access_log);
+        let manager = Rc::new(manager);
+        chains.push(Chain { payload: payload.clone(), manager: manager.clone() });
+        Some(manager)
+    }
+
+    /// Housekeeping after a sweep of the deadlines.
+    fn sweep(&self) {
+        // Pools are looked at each 100 ms, chains of listeners that are gone each 3 s.
+        let swept = self.swept.get().wrapping_add(1);
+        self.swept.set(swept);
+        if swept.is_multiple_of(2) {
+            self.clusters.sweep();
+        }
+        if swept.is_multiple_of(64) {
+            let used = |chain: &Chain| {
+                Arc::strong_count(&chain.payload) > 1 || Rc::strong_count(&chain.manager) > 1
+            };
+            self.chains.borrow_mut().retain(used);
+        }
+    }
+}

@@ -1,0 +1,252 @@
+//! Owns what an exchange needs of a stream, whatever protocol carries it: frames in, frames out.
+//!
+//! Everything is polled, nothing is spawned: one task carries a request from end to end.
+
+use std::task::{Context, Poll, ready};
+
+use bytes::Bytes;
+
+use crate::{
+    codec::{HeaderBlock, RequestHead, ResponseHead, http1::body::FramingError},
+    downstream::local_reply::Reset,
+};
+
+/// Bytes of a body, borrowed from a read buffer (HTTP/1) or owned (HTTP/2).
+#[derive(Debug)]
+pub enum Data<'a> {
+    /// In somebody's buffer until the next poll.
+    Slice(&'a [u8]),
+    /// Shared.
+    Bytes(Bytes),
+}
+
+/// A part of a message after its head.
+#[derive(Debug)]
+pub enum Frame<'a> {
+    /// Some of the body; never empty.
+    Data(Data<'a>),
+    /// Trailers; nothing follows.
+    Trailers(&'a HeaderBlock),
+    /// Nothing follows.
+    End,
+}
+
+/// How the body after a head ends, as far as the head tells.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BodySize {
+    /// There is none.
+    None,
+    /// So many bytes.
+    Known(u64),
+    /// Until it ends.
+    Unknown,
+}
+
+/// Why a body stops before its end.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum BodyError {
+    /// The peer went away.
+    Gone,
+    /// What came breaks the protocol.
+    Protocol(FramingError),
+    /// The peer took the stream back (HTTP/2).
+    Reset,
+}
+
+/// Where a body comes from.
+pub trait Source {
+    /// The next part.
+    ///
+    /// # Errors
+    ///
+    /// [`BodyError`]: nothing more will come.
+    fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Result<Frame<'_>, BodyError>>;
+
+    /// Whether the next part is here already, so that it need not be waited for.
+    fn has_more(&self) -> bool;
+
+    /// Bytes of payload received so far.
+    fn received(&self) -> u64;
+}
+
+/// Where a body goes.
+pub trait Sink {
+    /// Takes a part of the body; it is sent by [`Self::poll_flush`].
+    fn data(&mut self, data: Data<'_>);
+
+    /// Takes the end.
+    fn end(&mut self, trailers: Option<&HeaderBlock>);
+
+    /// Bytes taken and not sent yet.
+    fn pending(&self) -> usize;
+
+    /// Sends what was taken.
+    ///
+    /// # Errors
+    ///
+    /// [`BodyError::Gone`] or [`BodyError::Reset`]: nothing more can be sent.
+    fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), BodyError>>;
+}
+
+/// The client's side of an exchange: the rest of its request.
+pub trait RequestSource: Source {
+    /// Ready when the client has gone away while nothing is expected of it.
+    fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<()>;
+
+    /// The client waits to be told to go on (`expect: 100-continue`).
+    fn expects_continue(&self) -> bool;
+}
+
+/// The client's side of an exchange: the response.
+pub trait ResponseSink: Sink {
+    /// Takes the head; the sink frames the body by it.
+    fn head(&mut self, head: &mut ResponseHead, body: BodySize);
+
+    /// Takes an interim answer (1xx).
+    fn interim(&mut self, head: &ResponseHead);
+
+    /// Ready when the client has taken its request back while it waits.
+    fn poll_gone(&mut self, _: &mut Context<'_>) -> Poll<()> {
+        Poll::Pending
+    }
+
+    /// Bytes of payload sent so far.
+    fn sent(&self) -> u64;
+}
+
+/// The upstream's side of an exchange: the request.
+pub trait RequestSink: Sink {
+    /// Takes the head; the sink frames the body by it.
+    ///
+    /// # Errors
+    ///
+    /// [`Reset`] where the head cannot be sent by this protocol or the connection has gone.
+    fn head(&mut self, head: &mut RequestHead, body: BodySize) -> Result<(), Reset>;
+}
+
+/// The upstream's side of an exchange: the response.
+pub trait ResponseSource: Source {
+    /// Fills in the head; interim answers come first.
+    ///
+    /// # Errors
+    ///
+    /// [`Reset`]: there will be no response.
+    fn poll_head(
+        &mut self,
+        cx: &mut Context<'_>,
+        head: &mut ResponseHead,
+    ) -> Poll<Result<BodySize, Reset>>;
+}
+
+/// Bytes that a sink takes before it must send: a message below it goes out in one write.
+const COALESCE_BYTES: usize = 16 * 1024;
+
+/// Carries a body from a source to a sink.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Pump {
+    ended: bool,
+}
+
+/// Which side stopped a pump.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum PumpError {
+    /// The source.
+    Source(BodyError),
+    /// The sink.
+    Sink(BodyError),
+}
+
+// === impl Data ===
+
+impl Data<'_> {
+    /// Length in bytes.
+    pub fn len(&self) -> usize {
+        self.as_slice().len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The bytes.
+    pub fn as_slice(&self) -> &[u8] {
+        match self {
+            Data::Slice(slice) => slice,
+            Data::Bytes(bytes) => bytes,
+        }
+    }
+
+    /// The bytes, copied only if they are borrowed.
+    pub fn into_bytes(self) -> Bytes {
+        match self {
+            Data::Slice(slice) => Bytes::copy_from_slice(slice),
+            Data::Bytes(bytes) => bytes,
+        }
+    }
+}
+
+// === impl Pump ===
+
+impl Pump {
+    /// A pump whose body has ended already, where `ended`; what the sink holds is still to be sent.
+    pub fn new(ended: bool) -> Self {
+        Self { ended }
+    }
+
+    /// Whether the source has ended.
+    pub fn ended(&self) -> bool {
+        self.ended
+    }
+
+    /// Moves what can be moved; ready when the end has been sent. `moved` is told of progress.
+    ///
+    /// # Errors
+    ///
+    /// [`PumpError`] with the side that failed.
+    pub fn poll<S: Source + ?Sized, T: Sink + ?Sized>(
+        &mut self,
+        cx: &mut Context<'_>,
+        source: &mut S,
+        sink: &mut T,
+        moved: impl FnMut(),
+    ) -> Poll<Result<(), PumpError>> {
+        ready!(self.poll_transfer(cx, source, sink, moved))?;
+        sink.poll_flush(cx).map_err(PumpError::Sink)
+    }
+
+    /// The same, but ready when the sink has taken the end, sent or not: the source is free then.
+    ///
+    /// # Errors
+    ///
+    /// [`PumpError`] with the side that failed.
+    pub fn poll_transfer<S: Source + ?Sized, T: Sink + ?Sized>(
+        &mut self,
+        cx: &mut Context<'_>,
+        source: &mut S,
+        sink: &mut T,
+        mut moved: impl FnMut(),
+    ) -> Poll<Result<(), PumpError>> {
+        while !self.ended {
+            // What is here already travels together: one write for many small parts.
+            let wait = !source.has_more() || sink.pending() >= COALESCE_BYTES;
+            if wait && sink.pending() > 0 {
+                ready!(sink.poll_flush(cx)).map_err(PumpError::Sink)?;
+                moved();
+            }
+            match ready!(source.poll_frame(cx)).map_err(PumpError::Source)? {
+                Frame::Data(data) => sink.data(data),
+                Frame::Trailers(trailers) => {
+                    sink.end(Some(trailers));
+                    self.ended = true;
+                }
+                Frame::End => {
+                    sink.end(None);
+                    self.ended = true;
+                }
+            }
+            moved();
+        }
+        Poll::Ready(Ok(()))
+    }
+}

@@ -1,0 +1,16 @@
+//! Understudy, an Envoy-compatible L7 edge proxy: configuration, data plane, admin face.
+
+pub mod access_log;
+pub mod admin;
+pub mod cli;
+pub mod codec;
+pub mod config;
+pub mod demo;
+pub mod discovery;
+pub mod downstream;
+pub mod logging;
+pub mod route;
+pub mod server;
+pub mod upstream;
+pub mod version;
+pub mod worker;

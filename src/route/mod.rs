@@ -1,0 +1,7 @@
+//! Owns the way from a request to its route: virtual host by domain, route by path, first match wins.
+
+mod domains;
+mod paths;
+mod table;
+
+pub use table::{Found, RouteTable};

@@ -1,0 +1,163 @@
+//! Owns opening a connection to a host, and counting its life.
+
+use std::{
+    cell::Cell,
+    future::poll_fn,
+    io,
+    pin::pin,
+    sync::{Arc, atomic::Ordering::Relaxed},
+    task::Poll,
+    time::{Duration, Instant},
+};
+
+use tokio::net::TcpStream;
+use understudy_actors::{
+    snapshot::{ClusterShared, Host},
+    stats::{ClusterStat, HostStat},
+};
+
+use crate::worker::Deadlines;
+
+/// Why there is no connection.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum ConnectError {
+    /// Refused, unreachable, reset.
+    #[error("{0}")]
+    Failed(Arc<io::Error>),
+    /// Not within `connect_timeout`.
+    #[error("no connection within {0:?}")]
+    TimedOut(Duration),
+}
+
+/// Counts one connection from its opening to its end; the end is its drop.
+pub struct Life {
+    shared: Arc<ClusterShared>,
+    host: Arc<Host>,
+    worker: usize,
+    opened: Instant,
+    requests: Cell<u64>,
+    closed_by_host: Cell<bool>,
+    with_request: Cell<bool>,
+}
+
+/// Connects to a host, within the cluster's `connect_timeout`.
+///
+/// # Errors
+///
+/// [`ConnectError`]; counted as `upstream_cx_connect_fail` or `_timeout`.
+pub async fn connect(
+    shared: &Arc<ClusterShared>,
+    host: &Arc<Host>,
+    worker: usize,
+    timeout: Duration,
+    deadlines: &Deadlines,
+) -> Result<(TcpStream, Life), ConnectError> {
+    let life = Life::begin(shared.clone(), host.clone(), worker);
+    let opened = within(TcpStream::connect(host.address), timeout, deadlines).await;
+    let (stats, host_stats) = (shared.stats.lane(worker), host.stats.lane(worker));
+    match opened {
+        Ok(stream) => {
+            let waited = life.opened.elapsed().as_millis() as u64;
+            stats.record(ClusterStat::UpstreamCxConnectMs, waited);
+            // Nagle's algorithm would hold a small request back; a socket without it still works.
+            let _ = stream.set_nodelay(true);
+            Ok((stream, life))
+        }
+        Err(error) => {
+            host_stats.inc(HostStat::CxConnectFail);
+            stats.inc(ClusterStat::UpstreamCxConnectFail);
+            if matches!(error, ConnectError::TimedOut(_)) {
+                stats.inc(ClusterStat::UpstreamCxConnectTimeout);
+            } else {
+                life.closed_by_host();
+            }
+            Err(error)
+        }
+    }
+}
+
+async fn within(
+    connecting: impl Future<Output = io::Result<TcpStream>>,
+    timeout: Duration,
+    deadlines: &Deadlines,
+) -> Result<TcpStream, ConnectError> {
+    let mut connecting = pin!(connecting);
+    let mut deadline = deadlines.deadline();
+    deadline.arm(timeout);
+    poll_fn(|cx| match connecting.as_mut().poll(cx) {
+        Poll::Ready(done) => {
+            Poll::Ready(done.map_err(|error| ConnectError::Failed(Arc::new(error))))
+        }
+        Poll::Pending => deadline.poll_passed(cx).map(|()| Err(ConnectError::TimedOut(timeout))),
+    })
+    .await
+}
+
+// === impl Life ===
+
+impl Life {
+    fn begin(shared: Arc<ClusterShared>, host: Arc<Host>, worker: usize) -> Self {
+        shared.breakers[0].connections.fetch_add(1, Relaxed);
+        let stats = shared.stats.lane(worker);
+        stats.inc(ClusterStat::UpstreamCxTotal);
+        stats.inc(ClusterStat::UpstreamCxActive);
+        host.stats.lane(worker).inc(HostStat::CxTotal);
+        host.stats.lane(worker).inc(HostStat::CxActive);
+        Self {
+            shared,
+            host,
+            worker,
+            opened: Instant::now(),
+            requests: Cell::new(0),
+            closed_by_host: Cell::new(false),
+            with_request: Cell::new(false),
+        }
+    }
+
+    /// When it was opened.
+    pub fn opened(&self) -> Instant {
+        self.opened
+    }
+
+    /// How many requests it has carried.
+    pub fn requests(&self) -> u64 {
+        self.requests.get()
+    }
+
+    /// Counts a request.
+    pub fn carry_request(&self) {
+        self.requests.set(self.requests.get() + 1);
+    }
+
+    /// It ends because the host ended it.
+    pub fn closed_by_host(&self) {
+        self.closed_by_host.set(true);
+    }
+
+    /// It ends while a request is on it.
+    pub fn cut_with_request(&self) {
+        self.with_request.set(true);
+    }
+}
+
+impl Drop for Life {
+    fn drop(&mut self) {
+        use ClusterStat as S;
+        self.shared.breakers[0].connections.fetch_sub(1, Relaxed);
+        let stats = self.shared.stats.lane(self.worker);
+        stats.dec(S::UpstreamCxActive);
+        stats.inc(S::UpstreamCxDestroy);
+        let (by, with_request) = match self.closed_by_host.get() {
+            true => (S::UpstreamCxDestroyRemote, S::UpstreamCxDestroyRemoteWithActiveRq),
+            false => (S::UpstreamCxDestroyLocal, S::UpstreamCxDestroyLocalWithActiveRq),
+        };
+        stats.inc(by);
+        if self.with_request.get() {
+            stats.inc(S::UpstreamCxDestroyWithActiveRq);
+            stats.inc(with_request);
+        }
+        stats.record(S::UpstreamCxLengthMs, self.opened.elapsed().as_millis() as u64);
+        stats.record(S::UpstreamRqPerCx, self.requests.get());
+        self.host.stats.lane(self.worker).dec(HostStat::CxActive);
+    }
+}

@@ -1,0 +1,296 @@
+//! Owns one exchange on an HTTP/1 connection to a host.
+
+use std::{
+    pin::Pin,
+    task::{Context, Poll, ready},
+};
+
+use tokio::{
+    io::AsyncWrite,
+    net::tcp::{ReadHalf, WriteHalf},
+};
+use understudy_actors::stats::ClusterStat;
+
+use super::pool::{Http1Connection, Target};
+use crate::{
+    codec::{
+        HeaderBlock, Known, RequestHead, ResponseHead,
+        http1::{
+            Framing, Limits,
+            body::{Decoder, Encoder, FramingError, Step},
+            response,
+            write::{self, BodyHeader},
+        },
+    },
+    config::model::http::Http1Options,
+    downstream::{
+        local_reply::Reset,
+        stream::{BodyError, BodySize, Data, Frame, RequestSink, ResponseSource, Sink, Source},
+    },
+    worker::{Buffer, Buffers},
+};
+
+/// What a host may send. Observed: Envoy 1.40 takes heads of 80 KiB from an HTTP/1 upstream.
+const LIMITS: Limits = Limits { head_bytes_max: 80 * 1024, headers_max: 100 };
+
+/// One exchange and its connection.
+pub struct Http1Stream {
+    connection: Http1Connection,
+    sending: Sending,
+    receiving: Receiving,
+}
+
+struct Sending {
+    buffers: Buffers,
+    out: Option<Buffer>,
+    encoder: Encoder,
+    proper_case: bool,
+    trailers: bool,
+    /// The end was taken.
+    ended: bool,
+}
+
+struct Receiving {
+    buffers: Buffers,
+    input: Option<Buffer>,
+    decoder: Decoder,
+    /// Payload at the front of the input that the last frame lent out.
+    lent: usize,
+    to_head_request: bool,
+    trailers: bool,
+    keep_alive: bool,
+    head_here: bool,
+    received: u64,
+}
+
+/// The half that sends.
+pub struct Http1Sink<'a> {
+    socket: WriteHalf<'a>,
+    state: &'a mut Sending,
+    target: &'a Target,
+}
+
+/// The half that receives.
+pub struct Http1Source<'a> {
+    socket: ReadHalf<'a>,
+    state: &'a mut Receiving,
+    target: &'a Target,
+}
+
+// === impl Http1Stream ===
+
+impl Http1Stream {
+    /// An exchange on this connection.
+    pub fn new(
+        connection: Http1Connection,
+        buffers: &Buffers,
+        options: &Http1Options,
+        to_head_request: bool,
+    ) -> Self {
+        connection.life.carry_request();
+        let sending = Sending {
+            buffers: buffers.clone(),
+            out: None,
+            encoder: Encoder::default(),
+            proper_case: options.proper_case,
+            trailers: options.enable_trailers,
+            ended: false,
+        };
+        let receiving = Receiving {
+            buffers: buffers.clone(),
+            input: None,
+            decoder: Decoder::default(),
+            lent: 0,
+            to_head_request,
+            trailers: options.enable_trailers,
+            keep_alive: false,
+            head_here: false,
+            received: 0,
+        };
+        Self { connection, sending, receiving }
+    }
+
+    /// The two halves.
+    pub fn split(&mut self) -> (Http1Sink<'_>, Http1Source<'_>) {
+        let (socket, target) = self.connection.parts();
+        let (read, write) = socket.split();
+        (
+            Http1Sink { socket: write, state: &mut self.sending, target },
+            Http1Source { socket: read, state: &mut self.receiving, target },
+        )
+    }
+
+    /// The exchange is over: the connection goes back if another may follow on it.
+    pub fn finish(self) {
+        let Self { connection, sending, receiving } = self;
+        let sent = sending.ended && sending.out.is_none();
+        let received = receiving.head_here && receiving.decoder.is_done();
+        let rest = receiving.input.as_ref().is_some_and(|input| input.len() > receiving.lent);
+        match (sent && received, receiving.keep_alive) {
+            (true, true) if !rest => connection.give_back(),
+            (true, false) => connection.life.closed_by_host(),
+            (true, true) => {}
+            (false, _) => connection.life.cut_with_request(),
+        }
+    }
+}
+
+// === impl Http1Sink ===
+
+impl RequestSink for Http1Sink<'_> {
+    fn head(&mut self, head: &mut RequestHead, body: BodySize) -> Result<(), Reset> {
+        let lengthless = head.headers.get(Known::ContentLength).is_none();
+        // Whatever became of the length: what has a body says where it ends.
+        let chunked = body != BodySize::None && lengthless;
+        let out = self.state.out.get_or_insert_with(|| self.state.buffers.take());
+        let says = if chunked { BodyHeader::Chunked } else { BodyHeader::AsIs };
+        write::request(out.tail(), head, says, self.state.proper_case);
+        self.state.encoder = Encoder::new(chunked);
+        self.state.ended = body == BodySize::None;
+        Ok(())
+    }
+}
+
+impl Sink for Http1Sink<'_> {
+    fn data(&mut self, data: Data<'_>) {
+        let out = self.state.out.get_or_insert_with(|| self.state.buffers.take());
+        self.state.encoder.data(out.tail(), data.as_slice());
+    }
+
+    fn end(&mut self, trailers: Option<&HeaderBlock>) {
+        let out = self.state.out.get_or_insert_with(|| self.state.buffers.take());
+        self.state.encoder.end(out.tail(), trailers.filter(|_| self.state.trailers));
+        if out.is_empty() {
+            self.state.out = None;
+        }
+        self.state.ended = true;
+    }
+
+    fn pending(&self) -> usize {
+        self.state.out.as_ref().map_or(0, |out| out.len())
+    }
+
+    fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), BodyError>> {
+        let Some(out) = &mut self.state.out else { return Poll::Ready(Ok(())) };
+        self.state.encoder.seal(out.tail());
+        let stats = self.target.shared.stats.lane(self.target.worker);
+        while !out.is_empty() {
+            match ready!(Pin::new(&mut self.socket).poll_write(cx, out)) {
+                Ok(count) if count > 0 => {
+                    stats.add(ClusterStat::UpstreamCxTxBytesTotal, count as u64);
+                    out.consume(count);
+                }
+                _ => return Poll::Ready(Err(BodyError::Gone)),
+            }
+        }
+        self.state.out = None;
+        Poll::Ready(Ok(()))
+    }
+}
+
+// === impl Http1Source ===
+
+impl Http1Source<'_> {
+    fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<Result<usize, BodyError>> {
+        let Receiving { buffers, input, received, head_here, .. } = &mut *self.state;
+        let read = ready!(buffers.poll_read(cx, Pin::new(&mut self.socket), input));
+        let count = read.map_err(|_| BodyError::Gone)?;
+        let stats = self.target.shared.stats.lane(self.target.worker);
+        stats.add(ClusterStat::UpstreamCxRxBytesTotal, count as u64);
+        if *head_here {
+            *received += count as u64;
+        }
+        Poll::Ready(Ok(count))
+    }
+
+    /// Done with what the last frame lent out.
+    fn return_lent(&mut self) {
+        let lent = std::mem::take(&mut self.state.lent);
+        if let Some(input) = &mut self.state.input {
+            input.consume(lent);
+            if input.is_empty() {
+                self.state.input = None;
+            }
+        }
+    }
+}
+
+impl ResponseSource for Http1Source<'_> {
+    fn poll_head(
+        &mut self,
+        cx: &mut Context<'_>,
+        head: &mut ResponseHead,
+    ) -> Poll<Result<BodySize, Reset>> {
+        loop {
+            if let Some(input) = &mut self.state.input {
+                let parsed = response::parse(input, &LIMITS, self.state.to_head_request, head);
+                if let Some(parsed) = parsed.map_err(|_| Reset::Protocol)? {
+                    input.consume(parsed.consumed);
+                    if input.is_empty() {
+                        self.state.input = None;
+                    }
+                    if head.status < 200 {
+                        return Poll::Ready(Ok(BodySize::None));
+                    }
+                    self.state.head_here = true;
+                    self.state.keep_alive = parsed.keep_alive;
+                    self.state.decoder = Decoder::new(parsed.framing);
+                    return Poll::Ready(Ok(match parsed.framing {
+                        Framing::None | Framing::Length(0) => BodySize::None,
+                        Framing::Length(length) => BodySize::Known(length),
+                        Framing::Chunked | Framing::UntilClose => BodySize::Unknown,
+                    }));
+                }
+            }
+            if ready!(self.poll_fill(cx)).map_err(|_| Reset::Terminated)? == 0 {
+                let begun = self.state.input.is_some();
+                return Poll::Ready(Err(if begun { Reset::Protocol } else { Reset::Terminated }));
+            }
+        }
+    }
+}
+
+impl Source for Http1Source<'_> {
+    fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Result<Frame<'_>, BodyError>> {
+        self.return_lent();
+        loop {
+            let input = self.state.input.as_deref().unwrap_or_default();
+            let step = self.state.decoder.step(input, &LIMITS);
+            match step.map_err(BodyError::Protocol)? {
+                Step::Data(count) => {
+                    self.state.lent = count;
+                    let input = self.state.input.as_deref().unwrap_or_default();
+                    return Poll::Ready(Ok(Frame::Data(Data::Slice(&input[..count]))));
+                }
+                Step::Skip(count) => {
+                    self.state.lent = count;
+                    self.return_lent();
+                }
+                Step::End => {
+                    let trailers = self.state.decoder.trailers();
+                    return Poll::Ready(Ok(match self.state.trailers && !trailers.is_empty() {
+                        true => Frame::Trailers(trailers),
+                        false => Frame::End,
+                    }));
+                }
+                Step::More => {
+                    if ready!(self.poll_fill(cx))? == 0 {
+                        return Poll::Ready(match self.state.decoder.until_close() {
+                            true => Ok(Frame::End),
+                            false => Err(BodyError::Protocol(FramingError::Cut)),
+                        });
+                    }
+                }
+            }
+        }
+    }
+
+    fn has_more(&self) -> bool {
+        let held = self.state.input.as_ref().map_or(0, |input| input.len());
+        held > self.state.lent || (self.state.head_here && self.state.decoder.is_done())
+    }
+
+    fn received(&self) -> u64 {
+        self.state.received
+    }
+}

@@ -1,0 +1,325 @@
+//! Owns one exchange on an HTTP/2 connection to a host.
+
+use std::{
+    cell::Cell,
+    collections::VecDeque,
+    pin::Pin,
+    task::{Context, Poll, ready},
+};
+
+use bytes::Bytes;
+use h2::{Reason, RecvStream, SendStream, client::ResponseFuture};
+use http::HeaderMap;
+
+use super::pool::Http2Lease;
+use crate::{
+    codec::{HeaderBlock, RequestHead, ResponseHead, http2},
+    downstream::{
+        local_reply::Reset,
+        stream::{BodyError, BodySize, Data, Frame, RequestSink, ResponseSource, Sink, Source},
+    },
+};
+
+/// One exchange and its right to a stream.
+pub struct Http2Stream {
+    lease: Http2Lease,
+    out: Outgoing,
+    body: Option<Incoming>,
+    /// Where the half that sends leaves the response for the half that receives.
+    response: Cell<Option<ResponseFuture>>,
+    to_head_request: bool,
+}
+
+/// The half that sends.
+pub struct Http2Sink<'a> {
+    lease: &'a mut Http2Lease,
+    out: &'a mut Outgoing,
+    response: &'a Cell<Option<ResponseFuture>>,
+}
+
+/// The half that receives.
+pub struct Http2Source<'a> {
+    response: &'a Cell<Option<ResponseFuture>>,
+    body: &'a mut Option<Incoming>,
+    to_head_request: bool,
+}
+
+/// Data on its way into a stream, held back by flow control.
+#[derive(Default)]
+pub struct Outgoing {
+    stream: Option<SendStream<Bytes>>,
+    queue: VecDeque<Bytes>,
+    queued: usize,
+    /// Trailers, or an empty map for a plain end.
+    end: Option<Option<HeaderMap>>,
+    sent: u64,
+}
+
+/// Data on its way out of a stream; the window opens again when a frame is done with.
+pub struct Incoming {
+    stream: RecvStream,
+    lent: usize,
+    trailers: HeaderBlock,
+    received: u64,
+}
+
+// === impl Http2Stream ===
+
+impl Http2Stream {
+    /// An exchange on this stream.
+    pub fn new(lease: Http2Lease, to_head_request: bool) -> Self {
+        let (out, body, response) = (Outgoing::default(), None, Cell::new(None));
+        Self { lease, out, body, response, to_head_request }
+    }
+
+    /// The two halves.
+    pub fn split(&mut self) -> (Http2Sink<'_>, Http2Source<'_>) {
+        let Self { lease, out, body, response, to_head_request } = self;
+        (
+            Http2Sink { lease, out, response },
+            Http2Source { response, body, to_head_request: *to_head_request },
+        )
+    }
+}
+
+// === impl Http2Sink ===
+
+impl RequestSink for Http2Sink<'_> {
+    fn head(&mut self, head: &mut RequestHead, body: BodySize) -> Result<(), Reset> {
+        let request = http2::write_request(head).map_err(|_| Reset::Protocol)?;
+        let end = body == BodySize::None;
+        let (response, stream) = self.lease.send.send_request(request, end).map_err(|error| {
+            self.lease.retire();
+            reset_of(&error)
+        })?;
+        self.response.set(Some(response));
+        *self.out = Outgoing::new(stream);
+        Ok(())
+    }
+}
+
+impl Sink for Http2Sink<'_> {
+    fn data(&mut self, data: Data<'_>) {
+        self.out.push(data.into_bytes());
+    }
+
+    fn end(&mut self, trailers: Option<&HeaderBlock>) {
+        self.out.finish(trailers);
+    }
+
+    fn pending(&self) -> usize {
+        self.out.pending()
+    }
+
+    fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), BodyError>> {
+        self.out.poll_flush(cx)
+    }
+}
+
+// === impl Http2Source ===
+
+impl ResponseSource for Http2Source<'_> {
+    fn poll_head(
+        &mut self,
+        cx: &mut Context<'_>,
+        head: &mut ResponseHead,
+    ) -> Poll<Result<BodySize, Reset>> {
+        let Some(mut waiting) = self.response.take() else {
+            return Poll::Ready(Err(Reset::Terminated));
+        };
+        let Poll::Ready(response) = Pin::new(&mut waiting).poll(cx) else {
+            self.response.set(Some(waiting));
+            return Poll::Pending;
+        };
+        let (parts, body) = response.map_err(|error| reset_of(&error))?.into_parts();
+        http2::read_response(&parts, head).map_err(|_| Reset::Protocol)?;
+        let length = head.headers.get(crate::codec::Known::ContentLength);
+        let length = length.and_then(|text| std::str::from_utf8(text).ok()?.parse().ok());
+        let size = match (body.is_end_stream() || self.to_head_request, length) {
+            (true, _) => BodySize::None,
+            (false, Some(length)) => BodySize::Known(length),
+            (false, None) => BodySize::Unknown,
+        };
+        *self.body = Some(Incoming::new(body));
+        Poll::Ready(Ok(size))
+    }
+}
+
+impl Source for Http2Source<'_> {
+    fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Result<Frame<'_>, BodyError>> {
+        match self.body {
+            Some(body) => body.poll_frame(cx),
+            None => Poll::Ready(Err(BodyError::Gone)),
+        }
+    }
+
+    fn has_more(&self) -> bool {
+        false
+    }
+
+    fn received(&self) -> u64 {
+        self.body.as_ref().map_or(0, Incoming::received)
+    }
+}
+
+/// What an error of the h2 crate means for the request.
+fn reset_of(error: &h2::Error) -> Reset {
+    match error.reason() {
+        _ if error.is_io() || error.is_go_away() => Reset::Terminated,
+        Some(_) if error.is_remote() => Reset::Remote,
+        Some(_) => Reset::Protocol,
+        None => Reset::Terminated,
+    }
+}
+
+// === impl Outgoing ===
+
+impl Outgoing {
+    /// Data into this stream.
+    pub fn new(stream: SendStream<Bytes>) -> Self {
+        Self { stream: Some(stream), ..Self::default() }
+    }
+
+    /// Takes data.
+    pub fn push(&mut self, data: Bytes) {
+        self.queued += data.len();
+        self.queue.push_back(data);
+    }
+
+    /// Takes the end.
+    pub fn finish(&mut self, trailers: Option<&HeaderBlock>) {
+        let mut map = HeaderMap::new();
+        let sayable = trailers.is_some_and(|t| http2::write_fields(t, &mut map).is_ok());
+        self.end = Some(sayable.then_some(map));
+    }
+
+    /// The head was the end: nothing follows.
+    pub fn close(&mut self) {
+        self.stream = None;
+    }
+
+    /// Bytes taken and not sent.
+    pub fn pending(&self) -> usize {
+        self.queued
+    }
+
+    /// Bytes sent.
+    pub fn sent(&self) -> u64 {
+        self.sent
+    }
+
+    /// Takes the stream back: the peer is told that it failed.
+    pub fn reset(&mut self, reason: Reason) {
+        if let Some(stream) = &mut self.stream {
+            stream.send_reset(reason);
+        }
+    }
+
+    /// Sends what flow control allows.
+    ///
+    /// # Errors
+    ///
+    /// [`BodyError`] when the stream is no more.
+    pub fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), BodyError>> {
+        let Some(stream) = &mut self.stream else { return Poll::Ready(Ok(())) };
+        while let Some(mut data) = self.queue.pop_front() {
+            stream.reserve_capacity(self.queued);
+            let room = match stream.capacity() {
+                0 => match stream.poll_capacity(cx) {
+                    Poll::Ready(Some(Ok(room))) => room,
+                    Poll::Ready(_) => return Poll::Ready(Err(BodyError::Reset)),
+                    Poll::Pending => {
+                        self.queue.push_front(data);
+                        return Poll::Pending;
+                    }
+                },
+                room => room,
+            };
+            let now = data.split_to(room.min(data.len()));
+            if !data.is_empty() {
+                self.queue.push_front(data);
+            }
+            self.queued -= now.len();
+            self.sent += now.len() as u64;
+            let last = self.queue.is_empty() && matches!(self.end, Some(None));
+            stream.send_data(now, last).map_err(|_| BodyError::Reset)?;
+            if last {
+                self.end = None;
+                self.stream = None;
+                return Poll::Ready(Ok(()));
+            }
+        }
+        match self.end.take() {
+            Some(Some(trailers)) => {
+                stream.send_trailers(trailers).map_err(|_| BodyError::Reset)?;
+                self.stream = None;
+            }
+            Some(None) => {
+                // An end that was sent with the head already has nothing more to say.
+                let _ = stream.send_data(Bytes::new(), true);
+                self.stream = None;
+            }
+            None => {}
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+// === impl Incoming ===
+
+impl Incoming {
+    /// Data out of this stream.
+    pub fn new(stream: RecvStream) -> Self {
+        Self { stream, lent: 0, trailers: HeaderBlock::default(), received: 0 }
+    }
+
+    /// Whether the end is here already.
+    pub fn is_ended(&self) -> bool {
+        self.stream.is_end_stream()
+    }
+
+    /// Bytes received.
+    pub fn received(&self) -> u64 {
+        self.received
+    }
+
+    /// The next frame; the window opens for what the last one held.
+    ///
+    /// # Errors
+    ///
+    /// [`BodyError`] when the stream is no more.
+    pub fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Result<Frame<'_>, BodyError>> {
+        let lent = std::mem::take(&mut self.lent);
+        if lent > 0 {
+            // A stream that has ended needs no window any more.
+            let _ = self.stream.flow_control().release_capacity(lent);
+        }
+        loop {
+            match ready!(self.stream.poll_data(cx)) {
+                Some(Ok(data)) if data.is_empty() => {}
+                Some(Ok(data)) => {
+                    self.lent = data.len();
+                    self.received += data.len() as u64;
+                    return Poll::Ready(Ok(Frame::Data(Data::Bytes(data))));
+                }
+                Some(Err(error)) => {
+                    let reset = error.is_reset() || error.is_library();
+                    return Poll::Ready(Err(if reset {
+                        BodyError::Reset
+                    } else {
+                        BodyError::Gone
+                    }));
+                }
+                None => break,
+            }
+        }
+        match ready!(self.stream.poll_trailers(cx)) {
+            Ok(Some(map)) => match http2::read_trailers(&map, &mut self.trailers) {
+                Ok(()) => Poll::Ready(Ok(Frame::Trailers(&self.trailers))),
+                Err(_) => Poll::Ready(Err(BodyError::Reset)),
+            },
+            Ok(None) => Poll::Ready(Ok(Frame::End)),
+            Err(_) => Poll::Ready(Err(BodyError::Reset)),
+        }
+    }
+}

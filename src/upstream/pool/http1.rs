@@ -1,0 +1,230 @@
+//! Owns a worker's HTTP/1 connections to one host: last in, first out, and a queue of those who wait.
+
+use std::{
+    cell::{Cell, RefCell},
+    collections::VecDeque,
+    rc::Rc,
+    sync::atomic::Ordering::Relaxed,
+    task::{Context, Waker},
+    time::Instant,
+};
+
+use tokio::{net::TcpStream, sync::oneshot};
+use understudy_actors::stats::{ClusterStat, HostStat};
+
+use super::{Counted, PoolError, Target};
+use crate::{
+    config::model::http::Http1Options,
+    upstream::connect::{Life, connect},
+};
+
+/// Connections to one host that carry one request at a time.
+pub struct Http1Pool {
+    target: Target,
+    options: Http1Options,
+    idle: RefCell<Vec<Idle>>,
+    waiting: RefCell<VecDeque<oneshot::Sender<Http1Connection>>>,
+    closed: Cell<bool>,
+}
+
+/// A connection that is in use.
+pub struct Http1Connection {
+    /// The socket.
+    pub stream: TcpStream,
+    /// Its life, for the stats.
+    pub life: Life,
+    /// It has carried a request before, so the host may have closed it while it was idle.
+    pub reused: bool,
+    seat: Seat,
+}
+
+/// A connection's place among those that `max_connections` bounds. One that ends lets somebody who
+/// waits open another.
+struct Seat {
+    pool: Rc<Http1Pool>,
+    given_back: Cell<bool>,
+}
+
+struct Idle {
+    stream: TcpStream,
+    life: Life,
+    since: Instant,
+}
+
+// === impl Http1Pool ===
+
+impl Http1Pool {
+    pub(super) fn new(target: Target, options: Http1Options) -> Self {
+        Self {
+            target,
+            options,
+            idle: RefCell::default(),
+            waiting: RefCell::default(),
+            closed: Cell::new(false),
+        }
+    }
+
+    /// Whose pool this is.
+    pub fn target(&self) -> &Target {
+        &self.target
+    }
+
+    /// Protocol options.
+    pub fn options(&self) -> &Http1Options {
+        &self.options
+    }
+
+    /// The connection that went idle last, if one still lives. Costs no system call.
+    pub fn checkout(self: &Rc<Self>) -> Option<Http1Connection> {
+        let mut idle = self.idle.borrow_mut();
+        while let Some(Idle { stream, life, .. }) = idle.pop() {
+            if is_quiet(&stream) {
+                return Some(self.in_use(stream, life, true));
+            }
+            life.closed_by_host();
+        }
+        None
+    }
+
+    /// A connection: an idle one, a new one, or the next that somebody gives back when there may be
+    /// no more.
+    ///
+    /// # Errors
+    ///
+    /// [`PoolError`], counted.
+    pub async fn acquire(self: &Rc<Self>) -> Result<Http1Connection, PoolError> {
+        if let Some(connection) = self.checkout() {
+            return Ok(connection);
+        }
+        let Target { shared, host, thresholds, worker, .. } = &self.target;
+        let (stats, host_stats) = (shared.stats.lane(*worker), host.stats.lane(*worker));
+        let pending = &shared.breakers[0].pending;
+        let Some(_pending) = Counted::below(pending, thresholds.pending_requests) else {
+            stats.inc(ClusterStat::UpstreamRqPendingOverflow);
+            return Err(PoolError::Overflow);
+        };
+        stats.inc(ClusterStat::UpstreamRqPendingTotal);
+        stats.inc(ClusterStat::UpstreamRqPendingActive);
+        host_stats.inc(HostStat::RqPendingActive);
+        let connection = self.open_or_wait().await;
+        stats.dec(ClusterStat::UpstreamRqPendingActive);
+        host_stats.dec(HostStat::RqPendingActive);
+        connection
+    }
+
+    async fn open_or_wait(self: &Rc<Self>) -> Result<Http1Connection, PoolError> {
+        let Target { shared, host, thresholds, worker, .. } = &self.target;
+        let host_stats = host.stats.lane(*worker);
+        if shared.breakers[0].connections.load(Relaxed) >= thresholds.connections {
+            shared.stats.lane(*worker).inc(ClusterStat::UpstreamCxOverflow);
+            // A host without any connection of this worker gets one: nobody would ever give one back.
+            if host_stats.gauge(HostStat::CxActive) > 0 {
+                let (give, given) = oneshot::channel();
+                self.waiting.borrow_mut().push_back(give);
+                if let Ok(connection) = given.await {
+                    return Ok(connection);
+                }
+            }
+        }
+        let timeout = self.target.connect_timeout;
+        let opened = connect(shared, host, *worker, timeout, &self.target.deadlines).await?;
+        shared.stats.lane(*worker).inc(ClusterStat::UpstreamCxHttp1Total);
+        let (stream, life) = opened;
+        Ok(self.in_use(stream, life, false))
+    }
+
+    fn in_use(self: &Rc<Self>, stream: TcpStream, life: Life, reused: bool) -> Http1Connection {
+        let seat = Seat { pool: self.clone(), given_back: Cell::new(false) };
+        Http1Connection { stream, life, reused, seat }
+    }
+
+    pub(super) fn close(&self) {
+        self.closed.set(true);
+        self.idle.borrow_mut().clear();
+    }
+
+    pub(super) fn sweep(&self) {
+        let mut idle = self.idle.borrow_mut();
+        if idle.is_empty() {
+            return;
+        }
+        let (timeout, now) =
+            (self.target.upstream.idle_timeout, self.target.deadlines.coarse_now());
+        let stats = self.target.shared.stats.lane(self.target.worker);
+        idle.retain(|connection| {
+            let quiet = is_quiet(&connection.stream);
+            if !quiet {
+                connection.life.closed_by_host();
+                return false;
+            }
+            let expired =
+                timeout.is_some_and(|t| now.saturating_duration_since(connection.since) > t);
+            if expired {
+                stats.inc(ClusterStat::UpstreamCxIdleTimeout);
+            }
+            !expired
+        });
+    }
+
+    fn put(self: &Rc<Self>, stream: TcpStream, life: Life) {
+        let upstream = &self.target.upstream;
+        let requests_max = u64::from(upstream.max_requests_per_connection);
+        let worn = requests_max > 0 && life.requests() >= requests_max;
+        if worn {
+            self.target
+                .shared
+                .stats
+                .lane(self.target.worker)
+                .inc(ClusterStat::UpstreamCxMaxRequests);
+        }
+        let old = upstream.max_connection_duration.is_some_and(|max| life.opened().elapsed() > max);
+        if worn || old || self.closed.get() {
+            return;
+        }
+        let mut connection = self.in_use(stream, life, true);
+        loop {
+            let Some(waiting) = self.waiting.borrow_mut().pop_front() else { break };
+            match waiting.send(connection) {
+                Ok(()) => return,
+                Err(back) => connection = back,
+            }
+        }
+        let Http1Connection { stream, life, seat, .. } = connection;
+        seat.given_back.set(true);
+        let since = self.target.deadlines.coarse_now();
+        self.idle.borrow_mut().push(Idle { stream, life, since });
+    }
+}
+
+/// Whether an idle connection is still idle: readable means that the host closed it, or said
+/// something nobody asked for. The readiness is tokio's own; no system call is made.
+fn is_quiet(stream: &TcpStream) -> bool {
+    stream.poll_read_ready(&mut Context::from_waker(Waker::noop())).is_pending()
+}
+
+// === impl Http1Connection ===
+
+impl Http1Connection {
+    /// The answer is complete and the host keeps the connection: the next request may have it.
+    pub fn give_back(self) {
+        let Self { stream, life, seat, .. } = self;
+        seat.given_back.set(true);
+        seat.pool.put(stream, life);
+    }
+
+    /// The socket, and whose it is.
+    pub fn parts(&mut self) -> (&mut TcpStream, &Target) {
+        (&mut self.stream, &self.seat.pool.target)
+    }
+}
+
+// === impl Seat ===
+
+impl Drop for Seat {
+    fn drop(&mut self) {
+        if !self.given_back.get() {
+            // Dropping the sender tells the one who waits to open a connection itself.
+            let _next = self.pool.waiting.borrow_mut().pop_front();
+        }
+    }
+}

@@ -1,0 +1,264 @@
+//! Owns a worker's HTTP/2 connections to one host: shared by requests, opened when all are full.
+
+use std::{
+    cell::{Cell, OnceCell, RefCell},
+    rc::Rc,
+    sync::Arc,
+    task::{Context, Poll, Waker},
+};
+
+use bytes::Bytes;
+use h2::client::SendRequest;
+use tokio::sync::Notify;
+use understudy_actors::{
+    snapshot::ClusterShared,
+    stats::{ClusterHttp2Stat, ClusterStat},
+};
+
+use super::{Counted, PoolError, Target};
+use crate::{
+    config::model::http::Http2Options,
+    upstream::connect::{ConnectError, Life, connect},
+    worker::{Meter, Metered},
+};
+
+/// Connections to one host that carry many requests at a time.
+pub struct Http2Pool {
+    target: Target,
+    options: Http2Options,
+    connections: RefCell<Vec<Rc<Http2Connection>>>,
+    opening: RefCell<Option<Rc<Opening>>>,
+    closed: Cell<bool>,
+}
+
+/// One connection.
+pub struct Http2Connection {
+    send: SendRequest<Bytes>,
+    streams: Cell<usize>,
+    gone: Cell<bool>,
+    life: Rc<Life>,
+}
+
+/// The right to one stream on a connection; gives it back when dropped.
+pub struct Http2Lease {
+    connection: Rc<Http2Connection>,
+    /// Starts the stream.
+    pub send: SendRequest<Bytes>,
+}
+
+/// A connection that is being opened; those who wait for it share its fate.
+#[derive(Default)]
+struct Opening {
+    done: OnceCell<Result<(), OpenError>>,
+    changed: Notify,
+}
+
+#[derive(Clone)]
+enum OpenError {
+    Connect(ConnectError),
+    Terminated,
+}
+
+/// Counts what a connection reads and writes.
+struct UpstreamMeter {
+    shared: Arc<ClusterShared>,
+    worker: usize,
+}
+
+// === impl Http2Pool ===
+
+impl Http2Pool {
+    pub(super) fn new(target: Target, options: Http2Options) -> Self {
+        Self {
+            target,
+            options,
+            connections: RefCell::default(),
+            opening: RefCell::default(),
+            closed: Cell::new(false),
+        }
+    }
+
+    /// Whose pool this is.
+    pub fn target(&self) -> &Target {
+        &self.target
+    }
+
+    /// The right to one stream, on a connection that has room or on a new one.
+    ///
+    /// # Errors
+    ///
+    /// [`PoolError`], counted.
+    pub async fn acquire(self: &Rc<Self>) -> Result<Http2Lease, PoolError> {
+        if let Some(lease) = self.lease() {
+            return Ok(lease);
+        }
+        let Target { shared, thresholds, worker, .. } = &self.target;
+        let stats = shared.stats.lane(*worker);
+        let pending = &shared.breakers[0].pending;
+        let Some(_pending) = Counted::below(pending, thresholds.pending_requests) else {
+            stats.inc(ClusterStat::UpstreamRqPendingOverflow);
+            return Err(PoolError::Overflow);
+        };
+        stats.inc(ClusterStat::UpstreamRqPendingTotal);
+        stats.inc(ClusterStat::UpstreamRqPendingActive);
+        let lease = self.open_and_lease().await;
+        stats.dec(ClusterStat::UpstreamRqPendingActive);
+        lease
+    }
+
+    async fn open_and_lease(self: &Rc<Self>) -> Result<Http2Lease, PoolError> {
+        loop {
+            let opening = self.opening();
+            while opening.done.get().is_none() {
+                opening.changed.notified().await;
+            }
+            match opening.done.get() {
+                Some(Err(OpenError::Connect(error))) => return Err(error.clone().into()),
+                Some(Err(OpenError::Terminated)) => return Err(PoolError::Terminated),
+                Some(Ok(())) | None => {}
+            }
+            if let Some(lease) = self.lease() {
+                return Ok(lease);
+            }
+        }
+    }
+
+    /// The connection that is being opened; begins to open one if none is.
+    fn opening(self: &Rc<Self>) -> Rc<Opening> {
+        let mut slot = self.opening.borrow_mut();
+        if let Some(opening) = slot.as_ref() {
+            return opening.clone();
+        }
+        let opening = Rc::new(Opening::default());
+        *slot = Some(opening.clone());
+        tokio::task::spawn_local(self.clone().open(opening.clone()));
+        opening
+    }
+
+    /// Opens a connection and drives it to its end.
+    async fn open(self: Rc<Self>, opening: Rc<Opening>) {
+        let opened = self.handshake().await;
+        self.opening.borrow_mut().take();
+        match opened {
+            Err(error) => {
+                let _ = opening.done.set(Err(error));
+                opening.changed.notify_waiters();
+            }
+            Ok((connection, driver)) => {
+                let life = connection.life.clone();
+                self.connections.borrow_mut().push(connection.clone());
+                let _ = opening.done.set(Ok(()));
+                opening.changed.notify_waiters();
+                drop(opening);
+                if driver.await.is_err() || connection.streams.get() > 0 {
+                    life.cut_with_request();
+                }
+                life.closed_by_host();
+                self.forget(&connection);
+            }
+        }
+    }
+
+    async fn handshake(
+        &self,
+    ) -> Result<
+        (Rc<Http2Connection>, h2::client::Connection<Metered<UpstreamMeter>, Bytes>),
+        OpenError,
+    > {
+        let Target { shared, host, worker, connect_timeout, deadlines, .. } = &self.target;
+        let (stream, life) = connect(shared, host, *worker, *connect_timeout, deadlines)
+            .await
+            .map_err(OpenError::Connect)?;
+        let meter = UpstreamMeter { shared: shared.clone(), worker: *worker };
+        let metered = Metered::new(stream, Vec::new(), meter);
+        let (send, driver) = crate::codec::http2::client(&self.options)
+            .handshake(metered)
+            .await
+            .map_err(|_| OpenError::Terminated)?;
+        shared.stats.lane(*worker).inc(ClusterStat::UpstreamCxHttp2Total);
+        if let Some(http2) = &shared.http2_stats {
+            http2.get().lane(*worker).inc(ClusterHttp2Stat::Nghttp2UpstreamConnections);
+        }
+        let connection = Http2Connection {
+            send,
+            streams: Cell::new(0),
+            gone: Cell::new(false),
+            life: Rc::new(life),
+        };
+        Ok((Rc::new(connection), driver))
+    }
+
+    /// A stream on a connection that has room.
+    fn lease(&self) -> Option<Http2Lease> {
+        let connections = self.connections.borrow();
+        let connection = connections.iter().find(|connection| connection.has_room())?;
+        connection.streams.set(connection.streams.get() + 1);
+        connection.life.carry_request();
+        let requests_max = u64::from(self.target.upstream.max_requests_per_connection);
+        if requests_max > 0 && connection.life.requests() >= requests_max {
+            connection.gone.set(true);
+        }
+        Some(Http2Lease { send: connection.send.clone(), connection: connection.clone() })
+    }
+
+    fn forget(&self, gone: &Rc<Http2Connection>) {
+        gone.gone.set(true);
+        self.connections.borrow_mut().retain(|connection| !Rc::ptr_eq(connection, gone));
+    }
+
+    pub(super) fn close(&self) {
+        self.closed.set(true);
+        // The driver ends by itself when the last handle is gone and the last stream is done.
+        self.connections.borrow_mut().clear();
+    }
+
+    pub(super) fn sweep(&self) {
+        self.connections.borrow_mut().retain(|connection| !connection.gone.get());
+    }
+}
+
+// === impl Http2Connection ===
+
+impl Http2Connection {
+    fn has_room(&self) -> bool {
+        if self.gone.get() {
+            return false;
+        }
+        // Ready, or an error: after GOAWAY no stream may start here.
+        let ready = self.send.clone().poll_ready(&mut Context::from_waker(Waker::noop()));
+        match ready {
+            Poll::Ready(Err(_)) => {
+                self.gone.set(true);
+                false
+            }
+            _ => self.streams.get() < self.send.current_max_send_streams(),
+        }
+    }
+}
+
+impl Http2Lease {
+    /// No further stream may start on this connection.
+    pub fn retire(&self) {
+        self.connection.gone.set(true);
+    }
+}
+
+impl Drop for Http2Lease {
+    fn drop(&mut self) {
+        self.connection.streams.set(self.connection.streams.get().saturating_sub(1));
+    }
+}
+
+// === impl UpstreamMeter ===
+
+impl Meter for UpstreamMeter {
+    fn received(&self, bytes: usize) {
+        let stats = self.shared.stats.lane(self.worker);
+        stats.add(ClusterStat::UpstreamCxRxBytesTotal, bytes as u64);
+    }
+
+    fn sent(&self, bytes: usize) {
+        let stats = self.shared.stats.lane(self.worker);
+        stats.add(ClusterStat::UpstreamCxTxBytesTotal, bytes as u64);
+    }
+}

@@ -1,0 +1,90 @@
+//! Owns counting the bytes of a connection whose codec reads and writes the socket itself (h2).
+
+use std::{
+    io,
+    pin::Pin,
+    task::{Context, Poll, ready},
+};
+
+use tokio::{
+    io::{AsyncRead, AsyncWrite, ReadBuf},
+    net::TcpStream,
+};
+
+/// Told of every read and write.
+pub trait Meter {
+    /// This many bytes came in.
+    fn received(&self, bytes: usize);
+    /// This many bytes went out.
+    fn sent(&self, bytes: usize);
+}
+
+/// A socket that counts, with bytes that were read before the codec was chosen in front.
+#[derive(Debug)]
+pub struct Metered<M> {
+    stream: TcpStream,
+    first: Vec<u8>,
+    meter: M,
+}
+
+// === impl Metered ===
+
+impl<M: Meter> Metered<M> {
+    /// Wraps a socket; `first` is read before anything else and was counted by whoever read it.
+    pub fn new(stream: TcpStream, first: Vec<u8>, meter: M) -> Self {
+        Self { stream, first, meter }
+    }
+}
+
+impl<M: Meter + Unpin> AsyncRead for Metered<M> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        into: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        if !self.first.is_empty() {
+            let count = self.first.len().min(into.remaining());
+            into.put_slice(&self.first[..count]);
+            self.first.drain(..count);
+            return Poll::Ready(Ok(()));
+        }
+        let before = into.filled().len();
+        ready!(Pin::new(&mut self.stream).poll_read(cx, into))?;
+        self.meter.received(into.filled().len() - before);
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl<M: Meter + Unpin> AsyncWrite for Metered<M> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        let written = ready!(Pin::new(&mut self.stream).poll_write(cx, bytes))?;
+        self.meter.sent(written);
+        Poll::Ready(Ok(written))
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        slices: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let written = ready!(Pin::new(&mut self.stream).poll_write_vectored(cx, slices))?;
+        self.meter.sent(written);
+        Poll::Ready(Ok(written))
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+}

@@ -1,0 +1,17 @@
+//! Owns what one worker thread keeps for all its connections: buffers, the clock, deadlines.
+//!
+//! Everything here is `Rc` and `Cell`: nothing is shared between threads, nothing is locked.
+
+pub mod address_text;
+pub mod buffers;
+pub mod clock;
+pub mod deadline;
+pub mod metered;
+pub mod uuids;
+
+pub use address_text::AddressText;
+pub use buffers::{Buffer, Buffers};
+pub use clock::Clock;
+pub use deadline::{Deadline, Deadlines};
+pub use metered::{Meter, Metered};
+pub use uuids::Uuids;

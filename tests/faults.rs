@@ -1,0 +1,225 @@
+//! Owns the proof of supervision: under load over HTTP/1 and HTTP/2 each kind of actor is let fall, no
+//! request fails, and each actor does afterwards what only a revived one can.
+
+mod support;
+
+use std::{
+    net::SocketAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU64, Ordering::SeqCst},
+    },
+    thread::JoinHandle,
+    time::{Duration, Instant},
+};
+
+use parking_lot::Mutex;
+use support::{
+    client::{self, Client},
+    h2::H2Client,
+    origin::Origin,
+    proxy::Proxy,
+    wait_for,
+};
+
+const CONFIG: &str = r#"
+admin:
+  address: {socket_address: {address: 127.0.0.1, port_value: 0}}
+static_resources:
+  listeners:
+  - name: ingress
+    address: {socket_address: {address: 127.0.0.1, port_value: 0}}
+    filter_chains:
+    - filters:
+      - name: http
+        typed_config:
+          "@type": type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager
+          stat_prefix: ingress
+          route_config:
+            name: local
+            virtual_hosts:
+            - name: all
+              domains: ["*"]
+              routes:
+              - {match: {prefix: /named}, route: {cluster: named}}
+              - {match: {prefix: /checked}, route: {cluster: checked}}
+              - {match: {prefix: /}, route: {cluster: fixed}}
+          http_filters:
+          - name: router
+            typed_config: {"@type": type.googleapis.com/envoy.extensions.filters.http.router.v3.Router}
+  clusters:
+  - name: fixed
+    load_assignment: {cluster_name: fixed, endpoints: [{lb_endpoints: [{endpoint: {address: {socket_address: {address: 127.0.0.1, port_value: ORIGIN}}}}]}]}
+  - name: named
+    type: STRICT_DNS
+    dns_refresh_rate: 0.1s
+    load_assignment: {cluster_name: named, endpoints: [{lb_endpoints: [{endpoint: {address: {socket_address: {address: 127.0.0.1, port_value: ORIGIN}}}}]}]}
+  - name: checked
+    common_lb_config: {healthy_panic_threshold: {value: 0}}
+    health_checks:
+    - {timeout: 1s, interval: 0.1s, no_traffic_interval: 0.1s, unhealthy_threshold: 1, healthy_threshold: 1, http_health_check: {path: /health}}
+    load_assignment: {cluster_name: checked, endpoints: [{lb_endpoints: [{endpoint: {address: {socket_address: {address: 127.0.0.1, port_value: ORIGIN}}}}]}]}
+"#;
+
+/// Clients that ask one after the other, as fast as they are answered.
+struct Load {
+    stop: Arc<AtomicBool>,
+    answered: Arc<AtomicU64>,
+    failures: Arc<Mutex<Vec<String>>>,
+    clients: Vec<JoinHandle<()>>,
+    since: Instant,
+}
+
+impl Load {
+    fn on(address: SocketAddr) -> Self {
+        let (stop, answered, failures) = (Arc::default(), Arc::default(), Arc::default());
+        let since = Instant::now();
+        let mut load = Self { stop, answered, failures, clients: Vec::new(), since };
+        for path in ["/", "/named", "/", "/named"] {
+            let mut client = Client::connect(address);
+            let request = format!("GET {path} HTTP/1.1\r\nhost: test\r\n\r\n");
+            load.client(move || {
+                client.try_send(&request).map_err(|error| error.to_string())?;
+                client.try_answer(false).map(|a| a.status).map_err(|error| error.to_string())
+            });
+            let mut client = H2Client::connect(address);
+            load.client(move || client.get(path).map(|(status, _)| status));
+        }
+        // These come and go: a listener that does not accept would be seen.
+        load.client(move || {
+            let mut client = Client::try_connect(address).map_err(|error| error.to_string())?;
+            client.send("GET / HTTP/1.1\r\nhost: test\r\nconnection: close\r\n\r\n");
+            client.try_answer(false).map(|answer| answer.status).map_err(|error| error.to_string())
+        });
+        load
+    }
+
+    fn client(&mut self, mut ask: impl FnMut() -> Result<u16, String> + Send + 'static) {
+        let (stop, answered) = (self.stop.clone(), self.answered.clone());
+        let failures = self.failures.clone();
+        self.clients.push(std::thread::spawn(move || {
+            while !stop.load(SeqCst) {
+                match ask() {
+                    Ok(200) => drop(answered.fetch_add(1, SeqCst)),
+                    other => {
+                        failures.lock().push(format!("{other:?}"));
+                        return;
+                    }
+                }
+            }
+        }));
+    }
+
+    fn failures(&self) -> Vec<String> {
+        self.failures.lock().clone()
+    }
+
+    /// Ends; gives requests per second.
+    fn end(self) -> u64 {
+        let seconds = self.since.elapsed().as_secs_f64();
+        self.stop.store(true, SeqCst);
+        for client in self.clients {
+            client.join().expect("no client panics");
+        }
+        (self.answered.load(SeqCst) as f64 / seconds) as u64
+    }
+}
+
+fn restarts(proxy: &Proxy, name: &str) -> u64 {
+    let actors = client::get(proxy.admin, "/actors?format=json").text();
+    let actors: serde_json::Value = serde_json::from_str(&actors).expect("/actors is JSON");
+    let all = actors["actors"].as_array().expect("a list of actors");
+    let found = all.iter().find(|actor| actor["name"] == name);
+    found.and_then(|actor| actor["restarts"].as_u64()).unwrap_or_else(|| panic!("no actor {name}"))
+}
+
+/// Lets an actor fall, and sees that it was revived.
+fn kill(proxy: &Proxy, name: &str) {
+    let before = restarts(proxy, name);
+    let answer = client::post(proxy.admin, &format!("/actors/kill?name={name}"));
+    assert_eq!((answer.status, answer.text().as_str()), (200, "OK\n"), "{name}");
+    wait_for(name, || (restarts(proxy, name) == before + 1).then_some(()));
+}
+
+fn ready(proxy: &Proxy) -> u16 {
+    client::get(proxy.admin, "/ready").status
+}
+
+/// A counter that goes up: somebody works again.
+fn goes_up(proxy: &Proxy, stat: &str) {
+    let before = proxy.stat(stat);
+    wait_for(stat, || (proxy.stat(stat) > before).then_some(()));
+}
+
+#[test]
+fn every_actor_may_fall_under_load_and_no_request_does() {
+    let well = Arc::new(AtomicBool::new(true));
+    let health = well.clone();
+    let origin = Origin::answering(move |stream, request| {
+        let ill = request.head.starts_with("GET /health") && !health.load(SeqCst);
+        let status = if ill { "503 Service Unavailable" } else { "200 OK" };
+        let answer = format!("HTTP/1.1 {status}\r\ncontent-length: 5\r\n\r\nhello");
+        let _ = std::io::Write::write_all(stream, answer.as_bytes());
+    });
+    let config = CONFIG.replace("ORIGIN", &origin.address.port().to_string());
+    let proxy = Proxy::start_with(&config, &["--concurrency", "2", "--enable-drills"]);
+    let address = proxy.listener("ingress");
+    let load = Load::on(address);
+    let checked = || client::get(address, "/checked").status;
+    let is = |what: &str, wanted: u16| wait_for(what, || (checked() == wanted).then_some(()));
+
+    kill(&proxy, "settings");
+    let changed = client::post(proxy.admin, "/logging?admin=debug").text();
+    assert!(changed.contains("  admin: debug"), "{changed}");
+    kill(&proxy, "supervisor");
+    let changed = client::post(proxy.admin, "/logging?admin=info").text();
+    assert!(changed.contains("  admin: info"), "{changed}");
+    kill(&proxy, "admin");
+    assert_eq!(ready(&proxy), 200);
+
+    kill(&proxy, "cluster/checked");
+    well.store(false, SeqCst);
+    is("the revived cluster to take the host out", 503);
+    kill(&proxy, &format!("cluster/checked/health_check/{}", origin.address));
+    well.store(true, SeqCst);
+    is("the revived health check to see it well", 200);
+    kill(&proxy, "cluster/fixed");
+    kill(&proxy, "routes/ingress/0/local");
+    kill(&proxy, "cluster/named");
+    goes_up(&proxy, "cluster.named.update_success");
+    kill(&proxy, "cluster/named/dns/127.0.0.1");
+    goes_up(&proxy, "cluster.named.update_success");
+
+    for worker in 0..2 {
+        kill(&proxy, &format!("worker/{worker}/listener/ingress"));
+        goes_up(&proxy, &format!("listener.127.0.0.1_0.worker_{worker}.downstream_cx_total"));
+        kill(&proxy, &format!("worker/{worker}"));
+    }
+    // Only a revived worker can pass this on. One of them has this idle connection.
+    let mut idle: Vec<_> = (0..16).map(|_| Client::connect(address)).collect();
+    for client in &mut idle {
+        assert_eq!(client.request("GET / HTTP/1.1\r\nhost: test\r\n\r\n").status, 200);
+    }
+    std::thread::sleep(Duration::from_millis(100));
+    assert_eq!(load.failures(), Vec::<String>::new());
+    let rate = load.end();
+    assert!(rate >= 1000, "only {rate} requests per second");
+
+    let path = "/actors/kill?name=worker/0/listener/ingress/connection";
+    assert_eq!(client::post(proxy.admin, path).status, 200);
+    let ask = |client: &mut Client| {
+        let sent = client.try_send("GET / HTTP/1.1\r\nhost: test\r\n\r\n");
+        sent.and_then(|()| client.try_answer(false)).is_ok_and(|answer| answer.status == 200)
+    };
+    let alive = idle.iter_mut().filter_map(|client| ask(client).then_some(())).count();
+    assert_eq!(alive, idle.len() - 1, "one connection fell, and it alone");
+}
+
+#[test]
+fn drills_are_refused_unless_they_were_asked_for() {
+    let origin = Origin::saying("hello");
+    let proxy = Proxy::start(&CONFIG.replace("ORIGIN", &origin.address.port().to_string()));
+    let answer = client::post(proxy.admin, "/actors/kill?name=settings");
+    assert!(answer.status >= 400 && answer.text().contains("--enable-drills"), "{answer:?}");
+    assert_eq!(restarts(&proxy, "settings"), 0);
+}

@@ -1,0 +1,70 @@
+//! Owns small configurations for tests: one listener `main` on a port of the system's choice, an admin port.
+
+use std::net::SocketAddr;
+
+/// One route and one cluster for each name: `/NAME` goes to cluster `NAME`, and `/` to the first.
+pub fn front(clusters: &[(&str, &[SocketAddr])]) -> String {
+    front_with(clusters, "")
+}
+
+/// The same with more lines for the connection manager.
+pub fn front_with(clusters: &[(&str, &[SocketAddr])], manager: &str) -> String {
+    let mut routes = String::new();
+    let mut resources = String::new();
+    for (name, hosts) in clusters {
+        routes += &format!(
+            "              - {{match: {{prefix: /{name}}}, route: {{cluster: {name}}}}}\n"
+        );
+        resources += &cluster(name, hosts);
+    }
+    if let Some((first, _)) = clusters.first() {
+        routes +=
+            &format!("              - {{match: {{prefix: /}}, route: {{cluster: {first}}}}}\n");
+    }
+    format!(
+        r#"admin:
+  address: {{socket_address: {{address: 127.0.0.1, port_value: 0}}}}
+layered_runtime: {{layers: [{{name: admin, admin_layer: {{}}}}]}}
+static_resources:
+  listeners:
+  - name: main
+    address: {{socket_address: {{address: 127.0.0.1, port_value: 0}}}}
+    filter_chains:
+    - filters:
+      - name: hcm
+        typed_config:
+          "@type": type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager
+          stat_prefix: ingress_http
+{manager}
+          route_config:
+            name: local_route
+            virtual_hosts:
+            - name: all
+              domains: ["*"]
+              routes:
+{routes}
+          http_filters:
+          - name: router
+            typed_config: {{"@type": type.googleapis.com/envoy.extensions.filters.http.router.v3.Router}}
+  clusters:
+{resources}
+"#
+    )
+}
+
+fn cluster(name: &str, hosts: &[SocketAddr]) -> String {
+    let endpoints: String = hosts
+        .iter()
+        .map(|host| {
+            format!(
+                "        - endpoint: {{address: {{socket_address: {{address: {}, port_value: {}}}}}}}\n",
+                host.ip(),
+                host.port()
+            )
+        })
+        .collect();
+    format!(
+        "  - name: {name}\n    type: STATIC\n    connect_timeout: 1s\n    load_assignment:\n      \
+         cluster_name: {name}\n      endpoints:\n      - lb_endpoints:\n{endpoints}"
+    )
+}
