@@ -137,12 +137,20 @@ impl HeaderBlock {
     /// Adds a known header at the end.
     #[inline]
     pub fn append(&mut self, known: Known, value: &[u8]) {
-        self.push(known, known.name().as_bytes(), value);
+        let start = self.bytes.len();
+        let line_start = known.line_start().as_bytes();
+        self.bytes.reserve(line_start.len() + value.len() + 2);
+        self.bytes.extend_from_slice(line_start);
+        self.bytes.extend_from_slice(value);
+        self.bytes.extend_from_slice(b"\r\n");
+        self.enter(known, start, line_start.len() - 2, value.len());
     }
 
     /// Adds a header at the end; the name must be in lower case.
     pub fn append_name(&mut self, name: &[u8], value: &[u8]) {
-        self.push(Known::of(name), name, value);
+        let start = self.bytes.len();
+        write_line(&mut self.bytes, name, value);
+        self.enter(Known::of(name), start, name.len(), value.len());
     }
 
     /// Adds to a known header's last value, with a separator, or begins it.
@@ -205,17 +213,16 @@ impl HeaderBlock {
         out.extend_from_slice(self.bytes.get(start..end).unwrap_or_default());
     }
 
-    fn push(&mut self, known: Known, name: &[u8], value: &[u8]) {
-        let start = self.bytes.len();
-        write_line(&mut self.bytes, name, value);
-        let end = self.bytes.len();
+    /// Enters the line that was just written to the buffer.
+    fn enter(&mut self, known: Known, start: usize, name_bytes: usize, value_bytes: usize) {
+        let value = start + name_bytes + 2;
         self.present.insert(known);
         self.entries.push(Entry {
             known,
             removed: false,
             whole: true,
-            name: Span::new(start, start + name.len()),
-            value: Span::new(end - 2 - value.len(), end - 2),
+            name: Span::new(start, start + name_bytes),
+            value: Span::new(value, value + value_bytes),
         });
     }
 

@@ -23,6 +23,14 @@ macro_rules! known {
                     $(Known::$Name => $text,)*
                 }
             }
+
+            /// The beginning of its line: the name, a colon and a space.
+            pub(super) const fn line_start(self) -> &'static str {
+                match self {
+                    Known::Other => "",
+                    $(Known::$Name => concat!($text, ": "),)*
+                }
+            }
         }
     };
 }

@@ -7,7 +7,8 @@ use understudy_actors::{
     stats::{ClusterStat, HostStat, HttpStat, Lane, ListenerHttpStat},
 };
 
-use super::{local_reply::Reset, manager::Manager};
+use super::manager::Manager;
+use crate::stream::Reset;
 
 /// Counts a finished exchange on the client's side; status 0 is one without a response.
 pub(super) fn downstream(manager: &Manager, status: u16, elapsed: Duration) {
@@ -32,7 +33,7 @@ pub(super) fn downstream(manager: &Manager, status: u16, elapsed: Duration) {
 /// Counts an upstream's response.
 pub(super) fn upstream(
     snapshot: &ClusterSnapshot,
-    host: Option<&Host>,
+    host: &Host,
     worker: usize,
     status: u16,
     internal: bool,
@@ -47,24 +48,20 @@ pub(super) fn upstream(
         false => ClusterStat::ExternalUpstreamRqTime,
     };
     stats.record(origin, waited);
-    if let Some(host) = host {
-        let outcome = if status >= 500 { HostStat::RqError } else { HostStat::RqSuccess };
-        host.stats.lane(worker).inc(outcome);
-    }
+    let outcome = if status >= 500 { HostStat::RqError } else { HostStat::RqSuccess };
+    host.stats.lane(worker).inc(outcome);
 }
 
 /// Counts an answer of ours that stands for the upstream's.
 pub(super) fn upstream_failure(
     snapshot: &ClusterSnapshot,
-    host: Option<&Host>,
+    host: &Host,
     worker: usize,
     status: u16,
     internal: bool,
 ) {
     upstream_status(snapshot.shared.stats.lane(worker), status, internal);
-    if let Some(host) = host {
-        host.stats.lane(worker).inc(HostStat::RqError);
-    }
+    host.stats.lane(worker).inc(HostStat::RqError);
 }
 
 /// Counts what became of a stream that the upstream did not answer.
@@ -84,13 +81,11 @@ pub(super) fn upstream_reset(snapshot: &ClusterSnapshot, worker: usize, reset: &
 }
 
 /// Counts a route timeout.
-pub(super) fn upstream_timeout(snapshot: &ClusterSnapshot, host: Option<&Host>, worker: usize) {
+pub(super) fn upstream_timeout(snapshot: &ClusterSnapshot, host: &Host, worker: usize) {
     let stats = snapshot.shared.stats.lane(worker);
     stats.inc(ClusterStat::UpstreamRqTimeout);
     stats.inc(ClusterStat::UpstreamRqTxReset);
-    if let Some(host) = host {
-        host.stats.lane(worker).inc(HostStat::RqTimeout);
-    }
+    host.stats.lane(worker).inc(HostStat::RqTimeout);
 }
 
 /// `upstream_rq_{200,2xx,completed}`, and the same for the request's origin.

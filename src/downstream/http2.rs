@@ -22,15 +22,15 @@ use understudy_actors::{
 
 use super::{
     exchange::{Ended, Exchange, Peer},
-    local_reply::LocalReply,
     manager::Manager,
     opened::{EndedBy, Opened, Protocol},
     serve::Worker,
-    stream::{BodyError, BodySize, Data, Frame, RequestSource, ResponseSink, Sink, Source},
 };
 use crate::{
     access_log::ResponseFlag,
     codec::{HeaderBlock, Known, ResponseHead, http2},
+    local_reply::LocalReply,
+    stream::{BodyError, BodySize, Data, Frame, RequestSource, ResponseSink, Sink, Source},
     upstream::http2::{Incoming, Outgoing},
     worker::{Meter, Metered},
 };
@@ -198,19 +198,24 @@ async fn carry(
         // Observed: Envoy 1.40 resets such a stream without an answer.
         return sink.respond.send_reset(Reason::INTERNAL_ERROR);
     }
-    let mut exchange = Exchange::begin(&worker, &manager, peer, heads, size);
+    let mut deadline = worker.deadlines.deadline();
+    let mut exchange = Exchange::begin(&worker, &manager, &peer, &mut deadline, &mut heads, size);
     let refusal = match read {
         Ok(()) => None,
         Err(error) => Some(LocalReply::new(400, "", error.0)),
     };
     let ended = match refusal {
-        None => exchange.run(&mut source, &mut sink).await,
+        None => {
+            let outcome = exchange.carry(&mut source, &mut sink).await;
+            exchange.conclude(outcome, &mut source, &mut sink).await
+        }
         Some(reply) => {
             let reply = reply.flagged(ResponseFlag::DownstreamProtocolError);
-            exchange.refuse(reply, &mut source, &mut sink).await
+            exchange.refuse(reply, &mut sink).await
         }
     };
     drop(exchange);
+    worker.keep(heads);
     match ended {
         // The h2 crate itself tells the client that the rest of a request is not needed (RFC 9113, 8.1).
         Ended::Complete | Ended::RequestUnfinished => {}

@@ -11,7 +11,7 @@ use understudy_actors::{
 
 use crate::{
     access_log::{SinkId, Writer},
-    config::model::http::HttpConnectionManager,
+    config::model::http::{HttpConnectionManager, RouterConfig},
     route::RouteTable,
 };
 
@@ -82,6 +82,11 @@ impl Manager {
     /// `listener.ADDRESS.http.PREFIX.`.
     pub fn listener_stats(&self) -> &Lane<ListenerHttpStat> {
         self.listener_stats.lane(self.worker)
+    }
+
+    /// What the router was told.
+    pub fn router(&self) -> &RouterConfig {
+        &self.config.router
     }
 
     /// Where access log lines go.

@@ -5,11 +5,9 @@ pub mod exchange;
 mod headers;
 mod http1;
 mod http2;
-pub mod local_reply;
 mod manager;
 mod opened;
 pub mod serve;
-pub mod stream;
 mod timers;
 
 pub use headers::own_address;

@@ -5,22 +5,21 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::worker::{Deadline, Deadlines, deadline::FINE};
+use crate::worker::{Deadline, Tick, deadline::Ticks};
 
 /// The timeouts of one exchange. All share one [`Deadline`], armed for the earliest.
 #[derive(Debug)]
-pub(super) struct Timers {
-    deadline: Deadline,
-    deadlines: Deadlines,
-    response_at: Option<Instant>,
-    request_at: Option<Instant>,
-    idle: Option<Duration>,
-    moved: Instant,
+pub(super) struct Timers<'c> {
+    deadline: &'c mut Deadline,
+    response_at: Tick,
+    request_at: Tick,
+    idle: Ticks,
+    moved: Tick,
 }
 
 /// Which timeout has passed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Passed {
+pub enum Passed {
     /// The route's `timeout`.
     Response,
     /// `request_timeout`.
@@ -31,46 +30,39 @@ pub(super) enum Passed {
 
 // === impl Timers ===
 
-impl Timers {
-    /// No timeout yet.
-    pub(super) fn new(deadlines: &Deadlines) -> Self {
-        Self {
-            deadline: deadlines.deadline(),
-            deadlines: deadlines.clone(),
-            response_at: None,
-            request_at: None,
-            idle: None,
-            moved: deadlines.coarse_now(),
-        }
+impl<'c> Timers<'c> {
+    /// No timeout yet but `stream_idle_timeout`.
+    pub(super) fn new(deadline: &'c mut Deadline, idle: Option<Duration>) -> Self {
+        let (never, moved) = (Tick::NEVER, deadline.coarse_now());
+        Self { deadline, response_at: never, request_at: never, idle: Ticks::of(idle), moved }
     }
 
-    /// `request_timeout`: the whole request must be here by then.
+    /// `request_timeout`: the whole request must be here by then. The deadline is armed for both.
     pub(super) fn await_request(&mut self, started: Instant, timeout: Option<Duration>) {
-        self.request_at = timeout.and_then(|timeout| started.checked_add(timeout));
-        self.arm(started);
+        self.request_at = self.later(started, timeout);
+        self.arm();
     }
 
     /// The request is complete: the route's timeout begins.
     ///
     /// Source: `RouteAction.timeout`, "from when the end of the downstream request has been processed".
     pub(super) fn await_response(&mut self, now: Instant, timeout: Option<Duration>) {
-        self.request_at = None;
-        self.response_at = timeout.and_then(|timeout| now.checked_add(timeout));
-        self.arm(now);
+        self.request_at = Tick::NEVER;
+        self.response_at = self.later(now, timeout);
+        self.arm();
     }
 
-    /// Nothing may stand still for longer than this.
-    pub(super) fn limit_idle(&mut self, now: Instant, idle: Option<Duration>) {
-        self.idle = idle;
+    /// Nothing may stand still for longer than this; in force with the next arming.
+    pub(super) fn limit_idle(&mut self, idle: Option<Duration>) {
+        self.idle = Ticks::of(idle);
         self.touch();
-        self.arm(now);
     }
 
     /// Something moved. Costs a load and a store, unless the idle timeout is a fine one.
     pub(super) fn touch(&mut self) {
-        self.moved = match self.idle {
-            Some(idle) if idle < FINE => Instant::now(),
-            _ => self.deadlines.coarse_now(),
+        self.moved = match self.idle.is_fine() {
+            true => self.deadline.tick_of(Instant::now()),
+            false => self.deadline.coarse_now(),
         };
     }
 
@@ -78,29 +70,30 @@ impl Timers {
     pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Passed> {
         loop {
             ready!(self.deadline.poll_passed(cx));
-            let now = Instant::now();
-            let passed = |at: Option<Instant>| at.is_some_and(|at| at <= now);
-            if passed(self.response_at) {
+            let now = self.deadline.tick_of(Instant::now());
+            if self.response_at <= now {
                 return Poll::Ready(Passed::Response);
             }
-            if passed(self.request_at) {
+            if self.request_at <= now {
                 return Poll::Ready(Passed::Request);
             }
-            if passed(self.idle_at()) {
+            if self.moved.after(self.idle) <= now {
                 return Poll::Ready(Passed::Idle);
             }
-            self.arm(now);
+            self.arm();
         }
     }
 
-    fn idle_at(&self) -> Option<Instant> {
-        self.idle.and_then(|idle| self.moved.checked_add(idle))
+    fn later(&self, now: Instant, timeout: Option<Duration>) -> Tick {
+        match timeout {
+            Some(_) => self.deadline.tick_of(now).after(Ticks::of(timeout)),
+            None => Tick::NEVER,
+        }
     }
 
-    fn arm(&mut self, now: Instant) {
-        let all = [self.response_at, self.request_at, self.idle_at()];
-        let next = all.into_iter().flatten().min();
-        self.deadline.arm_or_disarm(next.map(|at| at.saturating_duration_since(now)));
+    fn arm(&mut self) {
+        let idle_at = self.moved.after(self.idle);
+        self.deadline.arm_at(self.response_at.min(self.request_at).min(idle_at));
     }
 }
 
@@ -109,6 +102,7 @@ mod tests {
     use std::future::poll_fn;
 
     use super::*;
+    use crate::worker::Deadlines;
 
     #[tokio::test]
     async fn the_earliest_timeout_passes_first() {
@@ -119,11 +113,12 @@ mod tests {
             (500, 500, 10, Passed::Idle),
         ];
         for (response, request, idle, expected) in cases {
-            let mut timers = Timers::new(&Deadlines::new());
+            let mut deadline = Deadlines::new().deadline();
+            let mut timers = Timers::new(&mut deadline, Some(ms(1000)));
             let now = Instant::now();
+            timers.limit_idle(Some(ms(idle)));
             timers.await_response(now, Some(ms(response)));
             timers.await_request(now, Some(ms(request)));
-            timers.limit_idle(now, Some(ms(idle)));
             assert_eq!(poll_fn(|cx| timers.poll(cx)).await, expected);
         }
     }

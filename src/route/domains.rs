@@ -1,6 +1,6 @@
 //! Owns the choice of a virtual host by the request's authority.
 
-use std::collections::HashMap;
+use super::texts::Texts;
 
 /// Which virtual host takes which domain: exact, then the longest `*.suffix`, then the longest
 /// `prefix.*`, then `*`. There is no fall-through from a chosen host to another.
@@ -8,7 +8,7 @@ use std::collections::HashMap;
 /// Source: `VirtualHost.domains`; observed: Envoy 1.40.
 #[derive(Debug, Default)]
 pub(super) struct Domains {
-    exact: HashMap<Box<[u8]>, usize>,
+    exact: Texts,
     /// Text after the star, longest first.
     suffixes: Vec<(Box<[u8]>, usize)>,
     /// Text before the star, longest first.

@@ -3,5 +3,6 @@
 mod domains;
 mod paths;
 mod table;
+mod texts;
 
 pub use table::{Found, RouteTable};

@@ -1,39 +1,8 @@
 //! Owns the index of one virtual host's routes by path: the first match in the order of the file,
 //! without looking at every route.
 
-use std::{
-    collections::HashMap,
-    hash::{BuildHasherDefault, Hasher},
-};
-
+use super::texts::Texts;
 use crate::config::model::route::{PathMatch, RouteMatch};
-
-/// Routes by text.
-type Texts = HashMap<Box<[u8]>, usize, BuildHasherDefault<TextHasher>>;
-
-/// A fast hash (FNV-1a, eight bytes at a time). What is stored comes from the configuration, so a client
-/// cannot make entries collide.
-#[derive(Clone, Copy, Debug, Default)]
-struct TextHasher(u64);
-
-impl Hasher for TextHasher {
-    #[inline]
-    fn write(&mut self, bytes: &[u8]) {
-        let mut words = bytes.chunks_exact(8);
-        for word in &mut words {
-            let word = word.try_into().map_or(0, u64::from_le_bytes);
-            self.0 = (self.0 ^ word).wrapping_mul(0x0100_0000_01b3).rotate_left(23);
-        }
-        for byte in words.remainder() {
-            self.0 = (self.0 ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3);
-        }
-    }
-
-    #[inline]
-    fn finish(&self) -> u64 {
-        self.0.wrapping_mul(0x9e37_79b9_7f4a_7c15)
-    }
-}
 
 /// Finds the first route that takes a path.
 ///

@@ -23,10 +23,7 @@ use crate::{
         },
     },
     config::model::http::Http1Options,
-    downstream::{
-        local_reply::Reset,
-        stream::{BodyError, BodySize, Data, Frame, RequestSink, ResponseSource, Sink, Source},
-    },
+    stream::{BodyError, BodySize, Data, Frame, RequestSink, Reset, ResponseSource, Sink, Source},
     worker::{Buffer, Buffers},
 };
 
@@ -41,7 +38,6 @@ pub struct Http1Stream {
 }
 
 struct Sending {
-    buffers: Buffers,
     out: Option<Buffer>,
     encoder: Encoder,
     proper_case: bool,
@@ -51,7 +47,6 @@ struct Sending {
 }
 
 struct Receiving {
-    buffers: Buffers,
     input: Option<Buffer>,
     decoder: Decoder,
     /// Payload at the front of the input that the last frame lent out.
@@ -68,6 +63,7 @@ pub struct Http1Sink<'a> {
     socket: WriteHalf<'a>,
     state: &'a mut Sending,
     target: &'a Target,
+    buffers: &'a Buffers,
 }
 
 /// The half that receives.
@@ -75,21 +71,16 @@ pub struct Http1Source<'a> {
     socket: ReadHalf<'a>,
     state: &'a mut Receiving,
     target: &'a Target,
+    buffers: &'a Buffers,
 }
 
 // === impl Http1Stream ===
 
 impl Http1Stream {
     /// An exchange on this connection.
-    pub fn new(
-        connection: Http1Connection,
-        buffers: &Buffers,
-        options: &Http1Options,
-        to_head_request: bool,
-    ) -> Self {
-        connection.life.carry_request();
+    pub fn new(connection: Http1Connection, options: &Http1Options, to_head_request: bool) -> Self {
+        connection.life().carry_request();
         let sending = Sending {
-            buffers: buffers.clone(),
             out: None,
             encoder: Encoder::default(),
             proper_case: options.proper_case,
@@ -97,7 +88,6 @@ impl Http1Stream {
             ended: false,
         };
         let receiving = Receiving {
-            buffers: buffers.clone(),
             input: None,
             decoder: Decoder::default(),
             lent: 0,
@@ -110,13 +100,13 @@ impl Http1Stream {
         Self { connection, sending, receiving }
     }
 
-    /// The two halves.
-    pub fn split(&mut self) -> (Http1Sink<'_>, Http1Source<'_>) {
+    /// The two halves; they borrow buffers while they have something to hold.
+    pub fn split<'a>(&'a mut self, buffers: &'a Buffers) -> (Http1Sink<'a>, Http1Source<'a>) {
         let (socket, target) = self.connection.parts();
         let (read, write) = socket.split();
         (
-            Http1Sink { socket: write, state: &mut self.sending, target },
-            Http1Source { socket: read, state: &mut self.receiving, target },
+            Http1Sink { socket: write, state: &mut self.sending, target, buffers },
+            Http1Source { socket: read, state: &mut self.receiving, target, buffers },
         )
     }
 
@@ -128,9 +118,9 @@ impl Http1Stream {
         let rest = receiving.input.as_ref().is_some_and(|input| input.len() > receiving.lent);
         match (sent && received, receiving.keep_alive) {
             (true, true) if !rest => connection.give_back(),
-            (true, false) => connection.life.closed_by_host(),
+            (true, false) => connection.life().closed_by_host(),
             (true, true) => {}
-            (false, _) => connection.life.cut_with_request(),
+            (false, _) => connection.life().cut_with_request(),
         }
     }
 }
@@ -142,7 +132,7 @@ impl RequestSink for Http1Sink<'_> {
         let lengthless = head.headers.get(Known::ContentLength).is_none();
         // Whatever became of the length: what has a body says where it ends.
         let chunked = body != BodySize::None && lengthless;
-        let out = self.state.out.get_or_insert_with(|| self.state.buffers.take());
+        let out = self.state.out.get_or_insert_with(|| self.buffers.take());
         let says = if chunked { BodyHeader::Chunked } else { BodyHeader::AsIs };
         write::request(out.tail(), head, says, self.state.proper_case);
         self.state.encoder = Encoder::new(chunked);
@@ -153,12 +143,12 @@ impl RequestSink for Http1Sink<'_> {
 
 impl Sink for Http1Sink<'_> {
     fn data(&mut self, data: Data<'_>) {
-        let out = self.state.out.get_or_insert_with(|| self.state.buffers.take());
+        let out = self.state.out.get_or_insert_with(|| self.buffers.take());
         self.state.encoder.data(out.tail(), data.as_slice());
     }
 
     fn end(&mut self, trailers: Option<&HeaderBlock>) {
-        let out = self.state.out.get_or_insert_with(|| self.state.buffers.take());
+        let out = self.state.out.get_or_insert_with(|| self.buffers.take());
         self.state.encoder.end(out.tail(), trailers.filter(|_| self.state.trailers));
         if out.is_empty() {
             self.state.out = None;
@@ -192,8 +182,8 @@ impl Sink for Http1Sink<'_> {
 
 impl Http1Source<'_> {
     fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<Result<usize, BodyError>> {
-        let Receiving { buffers, input, received, head_here, .. } = &mut *self.state;
-        let read = ready!(buffers.poll_read(cx, Pin::new(&mut self.socket), input));
+        let Receiving { input, received, head_here, .. } = &mut *self.state;
+        let read = ready!(self.buffers.poll_read(cx, Pin::new(&mut self.socket), input));
         let count = read.map_err(|_| BodyError::Gone)?;
         let stats = self.target.shared.stats.lane(self.target.worker);
         stats.add(ClusterStat::UpstreamCxRxBytesTotal, count as u64);
@@ -267,11 +257,8 @@ impl Source for Http1Source<'_> {
                     self.return_lent();
                 }
                 Step::End => {
-                    let trailers = self.state.decoder.trailers();
-                    return Poll::Ready(Ok(match self.state.trailers && !trailers.is_empty() {
-                        true => Frame::Trailers(trailers),
-                        false => Frame::End,
-                    }));
+                    let trailers = self.state.decoder.trailers().filter(|_| self.state.trailers);
+                    return Poll::Ready(Ok(trailers.map_or(Frame::End, Frame::Trailers)));
                 }
                 Step::More => {
                     if ready!(self.poll_fill(cx))? == 0 {

@@ -14,10 +14,7 @@ use http::HeaderMap;
 use super::pool::Http2Lease;
 use crate::{
     codec::{HeaderBlock, RequestHead, ResponseHead, http2},
-    downstream::{
-        local_reply::Reset,
-        stream::{BodyError, BodySize, Data, Frame, RequestSink, ResponseSource, Sink, Source},
-    },
+    stream::{BodyError, BodySize, Data, Frame, RequestSink, Reset, ResponseSource, Sink, Source},
 };
 
 /// One exchange and its right to a stream.
@@ -50,16 +47,28 @@ pub struct Outgoing {
     stream: Option<SendStream<Bytes>>,
     queue: VecDeque<Bytes>,
     queued: usize,
-    /// Trailers, or an empty map for a plain end.
-    end: Option<Option<HeaderMap>>,
+    end: End,
     sent: u64,
+}
+
+/// What follows the last data.
+#[derive(Default)]
+enum End {
+    /// More data.
+    #[default]
+    NotYet,
+    /// Nothing.
+    Plain,
+    /// Trailers. Boxed: a map is large, and few streams have one.
+    Trailers(Box<HeaderMap>),
 }
 
 /// Data on its way out of a stream; the window opens again when a frame is done with.
 pub struct Incoming {
     stream: RecvStream,
     lent: usize,
-    trailers: HeaderBlock,
+    /// Boxed: few streams have any.
+    trailers: Option<Box<HeaderBlock>>,
     received: u64,
 }
 
@@ -190,7 +199,7 @@ impl Outgoing {
     pub fn finish(&mut self, trailers: Option<&HeaderBlock>) {
         let mut map = HeaderMap::new();
         let sayable = trailers.is_some_and(|t| http2::write_fields(t, &mut map).is_ok());
-        self.end = Some(sayable.then_some(map));
+        self.end = if sayable { End::Trailers(Box::new(map)) } else { End::Plain };
     }
 
     /// The head was the end: nothing follows.
@@ -241,25 +250,25 @@ impl Outgoing {
             }
             self.queued -= now.len();
             self.sent += now.len() as u64;
-            let last = self.queue.is_empty() && matches!(self.end, Some(None));
+            let last = self.queue.is_empty() && matches!(self.end, End::Plain);
             stream.send_data(now, last).map_err(|_| BodyError::Reset)?;
             if last {
-                self.end = None;
+                self.end = End::NotYet;
                 self.stream = None;
                 return Poll::Ready(Ok(()));
             }
         }
-        match self.end.take() {
-            Some(Some(trailers)) => {
-                stream.send_trailers(trailers).map_err(|_| BodyError::Reset)?;
+        match std::mem::take(&mut self.end) {
+            End::Trailers(trailers) => {
+                stream.send_trailers(*trailers).map_err(|_| BodyError::Reset)?;
                 self.stream = None;
             }
-            Some(None) => {
+            End::Plain => {
                 // An end that was sent with the head already has nothing more to say.
                 let _ = stream.send_data(Bytes::new(), true);
                 self.stream = None;
             }
-            None => {}
+            End::NotYet => {}
         }
         Poll::Ready(Ok(()))
     }
@@ -270,7 +279,7 @@ impl Outgoing {
 impl Incoming {
     /// Data out of this stream.
     pub fn new(stream: RecvStream) -> Self {
-        Self { stream, lent: 0, trailers: HeaderBlock::default(), received: 0 }
+        Self { stream, lent: 0, trailers: None, received: 0 }
     }
 
     /// Whether the end is here already.
@@ -314,10 +323,13 @@ impl Incoming {
             }
         }
         match ready!(self.stream.poll_trailers(cx)) {
-            Ok(Some(map)) => match http2::read_trailers(&map, &mut self.trailers) {
-                Ok(()) => Poll::Ready(Ok(Frame::Trailers(&self.trailers))),
-                Err(_) => Poll::Ready(Err(BodyError::Reset)),
-            },
+            Ok(Some(map)) => {
+                let trailers = self.trailers.get_or_insert_default();
+                match http2::read_trailers(&map, trailers) {
+                    Ok(()) => Poll::Ready(Ok(Frame::Trailers(trailers))),
+                    Err(_) => Poll::Ready(Err(BodyError::Reset)),
+                }
+            }
             Ok(None) => Poll::Ready(Ok(Frame::End)),
             Err(_) => Poll::Ready(Err(BodyError::Reset)),
         }

@@ -53,15 +53,22 @@ impl Buffers {
         reader: Pin<&mut R>,
         slot: &mut Option<Buffer>,
     ) -> Poll<std::io::Result<usize>> {
-        let mut buffer = match slot.take() {
-            Some(buffer) => buffer,
-            None => self.take(),
-        };
-        let read = buffer.poll_read(cx, reader);
-        if !buffer.is_empty() {
-            *slot = Some(buffer);
+        if let Some(buffer) = slot {
+            buffer.make_room();
+            return poll_append(&mut buffer.bytes, cx, reader);
         }
-        read
+        // Read where the buffer lies: mostly nothing has come yet, and it can stay there.
+        let mut free = self.free.borrow_mut();
+        if free.is_empty() {
+            free.push(Vec::with_capacity(READ_BYTES));
+        }
+        let Some(next) = free.last_mut() else { return Poll::Pending };
+        let read = ready!(poll_append(next, cx, reader))?;
+        if read > 0 {
+            let bytes = free.pop().unwrap_or_default();
+            *slot = Some(Buffer { bytes, start: 0, pool: self.clone() });
+        }
+        Poll::Ready(Ok(read))
     }
 }
 
@@ -95,20 +102,20 @@ impl Buffer {
             self.bytes.reserve(READ_BYTES);
         }
     }
+}
 
-    fn poll_read<R: AsyncRead>(
-        &mut self,
-        cx: &mut Context<'_>,
-        reader: Pin<&mut R>,
-    ) -> Poll<std::io::Result<usize>> {
-        self.make_room();
-        let filled = self.bytes.len();
-        let mut into = ReadBuf::uninit(self.bytes.spare_capacity_mut());
-        ready!(reader.poll_read(cx, &mut into))?;
-        let read = into.filled().len();
-        commit(&mut self.bytes, filled, read);
-        Poll::Ready(Ok(read))
-    }
+/// Reads into the room behind what a vector holds.
+fn poll_append<R: AsyncRead>(
+    bytes: &mut Vec<u8>,
+    cx: &mut Context<'_>,
+    reader: Pin<&mut R>,
+) -> Poll<std::io::Result<usize>> {
+    let filled = bytes.len();
+    let mut into = ReadBuf::uninit(bytes.spare_capacity_mut());
+    ready!(reader.poll_read(cx, &mut into))?;
+    let read = into.filled().len();
+    commit(bytes, filled, read);
+    Poll::Ready(Ok(read))
 }
 
 /// Makes the bytes that a read has just written part of the vector.

@@ -20,8 +20,17 @@ pub const SWEEP: Duration = Duration::from_millis(50);
 /// Waits below this are timed exactly.
 pub const FINE: Duration = Duration::from_secs(2);
 
-/// Never: what an unarmed deadline holds.
-const NEVER: u64 = u64::MAX;
+/// A moment in a worker's life: milliseconds since its deadlines were made. Counting them costs less
+/// than comparing [`Instant`]s, and no timeout is finer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Tick(u64);
+
+/// A wait, counted like [`Tick`]s; the greatest is for ever.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ticks(u64);
+
+/// Waits below this are timed exactly, in ticks.
+const FINE_TICKS: u64 = FINE.as_millis() as u64;
 
 /// All deadlines of a worker.
 #[derive(Clone, Debug)]
@@ -32,15 +41,15 @@ pub struct Deadlines {
 #[derive(Debug)]
 struct Shared {
     start: Instant,
-    /// Milliseconds since `start`, as of the last sweep.
-    now_ms: Cell<u64>,
+    /// The time of the last sweep.
+    swept_at: Cell<Tick>,
     slots: RefCell<Vec<Slot>>,
     free: RefCell<Vec<usize>>,
 }
 
 #[derive(Debug)]
 struct Slot {
-    at_ms: Cell<u64>,
+    at: Cell<Tick>,
     waker: RefCell<Option<Waker>>,
 }
 
@@ -59,7 +68,7 @@ impl Deadlines {
     pub fn new() -> Self {
         let shared = Shared {
             start: Instant::now(),
-            now_ms: Cell::new(0),
+            swept_at: Cell::new(Tick(0)),
             slots: RefCell::default(),
             free: RefCell::default(),
         };
@@ -87,15 +96,15 @@ impl Deadlines {
     pub fn deadline(&self) -> Deadline {
         let slot = self.shared.free.borrow_mut().pop().unwrap_or_else(|| {
             let mut slots = self.shared.slots.borrow_mut();
-            slots.push(Slot { at_ms: Cell::new(NEVER), waker: RefCell::default() });
+            slots.push(Slot { at: Cell::new(Tick::NEVER), waker: RefCell::default() });
             slots.len() - 1
         });
         Deadline { slot, shared: self.shared.clone(), fine: None }
     }
 
     /// The time of the last sweep, for what need not be exact. No clock is read.
-    pub fn coarse_now(&self) -> Instant {
-        self.shared.start + Duration::from_millis(self.shared.now_ms.get())
+    pub fn coarse_now(&self) -> Tick {
+        self.shared.swept_at.get()
     }
 }
 
@@ -108,11 +117,17 @@ impl Default for Deadlines {
 // === impl Shared ===
 
 impl Shared {
+    /// Rounded down.
+    fn tick_of(&self, time: Instant) -> Tick {
+        let since = time.saturating_duration_since(self.start);
+        Tick(since.as_secs() * 1000 + u64::from(since.subsec_millis()))
+    }
+
     fn sweep(&self) {
-        let now = self.start.elapsed().as_millis() as u64;
-        self.now_ms.set(now);
+        let now = self.tick_of(Instant::now());
+        self.swept_at.set(now);
         for slot in self.slots.borrow().iter() {
-            if slot.at_ms.get() <= now
+            if slot.at.get() <= now
                 && let Some(waker) = slot.waker.borrow_mut().take()
             {
                 waker.wake();
@@ -121,19 +136,67 @@ impl Shared {
     }
 }
 
+// === impl Tick ===
+
+impl Tick {
+    /// No moment: what an unarmed deadline holds.
+    pub const NEVER: Self = Self(u64::MAX);
+
+    /// So much later.
+    pub fn after(self, wait: Ticks) -> Self {
+        Self(self.0.saturating_add(wait.0))
+    }
+
+    /// How long after `earlier` this is.
+    pub fn since(self, earlier: Self) -> Duration {
+        Duration::from_millis(self.0.saturating_sub(earlier.0))
+    }
+}
+
+// === impl Ticks ===
+
+impl Ticks {
+    /// The wait, rounded up; none is for ever.
+    pub fn of(wait: Option<Duration>) -> Self {
+        let Some(wait) = wait else { return Self(u64::MAX) };
+        let rest = u64::from(wait.subsec_nanos().div_ceil(1_000_000));
+        Self(wait.as_secs().saturating_mul(1000).saturating_add(rest))
+    }
+
+    /// Whether it is timed exactly.
+    pub fn is_fine(self) -> bool {
+        self.0 < FINE_TICKS
+    }
+}
+
 // === impl Deadline ===
 
 impl Deadline {
+    /// The time of the last sweep. No clock is read.
+    pub fn coarse_now(&self) -> Tick {
+        self.shared.swept_at.get()
+    }
+
+    /// The tick that this moment belongs to.
+    pub fn tick_of(&self, time: Instant) -> Tick {
+        self.shared.tick_of(time)
+    }
+
     /// Arms it: it passes `wait` from now.
     pub fn arm(&mut self, wait: Duration) {
         if wait < FINE {
-            self.fine = Some(Box::pin(tokio::time::sleep(wait)));
-            return self.set(NEVER);
+            return self.arm_finely(wait);
         }
-        self.fine = None;
-        // Rounded up to a sweep, and by one more since `now_ms` may be that old.
-        let wait_ms = u64::try_from(wait.as_millis()).unwrap_or(NEVER / 2);
-        self.set(self.shared.now_ms.get().saturating_add(wait_ms) + SWEEP.as_millis() as u64);
+        // The last sweep may be as long ago as one takes to come.
+        self.arm_coarsely(self.coarse_now().after(Ticks::of(Some(wait + SWEEP))));
+    }
+
+    /// Arms it: it passes at this tick, or with the sweep after it.
+    pub fn arm_at(&mut self, at: Tick) {
+        match at.0.saturating_sub(self.coarse_now().0) < FINE_TICKS {
+            true => self.arm_finely(at.since(self.tick_of(Instant::now()))),
+            false => self.arm_coarsely(at),
+        }
     }
 
     /// Arms it with `wait`, or disarms it.
@@ -146,8 +209,7 @@ impl Deadline {
 
     /// It no longer passes.
     pub fn disarm(&mut self) {
-        self.fine = None;
-        self.set(NEVER);
+        self.arm_coarsely(Tick::NEVER);
     }
 
     /// Ready when it has passed; else the task is woken when it does.
@@ -157,10 +219,10 @@ impl Deadline {
         }
         let slots = self.shared.slots.borrow();
         let Some(slot) = slots.get(self.slot) else { return Poll::Pending };
-        if slot.at_ms.get() == NEVER {
+        if slot.at.get() == Tick::NEVER {
             return Poll::Pending;
         }
-        if slot.at_ms.get() <= self.shared.now_ms.get() {
+        if slot.at.get() <= self.shared.swept_at.get() {
             return Poll::Ready(());
         }
         let mut waker = slot.waker.borrow_mut();
@@ -171,9 +233,19 @@ impl Deadline {
         Poll::Pending
     }
 
-    fn set(&self, at_ms: u64) {
+    fn arm_finely(&mut self, wait: Duration) {
+        self.set(Tick::NEVER);
+        self.fine = Some(Box::pin(tokio::time::sleep(wait)));
+    }
+
+    fn arm_coarsely(&mut self, at: Tick) {
+        self.fine = None;
+        self.set(at);
+    }
+
+    fn set(&self, at: Tick) {
         if let Some(slot) = self.shared.slots.borrow().get(self.slot) {
-            slot.at_ms.set(at_ms);
+            slot.at.set(at);
         }
     }
 }
@@ -181,7 +253,7 @@ impl Deadline {
 impl Drop for Deadline {
     fn drop(&mut self) {
         if let Some(slot) = self.shared.slots.borrow().get(self.slot) {
-            slot.at_ms.set(NEVER);
+            slot.at.set(Tick::NEVER);
             slot.waker.borrow_mut().take();
         }
         self.shared.free.borrow_mut().push(self.slot);
@@ -203,7 +275,7 @@ mod tests {
         poll_fn(|cx| fine.poll_passed(cx)).await;
 
         coarse.arm(FINE);
-        coarse.set(10);
+        coarse.set(Tick(10));
         never.arm(FINE);
         never.disarm();
         let sweeping = deadlines.sweeper(|| {});

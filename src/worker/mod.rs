@@ -12,6 +12,6 @@ pub mod uuids;
 pub use address_text::AddressText;
 pub use buffers::{Buffer, Buffers};
 pub use clock::Clock;
-pub use deadline::{Deadline, Deadlines};
+pub use deadline::{Deadline, Deadlines, Tick};
 pub use metered::{Meter, Metered};
 pub use uuids::Uuids;

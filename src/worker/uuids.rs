@@ -29,18 +29,28 @@ impl Default for Uuids {
 }
 
 fn text(bits: u128) -> [u8; UUID_BYTES] {
-    const HEX: &[u8; 16] = b"0123456789abcdef";
+    let word = |shift: u32| hex((bits >> shift) as u32);
+    let [a, b, c, d] = [word(96), word(64), word(32), word(0)];
     let mut out = [b'-'; UUID_BYTES];
-    let mut at = 0;
-    for byte in bits.to_be_bytes() {
-        if matches!(at, 8 | 13 | 18 | 23) {
-            at += 1;
-        }
-        out[at] = HEX[usize::from(byte >> 4)];
-        out[at + 1] = HEX[usize::from(byte & 15)];
-        at += 2;
-    }
+    out[..8].copy_from_slice(&a);
+    out[9..13].copy_from_slice(&b[..4]);
+    out[14..18].copy_from_slice(&b[4..]);
+    out[19..23].copy_from_slice(&c[..4]);
+    out[24..28].copy_from_slice(&c[4..]);
+    out[28..].copy_from_slice(&d);
     out
+}
+
+/// Eight hexadecimal digits, all at once: a byte for each nibble, then what makes a digit of it.
+fn hex(word: u32) -> [u8; 8] {
+    const ONES: u64 = 0x0101_0101_0101_0101;
+    let halves = (u64::from(word) | u64::from(word) << 16) & 0x0000_ffff_0000_ffff;
+    let bytes = (halves | halves << 8) & 0x00ff_00ff_00ff_00ff;
+    let nibbles = (bytes | bytes << 4) & (ONES * 0x0f);
+    // One where a nibble is ten or more.
+    let letters = ((nibbles + ONES * 6) >> 4) & ONES;
+    let digits = nibbles + ONES * u64::from(b'0') + letters * u64::from(b'a' - b'0' - 10);
+    digits.to_be_bytes()
 }
 
 #[cfg(test)]

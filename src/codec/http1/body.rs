@@ -22,7 +22,8 @@ const SIZE_LINE_BYTES_FREE: usize = 20;
 pub struct Decoder {
     state: State,
     wasted: usize,
-    trailers: HeaderBlock,
+    /// Boxed: few bodies have any, and every exchange has room for two decoders.
+    trailers: Option<Box<HeaderBlock>>,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -112,9 +113,9 @@ impl Decoder {
         self.state == State::UntilClose
     }
 
-    /// Trailers, once the body is complete.
-    pub fn trailers(&self) -> &HeaderBlock {
-        &self.trailers
+    /// Trailers, once the body is complete and if it has any.
+    pub fn trailers(&self) -> Option<&HeaderBlock> {
+        self.trailers.as_deref().filter(|trailers| !trailers.is_empty())
     }
 
     /// The next step for this input.
@@ -184,7 +185,11 @@ impl Decoder {
             Some(within) if input.len() > within.len() => (within, true),
             _ => (input, false),
         };
-        match fields::read_trailers(within, limits.headers_max, &mut self.trailers) {
+        match fields::read_trailers(
+            within,
+            limits.headers_max,
+            self.trailers.get_or_insert_default(),
+        ) {
             Ok(Some(consumed)) => {
                 self.state = State::Done;
                 Ok(Step::Skip(consumed))

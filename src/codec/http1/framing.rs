@@ -65,7 +65,11 @@ pub(super) fn keep_alive(headers: &HeaderBlock, http_11: bool) -> bool {
     }
     let named = |known, option: &[u8]| {
         let mut values = headers.get_all(known);
-        values.any(|value| tokens(value).any(|token| token.eq_ignore_ascii_case(option)))
+        values.any(|value| match value {
+            // Alone, as nearly always.
+            b"close" | b"keep-alive" => value == option,
+            list => tokens(list).any(|token| token.eq_ignore_ascii_case(option)),
+        })
     };
     // Observed: Envoy 1.40 takes `proxy-connection: close` for the same, and not its `keep-alive`.
     let close = named(Known::Connection, b"close") || named(Known::ProxyConnection, b"close");

@@ -9,7 +9,7 @@ use super::{
     framing::{self, Delimiter},
     request_line,
 };
-use crate::codec::{Known, Method, RequestHead, Version};
+use crate::codec::{Known, Method, RequestHead, Version, scan::plain_host_run};
 
 /// Empty lines before a request that are forgiven (RFC 9112, 2.2 asks for at least one).
 const LEADING_LINES_BYTES_MAX: usize = 8;
@@ -197,7 +197,11 @@ pub(in crate::codec) fn is_authority(text: &[u8]) -> bool {
             }
             length + 2
         }
-        _ => text.iter().take_while(|byte| HOST[usize::from(**byte)]).count(),
+        _ => {
+            let plain = plain_host_run(text);
+            let rest = text.get(plain..).unwrap_or_default();
+            plain + rest.iter().take_while(|byte| HOST[usize::from(**byte)]).count()
+        }
     };
     match text.get(host_end..) {
         Some([b':', port @ ..]) => port.iter().all(u8::is_ascii_digit),

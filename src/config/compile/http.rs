@@ -12,8 +12,8 @@ use crate::{
         model::{
             access_log::AccessLog,
             http::{
-                CodecType, Http1Options, Http2Options, HttpConnectionManager, HttpFilter,
-                HttpFilterConfig, RouterConfig, ServerHeader,
+                CodecType, Http1Options, Http2Options, HttpConnectionManager, RouterConfig,
+                ServerHeader,
             },
         },
     },
@@ -48,7 +48,7 @@ impl Compiler<'_> {
             listener_stat_prefix: listener_stat_prefix.to_owned(),
             codec: self.codec_type(manager),
             routes: self.route_table(manager, key, clusters, routes),
-            filters: self.http_filters(manager),
+            router: self.http_filters(manager),
             http1: self.http1_options(manager.message("http_protocol_options")),
             http2: self.http2_options(manager.message("http2_protocol_options")),
             server_name: manager
@@ -133,11 +133,11 @@ impl Compiler<'_> {
         slot
     }
 
-    fn http_filters(&mut self, manager: &Message) -> Vec<HttpFilter> {
-        let mut filters: Vec<HttpFilter> = Vec::new();
+    fn http_filters(&mut self, manager: &Message) -> RouterConfig {
+        let mut router = RouterConfig::default();
         let count = manager.list("http_filters").len();
         for (index, filter) in manager.messages("http_filters").enumerate() {
-            let name = filter.text("name").unwrap_or_default().to_owned();
+            filter.ignore("name", "free text; the type decides");
             let optional = filter.boolean("is_optional").unwrap_or(false);
             let last = index + 1 == count;
             let config = filter.any("typed_config").map(|any| &any.message);
@@ -169,14 +169,12 @@ impl Compiler<'_> {
                 let text = "the router must be the last HTTP filter";
                 self.error(filter.at, &filter.path, text, "move it to the end");
             }
-            let router = RouterConfig {
-                suppress_envoy_headers: config.boolean("suppress_envoy_headers").unwrap_or(false),
-            };
+            router.suppress_envoy_headers =
+                config.boolean("suppress_envoy_headers").unwrap_or(false);
             config.ignore("dynamic_stats", "all of the router's stats are there in any case");
             config.ignore("start_child_span", "there is no tracing whose span it could be");
-            filters.push(HttpFilter { name, config: HttpFilterConfig::Router(Arc::new(router)) });
         }
-        filters
+        router
     }
 
     pub(super) fn http1_options(&mut self, options: Option<&Message>) -> Http1Options {

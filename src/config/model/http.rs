@@ -1,6 +1,6 @@
 //! Owns the compiled HTTP connection manager.
 
-use std::{sync::Arc, time::Duration};
+use std::time::Duration;
 
 use understudy_actors::plan::Slot;
 
@@ -17,8 +17,8 @@ pub struct HttpConnectionManager {
     pub codec: CodecType,
     /// The route table's slot in the directory of tables.
     pub routes: Slot,
-    /// `http_filters`, in order, each with its checked configuration; the router is the last.
-    pub filters: Vec<HttpFilter>,
+    /// The last of `http_filters`.
+    pub router: RouterConfig,
     /// `http_protocol_options`.
     pub http1: Http1Options,
     /// `http2_protocol_options`.
@@ -91,22 +91,6 @@ pub enum ServerHeader {
     AppendIfAbsent,
     /// The upstream's or none.
     PassThrough,
-}
-
-/// One HTTP filter of the chain.
-#[derive(Clone, Debug)]
-pub struct HttpFilter {
-    /// The name people gave it; per-route configuration refers to it.
-    pub name: String,
-    /// Its kind and checked configuration.
-    pub config: HttpFilterConfig,
-}
-
-/// The filters there are, each with its checked configuration.
-#[derive(Clone, Debug)]
-pub enum HttpFilterConfig {
-    /// `envoy.filters.http.router`.
-    Router(Arc<RouterConfig>),
 }
 
 /// `envoy.extensions.filters.http.router.v3.Router`.

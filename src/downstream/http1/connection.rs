@@ -32,12 +32,12 @@ use crate::{
     downstream::{
         exchange::{Ended, Exchange, Loan, Peer},
         http2,
-        local_reply::LocalReply,
         manager::Manager,
         opened::{EndedBy, Opened, Protocol},
         serve::Worker,
-        stream::BodySize,
     },
+    local_reply::LocalReply,
+    stream::BodySize,
     worker::{Buffer, Deadline},
 };
 
@@ -53,6 +53,8 @@ struct Connection {
     control: Rc<Control>,
     input: Option<Buffer>,
     deadline: Deadline,
+    /// A head has begun to come.
+    begun: bool,
     requests: u32,
     opened: Opened,
     /// HTTP/2 may still be what the first bytes say.
@@ -85,6 +87,7 @@ pub(in crate::downstream) async fn serve(
         peer,
         control,
         input: None,
+        begun: false,
         requests: 0,
     };
     if !connection.undecided {
@@ -93,7 +96,7 @@ pub(in crate::downstream) async fn serve(
     loop {
         let go_on = match connection.next().await {
             Next::Close => false,
-            Next::Http2 => return connection.turn_into_http2().await,
+            Next::Http2 => return Box::pin(connection.turn_into_http2()).await,
             // Boxed, so that a connection that waits is no larger than its waiting.
             Next::Request(heads, parsed) => Box::pin(connection.exchange(heads, parsed)).await,
             Next::Refuse(heads, reply) => {
@@ -113,17 +116,18 @@ impl Connection {
     /// Waits for the next request's head.
     async fn next(&mut self) -> Next {
         let mut heads: Option<Loan> = None;
-        self.arm(self.input.is_some());
+        self.begun = self.input.is_some();
+        self.arm();
         poll_fn(|cx| self.poll_next(cx, &mut heads)).await
     }
 
     /// Arms the deadline for what is awaited: another request, or the rest of a head.
-    fn arm(&mut self, begun: bool) {
+    fn arm(&mut self) {
         let config = &self.manager.config;
         let left = config
             .max_connection_duration
             .map(|max| max.saturating_sub(self.opened.since().elapsed()));
-        let idle = if begun { config.request_headers_timeout } else { config.idle_timeout };
+        let idle = if self.begun { config.request_headers_timeout } else { config.idle_timeout };
         let wait = [idle, left].into_iter().flatten().min();
         self.deadline.arm_or_disarm(wait);
     }
@@ -168,13 +172,14 @@ impl Connection {
             } else if self.control.drain() >= Drain::WhenIdle {
                 return Poll::Ready(Next::Close);
             }
-            let fresh = self.input.is_none();
+            // What has come is less than a head.
+            if self.input.is_some() && !self.begun {
+                self.begun = true;
+                self.arm();
+            }
             match self.worker.buffers.poll_read(cx, Pin::new(&mut self.stream), &mut self.input) {
                 Poll::Ready(Ok(count)) if count > 0 => {
                     self.manager.stats().add(HttpStat::DownstreamCxRxBytesTotal, count as u64);
-                    if fresh {
-                        self.arm(true);
-                    }
                 }
                 Poll::Ready(_) => {
                     self.opened.ended_by(EndedBy::Client);
@@ -210,38 +215,38 @@ impl Connection {
     }
 
     /// Carries one request; says whether another may follow.
-    async fn exchange(&mut self, heads: Loan, parsed: Parsed) -> bool {
+    async fn exchange(&mut self, mut heads: Loan, parsed: Parsed) -> bool {
+        self.requests = self.requests.saturating_add(1);
+        let close = self.closes_after(parsed);
+        let Self { worker, manager, stream, peer, control, input, deadline, .. } = self;
+        manager.stats().inc(HttpStat::DownstreamRqHttp1Total);
+        let request = &mut heads.request;
+        if request.version == Version::Http10 && !request.has_authority() {
+            let default = &manager.config.http1.default_host_for_http_10;
+            if !default.is_empty() {
+                request.set_authority(default.as_bytes());
+            }
+        }
+        let (version, to_head) = (request.version, request.is_head());
         let body = match parsed.framing {
             Framing::None | Framing::Length(0) => BodySize::None,
             Framing::Length(length) => BodySize::Known(length),
             Framing::Chunked | Framing::UntilClose => BodySize::Unknown,
         };
-        self.requests = self.requests.saturating_add(1);
-        self.manager.stats().inc(HttpStat::DownstreamRqHttp1Total);
-        let mut heads = heads;
-        let version = heads.request.version;
-        if version == Version::Http10 && !heads.request.has_authority() {
-            let default = &self.manager.config.http1.default_host_for_http_10;
-            if !default.is_empty() {
-                heads.request.set_authority(default.as_bytes());
-            }
-        }
-        let close = self.closes_after(&parsed);
-        let to_head = heads.request.is_head();
-        let (worker, manager) = (self.worker.clone(), self.manager.clone());
-        let mut exchange = Exchange::begin(&worker, &manager, self.peer, heads, body);
-        let (read, write) = self.stream.split();
-        let mut source = Http1Request::new(read, &mut self.input, &worker, &manager, &parsed);
-        let control = &self.control;
-        let mut sink =
-            Http1Response::new(write, &worker, &manager, version, to_head, control, close);
-        let ended = exchange.run(&mut source, &mut sink).await;
-        let (closed, gone) = (sink.closes(), source.is_gone());
+        let (read, write) = stream.split();
+        let mut source = Http1Request::new(read, input, worker, manager, parsed);
+        let mut sink = Http1Response::new(write, worker, manager, version, to_head, control, close);
+        let mut exchange = Exchange::begin(worker, manager, peer, deadline, &mut heads, body);
+        let outcome = exchange.carry(&mut source, &mut sink).await;
+        let ended = exchange.conclude(outcome, &mut source, &mut sink).await;
         drop(exchange);
+        let (closed, gone) = (sink.closes(), source.is_gone());
+        worker.keep(heads);
+        let linger = manager.config.delayed_close_timeout;
         match ended {
             Ended::Complete if !closed => return true,
             Ended::Complete => self.end(None).await,
-            Ended::RequestUnfinished => self.end(manager.config.delayed_close_timeout).await,
+            Ended::RequestUnfinished => self.end(linger).await,
             Ended::Cut if gone => self.opened.ended_by(EndedBy::ClientWithRequest),
             Ended::Cut => {}
         }
@@ -249,27 +254,22 @@ impl Connection {
     }
 
     /// Answers a request that could not be read, and ends the connection.
-    async fn refuse(&mut self, heads: Loan, reply: LocalReply) {
-        let (worker, manager) = (self.worker.clone(), self.manager.clone());
+    async fn refuse(&mut self, mut heads: Loan, reply: LocalReply) {
+        let Self { worker, manager, stream, peer, control, deadline, .. } = self;
         manager.stats().inc(HttpStat::DownstreamRqHttp1Total);
-        let mut exchange = Exchange::begin(&worker, &manager, self.peer, heads, BodySize::Unknown);
-        let (read, write) = self.stream.split();
-        let unread = Parsed {
-            consumed: 0,
-            framing: Framing::None,
-            keep_alive: false,
-            expects_continue: false,
-        };
-        let mut source = Http1Request::new(read, &mut self.input, &worker, &manager, &unread);
-        let (version, control) = (Version::Http11, &self.control);
-        let mut sink = Http1Response::new(write, &worker, &manager, version, false, control, true);
-        exchange.refuse(reply, &mut source, &mut sink).await;
+        let (_, write) = stream.split();
+        let version = Version::Http11;
+        let mut sink = Http1Response::new(write, worker, manager, version, false, control, true);
+        let unread = BodySize::Unknown;
+        let mut exchange = Exchange::begin(worker, manager, peer, deadline, &mut heads, unread);
+        exchange.refuse(reply, &mut sink).await;
         drop(exchange);
-        self.end(manager.config.delayed_close_timeout).await;
+        worker.keep(heads);
+        self.end(self.manager.config.delayed_close_timeout).await;
     }
 
     /// Whether this answer is the connection's last, as far as can be said before it.
-    fn closes_after(&self, parsed: &Parsed) -> bool {
+    fn closes_after(&self, parsed: Parsed) -> bool {
         let (stats, config) = (self.manager.stats(), &self.manager.config);
         let max = config.max_requests_per_connection;
         let worn = max > 0 && self.requests >= max;
@@ -313,6 +313,6 @@ impl Connection {
     async fn turn_into_http2(mut self) {
         let first = self.input.take().map(|input| input.to_vec()).unwrap_or_default();
         let Self { worker, manager, stream, peer, control, opened, .. } = self;
-        Box::pin(http2::serve(worker, manager, stream, peer, control, opened, first)).await;
+        http2::serve(worker, manager, stream, peer, control, opened, first).await;
     }
 }

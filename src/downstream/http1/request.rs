@@ -15,11 +15,8 @@ use crate::{
         body::{Decoder, Step},
         request::Parsed,
     },
-    downstream::{
-        manager::Manager,
-        serve::Worker,
-        stream::{BodyError, Data, Frame, RequestSource, Source},
-    },
+    downstream::{manager::Manager, serve::Worker},
+    stream::{BodyError, Data, Frame, RequestSource, Source},
     worker::Buffer,
 };
 
@@ -46,7 +43,7 @@ impl<'a> Http1Request<'a> {
         input: &'a mut Option<Buffer>,
         worker: &'a Worker,
         manager: &'a Manager,
-        parsed: &Parsed,
+        parsed: Parsed,
     ) -> Self {
         Self {
             socket,
@@ -116,12 +113,9 @@ impl Source for Http1Request<'_> {
                     self.return_lent();
                 }
                 Step::End => {
-                    let trailers = self.decoder.trailers();
                     let wanted = self.manager.config.http1.enable_trailers;
-                    return Poll::Ready(Ok(match wanted && !trailers.is_empty() {
-                        true => Frame::Trailers(trailers),
-                        false => Frame::End,
-                    }));
+                    let trailers = self.decoder.trailers().filter(|_| wanted);
+                    return Poll::Ready(Ok(trailers.map_or(Frame::End, Frame::Trailers)));
                 }
                 Step::More => match ready!(self.poll_fill(cx)) {
                     Ok(count) if count > 0 => {}

@@ -19,11 +19,8 @@ use crate::{
             write::{self, BodyHeader},
         },
     },
-    downstream::{
-        manager::Manager,
-        serve::Worker,
-        stream::{BodyError, BodySize, Data, ResponseSink, Sink},
-    },
+    downstream::{manager::Manager, serve::Worker},
+    stream::{BodyError, BodySize, Data, ResponseSink, Sink},
     worker::Buffer,
 };
 

@@ -6,16 +6,16 @@ use std::{
     rc::Rc,
     sync::atomic::Ordering::Relaxed,
     task::{Context, Waker},
-    time::Instant,
 };
 
 use tokio::{net::TcpStream, sync::oneshot};
 use understudy_actors::stats::{ClusterStat, HostStat};
 
-use super::{Counted, PoolError, Target};
+use super::{Pending, PoolError, Target};
 use crate::{
     config::model::http::Http1Options,
     upstream::connect::{Life, connect},
+    worker::Tick,
 };
 
 /// Connections to one host that carry one request at a time.
@@ -29,10 +29,7 @@ pub struct Http1Pool {
 
 /// A connection that is in use.
 pub struct Http1Connection {
-    /// The socket.
-    pub stream: TcpStream,
-    /// Its life, for the stats.
-    pub life: Life,
+    open: Box<Open>,
     /// It has carried a request before, so the host may have closed it while it was idle.
     pub reused: bool,
     seat: Seat,
@@ -46,9 +43,14 @@ struct Seat {
 }
 
 struct Idle {
+    open: Box<Open>,
+    since: Tick,
+}
+
+/// A connection. Boxed, so that handing it out and back moves a pointer.
+struct Open {
     stream: TcpStream,
     life: Life,
-    since: Instant,
 }
 
 // === impl Http1Pool ===
@@ -77,11 +79,11 @@ impl Http1Pool {
     /// The connection that went idle last, if one still lives. Costs no system call.
     pub fn checkout(self: &Rc<Self>) -> Option<Http1Connection> {
         let mut idle = self.idle.borrow_mut();
-        while let Some(Idle { stream, life, .. }) = idle.pop() {
-            if is_quiet(&stream) {
-                return Some(self.in_use(stream, life, true));
+        while let Some(Idle { open, .. }) = idle.pop() {
+            if is_quiet(&open.stream) {
+                return Some(self.in_use(open, true));
             }
-            life.closed_by_host();
+            open.life.closed_by_host();
         }
         None
     }
@@ -96,20 +98,8 @@ impl Http1Pool {
         if let Some(connection) = self.checkout() {
             return Ok(connection);
         }
-        let Target { shared, host, thresholds, worker, .. } = &self.target;
-        let (stats, host_stats) = (shared.stats.lane(*worker), host.stats.lane(*worker));
-        let pending = &shared.breakers[0].pending;
-        let Some(_pending) = Counted::below(pending, thresholds.pending_requests) else {
-            stats.inc(ClusterStat::UpstreamRqPendingOverflow);
-            return Err(PoolError::Overflow);
-        };
-        stats.inc(ClusterStat::UpstreamRqPendingTotal);
-        stats.inc(ClusterStat::UpstreamRqPendingActive);
-        host_stats.inc(HostStat::RqPendingActive);
-        let connection = self.open_or_wait().await;
-        stats.dec(ClusterStat::UpstreamRqPendingActive);
-        host_stats.dec(HostStat::RqPendingActive);
-        connection
+        let _pending = Pending::begin(&self.target)?;
+        self.open_or_wait().await
     }
 
     async fn open_or_wait(self: &Rc<Self>) -> Result<Http1Connection, PoolError> {
@@ -130,12 +120,16 @@ impl Http1Pool {
         let opened = connect(shared, host, *worker, timeout, &self.target.deadlines).await?;
         shared.stats.lane(*worker).inc(ClusterStat::UpstreamCxHttp1Total);
         let (stream, life) = opened;
-        Ok(self.in_use(stream, life, false))
+        Ok(self.in_use(Box::new(Open { stream, life }), false))
     }
 
-    fn in_use(self: &Rc<Self>, stream: TcpStream, life: Life, reused: bool) -> Http1Connection {
+    fn next_waiting(&self) -> Option<oneshot::Sender<Http1Connection>> {
+        self.waiting.borrow_mut().pop_front()
+    }
+
+    fn in_use(self: &Rc<Self>, open: Box<Open>, reused: bool) -> Http1Connection {
         let seat = Seat { pool: self.clone(), given_back: Cell::new(false) };
-        Http1Connection { stream, life, reused, seat }
+        Http1Connection { open, reused, seat }
     }
 
     pub(super) fn close(&self) {
@@ -152,13 +146,12 @@ impl Http1Pool {
             (self.target.upstream.idle_timeout, self.target.deadlines.coarse_now());
         let stats = self.target.shared.stats.lane(self.target.worker);
         idle.retain(|connection| {
-            let quiet = is_quiet(&connection.stream);
+            let quiet = is_quiet(&connection.open.stream);
             if !quiet {
-                connection.life.closed_by_host();
+                connection.open.life.closed_by_host();
                 return false;
             }
-            let expired =
-                timeout.is_some_and(|t| now.saturating_duration_since(connection.since) > t);
+            let expired = timeout.is_some_and(|t| now.since(connection.since) > t);
             if expired {
                 stats.inc(ClusterStat::UpstreamCxIdleTimeout);
             }
@@ -166,8 +159,8 @@ impl Http1Pool {
         });
     }
 
-    fn put(self: &Rc<Self>, stream: TcpStream, life: Life) {
-        let upstream = &self.target.upstream;
+    fn put(self: &Rc<Self>, open: Box<Open>) {
+        let (life, upstream) = (&open.life, &self.target.upstream);
         let requests_max = u64::from(upstream.max_requests_per_connection);
         let worn = requests_max > 0 && life.requests() >= requests_max;
         if worn {
@@ -181,18 +174,15 @@ impl Http1Pool {
         if worn || old || self.closed.get() {
             return;
         }
-        let mut connection = self.in_use(stream, life, true);
-        loop {
-            let Some(waiting) = self.waiting.borrow_mut().pop_front() else { break };
-            match waiting.send(connection) {
+        let mut open = open;
+        while let Some(waiting) = self.next_waiting() {
+            match waiting.send(self.in_use(open, true)) {
                 Ok(()) => return,
-                Err(back) => connection = back,
+                Err(back) => open = back.into_open(),
             }
         }
-        let Http1Connection { stream, life, seat, .. } = connection;
-        seat.given_back.set(true);
         let since = self.target.deadlines.coarse_now();
-        self.idle.borrow_mut().push(Idle { stream, life, since });
+        self.idle.borrow_mut().push(Idle { open, since });
     }
 }
 
@@ -207,14 +197,24 @@ fn is_quiet(stream: &TcpStream) -> bool {
 impl Http1Connection {
     /// The answer is complete and the host keeps the connection: the next request may have it.
     pub fn give_back(self) {
-        let Self { stream, life, seat, .. } = self;
-        seat.given_back.set(true);
-        seat.pool.put(stream, life);
+        let pool = self.seat.pool.clone();
+        pool.put(self.into_open());
+    }
+
+    /// Its life, for the stats.
+    pub fn life(&self) -> &Life {
+        &self.open.life
     }
 
     /// The socket, and whose it is.
     pub fn parts(&mut self) -> (&mut TcpStream, &Target) {
-        (&mut self.stream, &self.seat.pool.target)
+        (&mut self.open.stream, &self.seat.pool.target)
+    }
+
+    /// The connection without its seat: it does not end, so nobody need open another for it.
+    fn into_open(self) -> Box<Open> {
+        self.seat.given_back.set(true);
+        self.open
     }
 }
 
@@ -222,9 +222,10 @@ impl Http1Connection {
 
 impl Drop for Seat {
     fn drop(&mut self) {
-        if !self.given_back.get() {
-            // Dropping the sender tells the one who waits to open a connection itself.
-            let _next = self.pool.waiting.borrow_mut().pop_front();
+        if self.given_back.get() {
+            return;
         }
+        // Dropping the sender tells the first who still waits to open a connection itself.
+        while self.pool.next_waiting().is_some_and(|next| next.is_closed()) {}
     }
 }

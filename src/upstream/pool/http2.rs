@@ -15,11 +15,11 @@ use understudy_actors::{
     stats::{ClusterHttp2Stat, ClusterStat},
 };
 
-use super::{Counted, PoolError, Target};
+use super::{Pending, PoolError, Target};
 use crate::{
     config::model::http::Http2Options,
     upstream::connect::{ConnectError, Life, connect},
-    worker::{Meter, Metered},
+    worker::{Deadlines, Meter, Metered, Tick},
 };
 
 /// Connections to one host that carry many requests at a time.
@@ -35,6 +35,8 @@ pub struct Http2Pool {
 pub struct Http2Connection {
     send: SendRequest<Bytes>,
     streams: Cell<usize>,
+    /// When the last stream ended.
+    idle_since: Cell<Tick>,
     gone: Cell<bool>,
     life: Rc<Life>,
 }
@@ -44,6 +46,7 @@ pub struct Http2Lease {
     connection: Rc<Http2Connection>,
     /// Starts the stream.
     pub send: SendRequest<Bytes>,
+    deadlines: Deadlines,
 }
 
 /// A connection that is being opened; those who wait for it share its fate.
@@ -92,18 +95,8 @@ impl Http2Pool {
         if let Some(lease) = self.lease() {
             return Ok(lease);
         }
-        let Target { shared, thresholds, worker, .. } = &self.target;
-        let stats = shared.stats.lane(*worker);
-        let pending = &shared.breakers[0].pending;
-        let Some(_pending) = Counted::below(pending, thresholds.pending_requests) else {
-            stats.inc(ClusterStat::UpstreamRqPendingOverflow);
-            return Err(PoolError::Overflow);
-        };
-        stats.inc(ClusterStat::UpstreamRqPendingTotal);
-        stats.inc(ClusterStat::UpstreamRqPendingActive);
-        let lease = self.open_and_lease().await;
-        stats.dec(ClusterStat::UpstreamRqPendingActive);
-        lease
+        let _pending = Pending::begin(&self.target)?;
+        self.open_and_lease().await
     }
 
     async fn open_and_lease(self: &Rc<Self>) -> Result<Http2Lease, PoolError> {
@@ -182,14 +175,15 @@ impl Http2Pool {
         let connection = Http2Connection {
             send,
             streams: Cell::new(0),
+            idle_since: Cell::new(deadlines.coarse_now()),
             gone: Cell::new(false),
             life: Rc::new(life),
         };
         Ok((Rc::new(connection), driver))
     }
 
-    /// A stream on a connection that has room.
-    fn lease(&self) -> Option<Http2Lease> {
+    /// The right to one stream on a connection that has room. Waits for nothing.
+    pub fn lease(&self) -> Option<Http2Lease> {
         let connections = self.connections.borrow();
         let connection = connections.iter().find(|connection| connection.has_room())?;
         connection.streams.set(connection.streams.get() + 1);
@@ -198,7 +192,8 @@ impl Http2Pool {
         if requests_max > 0 && connection.life.requests() >= requests_max {
             connection.gone.set(true);
         }
-        Some(Http2Lease { send: connection.send.clone(), connection: connection.clone() })
+        let (send, connection) = (connection.send.clone(), connection.clone());
+        Some(Http2Lease { send, connection, deadlines: self.target.deadlines.clone() })
     }
 
     fn forget(&self, gone: &Rc<Http2Connection>) {
@@ -213,7 +208,17 @@ impl Http2Pool {
     }
 
     pub(super) fn sweep(&self) {
-        self.connections.borrow_mut().retain(|connection| !connection.gone.get());
+        let Target { shared, upstream, worker, deadlines, .. } = &self.target;
+        let now = deadlines.coarse_now();
+        self.connections.borrow_mut().retain(|connection| {
+            let idle = connection.streams.get() == 0;
+            let waited = now.since(connection.idle_since.get());
+            let expired = idle && upstream.idle_timeout.is_some_and(|timeout| waited > timeout);
+            if expired {
+                shared.stats.lane(*worker).inc(ClusterStat::UpstreamCxIdleTimeout);
+            }
+            !expired && !connection.gone.get()
+        });
     }
 }
 
@@ -246,6 +251,7 @@ impl Http2Lease {
 impl Drop for Http2Lease {
     fn drop(&mut self) {
         self.connection.streams.set(self.connection.streams.get().saturating_sub(1));
+        self.connection.idle_since.set(self.deadlines.coarse_now());
     }
 }
 

@@ -8,13 +8,13 @@ pub use http2::{Http2Connection, Http2Lease, Http2Pool};
 
 use std::{
     rc::Rc,
-    sync::{
-        Arc,
-        atomic::{AtomicU32, Ordering::Relaxed},
-    },
+    sync::{Arc, atomic::Ordering::Relaxed},
 };
 
-use understudy_actors::snapshot::{ClusterShared, Host};
+use understudy_actors::{
+    snapshot::{ClusterShared, Host},
+    stats::{ClusterStat, HostStat},
+};
 
 use super::connect::ConnectError;
 use crate::config::model::cluster::{Upstream, UpstreamProtocol};
@@ -60,8 +60,10 @@ pub enum PoolError {
     Terminated,
 }
 
-/// A count among those that circuit breakers bound; goes down when dropped.
-struct Counted<'a>(&'a AtomicU32);
+/// A request that waits for a connection: counted while it does, however its waiting ends.
+struct Pending<'a> {
+    target: &'a Target,
+}
 
 // === impl HostPool ===
 
@@ -77,6 +79,14 @@ impl HostPool {
                 let options = options.clone();
                 HostPool::Http2(Rc::new(Http2Pool::new(target, options)))
             }
+        }
+    }
+
+    /// Whose pool this is.
+    pub fn target(&self) -> &Target {
+        match self {
+            HostPool::Http1(pool) => pool.target(),
+            HostPool::Http2(pool) => pool.target(),
         }
     }
 
@@ -97,20 +107,30 @@ impl HostPool {
     }
 }
 
-// === impl Counted ===
+// === impl Pending ===
 
-impl<'a> Counted<'a> {
-    fn below(counter: &'a AtomicU32, max: u32) -> Option<Self> {
-        if counter.fetch_add(1, Relaxed) >= max {
-            counter.fetch_sub(1, Relaxed);
-            return None;
+impl<'a> Pending<'a> {
+    /// Begins to wait, unless `max_pending_requests` do already.
+    fn begin(target: &'a Target) -> Result<Self, PoolError> {
+        let Target { shared, host, thresholds, worker, .. } = target;
+        let (stats, waiting) = (shared.stats.lane(*worker), &shared.breakers[0].pending);
+        if waiting.fetch_add(1, Relaxed) >= thresholds.pending_requests {
+            waiting.fetch_sub(1, Relaxed);
+            stats.inc(ClusterStat::UpstreamRqPendingOverflow);
+            return Err(PoolError::Overflow);
         }
-        Some(Self(counter))
+        stats.inc(ClusterStat::UpstreamRqPendingTotal);
+        stats.inc(ClusterStat::UpstreamRqPendingActive);
+        host.stats.lane(*worker).inc(HostStat::RqPendingActive);
+        Ok(Self { target })
     }
 }
 
-impl Drop for Counted<'_> {
+impl Drop for Pending<'_> {
     fn drop(&mut self) {
-        self.0.fetch_sub(1, Relaxed);
+        let Target { shared, host, worker, .. } = self.target;
+        shared.breakers[0].pending.fetch_sub(1, Relaxed);
+        shared.stats.lane(*worker).dec(ClusterStat::UpstreamRqPendingActive);
+        host.stats.lane(*worker).dec(HostStat::RqPendingActive);
     }
 }

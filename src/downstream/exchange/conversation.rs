@@ -1,0 +1,180 @@
+//! Owns carrying one request to a host and its response back, head by head and part by part.
+
+use std::{
+    future::poll_fn,
+    task::{Context, Poll},
+    time::Instant,
+};
+
+use super::{super::count, Exchange, Failure, Heads, forward::Chosen};
+use crate::{
+    codec::Known,
+    config::model::route::Forward,
+    downstream::headers,
+    stream::{
+        BodySize, Pump, PumpError, RequestSink, RequestSource, Reset, ResponseSink, ResponseSource,
+    },
+};
+
+/// Both sides of an exchange: the client's stream and the host's.
+pub(super) struct Conversation<'a, 'c, Q, P, U, V> {
+    pub(super) exchange: &'a mut Exchange<'c>,
+    pub(super) route: &'a Forward,
+    pub(super) chosen: &'a Chosen,
+    pub(super) source: &'a mut Q,
+    pub(super) sink: &'a mut P,
+    pub(super) up_sink: U,
+    pub(super) up_source: V,
+    /// Carries the request's body.
+    pub(super) up: Pump,
+    /// Nothing more is to be sent to the host.
+    pub(super) sent: bool,
+    /// The connection has carried a request before: the host may have closed it meanwhile.
+    pub(super) reused: bool,
+}
+
+// === impl Conversation ===
+
+impl<Q, P, U, V> Conversation<'_, '_, Q, P, U, V>
+where
+    Q: RequestSource,
+    P: ResponseSink,
+    U: RequestSink,
+    V: ResponseSource,
+{
+    /// Sends the request and receives the response; ready when the response has been taken by the sink,
+    /// sent or not. [`Failure::Stale`] means that the request can be sent again on another connection.
+    pub(super) async fn hold(&mut self) -> Result<(), Failure> {
+        match self.talk().await {
+            Err(Failure::Stale) if self.reused && self.replayable() => Err(Failure::Stale),
+            Err(Failure::Stale) => Err(self.lost(Reset::Terminated)),
+            Err(Failure::Reset(reset)) => Err(self.lost(reset)),
+            Err(Failure::TimedOut(passed)) => {
+                Err(self.exchange.upstream_timed_out(self.chosen, passed))
+            }
+            done => done,
+        }
+    }
+
+    async fn talk(&mut self) -> Result<(), Failure> {
+        let Exchange { heads, body, manager, .. } = &mut *self.exchange;
+        match self.up_sink.head(&mut heads.request, *body) {
+            Ok(()) => {}
+            Err(Reset::Terminated) => return Err(Failure::Stale),
+            Err(reset) => return Err(Failure::Reset(reset)),
+        }
+        let passes_interim = manager.config.proxy_100_continue;
+        if self.source.expects_continue() && !passes_interim {
+            headers::continue_head(&mut heads.response);
+            self.sink.interim(&heads.response);
+            self.exchange.flush(self.sink).await?;
+        }
+        let size = loop {
+            let size = poll_fn(|cx| self.poll_head(cx)).await?;
+            let response = &self.exchange.heads.response;
+            // 101 would need an upgrade, which was not asked for: the codec refuses it.
+            if response.status >= 200 {
+                break size;
+            }
+            if response.status == 100 && passes_interim {
+                self.sink.interim(response);
+                self.exchange.flush(self.sink).await?;
+            }
+        };
+        self.respond(size);
+        match size {
+            BodySize::None => Ok(()),
+            _ => poll_fn(|cx| self.poll_bodies(cx)).await,
+        }
+    }
+
+    /// Whether the host can be given the same request again: nothing of its body has been used up.
+    fn replayable(&self) -> bool {
+        self.source.received() == 0
+    }
+
+    fn lost(&mut self, reset: Reset) -> Failure {
+        self.exchange.upstream_reset(self.chosen, reset)
+    }
+
+    /// Sends the request until the response's head is here.
+    fn poll_head(&mut self, cx: &mut Context<'_>) -> Poll<Result<BodySize, Failure>> {
+        if !self.sent
+            && let Err(failure) = self.poll_send(cx)
+        {
+            return Poll::Ready(Err(failure));
+        }
+        match self.up_source.poll_head(cx, &mut self.exchange.heads.response) {
+            Poll::Ready(Ok(size)) => return Poll::Ready(Ok(size)),
+            Poll::Ready(Err(Reset::Terminated)) => return Poll::Ready(Err(Failure::Stale)),
+            Poll::Ready(Err(reset)) => return Poll::Ready(Err(Failure::Reset(reset))),
+            Poll::Pending => {}
+        }
+        self.exchange.poll_interrupted(cx, self.source, self.sink).map(Err)
+    }
+
+    /// Carries both bodies until the response's end has been taken by the sink.
+    fn poll_bodies(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Failure>> {
+        if !self.sent
+            && let Err(failure) = self.poll_send(cx)
+        {
+            return Poll::Ready(Err(failure));
+        }
+        let Exchange { timers, tally, .. } = &mut *self.exchange;
+        // A pump that waits is as good as a new one: what it has moved is the sink's.
+        let mut down = Pump::new(false);
+        match down.poll_transfer(cx, &mut self.up_source, self.sink, || timers.touch()) {
+            Poll::Ready(Ok(())) => return Poll::Ready(Ok(())),
+            Poll::Ready(Err(PumpError::Source(error))) => {
+                // What came before the fault is the client's; a full socket ends it here.
+                let _ = self.sink.poll_flush(cx);
+                tally.cut_by_upstream(&error);
+                return Poll::Ready(Err(Failure::Cut));
+            }
+            Poll::Ready(Err(PumpError::Sink(_))) => return Poll::Ready(Err(Failure::ClientGone)),
+            Poll::Pending => {}
+        }
+        timers.poll(cx).map(|passed| {
+            tally.cut_by_timeout(passed);
+            Err(Failure::Cut)
+        })
+    }
+
+    /// Sends what there is of the request.
+    fn poll_send(&mut self, cx: &mut Context<'_>) -> Result<(), Failure> {
+        let Exchange { timers, request_done, .. } = &mut *self.exchange;
+        match self.up.poll(cx, self.source, &mut self.up_sink, || timers.touch()) {
+            Poll::Pending => Ok(()),
+            Poll::Ready(Ok(())) => {
+                self.sent = true;
+                if !*request_done {
+                    *request_done = true;
+                    timers.await_response(Instant::now(), self.route.timeout);
+                }
+                Ok(())
+            }
+            Poll::Ready(Err(PumpError::Source(error))) => Err(Failure::of_request(&error)),
+            // The upstream may have answered before it stopped listening.
+            Poll::Ready(Err(PumpError::Sink(_))) => {
+                self.sent = true;
+                Ok(())
+            }
+        }
+    }
+
+    /// Hands the response's head to the client's side.
+    fn respond(&mut self, size: BodySize) {
+        let Exchange { heads, started, manager, worker, tally, .. } = &mut *self.exchange;
+        let Heads { request, response } = &mut **heads;
+        let waited = started.elapsed();
+        tally.responded(response.status, waited);
+        let (snapshot, host) = (self.chosen.snapshot(), self.chosen.host());
+        let internal = request.headers.has(Known::XEnvoyInternal);
+        count::upstream(snapshot, host, worker.index, response.status, internal, waited);
+        headers::response(response, manager, worker, waited, request);
+        self.sink.head(response, size);
+        if size == BodySize::None {
+            self.sink.end(None);
+        }
+    }
+}

@@ -1,0 +1,110 @@
+//! Owns the ways in which an exchange fails, and what is answered and counted for each.
+
+use super::{
+    super::{count, timers::Passed},
+    Exchange,
+    forward::Chosen,
+};
+use crate::{
+    access_log::ResponseFlag,
+    local_reply::LocalReply,
+    stream::{BodyError, Reset},
+    upstream::{connect::ConnectError, pool::PoolError},
+};
+
+use understudy_actors::stats::HttpStat;
+
+/// Why the way upstream gave no response.
+pub enum Failure {
+    /// We answer ourselves. Boxed: every future on the way has room for a failure.
+    Reply(Box<LocalReply>),
+    /// The upstream failed.
+    Reset(Reset),
+    /// A timeout has passed.
+    TimedOut(Passed),
+    /// The client has gone.
+    ClientGone,
+    /// The response began and cannot be finished.
+    Cut,
+    /// The connection had been closed while it was idle, before it took the request.
+    Stale,
+}
+
+// === impl Failure ===
+
+impl Failure {
+    /// We answer ourselves.
+    pub(super) fn reply(reply: LocalReply) -> Self {
+        Self::Reply(Box::new(reply))
+    }
+
+    /// The client's request broke off, or broke the protocol.
+    pub(super) fn of_request(error: &BodyError) -> Self {
+        match error {
+            BodyError::Gone | BodyError::Reset => Self::ClientGone,
+            BodyError::Protocol(error) => {
+                let refusal = error.refusal();
+                let reply = LocalReply::new(refusal.status, refusal.body, refusal.details);
+                Self::reply(reply.flagged(ResponseFlag::DownstreamProtocolError))
+            }
+        }
+    }
+}
+
+// === impl Exchange ===
+
+impl Exchange<'_> {
+    /// Counts that no connection could be had, and answers for it.
+    pub(super) fn no_connection(&mut self, chosen: &Chosen, error: PoolError) -> Failure {
+        let reset = match error {
+            PoolError::Connect(ConnectError::Failed(why)) => {
+                Reset::ConnectFailed(system_text(&why))
+            }
+            PoolError::Connect(ConnectError::TimedOut(_)) => Reset::ConnectTimeout,
+            PoolError::Overflow => Reset::Overflow,
+            PoolError::Terminated => Reset::Terminated,
+        };
+        self.upstream_reset(chosen, reset)
+    }
+
+    /// Counts a failure of the upstream's, and answers for it.
+    pub(super) fn upstream_reset(&mut self, chosen: &Chosen, reset: Reset) -> Failure {
+        let (snapshot, host, worker) = (chosen.snapshot(), chosen.host(), self.worker.index);
+        let reply = LocalReply::upstream_reset(&reset);
+        count::upstream_reset(snapshot, worker, &reset);
+        count::upstream_failure(snapshot, host, worker, reply.status, self.is_internal());
+        Failure::reply(reply)
+    }
+
+    /// Counts a timeout while the upstream had the request, and answers for it.
+    pub(super) fn upstream_timed_out(&mut self, chosen: &Chosen, passed: Passed) -> Failure {
+        let (snapshot, host, worker) = (chosen.snapshot(), chosen.host(), self.worker.index);
+        if passed == Passed::Response {
+            count::upstream_timeout(snapshot, host, worker);
+            count::upstream_failure(snapshot, host, worker, 504, self.is_internal());
+        }
+        Failure::reply(self.timeout_reply(passed))
+    }
+
+    /// The answer for a timeout.
+    pub(super) fn timeout_reply(&self, passed: Passed) -> LocalReply {
+        let stats = self.manager.stats();
+        match passed {
+            Passed::Response => LocalReply::response_timeout(),
+            Passed::Request => {
+                stats.inc(HttpStat::DownstreamRqTimeout);
+                LocalReply::request_timeout()
+            }
+            Passed::Idle => {
+                stats.inc(HttpStat::DownstreamRqIdleTimeout);
+                LocalReply::stream_idle_timeout(self.request_done)
+            }
+        }
+    }
+}
+
+/// The system's words for an error, without its number.
+fn system_text(error: &std::io::Error) -> String {
+    let text = error.to_string();
+    text.split(" (os error").next().unwrap_or_default().to_owned()
+}

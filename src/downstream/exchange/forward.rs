@@ -1,0 +1,260 @@
+//! Owns the way upstream: a cluster, a host of its, a connection to that host.
+
+use std::{future::poll_fn, rc::Rc, sync::atomic::Ordering::Relaxed, task::Poll, time::Duration};
+
+use futures_util::future::LocalBoxFuture;
+use understudy_actors::{
+    snapshot::{ClusterSnapshot, Host},
+    stats::{ClusterStat, HostStat, RouterStat},
+};
+
+use super::{super::count, Exchange, conversation::Conversation, failure::Failure};
+use crate::{
+    config::model::route::Forward,
+    downstream::headers,
+    local_reply::LocalReply,
+    stream::{Pump, RequestSource, Reset, ResponseSink},
+    upstream::{
+        Cluster, Current, balancer, http1::Http1Stream, http2::Http2Stream, pool::HostPool,
+    },
+};
+
+/// How long a request waits for a cluster's first answer.
+const FIRST_ANSWER_WAIT: Duration = Duration::from_secs(1);
+
+/// Tries on other connections after one that the host had closed while it was idle.
+const STALE_TRIES_MAX: u32 = 3;
+
+/// The host that a try goes to.
+#[derive(Clone)]
+pub(super) struct Chosen {
+    current: Rc<Current>,
+    pool: Rc<HostPool>,
+    worker: usize,
+}
+
+/// A request in flight to a host; counted until dropped.
+struct InFlight {
+    chosen: Chosen,
+}
+
+// === impl Exchange ===
+
+impl<'c> Exchange<'c> {
+    /// Carries the request to its upstream and the response back.
+    ///
+    /// # Errors
+    ///
+    /// [`Failure`], which [`Exchange::conclude`] makes an end of.
+    pub async fn carry<Q: RequestSource, P: ResponseSink>(
+        &mut self,
+        source: &mut Q,
+        sink: &mut P,
+    ) -> Result<(), Failure> {
+        let table = self.manager.table();
+        let route = self.route(table.as_deref().map(|table| &**table))?;
+        let cluster = self.cluster(route)?;
+        if !cluster.current().snapshot.ready {
+            self.while_client_waits(first_answer(&cluster), source, sink).await?;
+        }
+        let mut stale = 0;
+        loop {
+            let in_flight = self.choose(&cluster).and_then(|chosen| self.enter(chosen))?;
+            let done = match &*in_flight.chosen.pool {
+                HostPool::Http1(pool) => {
+                    let connection = match pool.checkout() {
+                        Some(connection) => connection,
+                        None => self
+                            .while_client_waits(Box::pin(pool.acquire()), source, sink)
+                            .await?
+                            .map_err(|error| self.no_connection(&in_flight.chosen, error))?,
+                    };
+                    let (reused, to_head) = (connection.reused, self.heads.request.is_head());
+                    let mut stream = Http1Stream::new(connection, pool.options(), to_head);
+                    let up = stream.split(&self.worker.buffers);
+                    let done = self
+                        .converse(route, &in_flight.chosen, reused, source, sink, up)
+                        .hold()
+                        .await;
+                    // The next request may have the connection while this answer is still sent.
+                    stream.finish();
+                    done
+                }
+                HostPool::Http2(pool) => {
+                    let lease = match pool.lease() {
+                        Some(lease) => lease,
+                        None => self
+                            .while_client_waits(Box::pin(pool.acquire()), source, sink)
+                            .await?
+                            .map_err(|error| self.no_connection(&in_flight.chosen, error))?,
+                    };
+                    let mut stream = Http2Stream::new(lease, self.heads.request.is_head());
+                    let up = stream.split();
+                    self.converse(route, &in_flight.chosen, true, source, sink, up).hold().await
+                }
+            };
+            match done {
+                Ok(()) => {}
+                Err(Failure::Stale) if stale < STALE_TRIES_MAX => {
+                    stale += 1;
+                    continue;
+                }
+                Err(Failure::Stale) => {
+                    return Err(self.upstream_reset(&in_flight.chosen, Reset::Terminated));
+                }
+                Err(other) => return Err(other),
+            }
+            drop(in_flight);
+            return self.flush(sink).await;
+        }
+    }
+
+    /// The client's stream and the host's, brought together.
+    fn converse<'a, Q, P, U, V>(
+        &'a mut self,
+        route: &'a Forward,
+        chosen: &'a Chosen,
+        reused: bool,
+        source: &'a mut Q,
+        sink: &'a mut P,
+        (up_sink, up_source): (U, V),
+    ) -> Conversation<'a, 'c, Q, P, U, V> {
+        let up = Pump::new(self.request_done);
+        let exchange = self;
+        Conversation {
+            exchange,
+            route,
+            chosen,
+            source,
+            sink,
+            up_sink,
+            up_source,
+            up,
+            sent: false,
+            reused,
+        }
+    }
+
+    /// The route's cluster; its timeouts are in force from here.
+    fn cluster(&mut self, route: &Forward) -> Result<Rc<Cluster>, Failure> {
+        if let Some(idle) = route.idle_timeout {
+            self.timers.limit_idle((!idle.is_zero()).then_some(idle));
+        }
+        if self.request_done {
+            self.timers.await_response(self.started, route.timeout);
+        }
+        let Some(cluster) = self.worker.clusters.get(route.cluster) else {
+            self.manager.router_stats().inc(RouterStat::NoCluster);
+            return Err(Failure::reply(LocalReply::cluster_not_found(
+                route.cluster_not_found_status,
+            )));
+        };
+        if !self.manager.router().suppress_envoy_headers {
+            headers::expected_timeout(&mut self.heads.request, route.timeout);
+        }
+        Ok(cluster)
+    }
+
+    /// The host whose turn it is.
+    fn choose(&mut self, cluster: &Cluster) -> Result<Chosen, Failure> {
+        let (current, worker) = (cluster.current(), self.worker.index);
+        let stats = current.snapshot.shared.stats.lane(worker);
+        let turn = balancer::pick(&current.snapshot);
+        match turn.and_then(|turn| current.pools.get(turn)).cloned() {
+            Some(pool) => {
+                if current.snapshot.panic {
+                    stats.inc(ClusterStat::LbHealthyPanic);
+                }
+                Ok(Chosen { current, pool, worker })
+            }
+            None => {
+                stats.inc(ClusterStat::UpstreamCxNoneHealthy);
+                count::upstream_status(stats, 503, self.is_internal());
+                Err(Failure::reply(LocalReply::no_healthy_upstream()))
+            }
+        }
+    }
+
+    /// Counts the request against the cluster's limits.
+    fn enter(&mut self, chosen: Chosen) -> Result<InFlight, Failure> {
+        self.tally.chosen = Some(chosen.clone());
+        InFlight::begin(chosen).map_err(|chosen| {
+            let stats = chosen.snapshot().shared.stats.lane(self.worker.index);
+            stats.inc(ClusterStat::UpstreamRqPendingOverflow);
+            count::upstream_status(stats, 503, self.is_internal());
+            Failure::reply(LocalReply::upstream_reset(&Reset::Overflow))
+        })
+    }
+
+    /// Waits for something on the way upstream, unless the client goes or a timeout passes first.
+    /// Boxed: it is rare, and every exchange would have room for it.
+    fn while_client_waits<'a, Q: RequestSource, P: ResponseSink, T: 'a>(
+        &'a mut self,
+        mut waiting: LocalBoxFuture<'a, T>,
+        source: &'a mut Q,
+        sink: &'a mut P,
+    ) -> impl Future<Output = Result<T, Failure>> + 'a {
+        poll_fn(move |cx| match waiting.as_mut().poll(cx) {
+            Poll::Ready(done) => Poll::Ready(Ok(done)),
+            Poll::Pending => self.poll_interrupted(cx, source, sink).map(Err),
+        })
+    }
+}
+
+/// Waits until the cluster's discovery has answered once, within limits.
+fn first_answer(cluster: &Cluster) -> LocalBoxFuture<'_, ()> {
+    Box::pin(async {
+        let current = cluster.current();
+        let first = current.snapshot.shared.first_answer.notified();
+        // It may have come between looking and listening.
+        if !cluster.current().snapshot.ready {
+            // Whichever comes first: the request goes on with what is there then.
+            let _ = tokio::time::timeout(FIRST_ANSWER_WAIT, first).await;
+        }
+    })
+}
+
+// === impl Chosen ===
+
+impl Chosen {
+    /// The snapshot it was chosen from.
+    pub(super) fn snapshot(&self) -> &ClusterSnapshot {
+        &self.current.snapshot
+    }
+
+    /// The host.
+    pub(super) fn host(&self) -> &Host {
+        &self.pool.target().host
+    }
+}
+
+// === impl InFlight ===
+
+impl InFlight {
+    /// The choice comes back when the cluster carries as many requests as it may.
+    fn begin(chosen: Chosen) -> Result<Self, Chosen> {
+        let snapshot = chosen.snapshot();
+        let requests = &snapshot.shared.breakers[0].requests;
+        if requests.fetch_add(1, Relaxed) >= snapshot.plan.thresholds[0].requests {
+            requests.fetch_sub(1, Relaxed);
+            return Err(chosen);
+        }
+        let stats = snapshot.shared.stats.lane(chosen.worker);
+        stats.inc(ClusterStat::UpstreamRqTotal);
+        stats.inc(ClusterStat::UpstreamRqActive);
+        let host_stats = chosen.host().stats.lane(chosen.worker);
+        host_stats.inc(HostStat::RqTotal);
+        host_stats.inc(HostStat::RqActive);
+        Ok(Self { chosen })
+    }
+}
+
+impl Drop for InFlight {
+    fn drop(&mut self) {
+        let Chosen { worker, .. } = self.chosen;
+        let shared = &self.chosen.snapshot().shared;
+        shared.breakers[0].requests.fetch_sub(1, Relaxed);
+        shared.stats.lane(worker).dec(ClusterStat::UpstreamRqActive);
+        self.chosen.host().stats.lane(worker).dec(HostStat::RqActive);
+    }
+}

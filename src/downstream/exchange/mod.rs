@@ -1,0 +1,263 @@
+//! Owns one exchange: a request, the way to its upstream, and its response. One future, no spawn.
+//!
+//! What happens, in order: [`Exchange::carry`] (`forward`) makes the request one that may go on, finds
+//! its route, a host and a connection; `conversation` carries heads and bodies;
+//! [`Exchange::conclude`] (here) makes of a failure on the way a reply of our own; `record` tells stats
+//! and access log what became of it.
+//!
+//! Every client with a request on its way holds one such future: a test bounds its size.
+
+mod conversation;
+mod failure;
+mod forward;
+mod record;
+
+use std::{
+    future::poll_fn,
+    net::SocketAddr,
+    task::{Context, Poll},
+    time::Instant,
+};
+
+use understudy_actors::{
+    seams::Accepted,
+    stats::{HttpStat, RouterStat},
+};
+
+pub use failure::Failure;
+
+use super::{count, headers, manager::Manager, serve::Worker, timers::Timers};
+use crate::{
+    codec::{Known, RequestHead, ResponseHead},
+    config::model::route::{Forward, RouteAction},
+    local_reply::LocalReply,
+    route::RouteTable,
+    stream::{BodySize, Data, RequestSource, ResponseSink},
+    worker::{AddressText, Deadline},
+};
+use record::Tally;
+
+/// Both heads of an exchange; they are pooled, since their buffers are worth keeping.
+#[derive(Debug, Default)]
+pub struct Heads {
+    /// The request's.
+    pub request: RequestHead,
+    /// The response's.
+    pub response: ResponseHead,
+}
+
+/// Heads on loan from the worker. Boxed: a connection that waits has no room for them.
+pub type Loan = Box<Heads>;
+
+/// What is the same for all exchanges of a connection.
+#[derive(Clone, Copy, Debug)]
+pub struct Peer {
+    /// The client.
+    pub remote: SocketAddr,
+    /// Whereto it connected.
+    pub local: SocketAddr,
+    /// The client's IP address, written out once.
+    pub text: AddressText,
+}
+
+/// How an exchange ended, for the connection it was on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ended {
+    /// The response was sent to its end.
+    Complete,
+    /// The response was sent, but the rest of the request is nobody's any more.
+    RequestUnfinished,
+    /// The response cannot be finished, or the client has gone.
+    Cut,
+}
+
+/// One exchange. Its end, however it comes, is its drop: stats and access log are written there.
+///
+/// It borrows what belongs to its connection, so that the future that carries it stays small.
+pub struct Exchange<'c> {
+    worker: &'c Worker,
+    manager: &'c Manager,
+    peer: &'c Peer,
+    heads: &'c mut Heads,
+    body: BodySize,
+    started: Instant,
+    timers: Timers<'c>,
+    /// The whole request has been read.
+    request_done: bool,
+    tally: Tally,
+}
+
+// === impl Peer ===
+
+impl Peer {
+    /// Who has connected.
+    pub fn of(accepted: &Accepted) -> Self {
+        let text = AddressText::new(accepted.peer.ip());
+        Self { remote: accepted.peer, local: accepted.local, text }
+    }
+}
+
+// === impl Exchange ===
+
+impl<'c> Exchange<'c> {
+    /// Begins with a request whose head has been parsed.
+    pub fn begin(
+        worker: &'c Worker,
+        manager: &'c Manager,
+        peer: &'c Peer,
+        deadline: &'c mut Deadline,
+        heads: &'c mut Heads,
+        body: BodySize,
+    ) -> Self {
+        let started = Instant::now();
+        let stats = manager.stats();
+        stats.inc(HttpStat::DownstreamRqTotal);
+        stats.inc(HttpStat::DownstreamRqActive);
+        let mut timers = Timers::new(deadline, manager.config.stream_idle_timeout);
+        let request_done = body == BodySize::None;
+        let request_timeout = manager.config.request_timeout.filter(|_| !request_done);
+        timers.await_request(started, request_timeout);
+        let tally = Tally::default();
+        Self { worker, manager, peer, heads, body, started, timers, request_done, tally }
+    }
+
+    /// Ends what [`Self::carry`] has begun: a failure before the response becomes a reply of our own.
+    pub async fn conclude<Q: RequestSource, P: ResponseSink>(
+        &mut self,
+        outcome: Result<(), Failure>,
+        source: &mut Q,
+        sink: &mut P,
+    ) -> Ended {
+        let outcome = match outcome {
+            Err(Failure::Reply(reply)) => self.reply(reply, sink).await,
+            Err(Failure::TimedOut(passed)) => {
+                let reply = Box::new(self.timeout_reply(passed));
+                self.reply(reply, sink).await
+            }
+            other => other,
+        };
+        self.tally.received = source.received();
+        self.tally.sent = sink.sent();
+        match outcome {
+            Ok(()) if self.request_done => Ended::Complete,
+            Ok(()) => Ended::RequestUnfinished,
+            Err(Failure::ClientGone) => {
+                self.tally.client_gone();
+                Ended::Cut
+            }
+            Err(_) => Ended::Cut,
+        }
+    }
+
+    /// Answers with a reply of our own, outside of any route.
+    pub async fn refuse<P: ResponseSink>(&mut self, reply: LocalReply, sink: &mut P) -> Ended {
+        let sent = self.reply(Box::new(reply), sink).await;
+        self.tally.sent = sink.sent();
+        if sent.is_ok() { Ended::RequestUnfinished } else { Ended::Cut }
+    }
+
+    /// Makes the request one that may go on, and finds where to; or what to answer instead.
+    fn route<'t>(&mut self, table: Option<&'t RouteTable>) -> Result<&'t Forward, Failure> {
+        let Self { manager, worker, peer, body, .. } = *self;
+        headers::request(&mut self.heads.request, manager, worker, peer, body)
+            .map_err(Failure::reply)?;
+        let request = &self.heads.request;
+        let found = table.and_then(|table| table.find(request.authority(), request.path()));
+        let stats = manager.router_stats();
+        let Some(found) = found else {
+            stats.inc(RouterStat::NoRoute);
+            return Err(Failure::reply(LocalReply::route_not_found()));
+        };
+        stats.inc(RouterStat::RqTotal);
+        let rule = &found.route.matcher;
+        match &found.route.action {
+            RouteAction::Direct(direct) => {
+                stats.inc(RouterStat::RqDirectResponse);
+                Err(Failure::reply(headers::direct_response(direct)))
+            }
+            RouteAction::Redirect(redirect) => {
+                stats.inc(RouterStat::RqRedirect);
+                Err(Failure::reply(headers::redirect(redirect, rule, request)))
+            }
+            RouteAction::Forward(forward) => {
+                let old = headers::rewrite(&mut self.heads.request, forward, rule, manager);
+                self.tally.original_path = old;
+                Ok(forward)
+            }
+        }
+    }
+
+    /// Sends a reply of our own.
+    async fn reply<P: ResponseSink>(
+        &mut self,
+        reply: Box<LocalReply>,
+        sink: &mut P,
+    ) -> Result<(), Failure> {
+        self.tally.replied(&reply);
+        let Heads { request, response } = &mut *self.heads;
+        let made = headers::Local {
+            grpc: headers::is_grpc(request),
+            to_head: request.is_head(),
+            unfinished: !self.request_done,
+        };
+        headers::local_reply(response, &reply, made, self.manager, self.worker);
+        let body = if made.grpc { &[] } else { reply.body.as_bytes() };
+        let size = match (body.is_empty(), made.to_head) {
+            (true, _) => BodySize::None,
+            // A response to HEAD has no body, and Envoy does not count what it would have been.
+            (false, true) => BodySize::Unknown,
+            (false, false) => BodySize::Known(body.len() as u64),
+        };
+        sink.head(response, size);
+        if let BodySize::Known(_) = size {
+            sink.data(Data::Slice(body));
+        }
+        sink.end(None);
+        self.flush(sink).await
+    }
+
+    /// Ready with what ends the wait for a response: the client goes, or takes its request back, or a
+    /// timeout passes.
+    fn poll_interrupted<Q: RequestSource, P: ResponseSink>(
+        &mut self,
+        cx: &mut Context<'_>,
+        source: &mut Q,
+        sink: &mut P,
+    ) -> Poll<Failure> {
+        if self.request_done && (source.poll_gone(cx).is_ready() || sink.poll_gone(cx).is_ready()) {
+            return Poll::Ready(Failure::ClientGone);
+        }
+        self.timers.poll(cx).map(Failure::TimedOut)
+    }
+
+    /// Sends what the client's side holds.
+    fn flush<P: ResponseSink>(
+        &mut self,
+        sink: &mut P,
+    ) -> impl Future<Output = Result<(), Failure>> {
+        poll_fn(|cx| match sink.poll_flush(cx) {
+            Poll::Ready(Ok(())) => Poll::Ready(Ok(())),
+            Poll::Ready(Err(_)) => Poll::Ready(Err(Failure::ClientGone)),
+            Poll::Pending => self.timers.poll(cx).map(|passed| {
+                self.tally.cut_by_timeout(passed);
+                Err(Failure::Cut)
+            }),
+        })
+    }
+
+    /// Whether the request comes from inside, as [`headers::request`] has found.
+    fn is_internal(&self) -> bool {
+        self.heads.request.headers.has(Known::XEnvoyInternal)
+    }
+}
+
+impl Drop for Exchange<'_> {
+    fn drop(&mut self) {
+        let elapsed = self.started.elapsed();
+        self.manager.stats().dec(HttpStat::DownstreamRqActive);
+        count::downstream(self.manager, self.tally.status, elapsed);
+        if !self.manager.config.access_logs.is_empty() {
+            self.log(elapsed);
+        }
+    }
+}

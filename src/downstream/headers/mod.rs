@@ -1,0 +1,13 @@
+//! Owns what the connection manager and the router do to headers on their way through.
+//!
+//! Source: Envoy's "HTTP header manipulation" documents; every rule was observed on Envoy 1.40.
+
+mod hop_by_hop;
+mod request;
+mod response;
+mod rewrite;
+
+pub use request::own_address;
+pub(super) use request::{expected_timeout, request};
+pub(super) use response::{Local, continue_head, is_grpc, local_reply, response};
+pub(super) use rewrite::{direct_response, redirect, rewrite};

@@ -1,0 +1,206 @@
+//! Owns making a client's request one that may go on: who it is from, and what it may say.
+
+use std::{
+    net::{IpAddr, Ipv4Addr, UdpSocket},
+    time::Duration,
+};
+
+use super::hop_by_hop::{hop_by_hop, tokens};
+use crate::{
+    codec::{Known, KnownSet, Method, RequestHead},
+    downstream::{exchange::Peer, manager::Manager, serve::Worker},
+    local_reply::LocalReply,
+    stream::BodySize,
+    worker::AddressText,
+};
+
+/// Control headers that only a trusted client may send; removed from every external request.
+const EXTERNAL_REMOVED: KnownSet = KnownSet::of(&[
+    Known::XEnvoyRetryOn,
+    Known::XEnvoyRetryGrpcOn,
+    Known::XEnvoyMaxRetries,
+    Known::XEnvoyRetriableStatusCodes,
+    Known::XEnvoyRetriableHeaderNames,
+    Known::XEnvoyUpstreamRqTimeoutMs,
+    Known::XEnvoyUpstreamRqPerTryTimeoutMs,
+    Known::XEnvoyUpstreamRqTimeoutAltResponse,
+    Known::XEnvoyUpstreamAltStatName,
+    Known::XEnvoyHedgeOnPerTryTimeout,
+    Known::XEnvoyUpstreamStreamDurationMs,
+    Known::XEnvoyIpTags,
+    Known::XEnvoyForceTrace,
+    Known::XEnvoyInternal,
+    Known::XEnvoyExpectedRqTimeoutMs,
+]);
+
+/// Removed besides where we are the edge (`use_remote_address`).
+const EDGE_REMOVED: KnownSet = KnownSet::of(&[
+    Known::XEnvoyOriginalPath,
+    Known::XEnvoyOriginalHost,
+    Known::XEnvoyDecoratorOperation,
+    Known::XEnvoyDownstreamServiceCluster,
+    Known::XEnvoyDownstreamServiceNode,
+]);
+
+/// Makes a client's request one that may go on.
+///
+/// # Errors
+///
+/// The reply for a request that may not.
+pub(in crate::downstream) fn request(
+    head: &mut RequestHead,
+    manager: &Manager,
+    worker: &Worker,
+    peer: &Peer,
+    body: BodySize,
+) -> Result<(), LocalReply> {
+    check(head)?;
+    let config = &manager.config;
+    hop_by_hop(head, config.proxy_100_continue)?;
+    let edge = config.use_remote_address;
+    let trusted = trusted_address(head, manager, peer);
+    let internal = is_internal(head, manager, trusted);
+
+    head.headers.remove(Known::XForwardedClientCert);
+    if !internal {
+        head.headers.remove_all(EXTERNAL_REMOVED);
+        if edge {
+            head.headers.remove_all(EDGE_REMOVED);
+        }
+    }
+
+    if edge && !config.skip_xff_append {
+        append_forwarded_for(head, worker, peer);
+    }
+    if head.headers.get(Known::XForwardedProto).is_none() || (edge && config.xff_trusted_hops == 0)
+    {
+        head.headers.set(Known::XForwardedProto, b"http");
+    }
+    if let Some(address) = trusted.filter(|_| edge && !internal) {
+        // Mostly it is the peer itself, whose text is at hand.
+        match address == peer.remote.ip() {
+            true => head.headers.set(Known::XEnvoyExternalAddress, peer.text.as_bytes()),
+            false => {
+                let text = AddressText::new(address);
+                head.headers.set(Known::XEnvoyExternalAddress, text.as_bytes());
+            }
+        }
+    }
+    if internal {
+        head.headers.set(Known::XEnvoyInternal, b"true");
+    }
+    request_id(head, manager, worker, edge && !internal);
+    if !config.via.is_empty() {
+        head.headers.append(Known::Via, config.via.as_bytes());
+    }
+    let lengthless = head.headers.get(Known::ContentLength).is_none();
+    if body == BodySize::None && lengthless && head.method.announces_empty_body() {
+        head.headers.set(Known::ContentLength, b"0");
+    }
+    Ok(())
+}
+
+/// Refuses targets that Envoy refuses after parsing.
+fn check(head: &RequestHead) -> Result<(), LocalReply> {
+    if head.method == Method::Connect {
+        return Err(LocalReply::route_not_found().closing());
+    }
+    if !head.has_authority() {
+        return Err(LocalReply::new(400, "", "missing_host_header").closing());
+    }
+    // Observed: Envoy 1.40. A query without a type means nothing.
+    let untyped = || head.headers.get(Known::ContentType).is_none_or(<[u8]>::is_empty);
+    if head.method == Method::Query && untyped() {
+        return Err(LocalReply::new(400, "", "query_missing_content_type").closing());
+    }
+    let path = head.path();
+    if path.first() != Some(&b'/') {
+        return Err(LocalReply::new(404, "", "absolute_path_rejected"));
+    }
+    if path.contains(&b'#') {
+        return Err(LocalReply::new(400, "", "path_normalization_failed").closing());
+    }
+    let upgrade =
+        head.headers.get(Known::Upgrade).is_some_and(|value| !value.eq_ignore_ascii_case(b"h2c"));
+    let asked = || {
+        let connection = head.headers.get(Known::Connection).unwrap_or_default();
+        tokens(connection).any(|token| token.eq_ignore_ascii_case(b"upgrade"))
+    };
+    if upgrade && asked() {
+        return Err(LocalReply::new(403, "", "upgrade_failed").closing());
+    }
+    Ok(())
+}
+
+/// Whose request this is, as far as we trust what we are told.
+fn trusted_address(head: &RequestHead, manager: &Manager, peer: &Peer) -> Option<IpAddr> {
+    let hops = manager.config.xff_trusted_hops as usize;
+    let from_header = |from_the_right: usize| {
+        let header = head.headers.get(Known::XForwardedFor)?;
+        let element = header.rsplit(|byte| *byte == b',').nth(from_the_right)?;
+        std::str::from_utf8(element.trim_ascii()).ok()?.parse().ok()
+    };
+    match (manager.config.use_remote_address, hops) {
+        (true, 0) => Some(peer.remote.ip()),
+        (true, hops) => from_header(hops - 1).or(Some(peer.remote.ip())),
+        (false, hops) => from_header(hops).or(Some(peer.remote.ip())),
+    }
+}
+
+/// Whether the request comes from inside.
+///
+/// Observed: Envoy 1.40 trusts no address unless `internal_address_config` names it.
+fn is_internal(head: &RequestHead, manager: &Manager, trusted: Option<IpAddr>) -> bool {
+    let ranges = &manager.config.internal_addresses;
+    if ranges.is_empty() {
+        return false;
+    }
+    if !manager.config.use_remote_address {
+        // Only a request that passed exactly one proxy can be internal.
+        let header = head.headers.get(Known::XForwardedFor);
+        if header.is_none_or(|header| header.contains(&b',')) {
+            return false;
+        }
+    }
+    trusted.is_some_and(|address| ranges.iter().any(|range| range.contains(&address)))
+}
+
+/// Appends the peer, with a comma and no space. A loopback peer is named by our own address.
+fn append_forwarded_for(head: &mut RequestHead, worker: &Worker, peer: &Peer) {
+    let own = peer.remote.ip().is_loopback();
+    let text = if own { &worker.own_address } else { &peer.text };
+    head.headers.append_to_value(Known::XForwardedFor, b",", text.as_bytes());
+}
+
+/// The address others know this machine by: the source address of a packet to a far network. No
+/// packet is sent.
+pub fn own_address() -> IpAddr {
+    let far = (Ipv4Addr::new(192, 0, 2, 1), 9);
+    UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0))
+        .and_then(|socket| socket.connect(far).and_then(|()| socket.local_addr()))
+        .map_or(IpAddr::V4(Ipv4Addr::LOCALHOST), |address| address.ip())
+}
+
+fn request_id(head: &mut RequestHead, manager: &Manager, worker: &Worker, external: bool) {
+    let config = &manager.config;
+    let known = head.headers.get(Known::XRequestId).is_some();
+    let keep = known && (!external || config.preserve_external_request_id);
+    if known && !keep {
+        head.headers.remove(Known::XRequestId);
+    }
+    if !keep && config.generate_request_id {
+        head.headers.append(Known::XRequestId, &worker.uuids.next());
+    }
+}
+
+/// Tells the upstream how long we wait.
+pub(in crate::downstream) fn expected_timeout(head: &mut RequestHead, timeout: Option<Duration>) {
+    match timeout {
+        Some(timeout) => {
+            let mut text = itoa::Buffer::new();
+            let ms = u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX);
+            head.headers.set(Known::XEnvoyExpectedRqTimeoutMs, text.format(ms).as_bytes());
+        }
+        None => head.headers.remove(Known::XEnvoyExpectedRqTimeoutMs),
+    }
+}

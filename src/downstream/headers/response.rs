@@ -1,0 +1,141 @@
+//! Owns the head of a response: an upstream's, and that of a reply of our own.
+
+use std::time::Duration;
+
+use super::hop_by_hop::RESPONSE_HOP_BY_HOP;
+use crate::{
+    codec::{Known, RequestHead, ResponseHead},
+    config::model::http::ServerHeader,
+    downstream::{manager::Manager, serve::Worker},
+    local_reply::LocalReply,
+};
+
+/// Makes an upstream's response one that may go on.
+pub(in crate::downstream) fn response(
+    head: &mut ResponseHead,
+    manager: &Manager,
+    worker: &Worker,
+    waited: Duration,
+    request: &RequestHead,
+) {
+    let headers = &mut head.headers;
+    headers.remove_all(RESPONSE_HOP_BY_HOP);
+    if !manager.router().suppress_envoy_headers {
+        let mut text = itoa::Buffer::new();
+        let ms = u64::try_from(waited.as_millis()).unwrap_or(u64::MAX);
+        headers.set(Known::XEnvoyUpstreamServiceTime, text.format(ms).as_bytes());
+    }
+    if headers.get(Known::Date).is_none() {
+        worker.clock.with_date(|date| headers.append(Known::Date, date));
+    }
+    server_header(head, manager, true);
+    if manager.config.always_set_request_id_in_response
+        && let Some(id) = request.headers.get(Known::XRequestId)
+    {
+        head.headers.set(Known::XRequestId, id);
+    }
+}
+
+fn server_header(head: &mut ResponseHead, manager: &Manager, from_upstream: bool) {
+    let name = manager.config.server_name.as_bytes();
+    match manager.config.server_header {
+        ServerHeader::Overwrite => head.headers.set(Known::Server, name),
+        ServerHeader::AppendIfAbsent if head.headers.get(Known::Server).is_none() => {
+            head.headers.append(Known::Server, name);
+        }
+        ServerHeader::AppendIfAbsent => {}
+        ServerHeader::PassThrough => {
+            debug_assert!(from_upstream || head.headers.get(Known::Server).is_none());
+        }
+    }
+}
+
+/// Whether the client speaks gRPC, whose errors are answers of status 200.
+pub(in crate::downstream) fn is_grpc(request: &RequestHead) -> bool {
+    let Some(kind) = request.headers.get(Known::ContentType) else { return false };
+    match kind.strip_prefix(b"application/grpc") {
+        Some(rest) => rest.is_empty() || rest.starts_with(b"+"),
+        None => false,
+    }
+}
+
+/// The head of `100 Continue`.
+pub(in crate::downstream) fn continue_head(head: &mut ResponseHead) {
+    head.clear();
+    head.status = 100;
+}
+
+/// What a reply of our own answers.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::downstream) struct Local {
+    /// A gRPC request, whose errors are answers of status 200.
+    pub(in crate::downstream) grpc: bool,
+    /// A HEAD request, whose answer has no body.
+    pub(in crate::downstream) to_head: bool,
+    /// A request that is not complete: its rest is nobody's, and the connection ends.
+    pub(in crate::downstream) unfinished: bool,
+}
+
+/// Fills in the head of a reply of our own.
+pub(in crate::downstream) fn local_reply(
+    head: &mut ResponseHead,
+    reply: &LocalReply,
+    Local { grpc, to_head, unfinished }: Local,
+    manager: &Manager,
+    worker: &Worker,
+) {
+    head.clear();
+    head.status = if grpc { 200 } else { reply.status };
+    let headers = &mut head.headers;
+    if reply.overloaded && !manager.router().suppress_envoy_headers {
+        headers.append(Known::XEnvoyOverloaded, b"true");
+    }
+    if let Some(location) = &reply.location {
+        headers.append(Known::Location, location);
+    }
+    if grpc {
+        headers.append(Known::ContentType, b"application/grpc");
+        let mut text = itoa::Buffer::new();
+        headers.append(Known::GrpcStatus, text.format(grpc_status(reply.status)).as_bytes());
+        if !reply.body.is_empty() {
+            headers.append(Known::GrpcMessage, &percent_encoded(reply.body.as_bytes()));
+        }
+    } else if !reply.body.is_empty() {
+        if !to_head {
+            let mut text = itoa::Buffer::new();
+            headers.append(Known::ContentLength, text.format(reply.body.len()).as_bytes());
+        }
+        headers.append(Known::ContentType, b"text/plain");
+    }
+    worker.clock.with_date(|date| headers.append(Known::Date, date));
+    server_header(head, manager, false);
+    head.close = unfinished || reply.close;
+}
+
+/// The gRPC status for an HTTP status. Source: gRPC, "HTTP to gRPC Status Code Mapping".
+fn grpc_status(status: u16) -> u8 {
+    match status {
+        400 => 13,
+        401 => 16,
+        403 => 7,
+        404 => 12,
+        429 | 502..=504 => 14,
+        _ => 2,
+    }
+}
+
+/// gRPC's percent-encoding of a status message. Source: gRPC over HTTP2, "Percent-Encoded".
+fn percent_encoded(text: &[u8]) -> Vec<u8> {
+    let mut out = Vec::with_capacity(text.len());
+    for byte in text {
+        match byte {
+            b' '..=b'~' if *byte != b'%' => out.push(*byte),
+            byte => {
+                const HEX: &[u8; 16] = b"0123456789ABCDEF";
+                let (high, low) = (byte >> 4, byte & 15);
+                out.extend([b'%', HEX[usize::from(high)], HEX[usize::from(low)]]);
+            }
+        }
+    }
+    out
+}

@@ -1,0 +1,42 @@
+//! Owns the ways in which an upstream fails.
+
+use crate::access_log::ResponseFlag;
+
+/// How an upstream failed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Reset {
+    /// Connecting failed; the text is the system's.
+    ConnectFailed(String),
+    /// Connecting took longer than `connect_timeout`.
+    ConnectTimeout,
+    /// The connection ended.
+    Terminated,
+    /// The stream was reset by the upstream (HTTP/2).
+    Remote,
+    /// What came is not HTTP, or breaks its rules.
+    Protocol,
+    /// A circuit breaker is open.
+    Overflow,
+}
+
+// === impl Reset ===
+
+impl Reset {
+    /// Envoy's words and flag.
+    pub fn reason(&self) -> (&'static str, ResponseFlag) {
+        match self {
+            Reset::ConnectFailed(_) => {
+                ("remote connection failure", ResponseFlag::UpstreamConnectionFailure)
+            }
+            Reset::ConnectTimeout => {
+                ("connection timeout", ResponseFlag::UpstreamConnectionFailure)
+            }
+            Reset::Terminated => {
+                ("connection termination", ResponseFlag::UpstreamConnectionTermination)
+            }
+            Reset::Remote => ("remote reset", ResponseFlag::UpstreamRemoteReset),
+            Reset::Protocol => ("protocol error", ResponseFlag::UpstreamProtocolError),
+            Reset::Overflow => ("overflow", ResponseFlag::UpstreamOverflow),
+        }
+    }
+}
