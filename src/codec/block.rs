@@ -139,7 +139,6 @@ impl HeaderBlock {
     pub fn append(&mut self, known: Known, value: &[u8]) {
         let start = self.bytes.len();
         let line_start = known.line_start().as_bytes();
-        self.bytes.reserve(line_start.len() + value.len() + 2);
         self.bytes.extend_from_slice(line_start);
         self.bytes.extend_from_slice(value);
         self.bytes.extend_from_slice(b"\r\n");
@@ -196,21 +195,23 @@ impl HeaderBlock {
     /// Writes all lines. Those that stand together as they are go in one piece.
     #[inline]
     pub(super) fn write_lines(&self, out: &mut Vec<u8>) {
-        let (mut start, mut end) = (0, 0);
+        let mut piece = Span::default();
         for entry in self.entries.iter().filter(|entry| !entry.removed) {
-            let (from, to) = (entry.name.start as usize, entry.value.end as usize + 2);
-            if entry.whole && from == end {
-                end = to;
+            let line = Span { start: entry.name.start, end: entry.value.end + 2 };
+            if entry.whole && line.start == piece.end {
+                piece.end = line.end;
                 continue;
             }
-            out.extend_from_slice(self.bytes.get(start..end).unwrap_or_default());
-            (start, end) = (from, to);
+            if piece.end > piece.start {
+                out.extend_from_slice(piece.of(&self.bytes));
+            }
+            piece = line;
             if !entry.whole {
                 write_line(out, entry.name.of(&self.bytes), entry.value.of(&self.bytes));
-                end = start;
+                piece.end = piece.start;
             }
         }
-        out.extend_from_slice(self.bytes.get(start..end).unwrap_or_default());
+        out.extend_from_slice(piece.of(&self.bytes));
     }
 
     /// Enters the line that was just written to the buffer.

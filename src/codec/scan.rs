@@ -117,31 +117,6 @@ pub(super) fn visible_run(bytes: &[u8]) -> usize {
     run + rest.iter().take_while(|byte| byte.is_ascii_graphic()).count()
 }
 
-/// How many bytes at the front are letters, digits, `-` or `.`, of which nearly all hosts are made.
-#[inline]
-pub(super) fn plain_host_run(bytes: &[u8]) -> usize {
-    let mut run = 0;
-    loop {
-        let rest = bytes.get(run..).unwrap_or_default();
-        let mut chunk = [0; WIDTH];
-        let here = rest.len().min(WIDTH);
-        chunk[..here].copy_from_slice(&rest[..here]);
-        let mut stops = [0; WIDTH];
-        for at in 0..WIDTH {
-            let byte = chunk[at];
-            let letter = (byte | 0x20).wrapping_sub(b'a') < 26;
-            // `-` and `.` stand side by side, and `/` and the digits behind them.
-            let other = byte.wrapping_sub(b'-') < 13 && byte != b'/';
-            stops[at] = if letter | other { 0 } else { 0xff };
-        }
-        let length = first_set(stops);
-        run += length;
-        if length < WIDTH {
-            return run;
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -153,8 +128,6 @@ mod tests {
         fn runs_end_where_a_plain_loop_ends_them(bytes in prop::collection::vec(any::<u8>(), 0..40)) {
             let text = |b: &u8| matches!(b, b'\t' | 0x20..=0x7e | 0x80..);
             let visible = |b: &u8| matches!(b, 0x21..=0x7e);
-            let host = |b: &u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.');
-            prop_assert_eq!(plain_host_run(&bytes), bytes.iter().take_while(|b| host(b)).count());
             prop_assert_eq!(text_run(&bytes), bytes.iter().take_while(|b| text(b)).count());
             prop_assert_eq!(visible_run(&bytes), bytes.iter().take_while(|b| visible(b)).count());
         }
@@ -165,8 +138,6 @@ mod tests {
             bytes[at] = byte;
             let text = byte == b'\t' || (byte >= 0x20 && byte != 0x7f);
             let visible = byte.is_ascii_graphic();
-            let host = byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.');
-            prop_assert_eq!(plain_host_run(&bytes), if host { 41 } else { at });
             prop_assert_eq!(text_run(&bytes), if text { 41 } else { at });
             prop_assert_eq!(visible_run(&bytes), if visible { 41 } else { at });
         }

@@ -77,6 +77,16 @@ impl Node {
         }
     }
 
+    /// Whether it says nothing: null, or a mapping or list without anything in it.
+    pub fn is_empty(&self) -> bool {
+        match &self.kind {
+            NodeKind::Null => true,
+            NodeKind::Scalar { .. } => false,
+            NodeKind::List(items) => items.is_empty(),
+            NodeKind::Map(entries) => entries.is_empty(),
+        }
+    }
+
     /// The entries of a mapping; none for anything else.
     pub fn entries(&self) -> &[Entry] {
         match &self.kind {

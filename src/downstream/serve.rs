@@ -34,6 +34,9 @@ use crate::{
 /// Pairs of heads that a worker keeps at most.
 const HEADS_KEPT_MAX: usize = 256;
 
+/// Connections of a worker that may keep the room for an exchange while they wait: about 256 KiB.
+const WARM_MAX: usize = 256;
+
 /// Makes the data plane of each worker.
 pub struct DataPlane {
     view: View,
@@ -64,6 +67,12 @@ pub struct Worker {
     text: RefCell<Vec<u8>>,
     view: View,
     swept: Cell<u32>,
+    warm: Cell<usize>,
+}
+
+/// The leave to keep the room for an exchange; given back when dropped.
+pub struct Warm {
+    worker: Rc<Worker>,
 }
 
 /// A listener's filter chains, as this worker runs them.
@@ -138,12 +147,22 @@ impl Worker {
             text: RefCell::default(),
             view,
             swept: Cell::new(0),
+            warm: Cell::new(0),
         }
     }
 
     /// Whether answers tell their connection to end.
     pub fn draining(&self) -> bool {
         self.server.borrow_mut().load().draining()
+    }
+
+    /// Leave for a connection to keep the room for an exchange, unless too many have it.
+    pub fn warm(self: &Rc<Self>) -> Option<Warm> {
+        let leave = self.warm.get() < WARM_MAX;
+        leave.then(|| {
+            self.warm.set(self.warm.get() + 1);
+            Warm { worker: self.clone() }
+        })
     }
 
     /// A pair of empty heads.
@@ -196,5 +215,13 @@ impl Worker {
             };
             self.chains.borrow_mut().retain(used);
         }
+    }
+}
+
+// === impl Warm ===
+
+impl Drop for Warm {
+    fn drop(&mut self) {
+        self.worker.warm.set(self.worker.warm.get() - 1);
     }
 }

@@ -15,6 +15,9 @@ pub(super) struct Timers<'c> {
     request_at: Tick,
     idle: Ticks,
     moved: Tick,
+    /// The deadline is that of the earliest. Arming waits for the first wait: most changes before it
+    /// would be armed in vain.
+    armed: bool,
 }
 
 /// Which timeout has passed.
@@ -34,13 +37,14 @@ impl<'c> Timers<'c> {
     /// No timeout yet but `stream_idle_timeout`.
     pub(super) fn new(deadline: &'c mut Deadline, idle: Option<Duration>) -> Self {
         let (never, moved) = (Tick::NEVER, deadline.coarse_now());
-        Self { deadline, response_at: never, request_at: never, idle: Ticks::of(idle), moved }
+        let idle = Ticks::of(idle);
+        Self { deadline, response_at: never, request_at: never, idle, moved, armed: false }
     }
 
-    /// `request_timeout`: the whole request must be here by then. The deadline is armed for both.
+    /// `request_timeout`: the whole request must be here by then.
     pub(super) fn await_request(&mut self, started: Instant, timeout: Option<Duration>) {
         self.request_at = self.later(started, timeout);
-        self.arm();
+        self.armed = false;
     }
 
     /// The request is complete: the route's timeout begins.
@@ -49,12 +53,13 @@ impl<'c> Timers<'c> {
     pub(super) fn await_response(&mut self, now: Instant, timeout: Option<Duration>) {
         self.request_at = Tick::NEVER;
         self.response_at = self.later(now, timeout);
-        self.arm();
+        self.armed = false;
     }
 
-    /// Nothing may stand still for longer than this; in force with the next arming.
+    /// Nothing may stand still for longer than this.
     pub(super) fn limit_idle(&mut self, idle: Option<Duration>) {
         self.idle = Ticks::of(idle);
+        self.armed = false;
         self.touch();
     }
 
@@ -69,6 +74,9 @@ impl<'c> Timers<'c> {
     /// Ready with the timeout that has passed; else the task is woken when one does.
     pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Passed> {
         loop {
+            if !self.armed {
+                self.arm();
+            }
             ready!(self.deadline.poll_passed(cx));
             let now = self.deadline.tick_of(Instant::now());
             if self.response_at <= now {
@@ -80,7 +88,7 @@ impl<'c> Timers<'c> {
             if self.moved.after(self.idle) <= now {
                 return Poll::Ready(Passed::Idle);
             }
-            self.arm();
+            self.armed = false;
         }
     }
 
@@ -94,6 +102,7 @@ impl<'c> Timers<'c> {
     fn arm(&mut self) {
         let idle_at = self.moved.after(self.idle);
         self.deadline.arm_at(self.response_at.min(self.request_at).min(idle_at));
+        self.armed = true;
     }
 }
 

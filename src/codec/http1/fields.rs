@@ -64,13 +64,17 @@ fn read_copied(block: &mut HeaderBlock, headers_max: usize) -> Result<Found, Fie
     let mut at = 0;
     loop {
         let rest = bytes.get_mut(at..).unwrap_or_default();
+        if let [b'\r', b'\n', ..] = rest {
+            bytes.truncate(at);
+            return Ok(Found::End(at + 2));
+        }
         let line = match usual_line(rest) {
             Some(line) => line,
             None => match any_line(rest, here - at)? {
                 Read::Line(line) => line,
-                Read::End(length) => {
+                Read::End => {
                     bytes.truncate(at);
-                    return Ok(Found::End(at + length));
+                    return Ok(Found::End(at + 1));
                 }
                 Read::More => return Ok(Found::More),
                 Read::Fold => return Ok(Found::Fold),
@@ -105,8 +109,8 @@ struct Line {
 /// What stands at the front of the lines.
 enum Read {
     Line(Line),
-    /// The empty line, of so many bytes.
-    End(usize),
+    /// The empty line, ended by a bare LF.
+    End,
     /// Nothing that can be told yet.
     More,
     /// A line that goes on in the next one.
@@ -144,8 +148,7 @@ fn any_line(rest: &mut [u8], here: usize) -> Result<Read, FieldsError> {
     let colon = lower_token(rest);
     match (byte(rest, colon), byte(rest, colon + 1)) {
         (b':', _) if colon > 0 => {}
-        (b'\r', b'\n') if colon == 0 => return Ok(Read::End(2)),
-        (b'\n', _) if colon == 0 => return Ok(Read::End(1)),
+        (b'\n', _) if colon == 0 => return Ok(Read::End),
         (b'\r', _) if colon == 0 => return broken(1),
         _ => return broken(colon),
     }

@@ -9,7 +9,7 @@ use super::{
     framing::{self, Delimiter},
     request_line,
 };
-use crate::codec::{Known, Method, RequestHead, Version, scan::plain_host_run};
+use crate::codec::{Known, Method, RequestHead, Version};
 
 /// Empty lines before a request that are forgiven (RFC 9112, 2.2 asks for at least one).
 const LEADING_LINES_BYTES_MAX: usize = 8;
@@ -188,24 +188,22 @@ static HOST: [bool; 256] = {
 /// Whether it is a host, perhaps with a port (RFC 9110, 7.2). Envoy checks only the characters: two
 /// ports, userinfo or half an address would pass, and mean something else to whoever is behind us.
 pub(in crate::codec) fn is_authority(text: &[u8]) -> bool {
-    let host_end = match text {
-        [b'[', address @ ..] => {
-            let inside = |byte: &u8| byte.is_ascii_alphanumeric() || b":.%".contains(byte);
-            let length = address.iter().take_while(|byte| inside(byte)).count();
-            if address.get(length) != Some(&b']') {
-                return false;
-            }
-            length + 2
-        }
-        _ => {
-            let plain = plain_host_run(text);
-            let rest = text.get(plain..).unwrap_or_default();
-            plain + rest.iter().take_while(|byte| HOST[usize::from(**byte)]).count()
-        }
-    };
-    match text.get(host_end..) {
-        Some([b':', port @ ..]) => port.iter().all(u8::is_ascii_digit),
-        rest => rest.is_some_and(<[u8]>::is_empty),
+    let digits = text.iter().rev().take_while(|byte| byte.is_ascii_digit()).count();
+    let before = text.get(..text.len() - digits).unwrap_or_default();
+    let host = before.strip_suffix(b":").unwrap_or(text);
+    let plain = host.iter().fold(true, |all, byte| all & HOST[usize::from(*byte)]);
+    plain || is_bracketed(text)
+}
+
+/// Whether it is an address in brackets, perhaps with a port.
+fn is_bracketed(text: &[u8]) -> bool {
+    let [b'[', rest @ ..] = text else { return false };
+    let inside = |byte: &u8| byte.is_ascii_alphanumeric() || b":.%".contains(byte);
+    let length = rest.iter().take_while(|byte| inside(byte)).count();
+    match rest.get(length..) {
+        Some([b']']) => true,
+        Some([b']', b':', port @ ..]) => port.iter().all(u8::is_ascii_digit),
+        _ => false,
     }
 }
 

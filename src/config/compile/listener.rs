@@ -57,6 +57,10 @@ impl Compiler<'_> {
             "per_connection_buffer_limit_bytes",
             "bodies stream; no more is held than a read",
         );
+        // Listeners of another kind: their fields are left unread, and so refused by name.
+        if listener.peek("internal_listener").is_some() || listener.peek("api_listener").is_some() {
+            return None;
+        }
         let Some(address) = listener.message("address") else {
             let text = "error adding listener: address is necessary";
             self.error(listener.at, &listener.path, text, "add `address`");
@@ -76,8 +80,9 @@ impl Compiler<'_> {
             let key = format!("{name}/{index}");
             chains.extend(self.filter_chain(chain, &key, &stat_prefix, clusters, routes));
         }
+        let elsewhere = ["default_filter_chain", "udp_listener_config"];
         if listener.list("filter_chains").is_empty()
-            && listener.peek("default_filter_chain").is_none()
+            && elsewhere.iter().all(|field| listener.peek(field).is_none())
         {
             let text = format!("error adding listener '{name}': no filter chains specified");
             self.error(listener.at, &listener.path, text, "add `filter_chains`");

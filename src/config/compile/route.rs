@@ -114,10 +114,12 @@ impl Compiler<'_> {
             self.error(action.at_of("cluster"), &action.path_of("cluster"), text, hint);
         }
         let status = action.choice("cluster_not_found_response_code");
+        let timeout = limit(action.duration("timeout"), Some(TIMEOUT));
         Some(Forward {
             cluster: self.slots.clusters.of(&name),
             cluster_name: name,
-            timeout: limit(action.duration("timeout"), Some(TIMEOUT)),
+            timeout,
+            timeout_ms: timeout.map(|timeout| timeout.as_millis().to_string()).unwrap_or_default(),
             idle_timeout: action.duration("idle_timeout"),
             prefix_rewrite: action.text("prefix_rewrite").unwrap_or_default().to_owned(),
             host_rewrite: action.text("host_rewrite_literal").unwrap_or_default().to_owned(),

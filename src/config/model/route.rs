@@ -76,6 +76,8 @@ pub struct Forward {
     pub cluster_name: String,
     /// `timeout`; Envoy's default is 15 s; `None` is off.
     pub timeout: Option<Duration>,
+    /// `timeout` in milliseconds, as the upstream is told of it; empty for none.
+    pub timeout_ms: String,
     /// `idle_timeout`; `None` takes the connection manager's `stream_idle_timeout`.
     pub idle_timeout: Option<Duration>,
     /// `prefix_rewrite`; empty for none.

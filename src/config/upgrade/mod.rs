@@ -8,7 +8,7 @@ mod rewrites;
 use super::{
     BOOTSTRAP, Source,
     diagnostic::Diagnostics,
-    node::{Node, NodeKind},
+    node::{Entry, Node, NodeKind},
     schema::{self, FieldKind, MessageSchema},
     yaml,
 };
@@ -20,13 +20,16 @@ const DEPTH_MAX: usize = 200;
 
 /// Upgrades a bootstrap in place. A document that is v3 is not changed.
 pub fn upgrade(tree: &mut Node, notes: &mut Diagnostics) {
-    let mut walk = Walk { notes, rewrites: 0 };
-    if let Some(schema) = schema::message(BOOTSTRAP) {
-        walk.message(tree, schema, "", 0);
+    let Some(schema) = schema::message(BOOTSTRAP) else { return };
+    let mut walk = Walk { notes, rewrites: 0, is_v2: false };
+    walk.message(tree, schema, "", 0);
+    if walk.rewrites == 0 {
+        return;
     }
-    if walk.rewrites > 0 {
-        admin_layer(tree, notes);
-    }
+    // What only v2 let stand is looked for once it is sure that this is v2.
+    walk.is_v2 = true;
+    walk.message(tree, schema, "", 0);
+    admin_layer(tree, notes);
 }
 
 /// Writes the v3 form of a document.
@@ -141,6 +144,8 @@ fn type_by_name(name: &str) -> Option<&'static str> {
 pub(super) struct Walk<'d> {
     pub(super) notes: &'d mut Diagnostics,
     pub(super) rewrites: usize,
+    /// The document has shown itself to be v2.
+    is_v2: bool,
 }
 
 // === impl Walk ===
@@ -218,15 +223,21 @@ impl Walk<'_> {
         }
     }
 
-    /// v2 had `config`, a free mapping whose type followed from `name`; v3 has `typed_config`.
+    /// v2 had `config`, a free mapping whose type followed from `name`; v3 has `typed_config`. The name
+    /// alone was enough in v2, too, and so was an empty `typed_config` beside it.
     fn config_by_name(&mut self, node: &mut Node, schema: &MessageSchema, path: &str) {
         if schema.field("typed_config").is_none() || schema.field("config").is_some() {
             return;
         }
         let name = node.get("name").and_then(Node::as_text).map(str::to_owned);
-        // A well-known filter by its name alone was enough in v2, too.
         let Some(kind) = name.as_deref().and_then(type_by_name) else { return };
-        let Some(config) = node.take("config") else { return };
+        let untyped = node.get("typed_config").is_none_or(Node::is_empty);
+        let config = node.take("config").or_else(|| {
+            let typed = (self.is_v2 && untyped).then(|| node.take("typed_config"))?;
+            let (at, key) = (node.at, "typed_config".to_owned());
+            Some(typed.unwrap_or_else(|| Entry { key, at, value: Node::map(at, []) }))
+        });
+        let Some(config) = config else { return };
         let at = config.at;
         let mut typed = match config.value.kind {
             NodeKind::Null => Node::map(config.value.at, []),
@@ -234,11 +245,11 @@ impl Walk<'_> {
         };
         let url = Node::text(at, format!("type.googleapis.com/{kind}"));
         if let Some(entries) = typed.entries_mut() {
-            let url = super::node::Entry { key: "@type".to_owned(), at, value: url };
+            let url = Entry { key: "@type".to_owned(), at, value: url };
             entries.insert(0, url);
         }
         node.put("typed_config", at, typed);
-        self.done(at, path, format!("`config` is `typed_config` of type {kind} in v3"));
+        self.done(at, path, format!("the configuration is a `typed_config` of type {kind} in v3"));
     }
 }
 

@@ -134,6 +134,7 @@ where
             Poll::Ready(Err(PumpError::Sink(_))) => return Poll::Ready(Err(Failure::ClientGone)),
             Poll::Pending => {}
         }
+        tally.paused = true;
         timers.poll(cx).map(|passed| {
             tally.cut_by_timeout(passed);
             Err(Failure::Cut)

@@ -54,12 +54,14 @@ impl<'c> Exchange<'c> {
         let table = self.manager.table();
         let route = self.route(table.as_deref().map(|table| &**table))?;
         let cluster = self.cluster(route)?;
-        if !cluster.current().snapshot.ready {
+        let mut current = cluster.current();
+        if !current.snapshot.ready {
             self.while_client_waits(first_answer(&cluster), source, sink).await?;
+            current = cluster.current();
         }
         let mut stale = 0;
         loop {
-            let in_flight = self.choose(&cluster).and_then(|chosen| self.enter(chosen))?;
+            let in_flight = self.choose(current).and_then(|chosen| self.enter(chosen))?;
             let done = match &*in_flight.chosen.pool {
                 HostPool::Http1(pool) => {
                     let connection = match pool.checkout() {
@@ -97,6 +99,7 @@ impl<'c> Exchange<'c> {
                 Ok(()) => {}
                 Err(Failure::Stale) if stale < STALE_TRIES_MAX => {
                     stale += 1;
+                    current = cluster.current();
                     continue;
                 }
                 Err(Failure::Stale) => {
@@ -150,14 +153,14 @@ impl<'c> Exchange<'c> {
             )));
         };
         if !self.manager.router().suppress_envoy_headers {
-            headers::expected_timeout(&mut self.heads.request, route.timeout);
+            headers::expected_timeout(&mut self.heads.request, &route.timeout_ms);
         }
         Ok(cluster)
     }
 
     /// The host whose turn it is.
-    fn choose(&mut self, cluster: &Cluster) -> Result<Chosen, Failure> {
-        let (current, worker) = (cluster.current(), self.worker.index);
+    fn choose(&mut self, current: Rc<Current>) -> Result<Chosen, Failure> {
+        let worker = self.worker.index;
         let stats = current.snapshot.shared.stats.lane(worker);
         let turn = balancer::pick(&current.snapshot);
         match turn.and_then(|turn| current.pools.get(turn)).cloned() {
@@ -177,7 +180,9 @@ impl<'c> Exchange<'c> {
 
     /// Counts the request against the cluster's limits.
     fn enter(&mut self, chosen: Chosen) -> Result<InFlight, Failure> {
-        self.tally.chosen = Some(chosen.clone());
+        if !self.manager.log_sinks().is_empty() {
+            self.tally.chosen = Some(chosen.clone());
+        }
         InFlight::begin(chosen).map_err(|chosen| {
             let stats = chosen.snapshot().shared.stats.lane(self.worker.index);
             stats.inc(ClusterStat::UpstreamRqPendingOverflow);

@@ -238,10 +238,13 @@ impl<'c> Exchange<'c> {
         poll_fn(|cx| match sink.poll_flush(cx) {
             Poll::Ready(Ok(())) => Poll::Ready(Ok(())),
             Poll::Ready(Err(_)) => Poll::Ready(Err(Failure::ClientGone)),
-            Poll::Pending => self.timers.poll(cx).map(|passed| {
-                self.tally.cut_by_timeout(passed);
-                Err(Failure::Cut)
-            }),
+            Poll::Pending => {
+                self.tally.paused = true;
+                self.timers.poll(cx).map(|passed| {
+                    self.tally.cut_by_timeout(passed);
+                    Err(Failure::Cut)
+                })
+            }
         })
     }
 
@@ -253,10 +256,10 @@ impl<'c> Exchange<'c> {
 
 impl Drop for Exchange<'_> {
     fn drop(&mut self) {
-        let elapsed = self.started.elapsed();
+        let elapsed = self.tally.duration(self.started);
         self.manager.stats().dec(HttpStat::DownstreamRqActive);
         count::downstream(self.manager, self.tally.status, elapsed);
-        if !self.manager.config.access_logs.is_empty() {
+        if !self.manager.log_sinks().is_empty() {
             self.log(elapsed);
         }
     }

@@ -1,6 +1,6 @@
 //! Owns what is remembered of an exchange for stats and access log, and writing its line.
 
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use super::{super::timers::Passed, Exchange, Heads, forward::Chosen};
 use crate::{
@@ -14,10 +14,12 @@ use crate::{
 #[derive(Default)]
 pub(super) struct Tally {
     flags: ResponseFlags,
-    /// The host that was tried last.
+    /// The host that was tried last, for the access log if there is one.
     pub(super) chosen: Option<Chosen>,
     /// From the request's beginning to the head of the upstream's response.
     pub(super) service_time: Option<Duration>,
+    /// Something was waited for after the response had begun.
+    pub(super) paused: bool,
     /// The path before it was rewritten.
     pub(super) original_path: Option<Box<[u8]>>,
     /// 0 while there is no response.
@@ -35,6 +37,12 @@ impl Tally {
     pub(super) fn responded(&mut self, status: u16, waited: Duration) {
         self.status = status;
         self.service_time = Some(waited);
+    }
+
+    /// How long the exchange took. A response that went out as it came in took no longer than its head:
+    /// the clock need not be read again.
+    pub(super) fn duration(&self, started: Instant) -> Duration {
+        self.service_time.filter(|_| !self.paused).unwrap_or_else(|| started.elapsed())
     }
 
     /// We answer ourselves.

@@ -38,11 +38,15 @@ use crate::{
     },
     local_reply::LocalReply,
     stream::BodySize,
-    worker::{Buffer, Deadline},
+    worker::{Buffer, Deadline, Tick, deadline::FINE},
 };
 
 /// Bytes of a client's that are thrown away while we wait for it to read our last answer.
 const LINGER_BYTES_MAX: usize = 256 * 1024;
+
+/// How long a connection keeps the room for an exchange when no request follows: the shortest wait that
+/// costs no timer.
+const WARM_WAIT: Duration = FINE;
 
 /// One client connection.
 struct Connection {
@@ -53,6 +57,8 @@ struct Connection {
     control: Rc<Control>,
     input: Option<Buffer>,
     deadline: Deadline,
+    /// When the last request ended.
+    idle_since: Tick,
     /// A head has begun to come.
     begun: bool,
     requests: u32,
@@ -64,6 +70,8 @@ struct Connection {
 /// What comes after waiting.
 enum Next {
     Request(Loan, Parsed),
+    /// Nothing has come for a while.
+    Nothing,
     Refuse(Loan, LocalReply),
     Http2,
     Close,
@@ -77,8 +85,9 @@ pub(in crate::downstream) async fn serve(
     control: Rc<Control>,
 ) {
     let peer = Peer::of(&accepted);
+    let (deadline, idle_since) = (worker.deadlines.deadline(), worker.deadlines.coarse_now());
     let mut connection = Connection {
-        deadline: worker.deadlines.deadline(),
+        deadline,
         opened: Opened::new(manager.clone()),
         undecided: manager.config.codec == CodecType::Auto,
         worker,
@@ -87,37 +96,68 @@ pub(in crate::downstream) async fn serve(
         peer,
         control,
         input: None,
+        idle_since,
         begun: false,
         requests: 0,
     };
     if !connection.undecided {
         connection.opened.speaks(Protocol::Http1);
     }
+    let mut next = connection.next().await;
     loop {
-        let go_on = match connection.next().await {
-            Next::Close => false,
+        // Boxed, so that a connection that waits is no larger than its waiting.
+        next = match next {
+            Next::Request(heads, parsed) => Box::pin(connection.busy(heads, parsed)).await,
+            Next::Nothing => connection.next().await,
+            Next::Refuse(heads, reply) => return Box::pin(connection.refuse(heads, reply)).await,
             Next::Http2 => return Box::pin(connection.turn_into_http2()).await,
-            // Boxed, so that a connection that waits is no larger than its waiting.
-            Next::Request(heads, parsed) => Box::pin(connection.exchange(heads, parsed)).await,
-            Next::Refuse(heads, reply) => {
-                Box::pin(connection.refuse(heads, reply)).await;
-                false
-            }
+            Next::Close => return,
         };
-        if !go_on {
-            return;
-        }
     }
 }
 
 // === impl Connection ===
 
 impl Connection {
+    /// Carries requests for as long as they follow one another. A few connections keep the room for an
+    /// exchange for a while when none follows: making it anew for each request costs more than the rest
+    /// of the waiting.
+    async fn busy(&mut self, heads: Loan, parsed: Parsed) -> Next {
+        let worker = self.worker.clone();
+        let warm = worker.warm();
+        let (mut heads, mut parsed) = (heads, parsed);
+        loop {
+            if !self.exchange(heads, parsed).await {
+                return Next::Close;
+            }
+            if warm.is_none() {
+                return Next::Nothing;
+            }
+            match self.next_soon().await {
+                Next::Request(next_heads, next) => (heads, parsed) = (next_heads, next),
+                other => return other,
+            }
+        }
+    }
+
     /// Waits for the next request's head.
     async fn next(&mut self) -> Next {
         let mut heads: Option<Loan> = None;
         self.begun = self.input.is_some();
         self.arm();
+        poll_fn(|cx| self.poll_next(cx, &mut heads)).await
+    }
+
+    /// The same, but gives up after [`WARM_WAIT`] without its first byte.
+    async fn next_soon(&mut self) -> Next {
+        let config = &self.manager.config;
+        let sooner = config.idle_timeout.is_some_and(|idle| idle <= WARM_WAIT);
+        if sooner || self.input.is_some() || config.max_connection_duration.is_some() {
+            return self.next().await;
+        }
+        let mut heads: Option<Loan> = None;
+        self.begun = false;
+        self.deadline.arm(WARM_WAIT);
         poll_fn(|cx| self.poll_next(cx, &mut heads)).await
     }
 
@@ -127,9 +167,11 @@ impl Connection {
         let left = config
             .max_connection_duration
             .map(|max| max.saturating_sub(self.opened.since().elapsed()));
-        let idle = if self.begun { config.request_headers_timeout } else { config.idle_timeout };
-        let wait = [idle, left].into_iter().flatten().min();
-        self.deadline.arm_or_disarm(wait);
+        let idle = match self.begun {
+            true => config.request_headers_timeout,
+            false => config.idle_timeout.map(|idle| idle.saturating_sub(self.waited())),
+        };
+        self.deadline.arm_or_disarm([idle, left].into_iter().flatten().min());
     }
 
     fn poll_next(&mut self, cx: &mut Context<'_>, heads: &mut Option<Loan>) -> Poll<Next> {
@@ -200,11 +242,19 @@ impl Connection {
             .flagged(ResponseFlag::DownstreamProtocolError)
     }
 
+    /// For how long there has been no request.
+    fn waited(&self) -> Duration {
+        self.deadline.coarse_now().since(self.idle_since)
+    }
+
     fn waited_too_long(&mut self, heads: &mut Option<Loan>) -> Next {
         let (stats, config) = (self.manager.stats(), &self.manager.config);
         if config.max_connection_duration.is_some_and(|max| self.opened.since().elapsed() >= max) {
             stats.inc(HttpStat::DownstreamCxMaxDurationReached);
         } else if self.input.is_none() {
+            if config.idle_timeout.is_none_or(|idle| self.waited() < idle) {
+                return Next::Nothing;
+            }
             stats.inc(HttpStat::DownstreamCxIdleTimeout);
         } else {
             stats.inc(HttpStat::DownstreamRqHeaderTimeout);
@@ -242,6 +292,7 @@ impl Connection {
         drop(exchange);
         let (closed, gone) = (sink.closes(), source.is_gone());
         worker.keep(heads);
+        self.idle_since = deadline.coarse_now();
         let linger = manager.config.delayed_close_timeout;
         match ended {
             Ended::Complete if !closed => return true,
@@ -314,5 +365,26 @@ impl Connection {
         let first = self.input.take().map(|input| input.to_vec()).unwrap_or_default();
         let Self { worker, manager, stream, peer, control, opened, .. } = self;
         http2::serve(worker, manager, stream, peer, control, opened, first).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Bytes of the future that `begin` would make.
+    fn room<A, B, C, F>(_begin: impl FnOnce(A, B, C) -> F) -> usize {
+        size_of::<F>()
+    }
+
+    #[test]
+    fn a_waiting_connection_is_small_and_a_request_on_its_way_little_more() {
+        let waits = size_of::<Connection>()
+            + room(|connection: &'static mut Connection, (), ()| connection.next());
+        let carries = room(|connection: &'static mut Connection, heads, parsed| {
+            connection.busy(heads, parsed)
+        });
+        assert!(waits <= 400, "{waits} bytes");
+        assert!(carries <= 1280, "{carries} bytes");
     }
 }
