@@ -57,8 +57,12 @@ impl Compiler<'_> {
             "per_connection_buffer_limit_bytes",
             "bodies stream; no more is held than a read",
         );
-        // Listeners of another kind: their fields are left unread, and so refused by name.
-        if listener.peek("internal_listener").is_some() || listener.peek("api_listener").is_some() {
+        if let Some(field) = other_kind(listener) {
+            for set in &listener.fields {
+                listener.ignore(set.field.name, "the whole listener is refused");
+            }
+            let (at, path) = (listener.at_of(field), listener.path_of(field));
+            self.unsupported(at, &path, &format!("`{field}`"));
             return None;
         }
         let Some(address) = listener.message("address") else {
@@ -80,9 +84,8 @@ impl Compiler<'_> {
             let key = format!("{name}/{index}");
             chains.extend(self.filter_chain(chain, &key, &stat_prefix, clusters, routes));
         }
-        let elsewhere = ["default_filter_chain", "udp_listener_config"];
         if listener.list("filter_chains").is_empty()
-            && elsewhere.iter().all(|field| listener.peek(field).is_none())
+            && listener.peek("default_filter_chain").is_none()
         {
             let text = format!("error adding listener '{name}': no filter chains specified");
             self.error(listener.at, &listener.path, text, "add `filter_chains`");
@@ -163,4 +166,10 @@ impl Compiler<'_> {
             None => self.unsupported(socket.at, &socket.path, "`transport_socket`"),
         }
     }
+}
+
+/// The field that says that this is no listener for TCP.
+fn other_kind(listener: &Message) -> Option<&'static str> {
+    let kinds = ["internal_listener", "api_listener", "udp_listener_config"];
+    kinds.into_iter().find(|kind| listener.peek(kind).is_some())
 }
