@@ -31,7 +31,7 @@ static_resources:
           stat_prefix: ingress
           route_config:
             virtual_hosts:
-            - {name: all, domains: ["*"], routes: [{match: {prefix: /}, route: {cluster: origin}}]}
+            - {name: all, domains: ["*"], routes: [{match: {prefix: /hasty}, route: {cluster: origin, timeout: 0.2s}}, {match: {prefix: /}, route: {cluster: origin}}]}
           http_filters:
           - name: router
             typed_config: {"@type": type.googleapis.com/envoy.extensions.filters.http.router.v3.Router}
@@ -104,6 +104,10 @@ fn with_a_silent_name_server_it_listens_at_once_answers_503_in_a_second_and_is_r
     assert_eq!((answer.status, answer.text().as_str()), (503, "no healthy upstream"));
     let waited = asked.elapsed();
     assert!((Duration::from_millis(800)..Duration::from_secs(3)).contains(&waited), "{waited:?}");
+    let asked = Instant::now();
+    let hasty = client::get(proxy.listener("ingress"), "/hasty");
+    assert_eq!((hasty.status, hasty.text().as_str()), (503, "no healthy upstream"));
+    assert!(asked.elapsed() < Duration::from_millis(800), "{:?}", asked.elapsed());
     wait_for("the proxy to be ready", || {
         (client::get(proxy.admin, "/ready").status == 200).then_some(())
     });

@@ -6,7 +6,7 @@ use actix::prelude::*;
 
 use crate::{
     plan::DnsPlan,
-    seams::{Answer, LookupError, Query, Resolve},
+    seams::{Answer, Looked, LookupError, Query, Resolve},
     stats::{ClusterStat, DnsStat, Group},
     supervise::falls,
 };
@@ -28,6 +28,8 @@ pub(crate) struct DnsRefreshSeed {
     pub(crate) cluster: Recipient<Resolved>,
     pub(crate) stats: Arc<Group<DnsStat>>,
     pub(crate) cluster_stats: Arc<Group<ClusterStat>>,
+    /// An empty answer is a failure, as in a `LOGICAL_DNS` cluster.
+    pub(crate) empty_fails: bool,
 }
 
 /// Keeps one name resolved.
@@ -70,34 +72,46 @@ impl DnsRefresh {
     /// Source: `Cluster.dns_refresh_rate`, `respect_dns_ttl`, `dns_failure_refresh_rate`, `dns_jitter`.
     fn wait(&mut self, answer: &Result<Answer, LookupError>) -> Duration {
         let dns = &self.seed.dns;
-        let wait = match answer {
-            Ok(answer) => {
+        let answer = answer.as_ref().ok();
+        let answer =
+            answer.filter(|answer| !(self.seed.empty_fails && answer.addresses.is_empty()));
+        let wait = match (answer, dns.failure_refresh) {
+            (Some(answer), _) => {
                 self.failures = 0;
                 // A time to live of 0 says nothing about when to ask again.
                 let heeded = |ttl: &Duration| dns.respect_ttl && !ttl.is_zero();
                 let ttl = answer.ttl.filter(heeded).filter(|_| !answer.addresses.is_empty());
                 ttl.unwrap_or(dns.refresh)
             }
-            Err(_) => match dns.failure_refresh {
-                Some((first, longest)) => {
-                    let wait = first.saturating_mul(1 << self.failures.min(16)).min(longest);
-                    self.failures = self.failures.saturating_add(1);
-                    // Jitter, so that many proxies do not ask in step.
-                    wait.mul_f64(fastrand::f64()).max(first.min(wait))
-                }
-                None => dns.refresh,
-            },
+            // Jitter over the whole of it, so that many proxies do not ask in step.
+            (None, Some((first, longest))) => {
+                let wait = first.saturating_mul(1 << self.failures.min(16)).min(longest);
+                self.failures = self.failures.saturating_add(1);
+                wait.mul_f64(fastrand::f64())
+            }
+            (None, None) => dns.refresh,
         };
         (wait + dns.jitter.mul_f64(fastrand::f64())).max(INTERVAL_MIN)
     }
 
-    fn count(&self, answer: &Result<Answer, LookupError>) {
+    /// Each family that was asked for counts. Observed: Envoy 1.40, `dns.cares.` for each
+    /// `dns_lookup_family`.
+    fn count(&self, looked: &Looked) {
         let stats = &self.seed.stats;
-        match answer {
-            Ok(answer) if answer.addresses.is_empty() => stats.add(DnsStat::NotFound, 1),
-            Ok(_) => {}
-            Err(LookupError::TimedOut(_)) => stats.add(DnsStat::Timeouts, 1),
-            Err(_) => stats.add(DnsStat::GetAddrFailure, 1),
+        for answer in looked.preferred.iter().chain([&looked.answer]) {
+            stats.add(DnsStat::ResolveTotal, 1);
+            match answer {
+                Ok(answer) if answer.addresses.is_empty() => stats.add(DnsStat::NotFound, 1),
+                Ok(_) => {}
+                Err(LookupError::TimedOut { queries, .. }) => {
+                    stats.add(DnsStat::Timeouts, u64::from(*queries));
+                }
+                Err(_) => stats.add(DnsStat::GetAddrFailure, 1),
+            }
+        }
+        if let Err(LookupError::Failed(_) | LookupError::Unreachable(_)) = &looked.answer {
+            // Envoy reads the system's files anew then; our resolver looks at them before every lookup.
+            stats.add(DnsStat::Reinits, 1);
         }
     }
 }
@@ -130,11 +144,14 @@ impl Handler<Refresh> for DnsRefresh {
         let lookup = resolve.resolve(Query { name: name.clone(), family, resolver });
         let lookup = async move {
             let _pending = pending;
-            let answer = tokio::time::timeout(LOOKUP_MAX, lookup).await;
-            answer.unwrap_or(Err(LookupError::TimedOut(LOOKUP_MAX)))
+            let looked = tokio::time::timeout(LOOKUP_MAX, lookup).await;
+            looked.unwrap_or_else(|_| {
+                Err(LookupError::TimedOut { wait: LOOKUP_MAX, queries: 1 }).into()
+            })
         };
-        ctx.spawn(lookup.into_actor(self).map(|answer, this, ctx| {
-            this.count(&answer);
+        ctx.spawn(lookup.into_actor(self).map(|looked, this, ctx| {
+            this.count(&looked);
+            let answer = looked.answer;
             if let Err(error) = &answer {
                 let name = &this.seed.name;
                 tracing::warn!(target: "dns", "lookup of {name:?} failed: {error}; hosts stay as they are");
@@ -157,7 +174,6 @@ impl Handler<Forget> for DnsRefresh {
 
 impl Pending {
     fn count(stats: Arc<Group<DnsStat>>) -> Self {
-        stats.add(DnsStat::ResolveTotal, 1);
         stats.shift(DnsStat::PendingResolutions, 1);
         Self(stats)
     }

@@ -26,8 +26,8 @@ use crate::{
         HostPlan, ListenerPlan, LookupFamily, NamePlan, Plan, RoutesPlan, Thresholds,
     },
     seams::{
-        Accepted, Answer, Balance, Control, Drain, Face, LookupError, MakeServe, Probe, Probed,
-        Query, Resolve, Serve,
+        Accepted, Answer, Balance, Control, Drain, Face, Looked, LookupError, MakeServe, Probe,
+        Probed, Query, Resolve, Serve,
     },
     snapshot::Host,
     stage::{House, Options, Seams, Threads},
@@ -87,7 +87,7 @@ pub(crate) enum Said {
 }
 
 impl Resolve for Script {
-    fn resolve(&self, query: Query) -> BoxFuture<'static, Result<Answer, LookupError>> {
+    fn resolve(&self, query: Query) -> BoxFuture<'static, Looked> {
         self.asked.lock().push((query.name.clone(), tokio::time::Instant::now()));
         let mut answers = self.answers.lock();
         let Some(answers) = answers.get_mut(&query.name) else {
@@ -97,7 +97,7 @@ impl Resolve for Script {
             0 | 1 => answers.front().cloned(),
             _ => answers.pop_front(),
         };
-        Box::pin(async move { answer.unwrap_or_else(|| Ok(Answer::default())) })
+        Box::pin(async move { answer.unwrap_or_else(|| Ok(Answer::default())).into() })
     }
 }
 

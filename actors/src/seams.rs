@@ -24,7 +24,7 @@ use crate::{
 pub trait Resolve: Send + Sync + 'static {
     /// All addresses of a name, in the server's order. NXDOMAIN and an empty answer are an empty
     /// [`Answer`], not an error.
-    fn resolve(&self, query: Query) -> BoxFuture<'static, Result<Answer, LookupError>>;
+    fn resolve(&self, query: Query) -> BoxFuture<'static, Looked>;
 }
 
 /// What is asked of DNS.
@@ -47,18 +47,38 @@ pub struct Answer {
     pub ttl: Option<Duration>,
 }
 
+/// What a lookup brought.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Looked {
+    /// What counts.
+    pub answer: Result<Answer, LookupError>,
+    /// What was said of the preferred family, where the other one had to be asked for as well.
+    pub preferred: Option<Result<Answer, LookupError>>,
+}
+
 /// Why DNS said nothing: the hosts that are known stay.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum LookupError {
     /// No server answered in time.
-    #[error("no answer within {0:?}")]
-    TimedOut(Duration),
+    #[error("no answer within {wait:?}, {queries} times")]
+    TimedOut {
+        /// How long each query was waited for.
+        wait: Duration,
+        /// How many queries that were.
+        queries: u32,
+    },
     /// A server answered that it could not.
     #[error("the server answered {0}")]
     Failed(String),
     /// No server could be asked at all.
     #[error("no server could be asked: {0}")]
     Unreachable(String),
+}
+
+impl From<Result<Answer, LookupError>> for Looked {
+    fn from(answer: Result<Answer, LookupError>) -> Self {
+        Self { answer, preferred: None }
+    }
 }
 
 /// Asks a host whether it is well.

@@ -1,19 +1,21 @@
 //! Owns asking DNS, by hickory. When to ask again is the control plane's business: nothing is cached here.
 
+mod server;
+
 use std::{
     collections::HashMap,
     fs,
-    net::{IpAddr, SocketAddr, UdpSocket},
+    net::{IpAddr, SocketAddr},
     sync::Arc,
     time::{Duration, SystemTime},
 };
 
 use futures_util::future::BoxFuture;
 use hickory_resolver::{
-    Hosts, TokioResolver,
-    config::{ConnectionConfig, NameServerConfig, ResolveHosts, ResolverConfig, ResolverOpts},
+    Hosts,
+    config::{NameServerConfig, ResolveHosts, ResolverOpts},
     lookup::Lookup,
-    net::{NetError, runtime::TokioRuntimeProvider},
+    net::NetError,
     proto::{
         op::Query as DnsQuery,
         rr::{Name, RecordType},
@@ -24,8 +26,13 @@ use parking_lot::Mutex;
 use tokio::sync::Semaphore;
 use understudy_actors::{
     plan::{LookupFamily, ResolverPlan},
-    seams::{Answer, LookupError, Query, Resolve},
+    seams::{Answer, Looked, LookupError, Query, Resolve},
 };
+
+use server::{Server, name_server, tcp_if};
+
+/// How often each server is asked. Observed: Envoy 1.40 with servers that answer SERVFAIL.
+const TRIES: u32 = 4;
 
 /// Resolvers that are kept alive; plans beyond it (many reloads) begin anew.
 const RESOLVERS_MAX: usize = 64;
@@ -47,9 +54,8 @@ pub struct Resolver {
 
 /// One plan's resolver.
 struct Asker {
-    /// One for each server: hickory's own pool gives all servers together one timeout, and takes
-    /// the first failure for the answer.
-    servers: Vec<TokioResolver>,
+    /// In the order of the configuration.
+    servers: Vec<Arc<Server>>,
     hosts: Hosts,
     search: Vec<Name>,
     ndots: usize,
@@ -60,19 +66,17 @@ struct Asker {
     files: [Option<SystemTime>; 2],
 }
 
-/// What was found for one kind of address.
-#[derive(Debug, Default)]
-struct Found {
-    addresses: Vec<IpAddr>,
-    ttl: Option<Duration>,
-}
-
 // === impl Resolver ===
 
 impl Resolve for Resolver {
-    fn resolve(&self, query: Query) -> BoxFuture<'static, Result<Answer, LookupError>> {
+    fn resolve(&self, query: Query) -> BoxFuture<'static, Looked> {
         let asker = self.asker(&query.resolver);
-        Box::pin(async move { asker?.resolve(&query.name, query.family).await })
+        Box::pin(async move {
+            match asker {
+                Ok(asker) => asker.resolve(&query.name, query.family).await,
+                Err(error) => Err(error).into(),
+            }
+        })
     }
 }
 
@@ -138,27 +142,21 @@ impl Asker {
         if let Some(timeout) = plan.query_timeout {
             options.timeout = timeout;
         }
-        let tries = plan.tries.map_or(options.attempts, |tries| tries as usize).max(1);
+        let tries = plan.tries.unwrap_or(TRIES).max(1) as usize;
         // The tries after the first are ours to count.
         options.attempts = 0;
         options.cache_size = 0;
         options.use_hosts_file = ResolveHosts::Never;
         options.max_active_requests = QUERIES_MAX * 2;
         let (ndots, timeout) = (options.ndots, options.timeout);
-        let servers = servers.into_iter().map(|server| {
-            let config = ResolverConfig::from_parts(None, Vec::new(), vec![server]);
-            TokioResolver::builder_with_config(config, TokioRuntimeProvider::default())
-                .with_options(options.clone())
-                .build()
-                .map_err(|error| LookupError::Unreachable(error.to_string()))
-        });
+        let servers = servers.into_iter().map(|server| Server::new(server, &options).map(Arc::new));
         let servers = servers.collect::<Result<_, _>>()?;
         let (hosts, turns) = (Hosts::default(), Semaphore::new(QUERIES_MAX));
         let files = stamps();
         Ok(Self { servers, hosts, search, ndots, timeout, tries, turns, files })
     }
 
-    async fn resolve(&self, name: &str, family: LookupFamily) -> Result<Answer, LookupError> {
+    async fn resolve(&self, name: &str, family: LookupFamily) -> Looked {
         if let Ok(literal) = name.parse::<IpAddr>() {
             let wanted = match family {
                 LookupFamily::V4Only => literal.is_ipv4(),
@@ -166,61 +164,60 @@ impl Asker {
                 _ => true,
             };
             let addresses = wanted.then_some(literal).into_iter().collect();
-            return Ok(Answer { addresses, ttl: None });
+            return Ok(Answer { addresses, ttl: None }).into();
         }
-        let name = Name::from_str_relaxed(name)
-            .map_err(|error| LookupError::Failed(format!("{name:?} is no name: {error}")))?;
-        use RecordType::{A, AAAA};
-        let found = match family {
-            LookupFamily::V4Only => self.find(&name, A).await?,
-            LookupFamily::V6Only => self.find(&name, AAAA).await?,
-            LookupFamily::Auto => self.prefer(&name, AAAA, A).await?,
-            LookupFamily::V4Preferred => self.prefer(&name, A, AAAA).await?,
-            LookupFamily::All => self.both(&name).await?,
+        let name = match Name::from_str_relaxed(name) {
+            Ok(name) => name,
+            Err(error) => {
+                return Err(LookupError::Failed(format!("{name:?} is no name: {error}"))).into();
+            }
         };
-        Ok(Answer { addresses: found.addresses, ttl: found.ttl })
+        use RecordType::{A, AAAA};
+        match family {
+            LookupFamily::V4Only => self.find(&name, A).await.into(),
+            LookupFamily::V6Only => self.find(&name, AAAA).await.into(),
+            LookupFamily::Auto => self.prefer(&name, AAAA, A).await,
+            LookupFamily::V4Preferred => self.prefer(&name, A, AAAA).await,
+            LookupFamily::All => self.both(&name).await.into(),
+        }
     }
 
     /// The second kind only where there is none of the first.
-    async fn prefer(
-        &self,
-        name: &Name,
-        first: RecordType,
-        second: RecordType,
-    ) -> Result<Found, LookupError> {
+    async fn prefer(&self, name: &Name, first: RecordType, second: RecordType) -> Looked {
         let preferred = self.find(name, first).await;
         if matches!(&preferred, Ok(found) if !found.addresses.is_empty()) {
-            return preferred;
+            return preferred.into();
         }
         match (self.find(name, second).await, preferred) {
             // A server that fails for one kind has not said that there is none.
-            (Ok(found), Err(error)) if found.addresses.is_empty() => Err(error),
-            (found, _) => found,
+            (Ok(found), Err(error)) if found.addresses.is_empty() => {
+                Looked { answer: Err(error), preferred: Some(Ok(found)) }
+            }
+            (answer, preferred) => Looked { answer, preferred: Some(preferred) },
         }
     }
 
-    async fn both(&self, name: &Name) -> Result<Found, LookupError> {
-        let (v6, v4) = futures_util::future::join(
-            self.find(name, RecordType::AAAA),
+    /// Both kinds, those of IPv4 first. Observed: Envoy 1.40, `dns_lookup_family: ALL`.
+    async fn both(&self, name: &Name) -> Result<Answer, LookupError> {
+        let (v4, v6) = futures_util::future::join(
             self.find(name, RecordType::A),
+            self.find(name, RecordType::AAAA),
         )
         .await;
-        let (mut found, other) = match (v6, v4) {
-            (Ok(v6), Ok(v4)) => (v6, v4),
+        let (mut answer, other) = match (v4, v6) {
+            (Ok(v4), Ok(v6)) => (v4, v6),
             (Ok(one), Err(_)) | (Err(_), Ok(one)) if !one.addresses.is_empty() => {
-                (one, Found::default())
+                (one, Answer::default())
             }
             (Err(error), _) | (_, Err(error)) => return Err(error),
         };
-        found.ttl = found.ttl.into_iter().chain(other.ttl).min();
-        found.addresses.extend(other.addresses);
-        // Those that no route leads to come last (RFC 6724, rule 1); the sort keeps the rest in order.
-        found.addresses.sort_by_key(|address| !routable(*address));
-        Ok(found)
+        answer.ttl = answer.ttl.into_iter().chain(other.ttl).min();
+        answer.addresses.extend(other.addresses);
+        Ok(answer)
     }
 
     /// All addresses of one kind. `/etc/hosts` comes before DNS.
-    async fn find(&self, name: &Name, kind: RecordType) -> Result<Found, LookupError> {
+    async fn find(&self, name: &Name, kind: RecordType) -> Result<Answer, LookupError> {
         let listed = |kind| self.hosts.lookup_static_host(&DnsQuery::query(name.clone(), kind));
         let (here, other) = match kind {
             RecordType::A => (listed(kind), listed(RecordType::AAAA)),
@@ -229,7 +226,7 @@ impl Asker {
         if here.is_some() || other.is_some() {
             let records = here.iter().flat_map(|lookup| lookup.answers());
             let addresses = records.filter_map(|record| record.data.ip_addr()).collect();
-            return Ok(Found { addresses, ttl: None });
+            return Ok(Answer { addresses, ttl: None });
         }
         let mut failed = None;
         for candidate in self.candidates(name) {
@@ -237,11 +234,11 @@ impl Asker {
                 Ok(found) if !found.addresses.is_empty() => return Ok(found),
                 Ok(_) => {}
                 // No server answers: the other candidates would only wait as long again.
-                Err(error @ LookupError::TimedOut(_)) => return Err(error),
+                Err(error @ LookupError::TimedOut { .. }) => return Err(error),
                 Err(error) => failed = Some(error),
             }
         }
-        failed.map_or_else(|| Ok(Found::default()), Err)
+        failed.map_or_else(|| Ok(Answer::default()), Err)
     }
 
     /// The full names to ask for, in order. Source: resolv.conf(5), `ndots` and `search`.
@@ -264,33 +261,41 @@ impl Asker {
     }
 
     /// Asks one server after the other, as c-ares does: a failure is not an answer, "there is none" is.
-    async fn ask(&self, name: Name, kind: RecordType) -> Result<Found, LookupError> {
+    /// Servers that failed last time are asked last.
+    async fn ask(&self, name: Name, kind: RecordType) -> Result<Answer, LookupError> {
         let _turn = self.turns.acquire().await;
+        let mut servers = self.servers.clone();
+        servers.sort_by_key(|server| server.failures());
+        self.look_after_failed(&name, kind);
         let mut failed = LookupError::Unreachable("no name server is known".to_owned());
-        for server in std::iter::repeat_n(&self.servers, self.tries).flatten() {
-            let asking = tokio::time::timeout(self.timeout, server.lookup(name.clone(), kind));
-            match asking.await {
-                Ok(Ok(lookup)) => return Ok(found(&lookup, kind)),
-                Ok(Err(error)) if error.is_no_records_found() => return Ok(Found::default()),
-                Ok(Err(error)) => failed = self.why(&error),
-                Err(_) => failed = LookupError::TimedOut(self.timeout),
+        for (queries, server) in (1..).zip(std::iter::repeat_n(&servers, self.tries).flatten()) {
+            match server.ask(name.clone(), kind, self.timeout).await {
+                Ok(lookup) => return Ok(found(&lookup, kind)),
+                Err(error) if error.is_no_records_found() => return Ok(Answer::default()),
+                Err(NetError::Timeout) => {
+                    failed = LookupError::TimedOut { wait: self.timeout, queries };
+                }
+                Err(error @ (NetError::Io(_) | NetError::NoConnections)) => {
+                    failed = LookupError::Unreachable(error.to_string());
+                }
+                Err(error) => failed = LookupError::Failed(error.to_string()),
             }
         }
         Err(failed)
     }
 
-    fn why(&self, error: &NetError) -> LookupError {
-        match error {
-            NetError::Timeout => LookupError::TimedOut(self.timeout),
-            NetError::Io(_) | NetError::NoConnections => {
-                LookupError::Unreachable(error.to_string())
-            }
-            other => LookupError::Failed(other.to_string()),
+    /// Servers that failed a while ago are asked beside the others, so that a first choice which is back
+    /// becomes the first choice again, and nobody waits for one which is not.
+    fn look_after_failed(&self, name: &Name, kind: RecordType) {
+        let well = self.servers.iter().any(|server| server.failures() == 0);
+        for server in self.servers.iter().filter(|server| well && server.is_to_be_tried_again()) {
+            let (server, name, timeout) = (server.clone(), name.clone(), self.timeout);
+            tokio::spawn(async move { drop(server.ask(name, kind, timeout).await) });
         }
     }
 }
 
-fn found(lookup: &Lookup, kind: RecordType) -> Found {
+fn found(lookup: &Lookup, kind: RecordType) -> Answer {
     let records = lookup.answers().iter();
     // A name that points to another holds as long as the shortest link of the chain.
     let ttl = records.clone().map(|record| record.ttl).min();
@@ -298,33 +303,7 @@ fn found(lookup: &Lookup, kind: RecordType) -> Found {
         .filter(|record| record.record_type() == kind)
         .filter_map(|record| record.data.ip_addr())
         .collect();
-    Found { addresses, ttl: ttl.map(|ttl| Duration::from_secs(ttl.into())) }
-}
-
-fn name_server(at: SocketAddr, tcp_only: bool) -> NameServerConfig {
-    let ways = match tcp_only {
-        true => vec![ConnectionConfig::tcp()],
-        false => vec![ConnectionConfig::udp(), ConnectionConfig::tcp()],
-    };
-    let ways = ways.into_iter().map(|mut way| {
-        way.port = at.port();
-        way
-    });
-    NameServerConfig::new(at.ip(), true, ways.collect())
-}
-
-fn tcp_if(server: NameServerConfig, tcp_only: bool) -> NameServerConfig {
-    let port = server.connections.first().map_or(53, |way| way.port);
-    name_server(SocketAddr::new(server.ip, port), tcp_only)
-}
-
-/// Whether the system knows a way there. Connecting a UDP socket sends nothing.
-fn routable(address: IpAddr) -> bool {
-    let any = match address {
-        IpAddr::V4(_) => IpAddr::V4(std::net::Ipv4Addr::UNSPECIFIED),
-        IpAddr::V6(_) => IpAddr::V6(std::net::Ipv6Addr::UNSPECIFIED),
-    };
-    UdpSocket::bind((any, 0)).is_ok_and(|socket| socket.connect((address, 9)).is_ok())
+    Answer { addresses, ttl: ttl.map(|ttl| Duration::from_secs(ttl.into())) }
 }
 
 #[cfg(test)]

@@ -141,6 +141,7 @@ impl ClusterSeed {
                 cluster: cluster.clone().recipient(),
                 stats: self.dns_stats.clone(),
                 cluster_stats: stats.clone(),
+                empty_fails: matches!(self.plan.discovery, Discovery::LogicalDns { .. }),
             };
             // Two endpoints may have one name, and two ports.
             let earlier = names.iter().take(at).filter(|other| other.name == name.name).count();
@@ -243,6 +244,7 @@ impl ClusterSeed {
     fn tell_ready(&self) {
         let snapshot = self.publisher.read();
         if snapshot.ready {
+            snapshot.shared.stats.set(ClusterStat::WarmingState, 0);
             snapshot.shared.first_answer.notify_waiters();
             self.warmed.do_send(Warmed { cluster: self.plan.name.clone() });
         }
@@ -257,8 +259,8 @@ impl Cluster {
         Self { seed }
     }
 
-    /// Publishes the hosts that discovery has now, if they are others.
-    fn discover(&self, ctx: &mut Context<Self>) {
+    /// Publishes the hosts that discovery has now, if they are others; says whether they are.
+    fn discover(&self, ctx: &mut Context<Self>) -> bool {
         let ClusterSeed { plan, stage, publisher, .. } = &*self.seed;
         let before = publisher.read();
         let workers = stage.view.registry.workers();
@@ -269,12 +271,11 @@ impl Cluster {
         if !same {
             stats.add(ClusterStat::MembershipChange, 1);
             self.seed.start_checks(&hosts, &ctx.address(), &reports_to(ctx.address()));
-        } else if before.version > 0 {
-            stats.add(ClusterStat::UpdateNoRebuild, 1);
         }
         if !same || !before.ready {
             self.seed.publish(hosts);
         }
+        !same
     }
 }
 
@@ -287,6 +288,7 @@ impl Actor for Cluster {
         let before = self.seed.publisher.read();
         self.seed.start_names(&cluster, &reports);
         self.seed.start_checks(&before.hosts, &cluster, &reports);
+        before.shared.stats.set(ClusterStat::WarmingState, u64::from(!before.ready));
         if before.version > 0 {
             self.seed.tell_ready();
         } else if let Discovery::Static(hosts) = &self.seed.plan.discovery {
@@ -336,8 +338,11 @@ impl Handler<Resolved> for Cluster {
                 None => drop(place.get_or_insert_default()),
             }
         }
-        if !failed || !self.seed.publisher.read().ready {
-            self.discover(ctx);
+        if failed && self.seed.publisher.read().ready {
+            return;
+        }
+        if !self.discover(ctx) && !failed {
+            stats.add(ClusterStat::UpdateNoRebuild, 1);
         }
     }
 }

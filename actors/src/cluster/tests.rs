@@ -133,17 +133,32 @@ async fn when_to_ask_again_follows_ttl_failures_and_jitter() {
         let after: Vec<_> = asked.iter().map(|(_, at)| (*at - start).as_secs()).collect();
         assert_eq!(after[1..3], expected);
     }
-    let world = World::default();
-    world.dns.say("a", [Said::Failure]);
-    let failure_refresh = Some((Duration::from_secs(1), Duration::from_secs(8)));
-    let dns = DnsPlan { failure_refresh, ..dns() };
-    let discovery = Discovery::StrictDns { names: vec![name("a")], dns };
-    let _watched = watch(world.clone(), cluster("a", 0, discovery)).await;
-    sleep(Duration::from_secs(120)).await;
-    let asked = world.dns.asked.lock();
-    let waits: Vec<_> = asked.windows(2).map(|pair| pair[1].1 - pair[0].1).collect();
-    let (shortest, longest) = (waits.iter().min().unwrap(), waits.iter().max().unwrap());
-    assert!(*shortest >= Duration::from_secs(1) && longest.as_secs() <= 8, "{waits:?}");
+}
+
+#[actix::test]
+async fn failures_have_a_rate_of_their_own_and_an_empty_answer_is_one_to_a_logical_cluster() {
+    tokio::time::pause();
+    for (logical, answer, backs_off) in [
+        (false, Said::Failure, true),
+        (true, Said::Hosts(&[]), true),
+        (false, Said::Hosts(&[]), false),
+    ] {
+        let world = World::default();
+        world.dns.say("a", [answer]);
+        let failure_refresh = Some((Duration::from_secs(1), Duration::from_secs(16)));
+        let dns = DnsPlan { failure_refresh, ..dns() };
+        let discovery = match logical {
+            true => Discovery::LogicalDns { name: name("a"), dns },
+            false => Discovery::StrictDns { names: vec![name("a")], dns },
+        };
+        let _watched = watch(world.clone(), cluster("a", 0, discovery)).await;
+        sleep(Duration::from_secs(600)).await;
+        let asked = world.dns.asked.lock();
+        let waits: Vec<_> = asked.windows(2).map(|pair| pair[1].1 - pair[0].1).collect();
+        let longest = waits.iter().max().unwrap().as_secs();
+        assert!(waits[0].as_secs() <= if backs_off { 1 } else { 5 }, "{waits:?}");
+        assert!(if backs_off { (6..=16).contains(&longest) } else { longest == 5 }, "{waits:?}");
+    }
 }
 
 #[actix::test]

@@ -138,7 +138,7 @@ fn plan(server: &Server) -> ResolverPlan {
 
 async fn ask(plan: &ResolverPlan, name: &str, family: LookupFamily) -> Result<Answer, LookupError> {
     let resolver = Arc::new(plan.clone());
-    Resolver::default().resolve(Query { name: name.to_owned(), family, resolver }).await
+    Resolver::default().resolve(Query { name: name.to_owned(), family, resolver }).await.answer
 }
 
 fn texts(answer: &Answer) -> Vec<String> {
@@ -167,7 +167,8 @@ async fn the_family_decides_which_addresses_come_and_in_which_order() {
         let answer = ask(&plan, name, family).await.unwrap();
         assert_eq!(texts(&answer), expected, "{name} {family:?}");
     }
-    assert_eq!(ask(&plan, "both.test", All).await.unwrap().addresses.len(), 4);
+    let all = ask(&plan, "both.test", All).await.unwrap();
+    assert_eq!(texts(&all), ["10.0.0.3", "10.0.0.1", "10.0.0.2", "fd00::1"]);
 }
 
 #[tokio::test]
@@ -181,7 +182,8 @@ async fn a_name_that_is_not_there_is_empty_and_a_failure_is_an_error() {
     let failed = ask(&plan, "broken.test", LookupFamily::V4Only).await;
     assert!(matches!(failed, Err(LookupError::Failed(_))), "{failed:?}");
     let silent = ask(&plan, "silent.test", LookupFamily::V4Only).await;
-    assert_eq!(silent, Err(LookupError::TimedOut(Duration::from_millis(100))));
+    let timed_out = LookupError::TimedOut { wait: Duration::from_millis(100), queries: 1 };
+    assert_eq!(silent, Err(timed_out));
     // One try is one query, and no search domain hears of it.
     let asked = server.asked.lock().iter().filter(|name| name.starts_with("silent")).count();
     assert_eq!(asked, 1);
@@ -226,7 +228,8 @@ async fn search_domains_are_tried_as_ndots_says_and_never_for_a_name_with_its_do
         (9, "four.test.", &["four.test."]),
     ] {
         server.asked.lock().clear();
-        let answer = with_ndots(ndots).resolve(name, LookupFamily::V4Only).await.unwrap();
+        let answer = with_ndots(ndots).resolve(name, LookupFamily::V4Only).await;
+        let answer = answer.answer.unwrap();
         assert_eq!(answer.addresses.len(), 1, "{name}");
         let expected: Vec<_> = asked.iter().map(|name| format!("{name} A")).collect();
         assert_eq!(*server.asked.lock(), expected, "ndots {ndots}, {name}");
@@ -255,6 +258,35 @@ async fn one_plan_has_one_resolver_and_localhost_needs_no_server() {
     let plan = ResolverPlan::default();
     let (one, two) = (resolver.asker(&plan).unwrap(), resolver.asker(&plan).unwrap());
     assert!(Arc::ptr_eq(&one, &two));
-    let answer = one.resolve("localhost", LookupFamily::V4Only).await.unwrap();
+    let answer = one.resolve("localhost", LookupFamily::V4Only).await.answer.unwrap();
     assert_eq!(texts(&answer), ["127.0.0.1"]);
+}
+
+#[tokio::test]
+async fn a_server_that_failed_is_asked_last_and_no_lookup_waits_for_it_again() {
+    let server = server().await;
+    let silent = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+    let plan =
+        ResolverPlan { servers: vec![silent.local_addr().unwrap(), server.at], ..plan(&server) };
+    let asker = Asker::new(&plan).unwrap();
+    let lookup = || asker.resolve("four.test", LookupFamily::V4Only);
+    assert_eq!(texts(&lookup().await.answer.unwrap()), ["10.0.0.4"]);
+    let begun = tokio::time::Instant::now();
+    assert_eq!(texts(&lookup().await.answer.unwrap()), ["10.0.0.4"]);
+    assert!(begun.elapsed() < Duration::from_millis(90), "{:?}", begun.elapsed());
+}
+
+#[tokio::test]
+async fn the_preferred_family_is_told_of_too_where_it_had_nothing() {
+    let server = server().await;
+    let resolver = Arc::new(plan(&server));
+    for (name, expected) in [
+        ("both.test", None),
+        ("four.test", Some(Ok(Answer::default()))),
+        ("no.test", Some(Ok(Answer::default()))),
+    ] {
+        let query =
+            Query { name: name.to_owned(), family: LookupFamily::Auto, resolver: resolver.clone() };
+        assert_eq!(Resolver::default().resolve(query).await.preferred, expected, "{name}");
+    }
 }

@@ -56,8 +56,16 @@ impl<'c> Exchange<'c> {
         let cluster = self.cluster(route)?;
         let mut current = cluster.current();
         if !current.snapshot.ready {
-            self.while_client_waits(first_answer(&cluster), source, sink).await?;
+            if self.request_done {
+                // The wait has its own end, and another answer than the route's timeout.
+                self.timers.await_response(self.started, None);
+            }
+            let wait = first_answer(&cluster, route.timeout);
+            self.while_client_waits(wait, source, sink).await?;
             current = cluster.current();
+        }
+        if self.request_done {
+            self.timers.await_response(self.started, route.timeout);
         }
         let mut stale = 0;
         loop {
@@ -138,13 +146,10 @@ impl<'c> Exchange<'c> {
         }
     }
 
-    /// The route's cluster; its timeouts are in force from here.
+    /// The route's cluster; its idle timeout is in force from here.
     fn cluster(&mut self, route: &Forward) -> Result<Rc<Cluster>, Failure> {
         if let Some(idle) = route.idle_timeout {
             self.timers.limit_idle((!idle.is_zero()).then_some(idle));
-        }
-        if self.request_done {
-            self.timers.await_response(self.started, route.timeout);
         }
         let Some(cluster) = self.worker.clusters.get(route.cluster) else {
             self.manager.router_stats().inc(RouterStat::NoCluster);
@@ -207,14 +212,15 @@ impl<'c> Exchange<'c> {
 }
 
 /// Waits until the cluster's discovery has answered once, within limits.
-fn first_answer(cluster: &Cluster) -> LocalBoxFuture<'_, ()> {
-    Box::pin(async {
+fn first_answer(cluster: &Cluster, timeout: Option<Duration>) -> LocalBoxFuture<'_, ()> {
+    let wait = timeout.map_or(FIRST_ANSWER_WAIT, |timeout| timeout.min(FIRST_ANSWER_WAIT));
+    Box::pin(async move {
         let current = cluster.current();
         let first = current.snapshot.shared.first_answer.notified();
         // It may have come between looking and listening.
         if !cluster.current().snapshot.ready {
             // Whichever comes first: the request goes on with what is there then.
-            let _ = tokio::time::timeout(FIRST_ANSWER_WAIT, first).await;
+            let _ = tokio::time::timeout(wait, first).await;
         }
     })
 }
