@@ -348,12 +348,13 @@ pub(crate) fn check() -> HealthCheckPlan {
         initial_jitter: Duration::ZERO,
         interval_jitter: Duration::ZERO,
         no_traffic_interval: Duration::from_secs(60),
+        no_traffic_healthy_interval: None,
+        interval_jitter_percent: 0,
         unhealthy_interval: None,
         unhealthy_edge_interval: None,
         healthy_edge_interval: None,
         unhealthy_threshold: 2,
         healthy_threshold: 2,
-        alt_port: None,
         reuse_connection: true,
         kind: HealthCheckKind::Http {
             host: String::new(),
@@ -361,7 +362,9 @@ pub(crate) fn check() -> HealthCheckPlan {
             method: "GET".to_owned(),
             http2: false,
             expected: vec![(200, 201)],
-            headers: Vec::new(),
+            retriable: Vec::new(),
+            remove: Vec::new(),
+            add: Vec::new(),
         },
     }
 }

@@ -89,7 +89,9 @@ impl HealthCheck {
         match probed {
             Probed::Healthy => self.succeeded(Health::Healthy),
             Probed::Degraded => self.succeeded(Health::Degraded),
-            Probed::Unhealthy | Probed::NetworkFailure => self.failed(probed, Health::Failed),
+            Probed::Unhealthy | Probed::Retriable | Probed::NetworkFailure => {
+                self.failed(probed, Health::Failed)
+            }
             Probed::TimedOut => self.failed(probed, Health::FailedByTimeout),
         }
     }
@@ -128,7 +130,7 @@ impl HealthCheck {
         let stats = &self.seed.stats;
         let stat = match probed {
             Probed::Healthy | Probed::Degraded => HealthCheckStat::Success,
-            Probed::Unhealthy => HealthCheckStat::Failure,
+            Probed::Unhealthy | Probed::Retriable => HealthCheckStat::Failure,
             Probed::NetworkFailure | Probed::TimedOut => {
                 stats.add(HealthCheckStat::NetworkFailure, 1);
                 HealthCheckStat::Failure
@@ -143,13 +145,18 @@ impl HealthCheck {
         let used = self.seed.cluster_stats.used(ClusterStat::UpstreamCxTotal);
         let unhealthy = plan.unhealthy_interval.unwrap_or(plan.interval);
         let base = match (used, verdict.well, verdict.pending) {
-            (false, ..) => plan.no_traffic_interval,
+            (false, true, _) => {
+                plan.no_traffic_healthy_interval.unwrap_or(plan.no_traffic_interval)
+            }
+            (false, false, _) => plan.no_traffic_interval,
             (true, true, false) => plan.interval,
             (true, true, true) => plan.healthy_edge_interval.unwrap_or(plan.interval),
             (true, false, false) => unhealthy,
             (true, false, true) => plan.unhealthy_edge_interval.unwrap_or(unhealthy),
         };
-        let wait = base + plan.interval_jitter.mul_f64(fastrand::f64());
+        let share = base.mul_f64(f64::from(plan.interval_jitter_percent) / 100.0);
+        let jitter = |most: Duration| most.mul_f64(fastrand::f64());
+        let wait = base + jitter(share) + jitter(plan.interval_jitter);
         let runtime = self.seed.runtime.read();
         let max = runtime.integer("health_check.max_interval", u64::MAX);
         let min = runtime.integer("health_check.min_interval", 0);

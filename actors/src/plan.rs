@@ -156,6 +156,10 @@ pub struct EndpointPlan {
     pub health: ConfiguredHealth,
     /// `Endpoint.health_check_config.port_value`, when it differs.
     pub health_check_port: Option<u16>,
+    /// `Endpoint.health_check_config.hostname`; empty for that of the check.
+    pub health_check_hostname: String,
+    /// `Endpoint.health_check_config.disable_active_health_check`.
+    pub unchecked: bool,
 }
 
 /// `LbEndpoint.health_status`.
@@ -242,8 +246,12 @@ pub struct HealthCheckPlan {
     pub initial_jitter: Duration,
     /// Added to each interval, at random up to this.
     pub interval_jitter: Duration,
+    /// Added to each interval, at random up to this share of it.
+    pub interval_jitter_percent: u32,
     /// `no_traffic_interval`; Envoy's default is 60 s.
     pub no_traffic_interval: Duration,
+    /// `no_traffic_healthy_interval`: the same of hosts that are well; the former if unset.
+    pub no_traffic_healthy_interval: Option<Duration>,
     /// `unhealthy_interval` and friends, where set.
     pub unhealthy_interval: Option<Duration>,
     /// `unhealthy_edge_interval`.
@@ -254,8 +262,6 @@ pub struct HealthCheckPlan {
     pub unhealthy_threshold: u32,
     /// Successes until it is healthy again.
     pub healthy_threshold: u32,
-    /// `alt_port`.
-    pub alt_port: Option<u16>,
     /// `reuse_connection`; Envoy's default is true.
     pub reuse_connection: bool,
     /// What is asked.
@@ -277,8 +283,12 @@ pub enum HealthCheckKind {
         http2: bool,
         /// `expected_statuses` as half-open ranges; Envoy's default is 200.
         expected: Vec<(u16, u16)>,
-        /// `request_headers_to_add`, name and value.
-        headers: Vec<(String, String)>,
+        /// `retriable_statuses`, likewise: these count against the threshold, others fail at once.
+        retriable: Vec<(u16, u16)>,
+        /// `request_headers_to_remove`, which come first.
+        remove: Vec<String>,
+        /// `request_headers_to_add`.
+        add: Vec<HeaderToAdd>,
     },
     /// `tcp_health_check`: bytes to send, and texts that must come back in order.
     Tcp {
@@ -287,6 +297,30 @@ pub enum HealthCheckKind {
         /// `receive`.
         receive: Vec<Vec<u8>>,
     },
+}
+
+/// `HeaderValueOption`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct HeaderToAdd {
+    /// Its name.
+    pub name: String,
+    /// Its value.
+    pub value: String,
+    /// What to do where there is one already, or none.
+    pub action: AppendAction,
+}
+
+/// `HeaderValueOption.append_action`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AppendAction {
+    /// A value more.
+    AppendOrAdd,
+    /// Only where there is none.
+    AddIfAbsent,
+    /// In place of what is there.
+    OverwriteOrAdd,
+    /// Only where there is one.
+    OverwriteIfExists,
 }
 
 /// `circuit_breakers.thresholds` of one priority.
@@ -368,6 +402,8 @@ impl Default for EndpointPlan {
             locality: Locality::default(),
             health: ConfiguredHealth::default(),
             health_check_port: None,
+            health_check_hostname: String::new(),
+            unchecked: false,
         }
     }
 }

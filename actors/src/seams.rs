@@ -101,6 +101,8 @@ pub enum Probed {
     Degraded,
     /// It answered that it is not well; thresholds do not soften it for HTTP.
     Unhealthy,
+    /// The same with one of `retriable_statuses`: thresholds count.
+    Retriable,
     /// It could not be asked.
     NetworkFailure,
     /// It did not answer in time.

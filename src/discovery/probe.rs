@@ -1,5 +1,7 @@
 //! Owns asking a host whether it is well: over HTTP by hyper, over TCP by bytes.
 
+mod request;
+
 use std::{
     collections::HashMap,
     io,
@@ -11,10 +13,10 @@ use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use http_body_util::{BodyExt, Empty};
 use hyper::{
-    Request, Response,
+    Response,
     body::Incoming,
     client::conn::{http1, http2},
-    header::{HOST, HeaderMap, HeaderName, HeaderValue, USER_AGENT},
+    header::HeaderName,
 };
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use parking_lot::Mutex;
@@ -33,9 +35,6 @@ const ANSWER_BYTES_MAX: usize = 64 * 1024;
 
 /// Connections are forgotten with their hosts whenever this many more have come.
 const SWEEP_EVERY: usize = 256;
-
-/// What a probe is known by. Observed: Envoy 1.40, a request of an `http_health_check`.
-const AGENT: HeaderValue = HeaderValue::from_static("Envoy/HC");
 
 /// A host that asks for less traffic says so. Source: Envoy, "Health checking", degraded hosts.
 const DEGRADED: HeaderName = HeaderName::from_static("x-envoy-degraded");
@@ -62,13 +61,10 @@ enum Wire {
     Tcp(TcpStream),
 }
 
-/// Why a probe has no answer.
-enum Trouble {
-    /// The host could not be reached, or ended the connection before it answered.
-    Network,
-    /// The host answered with something that is no answer.
-    Nonsense,
-}
+/// The host could not be reached, ended the connection before it answered, or said what is no answer.
+///
+/// Observed: Envoy 1.40 counts all of these as `network_failure`.
+struct Trouble;
 
 // === impl Prober ===
 
@@ -81,11 +77,7 @@ impl Probe for Prober {
     ) -> BoxFuture<'static, Probed> {
         let prober = self.clone();
         Box::pin(async move {
-            match prober.ask(&cluster, &check, &host).await {
-                Ok(probed) => probed,
-                Err(Trouble::Network) => Probed::NetworkFailure,
-                Err(Trouble::Nonsense) => Probed::Unhealthy,
-            }
+            prober.ask(&cluster, &check, &host).await.unwrap_or(Probed::NetworkFailure)
         })
     }
 }
@@ -99,13 +91,13 @@ impl Prober {
     ) -> Result<Probed, Trouble> {
         if let Some(mut wire) = self.take(check, host) {
             // A host may close an idle connection at any time; that says nothing about its health.
-            if let Ok(probed) = converse(&mut wire, cluster, check).await {
+            if let Ok(probed) = converse(&mut wire, cluster, check, host).await {
                 self.keep(check, host, wire);
                 return Ok(probed);
             }
         }
-        let mut wire = connect(check, address(check, host)).await.map_err(|_| Trouble::Network)?;
-        let probed = converse(&mut wire, cluster, check).await?;
+        let mut wire = connect(check, address(host)).await.map_err(|_| Trouble)?;
+        let probed = converse(&mut wire, cluster, check, host).await?;
         self.keep(check, host, wire);
         Ok(probed)
     }
@@ -118,7 +110,10 @@ impl Prober {
     }
 
     fn keep(&self, check: &HealthCheckPlan, host: &Arc<Host>, wire: Wire) {
-        if !check.reuse_connection || wire.is_closed() {
+        // Where connecting is all that is asked, only a new connection says anything.
+        let connecting =
+            matches!(&check.kind, HealthCheckKind::Tcp { receive, .. } if receive.is_empty());
+        if !check.reuse_connection || connecting || wire.is_closed() {
             return;
         }
         let mut kept = self.kept.lock();
@@ -140,9 +135,9 @@ fn key(host: &Arc<Host>) -> usize {
     Arc::as_ptr(host) as usize
 }
 
-/// Where to ask. Source: `HealthCheck.alt_port`, `Endpoint.HealthCheckConfig.port_value`.
-fn address(check: &HealthCheckPlan, host: &Host) -> SocketAddr {
-    let port = check.alt_port.or(host.endpoint.health_check_port);
+/// Where to ask. Source: `Endpoint.HealthCheckConfig.port_value`.
+fn address(host: &Host) -> SocketAddr {
+    let port = host.endpoint.health_check_port;
     SocketAddr::new(host.address.ip(), port.unwrap_or(host.address.port()))
 }
 
@@ -173,76 +168,47 @@ async fn converse(
     wire: &mut Wire,
     cluster: &ClusterPlan,
     check: &HealthCheckPlan,
+    host: &Host,
 ) -> Result<Probed, Trouble> {
     match (&check.kind, wire) {
         (HealthCheckKind::Tcp { send, receive }, Wire::Tcp(stream)) => {
             exchange(stream, send, receive).await
         }
-        (HealthCheckKind::Http { expected, .. }, wire) => {
-            let request = request(&cluster.name, &check.kind, matches!(wire, Wire::Http2(_)));
+        (HealthCheckKind::Http { expected, retriable, .. }, wire) => {
+            let authority = request::authority(cluster, &check.kind, host);
+            let request = request::request(authority, &check.kind, matches!(wire, Wire::Http2(_)));
             let answer = match wire {
                 Wire::Http1(sender) => sender.send_request(request).await,
                 Wire::Http2(sender) => sender.send_request(request).await,
-                Wire::Tcp(_) => return Err(Trouble::Network),
+                Wire::Tcp(_) => return Err(Trouble),
             };
-            judge(answer.map_err(|error| trouble(&error))?, expected).await
+            judge(answer.map_err(|_| Trouble)?, expected, retriable).await
         }
-        _ => Err(Trouble::Network),
+        _ => Err(Trouble),
     }
 }
 
-fn trouble(error: &hyper::Error) -> Trouble {
-    match error.is_parse() {
-        true => Trouble::Nonsense,
-        false => Trouble::Network,
-    }
-}
-
-/// The request of an `http_health_check`, as Envoy writes it.
-fn request(cluster: &str, kind: &HealthCheckKind, http2: bool) -> Request<Empty<Bytes>> {
-    let mut request = Request::new(Empty::new());
-    let HealthCheckKind::Http { host, path, method, headers, .. } = kind else {
-        return request;
-    };
-    let host = if host.is_empty() { cluster } else { host };
-    // The schema has checked these; a value that slipped through asks for `/` rather than nothing.
-    *request.method_mut() = method.parse().unwrap_or_default();
-    let uri = match http2 {
-        true => format!("http://{host}{path}").parse(),
-        false => path.parse(),
-    };
-    *request.uri_mut() = uri.unwrap_or_default();
-    let all: &mut HeaderMap = request.headers_mut();
-    if let (false, Ok(host)) = (http2, HeaderValue::from_str(host)) {
-        all.insert(HOST, host);
-    }
-    all.insert(USER_AGENT, AGENT);
-    for (name, value) in headers {
-        if let (Ok(name), Ok(value)) = (HeaderName::try_from(name), HeaderValue::try_from(value)) {
-            all.append(name, value);
-        }
-    }
-    request
-}
-
-async fn judge(answer: Response<Incoming>, expected: &[(u16, u16)]) -> Result<Probed, Trouble> {
+async fn judge(
+    answer: Response<Incoming>,
+    expected: &[(u16, u16)],
+    retriable: &[(u16, u16)],
+) -> Result<Probed, Trouble> {
     let (head, mut body) = answer.into_parts();
     let mut read = 0;
     while let Some(frame) = body.frame().await {
-        let frame = frame.map_err(|error| trouble(&error))?;
+        let frame = frame.map_err(|_| Trouble)?;
         read += frame.data_ref().map_or(0, Bytes::len);
         if read > ANSWER_BYTES_MAX {
             break;
         }
     }
     let status = head.status.as_u16();
-    let well = match expected {
-        [] => status == 200,
-        ranges => ranges.iter().any(|(from, to)| (*from..*to).contains(&status)),
-    };
-    Ok(match well {
+    let among =
+        |ranges: &[(u16, u16)]| ranges.iter().any(|(from, to)| (*from..*to).contains(&status));
+    Ok(match among(expected) {
         true if head.headers.contains_key(DEGRADED) => Probed::Degraded,
         true => Probed::Healthy,
+        false if among(retriable) => Probed::Retriable,
         false => Probed::Unhealthy,
     })
 }
@@ -254,14 +220,14 @@ async fn exchange(
     send: &[u8],
     receive: &[Vec<u8>],
 ) -> Result<Probed, Trouble> {
-    stream.write_all(send).await.map_err(|_| Trouble::Network)?;
+    stream.write_all(send).await.map_err(|_| Trouble)?;
     let mut seen = Vec::new();
     while !holds(&seen, receive) {
         if seen.len() > ANSWER_BYTES_MAX {
-            return Err(Trouble::Nonsense);
+            return Err(Trouble);
         }
         match stream.read_buf(&mut seen).await {
-            Ok(0) | Err(_) => return Err(Trouble::Network),
+            Ok(0) | Err(_) => return Err(Trouble),
             Ok(_) => {}
         }
     }

@@ -9,7 +9,7 @@ use std::{
 use crate::{
     plan::{ClusterPlan, ConfiguredHealth, Discovery, EndpointPlan, NamePlan},
     snapshot::{HealthFlag, Host},
-    stats::{ClusterStat, Group},
+    stats::{ClusterStat, Group, HealthCheckStat},
 };
 
 /// What DNS said last of each name, in the plan's order; `None` while it has said nothing.
@@ -95,7 +95,9 @@ fn wanted<'a>(
 /// Source: `Cluster.ignore_health_on_host_removal`: a host that is checked and well stays, though discovery
 /// no longer has it.
 fn is_held_up(host: &Host) -> bool {
-    !host.has(HealthFlag::FailedActiveHc) && !host.has(HealthFlag::FailedEdsHealth)
+    !host.endpoint.unchecked
+        && !host.has(HealthFlag::FailedActiveHc)
+        && !host.has(HealthFlag::FailedEdsHealth)
 }
 
 fn fresh(address: SocketAddr, endpoint: &EndpointPlan, workers: usize, checked: bool) -> Host {
@@ -106,8 +108,9 @@ fn fresh(address: SocketAddr, endpoint: &EndpointPlan, workers: usize, checked: 
         ConfiguredHealth::Degraded => HealthFlag::DegradedEdsHealth as u32,
     };
     // A host that is checked is not well until its first check says so.
-    let unchecked = if checked { HealthFlag::FailedActiveHc as u32 } else { 0 };
-    host.health.store(configured | unchecked, Relaxed);
+    let waits = checked && !endpoint.unchecked;
+    let unanswered = if waits { HealthFlag::FailedActiveHc as u32 } else { 0 };
+    host.health.store(configured | unanswered, Relaxed);
     host
 }
 
@@ -131,10 +134,18 @@ fn is_degraded(host: &Host) -> bool {
 }
 
 /// How many hosts are well, and how many are well but degraded.
-pub(super) fn census(hosts: &[Arc<Host>]) -> (u64, u64) {
+fn census(hosts: &[Arc<Host>]) -> (u64, u64) {
     let taking = || hosts.iter().filter(|host| host.healthy());
     let degraded = taking().filter(|host| is_degraded(host)).count();
     ((taking().count() - degraded) as u64, degraded as u64)
+}
+
+/// Sets the gauges that speak of checked hosts: how many are well, and how many of them are degraded.
+pub(super) fn gauge_checked(stats: &Group<HealthCheckStat>, hosts: &[Arc<Host>]) {
+    let well = || hosts.iter().filter(|host| !host.endpoint.unchecked && host.healthy());
+    let degraded = well().filter(|host| host.has(HealthFlag::DegradedActiveHc)).count();
+    stats.set(HealthCheckStat::Healthy, well().count() as u64);
+    stats.set(HealthCheckStat::Degraded, degraded as u64);
 }
 
 /// Sets the gauges that speak of hosts.

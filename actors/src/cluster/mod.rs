@@ -170,7 +170,7 @@ impl ClusterSeed {
             }
             stays
         });
-        for host in hosts {
+        for host in hosts.iter().filter(|host| !host.endpoint.unchecked) {
             if children.checks.contains_key(&Arc::as_ptr(host)) {
                 continue;
             }
@@ -221,9 +221,7 @@ impl ClusterSeed {
         let (eligible, panic) = hosts::eligible(&hosts, percent);
         hosts::gauge(plan, &before.shared.stats, &hosts);
         if let Some(stats) = &self.check_stats {
-            let (healthy, degraded) = hosts::census(&hosts);
-            stats.set(HealthCheckStat::Healthy, healthy);
-            stats.set(HealthCheckStat::Degraded, degraded);
+            hosts::gauge_checked(stats, &hosts);
         }
         self.publisher.publish(ClusterSnapshot {
             plan: plan.clone(),

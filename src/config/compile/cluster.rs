@@ -199,11 +199,15 @@ impl Compiler<'_> {
         let endpoint = lb_endpoint.message("endpoint")?;
         let check = endpoint.message("health_check_config");
         let port = check.and_then(|check| check.number("port_value"));
+        let check_hostname = check.and_then(|check| check.text("hostname"));
+        let disabled = check.and_then(|check| check.boolean("disable_active_health_check"));
         let plan = EndpointPlan {
             hostname: endpoint.text("hostname").unwrap_or_default().to_owned(),
             health_check_port: port
                 .and_then(|port| u16::try_from(port).ok())
                 .filter(|port| *port > 0),
+            health_check_hostname: check_hostname.unwrap_or_default().to_owned(),
+            unchecked: disabled.unwrap_or(false),
             ..plan
         };
         let named = self.named_address(endpoint.message("address")?)?;

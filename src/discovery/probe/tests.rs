@@ -3,9 +3,9 @@
 use std::{any::Any, time::Duration};
 
 use http_body_util::Full;
-use hyper::service::service_fn;
+use hyper::{Request, service::service_fn};
 use tokio::net::TcpListener;
-use understudy_actors::plan::{Discovery, EndpointPlan, Thresholds};
+use understudy_actors::plan::{AppendAction, Discovery, EndpointPlan, HeaderToAdd, Thresholds};
 
 use super::*;
 
@@ -35,13 +35,14 @@ fn check(kind: HealthCheckKind) -> HealthCheckPlan {
         interval: second,
         initial_jitter: Duration::ZERO,
         interval_jitter: Duration::ZERO,
+        interval_jitter_percent: 0,
         no_traffic_interval: second,
+        no_traffic_healthy_interval: None,
         unhealthy_interval: None,
         unhealthy_edge_interval: None,
         healthy_edge_interval: None,
         unhealthy_threshold: 1,
         healthy_threshold: 1,
-        alt_port: None,
         reuse_connection: true,
         kind,
     }
@@ -54,8 +55,14 @@ fn http(http2: bool) -> HealthCheckKind {
         method: "GET".to_owned(),
         http2,
         expected: vec![(200, 202)],
-        headers: vec![("X-Probe".to_owned(), "yes".to_owned())],
+        retriable: vec![(500, 501)],
+        remove: Vec::new(),
+        add: vec![header("X-Probe", "yes", AppendAction::AppendOrAdd)],
     }
+}
+
+fn header(name: &str, value: &str, action: AppendAction) -> HeaderToAdd {
+    HeaderToAdd { name: name.to_owned(), value: value.to_owned(), action }
 }
 
 fn host(at: SocketAddr) -> Arc<Host> {
@@ -106,7 +113,8 @@ async fn an_answer_says_how_the_host_is() {
         (b"HTTP/1.1 202 No\r\ncontent-length: 0\r\n\r\n", Probed::Unhealthy),
         (b"HTTP/1.1 200 OK\r\nx-envoy-degraded: 1\r\ncontent-length: 0\r\n\r\n", Probed::Degraded),
         (b"HTTP/1.1 200 OK\r\n\r\nuntil I close", Probed::Healthy),
-        (b"what do you want? close", Probed::Unhealthy),
+        (b"HTTP/1.1 500 Later\r\ncontent-length: 0\r\n\r\n", Probed::Retriable),
+        (b"what do you want? close", Probed::NetworkFailure),
     ] {
         let (at, _) = speaker(answer).await;
         let probed = Prober::default().probe(cluster(), check(http(false)), host(at)).await;
@@ -142,8 +150,43 @@ async fn texts_may_come_in_pieces_and_between_others_but_in_order() {
     assert_eq!(*heard.lock(), [(1, "PING".to_owned()), (1, "PING".to_owned())]);
     assert!(!holds(b"NGPO", &[b"PO".to_vec(), b"NG".to_vec()]));
     assert!(holds(b"anything", &[]));
+}
+
+#[tokio::test]
+async fn a_check_that_only_connects_connects_each_time() {
+    let socket = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let (prober, host) = (Prober::default(), host(socket.local_addr().unwrap()));
     let connecting = HealthCheckKind::Tcp { send: Vec::new(), receive: Vec::new() };
-    assert_eq!(prober.probe(cluster(), check(connecting), host).await, Probed::Healthy);
+    let ask = || prober.probe(cluster(), check(connecting.clone()), host.clone());
+    assert_eq!(ask().await, Probed::Healthy);
+    assert_eq!(ask().await, Probed::Healthy);
+    drop(socket);
+    assert_eq!(ask().await, Probed::NetworkFailure);
+}
+
+#[test]
+fn headers_are_removed_then_added_as_told_and_the_hostname_of_the_endpoint_comes_first() {
+    use AppendAction as A;
+    for (remove, add, expected) in [
+        (None, header("user-agent", "me", A::AppendOrAdd), "Envoy/HC,me"),
+        (None, header("user-agent", "me", A::AddIfAbsent), "Envoy/HC"),
+        (None, header("user-agent", "me", A::OverwriteOrAdd), "me"),
+        (Some("User-Agent"), header("user-agent", "me", A::AddIfAbsent), "me"),
+        (Some("user-agent"), header("user-agent", "me", A::OverwriteIfExists), ""),
+    ] {
+        let mut kind = http(false);
+        if let HealthCheckKind::Http { remove: names, add: headers, .. } = &mut kind {
+            *names = remove.into_iter().map(str::to_owned).collect();
+            *headers = vec![add];
+        }
+        let request = request::request("a", &kind, false);
+        let agent = request.headers().get("user-agent").map_or("", |v| v.to_str().unwrap());
+        assert_eq!(agent, expected);
+    }
+    let endpoint =
+        EndpointPlan { health_check_hostname: "own".to_owned(), ..EndpointPlan::default() };
+    let host = Host::new(([127, 0, 0, 1], 1).into(), endpoint, 1);
+    assert_eq!(request::authority(&cluster(), &http(false), &host), "own");
 }
 
 #[tokio::test]

@@ -1,0 +1,148 @@
+//! Owns active health checks as a user sees them: flags, stats, panic, and what a check may say.
+
+mod support;
+
+use std::{
+    io::Write,
+    net::SocketAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering::SeqCst},
+    },
+};
+
+use support::{
+    client,
+    origin::Origin,
+    proxy::{Proxy, binary, folder},
+    wait_for,
+};
+
+const CONFIG: &str = r#"
+admin:
+  address: {socket_address: {address: 127.0.0.1, port_value: 0}}
+static_resources:
+  listeners:
+  - name: ingress
+    address: {socket_address: {address: 127.0.0.1, port_value: 0}}
+    filter_chains:
+    - filters:
+      - name: http
+        typed_config:
+          "@type": type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager
+          stat_prefix: ingress
+          route_config:
+            virtual_hosts:
+            - {name: all, domains: ["*"], routes: [{match: {prefix: /}, route: {cluster: a}}]}
+          http_filters:
+          - name: router
+            typed_config: {"@type": type.googleapis.com/envoy.extensions.filters.http.router.v3.Router}
+  clusters:
+  - name: a
+    common_lb_config: {healthy_panic_threshold: {value: PANIC}}
+    health_checks:
+    - {timeout: 2s, interval: 0.05s, no_traffic_interval: 0.05s, unhealthy_threshold: 1, healthy_threshold: 1, CHECK}
+    load_assignment:
+      cluster_name: a
+      endpoints:
+      - lb_endpoints:
+        - endpoint: {address: {socket_address: {address: 127.0.0.1, port_value: ORIGIN}}}
+        - endpoint:
+            address: {socket_address: {address: 127.0.0.1, port_value: OTHER}}
+            health_check_config: {disable_active_health_check: true}
+"#;
+
+fn config(check: &str, panic: u32, origins: [SocketAddr; 2]) -> String {
+    let [origin, other] = origins.map(|address| address.port().to_string());
+    let config = CONFIG.replace("CHECK", check).replace("PANIC", &panic.to_string());
+    config.replace("ORIGIN", &origin).replace("OTHER", &other)
+}
+
+/// Who answers four requests, in order of their names.
+fn answers(proxy: &Proxy) -> Vec<String> {
+    let ingress = proxy.listener("ingress");
+    let mut answers: Vec<_> = (0..4).map(|_| client::get(ingress, "/").text()).collect();
+    answers.sort();
+    answers
+}
+
+#[test]
+fn a_host_that_fails_its_check_is_flagged_left_out_and_used_again_in_panic() {
+    let well = Arc::new(AtomicBool::new(true));
+    let health = well.clone();
+    let checked = Origin::answering(move |stream, request| {
+        let ill = request.head.starts_with("GET /hc") && !health.load(SeqCst);
+        let status = if ill { "503 No" } else { "200 OK" };
+        let answer = format!("HTTP/1.1 {status}\r\ncontent-length: 7\r\n\r\nchecked");
+        let _ = stream.write_all(answer.as_bytes());
+    });
+    let other = Origin::saying("other");
+    let origins = [checked.address, other.address];
+    let both = ["checked", "checked", "other", "other"];
+    for (panic, when_ill) in [(0, ["other"; 4]), (60, both)] {
+        well.store(true, SeqCst);
+        let proxy = Proxy::start(&config("http_health_check: {path: /hc}", panic, origins));
+        let flag = format!("a::{}::health_flags::", checked.address);
+        let flagged = |expected: &str| {
+            wait_for(expected, || {
+                let clusters = client::get(proxy.admin, "/clusters").text();
+                clusters.contains(&format!("{flag}{expected}\n")).then_some(())
+            });
+        };
+        flagged("healthy");
+        assert_eq!(answers(&proxy), both);
+        well.store(false, SeqCst);
+        flagged("/failed_active_hc");
+        assert_eq!(answers(&proxy), when_ill, "panic threshold {panic}");
+        let stat = |name: &str| proxy.stat(&format!("cluster.a.{name}"));
+        assert_eq!(stat("membership_healthy"), Some(1));
+        assert_eq!(stat("health_check.healthy"), Some(0));
+        assert!(stat("health_check.failure") > Some(0));
+        assert_eq!(stat("lb_healthy_panic") > Some(0), panic > 0);
+        well.store(true, SeqCst);
+        flagged("healthy");
+    }
+}
+
+#[test]
+fn what_a_check_cannot_do_is_refused_by_name_and_what_is_no_sense_as_such() {
+    let file = folder().join("config.yaml");
+    let origins = [SocketAddr::from(([127, 0, 0, 1], 1)); 2];
+    for (check, told) in [
+        ("http_health_check: {path: /hc, codec_client_type: HTTP3}", "HTTP3"),
+        ("http_health_check: {path: a b}", "a path such as"),
+        ("http_health_check: {path: /, send: {text: '00'}}", "`send` is known"),
+        ("http_health_check: {path: /, receive: [{text: '00'}]}", "`receive` is known"),
+        ("http_health_check: {path: /, service_name_matcher: {prefix: a}}", "service_name_matcher"),
+        ("http_health_check: {path: /, expected_statuses: [{start: 200, end: 200}]}", "no range"),
+        ("http_health_check: {path: /, expected_statuses: [{start: 9, end: 200}]}", "no range"),
+        (
+            "http_health_check: {path: /, request_headers_to_add: [{header: {key: a, value: '%REQ(b)%'}}]}",
+            "an operator in a health check's header",
+        ),
+        (
+            "http_health_check: {path: /, request_headers_to_add: [{header: {key: host, value: a}}]}",
+            "cannot be set on a health check",
+        ),
+        ("tcp_health_check: {send: {text: '0'}}", "is not hexadecimal"),
+        ("grpc_health_check: {}", "grpc_health_check"),
+        ("always_log_health_check_failures: true, tcp_health_check: {}", "always_log"),
+        (
+            "tcp_health_check: {}}\n    - {timeout: 1s, interval: 1s, unhealthy_threshold: 1, healthy_threshold: 1, tcp_health_check: {}",
+            "a second health check",
+        ),
+        (
+            "no_traffic_healthy_interval: 1s, interval_jitter_percent: 5, alt_port: 7, http_health_check: {path: /, \
+             retriable_statuses: [{start: 500, end: 600}], request_headers_to_remove: [user-agent]}",
+            "OK",
+        ),
+    ] {
+        std::fs::write(&file, config(check, 50, origins)).expect("the file can be written");
+        let output =
+            binary().args(["--mode", "validate", "-c"]).arg(&file).output().expect("it runs");
+        let text = [output.stdout, output.stderr].concat();
+        let text = String::from_utf8_lossy(&text);
+        assert!(text.contains(told), "{check}\n{text}");
+        assert_eq!(output.status.code(), Some(i32::from(told != "OK")), "{check}\n{text}");
+    }
+}
