@@ -116,6 +116,7 @@ impl<'c> Exchange<'c> {
                 Err(other) => return Err(other),
             }
             drop(in_flight);
+            self.settle();
             return self.flush(sink).await;
         }
     }

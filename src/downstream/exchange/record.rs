@@ -18,6 +18,8 @@ pub(super) struct Tally {
     pub(super) chosen: Option<Chosen>,
     /// From the request's beginning to the head of the upstream's response.
     pub(super) service_time: Option<Duration>,
+    /// It is counted as done.
+    pub(super) settled: bool,
     /// Something was waited for after the response had begun.
     pub(super) paused: bool,
     /// The path before it was rewritten.
