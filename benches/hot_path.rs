@@ -80,6 +80,7 @@ fn table(count: usize) -> RouteTable {
             name: String::new(),
             matcher: RouteMatch { path, case_sensitive: true },
             action: RouteAction::Direct(direct.into()),
+            filter_configs: Vec::new(),
         }
     });
     let host = VirtualHost {

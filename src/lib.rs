@@ -8,6 +8,7 @@ pub mod config;
 pub mod demo;
 pub mod discovery;
 pub mod downstream;
+pub mod filter;
 pub mod local_reply;
 pub mod logging;
 pub mod route;

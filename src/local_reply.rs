@@ -94,6 +94,11 @@ impl LocalReply {
         Self::new(413, "Payload Too Large", "request_payload_too_large")
     }
 
+    /// A filter held more of the response than the buffer limit allows.
+    pub fn response_too_large() -> Self {
+        Self::new(500, "Internal Server Error", "response_payload_too_large")
+    }
+
     /// The upstream failed before its response began.
     pub fn upstream_reset(reset: &Reset) -> Self {
         let (reason, flag) = reset.reason();

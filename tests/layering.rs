@@ -35,7 +35,15 @@ fn each_layer_uses_only_what_it_may() {
             ],
         ),
         ("downstream", &["actix", "Addr<", "Handler<", "Mutex", "RwLock", "hyper", "crate::admin"]),
-        ("upstream", &["actix", "Addr<", "Handler<", "Mutex", "RwLock", "hyper", "crate::admin"]),
+        (
+            "upstream",
+            &["actix", "Addr<", "Handler<", "Mutex", "RwLock", "hyper", "crate::downstream"],
+        ),
+        ("filter", &["actix", "Addr<", "Mutex", "hyper", "crate::downstream", "crate::upstream"]),
+        (
+            "stream",
+            &["actix", "tokio::", "hyper", "crate::downstream", "crate::upstream", "crate::route"],
+        ),
         ("route", &["actix", "tokio::", "Mutex", "hyper", "crate::downstream", "crate::upstream"]),
         ("worker", &["actix", "Arc<", "Mutex", "RwLock", "crate::downstream", "crate::upstream"]),
         ("discovery", &["crate::route", "crate::filter", "actix", "crate::downstream"]),

@@ -76,7 +76,7 @@ pub(super) fn upstream_reset(snapshot: &ClusterSnapshot, worker: usize, reset: &
             stats.inc(ClusterStat::UpstreamCxProtocolError);
             stats.inc(ClusterStat::UpstreamRqTxReset);
         }
-        Reset::Overflow => {}
+        Reset::Overflow | Reset::Refused => {}
     }
 }
 

@@ -92,6 +92,7 @@ mod tests {
             name: String::new(),
             matcher: RouteMatch { path, case_sensitive },
             action: RouteAction::Direct(Arc::new(direct)),
+            filter_configs: Vec::new(),
         }
     }
 

@@ -54,6 +54,8 @@ pub enum BodyError {
     Protocol(FramingError),
     /// The peer took the stream back (HTTP/2).
     Reset,
+    /// A filter refused it, and has left a reply.
+    Refused,
 }
 
 /// Where a body comes from.

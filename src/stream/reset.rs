@@ -17,6 +17,8 @@ pub enum Reset {
     Protocol,
     /// A circuit breaker is open.
     Overflow,
+    /// A filter refused the response, and has left a reply.
+    Refused,
 }
 
 // === impl Reset ===
@@ -37,6 +39,7 @@ impl Reset {
             Reset::Remote => ("remote reset", ResponseFlag::UpstreamRemoteReset),
             Reset::Protocol => ("protocol error", ResponseFlag::UpstreamProtocolError),
             Reset::Overflow => ("overflow", ResponseFlag::UpstreamOverflow),
+            Reset::Refused => ("refused", ResponseFlag::UpstreamProtocolError),
         }
     }
 }

@@ -11,10 +11,7 @@ use crate::{
         message::Value,
         model::{
             access_log::AccessLog,
-            http::{
-                CodecType, Http1Options, Http2Options, HttpConnectionManager, RouterConfig,
-                ServerHeader,
-            },
+            http::{CodecType, Http1Options, Http2Options, HttpConnectionManager, ServerHeader},
         },
     },
     route::RouteTable,
@@ -27,8 +24,6 @@ pub(super) fn limit(timeout: Option<Duration>, default: Option<Duration>) -> Opt
         None => default,
     }
 }
-
-const ROUTER: &str = "envoy.extensions.filters.http.router.v3.Router";
 
 impl Compiler<'_> {
     pub(super) fn connection_manager(
@@ -43,12 +38,14 @@ impl Compiler<'_> {
         let own = |name: &str| common.and_then(|common| common.duration(name));
         let hour = Duration::from_secs(3600);
         let header_kb = manager.number("max_request_headers_kb").unwrap_or(60);
+        let (filters, router) = self.http_filters(manager);
         HttpConnectionManager {
             stat_prefix: manager.text("stat_prefix").unwrap_or_default().to_owned(),
             listener_stat_prefix: listener_stat_prefix.to_owned(),
             codec: self.codec_type(manager),
             routes: self.route_table(manager, key, clusters, routes),
-            router: self.http_filters(manager),
+            filters,
+            router,
             http1: self.http1_options(manager.message("http_protocol_options")),
             http2: self.http2_options(manager.message("http2_protocol_options")),
             server_name: manager
@@ -131,50 +128,6 @@ impl Compiler<'_> {
             routes.push(Arc::new(RoutesPlan { name, slot, table, fingerprint }));
         }
         slot
-    }
-
-    fn http_filters(&mut self, manager: &Message) -> RouterConfig {
-        let mut router = RouterConfig::default();
-        let count = manager.list("http_filters").len();
-        for (index, filter) in manager.messages("http_filters").enumerate() {
-            filter.ignore("name", "free text; the type decides");
-            let optional = filter.boolean("is_optional").unwrap_or(false);
-            let last = index + 1 == count;
-            let config = filter.any("typed_config").map(|any| &any.message);
-            let Some(config) = config else {
-                let text = "`typed_config` is missing";
-                self.error(filter.at, &filter.path, text, "its `@type` says which filter it is");
-                continue;
-            };
-            if config.name() != ROUTER {
-                if optional {
-                    for set in &config.fields {
-                        config.ignore(set.field.name, "the filter is optional and left out");
-                    }
-                    let text = format!(
-                        "{} is left out: it is optional and not supported yet",
-                        config.name()
-                    );
-                    self.notes.warning(filter.at, &filter.path, text, "");
-                } else {
-                    self.refuse_whole(config, config.name());
-                }
-                if last {
-                    let text = "the last HTTP filter must be the router";
-                    self.error(filter.at, &filter.path, text, "add envoy.filters.http.router");
-                }
-                continue;
-            }
-            if !last {
-                let text = "the router must be the last HTTP filter";
-                self.error(filter.at, &filter.path, text, "move it to the end");
-            }
-            router.suppress_envoy_headers =
-                config.boolean("suppress_envoy_headers").unwrap_or(false);
-            config.ignore("dynamic_stats", "all of the router's stats are there in any case");
-            config.ignore("start_child_span", "there is no tracing whose span it could be");
-        }
-        router
     }
 
     pub(super) fn http1_options(&mut self, options: Option<&Message>) -> Http1Options {

@@ -4,6 +4,7 @@
 mod address;
 mod admin;
 mod cluster;
+mod filters;
 mod health_check;
 mod http;
 mod listener;

@@ -3,8 +3,9 @@
 use std::{collections::HashSet, fs, sync::Arc, time::Duration};
 
 use regex::Regex;
+use understudy_actors::plan::Payload;
 
-use super::{Compiler, http::limit};
+use super::{Compiler, filters::with_outer, http::limit};
 use crate::config::{
     Message,
     message::Value,
@@ -30,6 +31,7 @@ impl Compiler<'_> {
         let validate = config.boolean("validate_clusters").unwrap_or(true);
         let known = validate.then_some(clusters);
         let (mut seen, mut hosts) = (HashSet::new(), Vec::new());
+        let table_filters = self.per_filter(config);
         for host in config.messages("virtual_hosts") {
             let mut domains = Vec::new();
             for (domain, at) in host.texts("domains") {
@@ -54,15 +56,22 @@ impl Compiler<'_> {
                 }
                 domains.push(domain.to_owned());
             }
-            let routes =
-                host.messages("routes").filter_map(|route| self.route(route, known)).collect();
+            let filters = with_outer(self.per_filter(host), &table_filters);
+            let routes = host.messages("routes");
+            let routes = routes.filter_map(|route| self.route(route, known, &filters)).collect();
             let name = host.text("name").unwrap_or_default().to_owned();
             hosts.push(VirtualHost { name, domains, routes });
         }
         RouteConfig { name, virtual_hosts: hosts }
     }
 
-    fn route(&mut self, route: &Message, clusters: Option<&HashSet<String>>) -> Option<Route> {
+    fn route(
+        &mut self,
+        route: &Message,
+        clusters: Option<&HashSet<String>>,
+        outer: &[(String, Payload)],
+    ) -> Option<Route> {
+        let filter_configs = with_outer(self.per_filter(route), outer);
         let matcher = route.message("match").and_then(|rule| self.route_match(rule));
         let action = if let Some(action) = route.message("route") {
             self.forward(action, clusters).map(|forward| RouteAction::Forward(Arc::new(forward)))
@@ -75,7 +84,7 @@ impl Compiler<'_> {
             None
         };
         let name = route.text("name").unwrap_or_default().to_owned();
-        Some(Route { name, matcher: matcher?, action: action? })
+        Some(Route { name, matcher: matcher?, action: action?, filter_configs })
     }
 
     fn route_match(&mut self, rule: &Message) -> Option<RouteMatch> {

@@ -5,6 +5,7 @@ use std::time::Duration;
 use understudy_actors::plan::Slot;
 
 use super::access_log::AccessLog;
+use crate::filter::Placed;
 
 /// `HttpConnectionManager`, defaults filled in.
 #[derive(Debug)]
@@ -17,6 +18,8 @@ pub struct HttpConnectionManager {
     pub codec: CodecType,
     /// The route table's slot in the directory of tables.
     pub routes: Slot,
+    /// `http_filters` before the router, in the order of the file.
+    pub filters: Vec<Placed>,
     /// The last of `http_filters`.
     pub router: RouterConfig,
     /// `http_protocol_options`.

@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use regex::Regex;
-use understudy_actors::plan::Slot;
+use understudy_actors::plan::{Payload, Slot};
 
 /// `RouteConfiguration`.
 #[derive(Debug)]
@@ -34,6 +34,9 @@ pub struct Route {
     pub matcher: RouteMatch,
     /// What to do.
     pub action: RouteAction,
+    /// `typed_per_filter_config` by the filter's name: the route's own before its virtual host's before
+    /// its table's.
+    pub filter_configs: Vec<(String, Payload)>,
 }
 
 /// `RouteMatch`.
@@ -123,4 +126,13 @@ pub struct DirectResponse {
     pub status: u16,
     /// `body`, read at load when it is a file.
     pub body: Vec<u8>,
+}
+
+// === impl Route ===
+
+impl Route {
+    /// The route's configuration for the filter of this name.
+    pub fn filter_config(&self, name: &str) -> Option<&Payload> {
+        self.filter_configs.iter().find(|(own, _)| own == name).map(|(_, config)| config)
+    }
 }

@@ -48,6 +48,7 @@ where
         match self.talk().await {
             Err(Failure::Stale) if self.reused && self.replayable() => Err(Failure::Stale),
             Err(Failure::Stale) => Err(self.lost(Reset::Terminated)),
+            Err(Failure::Reset(Reset::Refused)) => Err(self.exchange.refused()),
             Err(Failure::Reset(reset)) => Err(self.lost(reset)),
             Err(Failure::TimedOut(passed)) => {
                 Err(self.exchange.upstream_timed_out(self.chosen, passed))
@@ -118,7 +119,11 @@ where
         if !self.sent
             && let Err(failure) = self.poll_send(cx)
         {
-            return Poll::Ready(Err(failure));
+            // Whatever it is, it comes too late for an answer of our own.
+            return Poll::Ready(Err(match failure {
+                Failure::ClientGone => failure,
+                _ => Failure::Cut,
+            }));
         }
         let Exchange { timers, tally, .. } = &mut *self.exchange;
         // A pump that waits is as good as a new one: what it has moved is the sink's.
@@ -154,7 +159,7 @@ where
                 }
                 Ok(())
             }
-            Poll::Ready(Err(PumpError::Source(error))) => Err(Failure::of_request(&error)),
+            Poll::Ready(Err(PumpError::Source(error))) => Err(self.exchange.request_failed(&error)),
             // The upstream may have answered before it stopped listening.
             Poll::Ready(Err(PumpError::Sink(_))) => {
                 self.sent = true;

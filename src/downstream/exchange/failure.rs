@@ -7,6 +7,7 @@ use super::{
 };
 use crate::{
     access_log::ResponseFlag,
+    filter::Filters,
     local_reply::LocalReply,
     stream::{BodyError, Reset},
     upstream::{connect::ConnectError, pool::PoolError},
@@ -37,23 +38,30 @@ impl Failure {
     pub(super) fn reply(reply: LocalReply) -> Self {
         Self::Reply(Box::new(reply))
     }
-
-    /// The client's request broke off, or broke the protocol.
-    pub(super) fn of_request(error: &BodyError) -> Self {
-        match error {
-            BodyError::Gone | BodyError::Reset => Self::ClientGone,
-            BodyError::Protocol(error) => {
-                let refusal = error.refusal();
-                let reply = LocalReply::new(refusal.status, refusal.body, refusal.details);
-                Self::reply(reply.flagged(ResponseFlag::DownstreamProtocolError))
-            }
-        }
-    }
 }
 
 // === impl Exchange ===
 
 impl Exchange<'_> {
+    /// The client's request broke off, broke the protocol, or was refused by a filter.
+    pub(super) fn request_failed(&self, error: &BodyError) -> Failure {
+        match error {
+            BodyError::Gone | BodyError::Reset => Failure::ClientGone,
+            BodyError::Refused => self.refused(),
+            BodyError::Protocol(error) => {
+                let refusal = error.refusal();
+                let reply = LocalReply::new(refusal.status, refusal.body, refusal.details);
+                Failure::reply(reply.flagged(ResponseFlag::DownstreamProtocolError))
+            }
+        }
+    }
+
+    /// A filter has left a reply.
+    pub(super) fn refused(&self) -> Failure {
+        let reply = self.filters.as_ref().and_then(Filters::take_reply);
+        reply.map_or(Failure::Cut, Failure::reply)
+    }
+
     /// Counts that no connection could be had, and answers for it.
     pub(super) fn no_connection(&mut self, chosen: &Chosen, error: PoolError) -> Failure {
         let reset = match error {

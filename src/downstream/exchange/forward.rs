@@ -12,8 +12,9 @@ use super::{super::count, Exchange, conversation::Conversation, failure::Failure
 use crate::{
     config::model::route::Forward,
     downstream::headers,
+    filter::{FilteredRequest, FilteredResponse},
     local_reply::LocalReply,
-    stream::{Pump, RequestSource, Reset, ResponseSink},
+    stream::{Pump, RequestSource, Reset, ResponseSink, ResponseSource},
     upstream::{
         Cluster, Current, balancer, http1::Http1Stream, http2::Http2Stream, pool::HostPool,
     },
@@ -52,7 +53,13 @@ impl<'c> Exchange<'c> {
         sink: &mut P,
     ) -> Result<(), Failure> {
         let table = self.manager.table();
-        let route = self.route(table.as_deref().map(|table| &**table))?;
+        let found = self.find(table.as_deref().map(|table| &**table))?;
+        let source = &mut FilteredRequest::new(source);
+        if !self.manager.config.filters.is_empty() {
+            // Boxed: most chains have no filter but the router.
+            Box::pin(self.filter(found, source, sink)).await?;
+        }
+        let route = self.act(found)?;
         let cluster = self.cluster(route)?;
         let mut current = cluster.current();
         if !current.snapshot.ready {
@@ -130,8 +137,12 @@ impl<'c> Exchange<'c> {
         source: &'a mut Q,
         sink: &'a mut P,
         (up_sink, up_source): (U, V),
-    ) -> Conversation<'a, 'c, Q, P, U, V> {
+    ) -> Conversation<'a, 'c, Q, P, U, FilteredResponse<V>>
+    where
+        V: ResponseSource,
+    {
         let up = Pump::new(self.request_done);
+        let up_source = FilteredResponse::new(up_source, self.filters.clone());
         let exchange = self;
         Conversation {
             exchange,
@@ -199,7 +210,7 @@ impl<'c> Exchange<'c> {
 
     /// Waits for something on the way upstream, unless the client goes or a timeout passes first.
     /// Boxed: it is rare, and every exchange would have room for it.
-    fn while_client_waits<'a, Q: RequestSource, P: ResponseSink, T: 'a>(
+    pub(super) fn while_client_waits<'a, Q: RequestSource, P: ResponseSink, T: 'a>(
         &'a mut self,
         mut waiting: LocalBoxFuture<'a, T>,
         source: &'a mut Q,

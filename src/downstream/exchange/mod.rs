@@ -1,7 +1,7 @@
 //! Owns one exchange: a request, the way to its upstream, and its response. One future, no spawn.
 //!
 //! What happens, in order: [`Exchange::carry`] (`forward`) makes the request one that may go on, finds
-//! its route, a host and a connection; `conversation` carries heads and bodies;
+//! its route, passes it by the `filters`, and finds a host and a connection; `conversation` carries heads and bodies;
 //! [`Exchange::conclude`] (here) makes of a failure on the way a reply of our own; `record` tells stats
 //! and access log what became of it.
 //!
@@ -9,6 +9,7 @@
 
 mod conversation;
 mod failure;
+mod filters;
 mod forward;
 mod record;
 
@@ -30,8 +31,9 @@ use super::{count, headers, manager::Manager, serve::Worker, timers::Timers};
 use crate::{
     codec::{Known, RequestHead, ResponseHead},
     config::model::route::{Forward, RouteAction},
+    filter::Filters,
     local_reply::LocalReply,
-    route::RouteTable,
+    route::{Found, RouteTable},
     stream::{BodySize, Data, RequestSource, ResponseSink},
     worker::{AddressText, Deadline},
 };
@@ -84,6 +86,8 @@ pub struct Exchange<'c> {
     timers: Timers<'c>,
     /// The whole request has been read.
     request_done: bool,
+    /// None where the chain has none but the router.
+    filters: Option<Filters>,
     tally: Tally,
 }
 
@@ -117,8 +121,8 @@ impl<'c> Exchange<'c> {
         let request_done = body == BodySize::None;
         let request_timeout = manager.config.request_timeout.filter(|_| !request_done);
         timers.await_request(started, request_timeout);
-        let tally = Tally::default();
-        Self { worker, manager, peer, heads, body, started, timers, request_done, tally }
+        let (filters, tally) = (None, Tally::default());
+        Self { worker, manager, peer, heads, body, started, timers, request_done, filters, tally }
     }
 
     /// Ends what [`Self::carry`] has begun: a failure before the response becomes a reply of our own.
@@ -156,14 +160,18 @@ impl<'c> Exchange<'c> {
         if sent.is_ok() { Ended::RequestUnfinished } else { Ended::Cut }
     }
 
-    /// Makes the request one that may go on, and finds where to; or what to answer instead.
-    fn route<'t>(&mut self, table: Option<&'t RouteTable>) -> Result<&'t Forward, Failure> {
+    /// Makes the request one that may go on, and finds its route, if there is one.
+    fn find<'t>(&mut self, table: Option<&'t RouteTable>) -> Result<Option<Found<'t>>, Failure> {
         let Self { manager, worker, peer, body, .. } = *self;
         headers::request(&mut self.heads.request, manager, worker, peer, body)
             .map_err(Failure::reply)?;
         let request = &self.heads.request;
-        let found = table.and_then(|table| table.find(request.authority(), request.path()));
-        let stats = manager.router_stats();
+        Ok(table.and_then(|table| table.find(request.authority(), request.path())))
+    }
+
+    /// Where the route sends the request, or what it answers itself.
+    fn act<'t>(&mut self, found: Option<Found<'t>>) -> Result<&'t Forward, Failure> {
+        let stats = self.manager.router_stats();
         let Some(found) = found else {
             stats.inc(RouterStat::NoRoute);
             return Err(Failure::reply(LocalReply::route_not_found()));
@@ -177,10 +185,10 @@ impl<'c> Exchange<'c> {
             }
             RouteAction::Redirect(redirect) => {
                 stats.inc(RouterStat::RqRedirect);
-                Err(Failure::reply(headers::redirect(redirect, rule, request)))
+                Err(Failure::reply(headers::redirect(redirect, rule, &self.heads.request)))
             }
             RouteAction::Forward(forward) => {
-                let old = headers::rewrite(&mut self.heads.request, forward, rule, manager);
+                let old = headers::rewrite(&mut self.heads.request, forward, rule, self.manager);
                 self.tally.original_path = old;
                 Ok(forward)
             }
@@ -201,6 +209,9 @@ impl<'c> Exchange<'c> {
             unfinished: !self.request_done,
         };
         headers::local_reply(response, &reply, made, self.manager, self.worker);
+        if let Some(filters) = &self.filters {
+            filters.show_reply(response);
+        }
         let body = if made.grpc { &[] } else { reply.body.as_bytes() };
         let size = match (body.is_empty(), made.to_head) {
             (true, _) => BodySize::None,
@@ -270,6 +281,9 @@ impl<'c> Exchange<'c> {
 impl Drop for Exchange<'_> {
     fn drop(&mut self) {
         self.settle();
+        if let Some(filters) = &self.filters {
+            filters.end(self.tally.status);
+        }
         if !self.manager.log_sinks().is_empty() {
             self.log(self.tally.duration(self.started));
         }

@@ -72,7 +72,7 @@ impl Tally {
                 ResponseFlag::UpstreamConnectionTermination,
                 "upstream_reset_after_response_started{connection_termination}",
             ),
-            BodyError::Reset => (
+            BodyError::Reset | BodyError::Refused => (
                 ResponseFlag::UpstreamRemoteReset,
                 "upstream_reset_after_response_started{remote_reset}",
             ),

@@ -1,0 +1,87 @@
+//! Owns compiling the HTTP filters of a chain, and what routes say about them.
+
+use understudy_actors::plan::Payload;
+
+use super::Compiler;
+use crate::{
+    config::{Message, message::Value, model::http::RouterConfig},
+    filter::{KINDS, Placed},
+};
+
+const ROUTER: &str = "envoy.extensions.filters.http.router.v3.Router";
+
+impl Compiler<'_> {
+    /// The filters before the router, and the router.
+    pub(super) fn http_filters(&mut self, manager: &Message) -> (Vec<Placed>, RouterConfig) {
+        let (mut filters, mut router) = (Vec::new(), None);
+        let last = manager.list("http_filters").len().saturating_sub(1);
+        for (index, filter) in manager.messages("http_filters").enumerate() {
+            let name = filter.text("name").unwrap_or_default();
+            let optional = filter.boolean("is_optional").unwrap_or(false);
+            let Some(config) = filter.any("typed_config").map(|any| &any.message) else {
+                let text = "`typed_config` is missing";
+                self.error(filter.at, &filter.path, text, "its `@type` says which filter it is");
+                continue;
+            };
+            if config.name() == ROUTER {
+                if index != last {
+                    let text = "the router must be the last HTTP filter";
+                    self.error(filter.at, &filter.path, text, "move it to the end");
+                }
+                router = Some(router_config(config));
+            } else if let Some(kind) = KINDS.iter().find(|kind| kind.config == config.name()) {
+                filters.push(Placed { name: name.into(), filter: (kind.build)(config) });
+            } else if optional {
+                self.leave_out(filter, config);
+            } else {
+                self.refuse_whole(config, config.name());
+            }
+            if index == last && config.name() != ROUTER {
+                let text = "the last HTTP filter must be the router";
+                self.error(filter.at, &filter.path, text, "add envoy.filters.http.router");
+            }
+        }
+        (filters, router.unwrap_or_default())
+    }
+
+    /// `is_optional` says that a chain without the filter will do.
+    fn leave_out(&mut self, filter: &Message, config: &Message) {
+        for set in &config.fields {
+            config.ignore(set.field.name, "the filter is optional and left out");
+        }
+        let text = format!("{} is left out: it is optional and not supported yet", config.name());
+        self.notes.warning(filter.at, &filter.path, text, "");
+    }
+
+    /// `typed_per_filter_config`, by the filter's name.
+    pub(super) fn per_filter(&mut self, holder: &Message) -> Vec<(String, Payload)> {
+        let mut configs = Vec::new();
+        for (name, item) in holder.map("typed_per_filter_config") {
+            let Value::Any(any) = &item.value else { continue };
+            let config = &any.message;
+            let of_type = KINDS.iter().filter_map(|kind| kind.per_route);
+            match of_type.into_iter().find(|(message, _)| *message == config.name()) {
+                Some((_, build)) => configs.push((name.clone(), build(config))),
+                None => self.refuse_whole(config, config.name()),
+            }
+        }
+        configs
+    }
+}
+
+fn router_config(config: &Message) -> RouterConfig {
+    config.ignore("dynamic_stats", "all of the router's stats are there in any case");
+    config.ignore("start_child_span", "there is no tracing whose span it could be");
+    RouterConfig {
+        suppress_envoy_headers: config.boolean("suppress_envoy_headers").unwrap_or(false),
+    }
+}
+
+/// What is more specific, then what it leaves to be said: the first of a name is in force.
+pub(super) fn with_outer(
+    mut own: Vec<(String, Payload)>,
+    outer: &[(String, Payload)],
+) -> Vec<(String, Payload)> {
+    own.extend(outer.iter().cloned());
+    own
+}

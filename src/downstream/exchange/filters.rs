@@ -1,0 +1,73 @@
+//! Owns passing a request by the filters before it goes on.
+
+use std::{future::poll_fn, task::Poll};
+
+use understudy_actors::stats::HttpStat;
+
+use super::{Exchange, failure::Failure};
+use crate::{
+    downstream::headers,
+    filter::{FilteredRequest, Filters, Seen, Verdict},
+    local_reply::LocalReply,
+    route::Found,
+    stream::{BodySize, RequestSource, ResponseSink},
+};
+
+impl Exchange<'_> {
+    /// Shows the request to the filters, one after the other; what they decide is done before the next
+    /// sees it. The body passes by them later, on its way, unless one has asked for it.
+    pub(super) async fn filter<Q: RequestSource, P: ResponseSink>(
+        &mut self,
+        found: Option<Found<'_>>,
+        source: &mut FilteredRequest<'_, Q>,
+        sink: &mut P,
+    ) -> Result<(), Failure> {
+        let own = |name: &str| found.and_then(|found| found.route.filter_config(name));
+        let filters = Filters::begin(&self.manager.config.filters, own);
+        let seen = Seen { remote: self.peer.remote, ends: self.body == BodySize::None };
+        source.pass_by(filters.clone(), seen.ends);
+        self.filters = Some(filters.clone());
+        for at in 0..filters.count() {
+            let mut verdict = filters.request_head(at, &mut self.heads.request, &seen);
+            loop {
+                verdict = match verdict {
+                    Verdict::Continue => break,
+                    Verdict::Reply(reply) => return Err(Failure::reply(reply)),
+                    Verdict::Wait(waiting) => {
+                        self.while_client_waits(waiting, source, sink).await?
+                    }
+                    Verdict::Hold { bytes_max } => {
+                        self.hold(bytes_max, source, sink).await?;
+                        source.show_held(at, &mut self.heads.request)
+                    }
+                };
+            }
+        }
+        self.body = source.held().unwrap_or(self.body);
+        Ok(())
+    }
+
+    /// Waits until the whole body is held.
+    async fn hold<Q: RequestSource, P: ResponseSink>(
+        &mut self,
+        bytes_max: usize,
+        source: &mut FilteredRequest<'_, Q>,
+        sink: &mut P,
+    ) -> Result<(), Failure> {
+        if source.expects_continue() && !self.manager.config.proxy_100_continue {
+            headers::continue_head(&mut self.heads.response);
+            sink.interim(&self.heads.response);
+            self.flush(sink).await?;
+        }
+        let fits = poll_fn(|cx| match source.poll_hold(cx, bytes_max) {
+            Poll::Ready(Ok(fits)) => Poll::Ready(Ok(fits)),
+            Poll::Ready(Err(error)) => Poll::Ready(Err(self.request_failed(&error))),
+            Poll::Pending => self.timers.poll(cx).map(|passed| Err(Failure::TimedOut(passed))),
+        });
+        if !fits.await? {
+            self.manager.stats().inc(HttpStat::DownstreamRqTooLarge);
+            return Err(Failure::reply(LocalReply::payload_too_large()));
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,160 @@
+//! Owns HTTP filters: what one is, what it may decide, and which there are.
+//!
+//! A filter is its checked configuration, shared by all workers; each stream has a state of its own, made
+//! once the request's route is known. Of its hooks only those are called that it declares, in the order
+//! of the file for the request and against it for the response. The router is not among the filters: it
+//! is where a request comes to when all of them have let it pass.
+
+mod buffer;
+mod passing;
+mod request;
+mod response;
+mod running;
+#[cfg(test)]
+mod tests;
+
+use std::{fmt, net::SocketAddr, sync::Arc};
+
+use futures_util::future::LocalBoxFuture;
+use understudy_actors::plan::Payload;
+
+use crate::{
+    codec::{HeaderBlock, RequestHead, ResponseHead},
+    config::Message,
+    local_reply::LocalReply,
+};
+
+pub use request::FilteredRequest;
+pub use response::FilteredResponse;
+pub use running::Filters;
+
+/// The filters there are. The list that runs them is the list that documents them.
+pub static KINDS: &[&Kind] = &[&buffer::KIND];
+
+/// One kind of filter.
+pub struct Kind {
+    /// The message of its configuration, by which it is selected.
+    pub config: &'static str,
+    /// Builds it; the configuration has passed its schema, and what is not read is refused by name.
+    pub build: fn(&Message) -> Arc<dyn Filter>,
+    /// The message of its configuration for a route, and what it becomes.
+    pub per_route: Option<(&'static str, fn(&Message) -> Payload)>,
+}
+
+/// A filter of one chain.
+pub trait Filter: fmt::Debug + Send + Sync {
+    /// Which hooks its streams have.
+    fn hooks(&self) -> Hooks;
+
+    /// The state of one stream; `route` is the most specific configuration that its route has for this
+    /// filter, as [`Kind::per_route`] made it.
+    fn stream(&self, route: Option<&Payload>) -> Box<dyn StreamFilter>;
+}
+
+/// A filter's state for one stream.
+pub trait StreamFilter {
+    /// The request's head is here and its route is known.
+    fn on_request_head(&mut self, _: &mut RequestHead, _: &Seen) -> Verdict {
+        Verdict::Continue
+    }
+
+    /// The whole body is here, as [`Verdict::Hold`] has asked for.
+    fn on_request_held(&mut self, _: &mut RequestHead, _: &mut Vec<u8>) -> Verdict {
+        Verdict::Continue
+    }
+
+    /// A part of the body passes by.
+    fn on_request_data(&mut self, _: &mut Vec<u8>) -> Verdict {
+        Verdict::Continue
+    }
+
+    /// Trailers pass by.
+    fn on_request_trailers(&mut self, _: &mut HeaderBlock) {}
+
+    /// The response's head is here; a reply of our own has one too, but is not held back or replaced.
+    fn on_response_head(&mut self, _: &mut ResponseHead) -> Verdict {
+        Verdict::Continue
+    }
+
+    /// The whole body is here, as [`Verdict::Hold`] has asked for.
+    fn on_response_held(&mut self, _: &mut ResponseHead, _: &mut Vec<u8>) -> Verdict {
+        Verdict::Continue
+    }
+
+    /// A part of the body passes by.
+    fn on_response_data(&mut self, _: &mut Vec<u8>) -> Verdict {
+        Verdict::Continue
+    }
+
+    /// Trailers pass by.
+    fn on_response_trailers(&mut self, _: &mut HeaderBlock) {}
+
+    /// The exchange is over; 0 is no status.
+    fn on_end(&mut self, _status: u16) {}
+}
+
+/// What a filter decides.
+pub enum Verdict {
+    /// Go on.
+    Continue,
+    /// Answer this instead. Where the response has begun already it is cut short.
+    Reply(LocalReply),
+    /// Wait, then do what comes of it. The exchange's timeouts go on meanwhile.
+    Wait(LocalBoxFuture<'static, Verdict>),
+    /// Hold the body until all of it is here, if it is no longer than this. Only after a head.
+    Hold {
+        /// Bytes at most; more is 413 for a request and 500 for a response.
+        bytes_max: usize,
+    },
+}
+
+/// What a filter is shown besides the message.
+#[derive(Clone, Copy, Debug)]
+pub struct Seen {
+    /// The client.
+    pub remote: SocketAddr,
+    /// Nothing follows the head.
+    pub ends: bool,
+}
+
+/// Hooks that a filter has.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Hooks(u8);
+
+/// A filter in its place: which chain entry, and what routes know it by.
+#[derive(Clone, Debug)]
+pub struct Placed {
+    /// `HttpFilter.name`, to which `typed_per_filter_config` refers.
+    pub name: Arc<str>,
+    /// The filter.
+    pub filter: Arc<dyn Filter>,
+}
+
+// === impl Hooks ===
+
+impl Hooks {
+    /// `on_request_head`, and `on_request_held` after it.
+    pub const REQUEST_HEAD: Self = Self(1);
+    /// `on_request_data`.
+    pub const REQUEST_DATA: Self = Self(1 << 1);
+    /// `on_request_trailers`.
+    pub const REQUEST_TRAILERS: Self = Self(1 << 2);
+    /// `on_response_head`, and `on_response_held` after it.
+    pub const RESPONSE_HEAD: Self = Self(1 << 3);
+    /// `on_response_data`.
+    pub const RESPONSE_DATA: Self = Self(1 << 4);
+    /// `on_response_trailers`.
+    pub const RESPONSE_TRAILERS: Self = Self(1 << 5);
+    /// `on_end`.
+    pub const END: Self = Self(1 << 6);
+
+    /// These and those.
+    pub const fn and(self, other: Self) -> Self {
+        Self(self.0 | other.0)
+    }
+
+    /// Whether this one is among them.
+    pub const fn has(self, hook: Self) -> bool {
+        self.0 & hook.0 != 0
+    }
+}

@@ -1,0 +1,135 @@
+//! Owns a response on its way through the filters.
+
+use std::task::{Context, Poll, ready};
+
+use futures_util::future::LocalBoxFuture;
+
+use super::{
+    Filters, Verdict,
+    passing::{Direction, Passing},
+};
+use crate::{
+    codec::ResponseHead,
+    local_reply::LocalReply,
+    stream::{BodyError, BodySize, Frame, Reset, ResponseSource, Source},
+};
+
+/// The host's stream behind the filters; costs a branch where there are none.
+pub struct FilteredResponse<V> {
+    inner: V,
+    side: Option<Box<Side>>,
+}
+
+struct Side {
+    passing: Passing,
+    /// Of the host's body, once the head is here.
+    size: Option<BodySize>,
+    /// Filters that the head has still to pass.
+    left: usize,
+    waiting: Option<LocalBoxFuture<'static, Verdict>>,
+    /// The filter whose turn it is has asked for the body, if it is no longer than this.
+    holding: Option<usize>,
+}
+
+// === impl FilteredResponse ===
+
+impl<V: ResponseSource> FilteredResponse<V> {
+    /// The stream behind these filters, if there are any.
+    pub fn new(inner: V, filters: Option<Filters>) -> Self {
+        let side = filters.map(|filters| {
+            let left = filters.count();
+            let passing = Passing::new(filters, Direction::Response);
+            Box::new(Side { passing, size: None, left, waiting: None, holding: None })
+        });
+        Self { inner, side }
+    }
+}
+
+impl<V: ResponseSource> ResponseSource for FilteredResponse<V> {
+    fn poll_head(
+        &mut self,
+        cx: &mut Context<'_>,
+        head: &mut ResponseHead,
+    ) -> Poll<Result<BodySize, Reset>> {
+        let Some(side) = &mut self.side else { return self.inner.poll_head(cx, head) };
+        let size = match side.size {
+            Some(size) => size,
+            None => {
+                let size = ready!(self.inner.poll_head(cx, head))?;
+                if head.status < 200 {
+                    return Poll::Ready(Ok(size));
+                }
+                if size == BodySize::None {
+                    side.passing.has_no_body();
+                }
+                *side.size.insert(size)
+            }
+        };
+        ready!(side.poll_verdicts(cx, &mut self.inner, head))?;
+        Poll::Ready(Ok(match side.passing.held() {
+            None => size,
+            Some(held) if held.trailers.is_some() => BodySize::Unknown,
+            Some(held) if held.body.is_empty() => BodySize::None,
+            Some(held) => BodySize::Known(held.body.len() as u64),
+        }))
+    }
+}
+
+impl<V: ResponseSource> Source for FilteredResponse<V> {
+    fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Result<Frame<'_>, BodyError>> {
+        match &mut self.side {
+            Some(side) => side.passing.poll_frame(cx, &mut self.inner),
+            None => self.inner.poll_frame(cx),
+        }
+    }
+
+    fn has_more(&self) -> bool {
+        self.inner.has_more()
+    }
+
+    fn received(&self) -> u64 {
+        self.inner.received()
+    }
+}
+
+// === impl Side ===
+
+impl Side {
+    /// Shows the head to the filters that have not seen it.
+    fn poll_verdicts<V: ResponseSource>(
+        &mut self,
+        cx: &mut Context<'_>,
+        inner: &mut V,
+        head: &mut ResponseHead,
+    ) -> Poll<Result<(), Reset>> {
+        loop {
+            let verdict = if let Some(waiting) = &mut self.waiting {
+                let verdict = ready!(waiting.as_mut().poll(cx));
+                self.waiting = None;
+                verdict
+            } else if let Some(bytes_max) = self.holding {
+                let fits = ready!(self.passing.poll_hold(cx, inner, bytes_max));
+                self.holding = None;
+                let filters = self.passing.filters.clone();
+                match fits.map_err(|_| Reset::Terminated)? {
+                    true => filters.response_held(self.left, head, self.passing.held_body()),
+                    false => Verdict::Reply(LocalReply::response_too_large()),
+                }
+            } else if self.left > 0 {
+                self.left -= 1;
+                self.passing.filters.response_head(self.left, head)
+            } else {
+                return Poll::Ready(Ok(()));
+            };
+            match verdict {
+                Verdict::Continue => {}
+                Verdict::Wait(waiting) => self.waiting = Some(waiting),
+                Verdict::Hold { bytes_max } => self.holding = Some(bytes_max),
+                Verdict::Reply(reply) => {
+                    self.passing.filters.refuse(reply);
+                    return Poll::Ready(Err(Reset::Refused));
+                }
+            }
+        }
+    }
+}
