@@ -11,8 +11,15 @@ use super::{Known, known::KnownSet};
 pub struct HeaderBlock {
     pub(super) bytes: Vec<u8>,
     pub(super) entries: Vec<Entry>,
-    /// What may be among the entries; what is not here is not there.
+    pub(super) index: Index,
+}
+
+/// Which known headers there are, and where each stands first: nobody has to look for them.
+#[derive(Clone, Debug)]
+pub(super) struct Index {
     pub(super) present: KnownSet,
+    repeated: KnownSet,
+    first: [u32; KnownSet::MEMBERS_MAX],
 }
 
 /// One header.
@@ -40,7 +47,7 @@ impl HeaderBlock {
     pub fn clear(&mut self) {
         self.bytes.clear();
         self.entries.clear();
-        self.present = KnownSet::default();
+        self.index.clear();
     }
 
     /// Makes room for this many headers and bytes of names and values.
@@ -52,27 +59,29 @@ impl HeaderBlock {
     /// Whether a known header is there.
     #[inline]
     pub fn has(&self, known: Known) -> bool {
-        self.get(known).is_some()
+        self.index.present.contains(known)
     }
 
     /// The first value of a known header.
     #[inline]
     pub fn get(&self, known: Known) -> Option<&[u8]> {
-        if !self.present.contains(known) {
-            return None;
-        }
-        let entry = self.entries.iter().find(|entry| entry.known == known && !entry.removed)?;
+        let entry = self.entries.get(self.index.first(known)?)?;
         Some(entry.value.of(&self.bytes))
+    }
+
+    /// Whether a known header is there more than once.
+    #[inline]
+    pub fn is_repeated(&self, known: Known) -> bool {
+        self.index.repeated.contains(known)
     }
 
     /// All values of a known header.
     pub fn get_all(&self, known: Known) -> impl Iterator<Item = &[u8]> {
-        let entries = match self.present.contains(known) {
-            true => &self.entries[..],
-            false => &[],
-        };
+        let start = self.index.first(known).unwrap_or(self.entries.len());
+        let entries = self.entries.get(start..).unwrap_or_default();
+        let count = if self.is_repeated(known) { usize::MAX } else { 1 };
         let own = move |entry: &&Entry| entry.known == known && !entry.removed;
-        entries.iter().filter(own).map(|entry| entry.value.of(&self.bytes))
+        entries.iter().filter(own).take(count).map(|entry| entry.value.of(&self.bytes))
     }
 
     /// The first value of a header by its name in lower case.
@@ -92,13 +101,13 @@ impl HeaderBlock {
     /// Removes all of several known headers.
     #[inline]
     pub fn remove_all(&mut self, unwanted: KnownSet) {
-        if !self.present.meets(unwanted) {
+        if !self.index.present.meets(unwanted) {
             return;
         }
         for entry in &mut self.entries {
             entry.removed |= unwanted.contains(entry.known);
         }
-        self.present.remove_all(unwanted);
+        self.index.remove_all(unwanted);
     }
 
     /// Removes all of a header by its name in lower case.
@@ -116,15 +125,12 @@ impl HeaderBlock {
 
     /// Gives a known header one value: in place of its first, or at the end.
     pub fn set(&mut self, known: Known, value: &[u8]) {
-        if !self.present.contains(known) {
-            return self.append(known, value);
-        }
-        let own = |entry: &Entry| entry.known == known && !entry.removed;
-        let Some(first) = self.entries.iter().position(own) else {
-            return self.append(known, value);
-        };
-        for entry in self.entries.iter_mut().skip(first + 1) {
-            entry.removed |= entry.known == known;
+        let Some(first) = self.index.first(known) else { return self.append(known, value) };
+        if self.is_repeated(known) {
+            for entry in self.entries.iter_mut().skip(first + 1) {
+                entry.removed |= entry.known == known;
+            }
+            self.index.repeated.remove_all(KnownSet::of(&[known]));
         }
         let old = self.entries[first].value;
         match self.bytes.get_mut(old.range()) {
@@ -217,7 +223,7 @@ impl HeaderBlock {
     /// Enters the line that was just written to the buffer.
     fn enter(&mut self, known: Known, start: usize, name_bytes: usize, value_bytes: usize) {
         let value = start + name_bytes + 2;
-        self.present.insert(known);
+        self.index.enter(known, self.entries.len());
         self.entries.push(Entry {
             known,
             removed: false,
@@ -248,6 +254,44 @@ pub(super) fn write_line(out: &mut Vec<u8>, name: &[u8], value: &[u8]) {
     out.extend_from_slice(b": ");
     out.extend_from_slice(value);
     out.extend_from_slice(b"\r\n");
+}
+
+// === impl Index ===
+
+impl Index {
+    /// A header comes to stand in this place, behind all others.
+    #[inline]
+    pub(super) fn enter(&mut self, known: Known, at: usize) {
+        if self.present.contains(known) {
+            self.repeated.insert(known);
+        } else {
+            self.present.insert(known);
+            self.first[known as usize] = at as u32;
+        }
+    }
+
+    #[inline]
+    fn first(&self, known: Known) -> Option<usize> {
+        self.present.contains(known).then(|| self.first[known as usize] as usize)
+    }
+
+    fn remove_all(&mut self, members: KnownSet) {
+        self.present.remove_all(members);
+        self.repeated.remove_all(members);
+    }
+
+    /// What stood where is not worth wiping.
+    fn clear(&mut self) {
+        self.present = KnownSet::default();
+        self.repeated = KnownSet::default();
+    }
+}
+
+impl Default for Index {
+    fn default() -> Self {
+        let none = KnownSet::default();
+        Self { present: none, repeated: none, first: [0; KnownSet::MEMBERS_MAX] }
+    }
 }
 
 // === impl Span ===

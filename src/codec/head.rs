@@ -26,6 +26,9 @@ pub struct RequestHead {
     path: Vec<u8>,
     authority: Vec<u8>,
     has_authority: bool,
+    /// The last `host` that was found to be one. It outlives its request: the next one mostly says the
+    /// same, and need not be looked at again.
+    pub(super) last_host: Vec<u8>,
 }
 
 /// A response's head.

@@ -203,11 +203,14 @@ impl Known {
 pub struct KnownSet(u64);
 
 // A set has one bit for each known header, and one for `Other`, which is never set.
-const _: () = assert!(Known::ALL.len() < u64::BITS as usize);
+const _: () = assert!(Known::ALL.len() < KnownSet::MEMBERS_MAX);
 
 // === impl KnownSet ===
 
 impl KnownSet {
+    /// Members at most; every [`Known`] is below it as a number.
+    pub(super) const MEMBERS_MAX: usize = u64::BITS as usize;
+
     /// Headers that speak of the message itself or of the connection: they mean nothing in trailers,
     /// and whoever took them for headers could be led astray (RFC 9110, 6.5.1).
     pub const NEVER_IN_TRAILERS: Self = Self::of(&[

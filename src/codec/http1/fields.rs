@@ -60,7 +60,7 @@ fn read_copied(block: &mut HeaderBlock, headers_max: usize) -> Result<Found, Fie
     let here = block.bytes.len();
     // No run of anything goes on over zeros: the loops below need not look for the end of the buffer.
     block.bytes.extend_from_slice(&[0; WIDTH]);
-    let HeaderBlock { bytes, entries, present } = block;
+    let HeaderBlock { bytes, entries, index } = block;
     let mut at = 0;
     loop {
         let rest = bytes.get_mut(at..).unwrap_or_default();
@@ -84,7 +84,7 @@ fn read_copied(block: &mut HeaderBlock, headers_max: usize) -> Result<Found, Fie
             return Err(FieldsError::TooMany);
         }
         let known = Known::of(rest.get(..line.colon).unwrap_or_default());
-        present.insert(known);
+        index.enter(known, entries.len());
         entries.push(Entry {
             known,
             removed: false,

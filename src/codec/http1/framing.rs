@@ -26,21 +26,18 @@ const PERSISTENCE: KnownSet = KnownSet::of(&[Known::Connection, Known::ProxyConn
 /// Reads what delimits the body.
 #[inline]
 pub(super) fn delimiter(headers: &HeaderBlock) -> Delimiter {
-    if !headers.present.meets(DELIMITERS) {
+    if !headers.index.present.meets(DELIMITERS) {
         return Delimiter::Nothing;
     }
-    let mut lengths = headers.get_all(Known::ContentLength);
-    let length = lengths.next();
-    let repeated = lengths.next().is_some();
-    let mut codings = headers.get_all(Known::TransferEncoding);
-    match (codings.next(), length) {
+    let (length, coding) = (Known::ContentLength, Known::TransferEncoding);
+    match (headers.get(coding), headers.get(length)) {
         (Some(_), Some(_)) => Delimiter::Both,
-        (Some(coding), None) => match coding.eq_ignore_ascii_case(b"chunked") {
-            true if codings.next().is_none() => Delimiter::Chunks,
+        (Some(text), None) => match text.eq_ignore_ascii_case(b"chunked") {
+            true if !headers.is_repeated(coding) => Delimiter::Chunks,
             _ => Delimiter::UnknownCoding,
         },
-        (None, Some(length)) if !repeated => {
-            parse_length(length).map_or(Delimiter::BadLength, Delimiter::Length)
+        (None, Some(text)) if !headers.is_repeated(length) => {
+            parse_length(text).map_or(Delimiter::BadLength, Delimiter::Length)
         }
         (None, Some(_)) => Delimiter::BadLength,
         (None, None) => Delimiter::Nothing,
@@ -60,16 +57,18 @@ fn parse_length(value: &[u8]) -> Option<u64> {
 /// older versions if told so (RFC 9112, 9.3); `close` wins over `keep-alive`.
 #[inline]
 pub(super) fn keep_alive(headers: &HeaderBlock, http_11: bool) -> bool {
-    if !headers.present.meets(PERSISTENCE) {
+    if !headers.index.present.meets(PERSISTENCE) {
         return http_11;
     }
-    let named = |known, option: &[u8]| {
-        let mut values = headers.get_all(known);
-        values.any(|value| match value {
-            // Alone, as nearly always.
-            b"close" | b"keep-alive" => value == option,
-            list => tokens(list).any(|token| token.eq_ignore_ascii_case(option)),
-        })
+    let among =
+        |list: &[u8], option: &[u8]| tokens(list).any(|token| token.eq_ignore_ascii_case(option));
+    let named = |known, option: &[u8]| match headers.get(known) {
+        None => false,
+        // One option alone, as nearly always.
+        Some(b"close" | b"keep-alive") if !headers.is_repeated(known) => {
+            headers.get(known) == Some(option)
+        }
+        Some(_) => headers.get_all(known).any(|list| among(list, option)),
     };
     // Observed: Envoy 1.40 takes `proxy-connection: close` for the same, and not its `keep-alive`.
     let close = named(Known::Connection, b"close") || named(Known::ProxyConnection, b"close");

@@ -152,15 +152,24 @@ fn framing_of(head: &RequestHead) -> Result<Framing, RequestError> {
     }
 }
 
+/// A `host` that is longer is not worth remembering.
+const LAST_HOST_BYTES_MAX: usize = 256;
+
 /// Makes `host` the authority, unless the target has said one (RFC 9112, 3.2.2); it is not kept twice.
 fn take_host(head: &mut RequestHead) -> Result<(), RequestError> {
     let Some(host) = head.headers.get(Known::Host) else { return Ok(()) };
     // Envoy joins them with a comma; whoever is behind us may take either for the host.
-    if head.headers.get_all(Known::Host).nth(1).is_some() {
+    if head.headers.is_repeated(Known::Host) {
         return Err(BAD_REQUEST);
     }
-    if !is_authority(host) {
-        return Err(bad("http.invalid_authority"));
+    if host != head.last_host {
+        if !is_authority(host) {
+            return Err(bad("http.invalid_authority"));
+        }
+        head.last_host.clear();
+        if host.len() <= LAST_HOST_BYTES_MAX {
+            head.last_host.extend_from_slice(host);
+        }
     }
     if !head.has_authority() {
         head.take_authority_from(Known::Host);

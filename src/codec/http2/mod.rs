@@ -93,7 +93,7 @@ pub fn read_request(parts: &http::request::Parts, head: &mut RequestHead) -> Res
     read_fields(&parts.headers, &mut head.headers)?;
     // Without `:authority` the host says it.
     if head.headers.has(Known::Host) {
-        if head.headers.get_all(Known::Host).nth(1).is_some() {
+        if head.headers.is_repeated(Known::Host) {
             return Err(MALFORMED);
         }
         if !head.has_authority() {
