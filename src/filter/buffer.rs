@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use understudy_actors::plan::Payload;
 
-use super::{Filter, Hooks, Kind, Seen, StreamFilter, Verdict};
+use super::{Filter, Hooks, Kind, PerRoute, Seen, StreamFilter, Verdict};
 use crate::{
     codec::{Known, RequestHead},
     config::Message,
@@ -13,11 +13,14 @@ use crate::{
 pub(super) static KIND: Kind = Kind {
     config: "envoy.extensions.filters.http.buffer.v3.Buffer",
     build: |config| Arc::new(Buffer { bytes_max: bytes_max(config) }),
-    per_route: Some(("envoy.extensions.filters.http.buffer.v3.BufferPerRoute", |config| {
-        let off = config.boolean("disabled").unwrap_or(false);
-        let bytes_max = config.message("buffer").map(bytes_max);
-        Arc::new(PerRoute(bytes_max.filter(|_| !off)))
-    })),
+    per_route: Some(PerRoute {
+        config: "envoy.extensions.filters.http.buffer.v3.BufferPerRoute",
+        build: |config| {
+            let off = config.boolean("disabled").unwrap_or(false);
+            let bytes_max = config.message("buffer").map(bytes_max);
+            Arc::new(RouteLimit(bytes_max.filter(|_| !off)))
+        },
+    }),
 };
 
 /// `Buffer`.
@@ -28,7 +31,7 @@ struct Buffer {
 
 /// `BufferPerRoute`: a limit of the route's own, or none where the filter is off.
 #[derive(Debug)]
-struct PerRoute(Option<usize>);
+struct RouteLimit(Option<usize>);
 
 struct Stream {
     bytes_max: Option<usize>,
@@ -47,7 +50,7 @@ impl Filter for Buffer {
     }
 
     fn stream(&self, route: Option<&Payload>) -> Box<dyn StreamFilter> {
-        let own = route.and_then(|route| route.downcast_ref::<PerRoute>());
+        let own = route.and_then(|route| route.downcast_ref::<RouteLimit>());
         Box::new(Stream { bytes_max: own.map_or(Some(self.bytes_max), |own| own.0) })
     }
 }

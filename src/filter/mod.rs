@@ -37,8 +37,17 @@ pub struct Kind {
     pub config: &'static str,
     /// Builds it; the configuration has passed its schema, and what is not read is refused by name.
     pub build: fn(&Message) -> Arc<dyn Filter>,
-    /// The message of its configuration for a route, and what it becomes.
-    pub per_route: Option<(&'static str, fn(&Message) -> Payload)>,
+    /// Its configuration for a route, if it takes one.
+    pub per_route: Option<PerRoute>,
+}
+
+/// What a route may say about a filter.
+#[derive(Clone, Copy)]
+pub struct PerRoute {
+    /// The message.
+    pub config: &'static str,
+    /// What it becomes.
+    pub build: fn(&Message) -> Payload,
 }
 
 /// A filter of one chain.

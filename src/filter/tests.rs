@@ -123,7 +123,10 @@ impl StreamFilter for Actor {
     }
 }
 
-fn chain(scripts: &[(&'static str, fn() -> Script)]) -> Filters {
+/// A filter's name and script.
+type Role = (&'static str, fn() -> Script);
+
+fn chain(scripts: &[Role]) -> Filters {
     let placed = scripts.iter().map(|(name, script)| {
         let told = Told { name, script: *script, calls: note };
         Placed { name: Arc::from(*name), filter: Arc::new(told) }

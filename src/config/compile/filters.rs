@@ -59,9 +59,9 @@ impl Compiler<'_> {
         for (name, item) in holder.map("typed_per_filter_config") {
             let Value::Any(any) = &item.value else { continue };
             let config = &any.message;
-            let of_type = KINDS.iter().filter_map(|kind| kind.per_route);
-            match of_type.into_iter().find(|(message, _)| *message == config.name()) {
-                Some((_, build)) => configs.push((name.clone(), build(config))),
+            let mut kinds = KINDS.iter().filter_map(|kind| kind.per_route);
+            match kinds.find(|per_route| per_route.config == config.name()) {
+                Some(per_route) => configs.push((name.clone(), (per_route.build)(config))),
                 None => self.refuse_whole(config, config.name()),
             }
         }
