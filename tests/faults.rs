@@ -214,12 +214,3 @@ fn every_actor_may_fall_under_load_and_no_request_does() {
     let alive = idle.iter_mut().filter_map(|client| ask(client).then_some(())).count();
     assert_eq!(alive, idle.len() - 1, "one connection fell, and it alone");
 }
-
-#[test]
-fn drills_are_refused_unless_they_were_asked_for() {
-    let origin = Origin::saying("hello");
-    let proxy = Proxy::start(&CONFIG.replace("ORIGIN", &origin.address.port().to_string()));
-    let answer = client::post(proxy.admin, "/actors/kill?name=settings");
-    assert!(answer.status >= 400 && answer.text().contains("--enable-drills"), "{answer:?}");
-    assert_eq!(restarts(&proxy, "settings"), 0);
-}

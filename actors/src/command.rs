@@ -92,9 +92,12 @@ pub enum Refusal {
     /// `/logging` with a name no logger has.
     #[error("unknown logger name")]
     UnknownLogger(String),
-    /// `/actors/kill` without `--enable-drills`, or of an actor that is not there.
+    /// `/actors/kill` without `--enable-drills`, or of an actor that does not fall.
     #[error("{0}")]
     Drill(String),
+    /// `/actors/kill` of an actor that is not there.
+    #[error("no actor is called {0:?}; /actors lists them")]
+    NoActor(String),
     /// The CPU profiler could not start or write.
     #[error("failure to start the profiler")]
     Profiler(String),

@@ -20,7 +20,8 @@ use crate::{
     stats::{Group, Registry, Scope, ServerStat},
     supervise::supervise,
     supervisor::{
-        Apply, Ask, BindError, Exits, Publishers, Supervisor, SupervisorSeed, watch_control,
+        Apply, Ask, BindError, Exits, Publishers, Supervisor, SupervisorSeed, fallen_itself,
+        own_falls, watch_control,
     },
     view::View,
 };
@@ -41,6 +42,7 @@ pub struct Company {
 #[derive(Clone)]
 pub struct Commander {
     supervisor: Arc<OnceLock<Addr<Supervisor>>>,
+    roster: Arc<Roster>,
 }
 
 /// Resolves when the process shall end.
@@ -85,9 +87,9 @@ impl Company {
             log_levels: settings.log_levels.subscribe(),
             server: settings.server.subscribe(),
             registry,
-            roster,
+            roster: roster.clone(),
         };
-        let commander = Commander { supervisor: Arc::default() };
+        let commander = Commander { supervisor: Arc::default(), roster };
         Self { options, publishers, settings, view, commander }
     }
 
@@ -149,10 +151,12 @@ impl Commander {
         let Some(supervisor) = self.supervisor.get() else {
             return unavailable("it is not there yet");
         };
+        let own_falls = own_falls(&self.roster, &command);
         let ask = Ask { who: who.into(), command };
-        match supervisor.send(ask).timeout(COMMAND_WAIT).await {
-            Ok(applied) => applied,
-            Err(error) => unavailable(&error.to_string()),
+        match (supervisor.send(ask).timeout(COMMAND_WAIT).await, own_falls) {
+            (Ok(Applied::Done), Some(before)) => fallen_itself(&self.roster, before).await,
+            (Ok(applied), _) => applied,
+            (Err(error), _) => unavailable(&error.to_string()),
         }
     }
 

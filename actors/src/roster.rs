@@ -156,7 +156,8 @@ impl Member {
         self.drill.do_send(Fall);
     }
 
-    /// Whether its mailbox takes messages.
+    /// Whether its mailbox takes messages. How many wait in it is not known: actix keeps that to itself, and a
+    /// count of our own would cost every message an atomic.
     pub fn is_open(&self) -> bool {
         self.drill.connected()
     }

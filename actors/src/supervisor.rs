@@ -27,6 +27,7 @@ use tokio::{
 
 pub(crate) use apply::Apply;
 pub(crate) use ask::Ask;
+pub(crate) use kill::{fallen_itself, own_falls};
 pub use sockets::BindError;
 pub(crate) use watchdog::watch_control;
 

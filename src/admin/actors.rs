@@ -15,8 +15,8 @@ pub(super) fn actors(desk: &Desk, ask: &Ask) -> Answer {
     let roster = &desk.view.roster;
     let connections = roster.connections.load(Relaxed);
     if ask.param("format") == Some("json") {
-        let members = roster.members();
-        let actors: Vec<Value> = members.iter().map(|member| describe(member)).collect();
+        let actors: Vec<Value> =
+            roster.tree().iter().map(|(depth, member)| describe(*depth, member)).collect();
         let journal: Vec<Value> = (roster.journal().iter())
             .map(|entry| {
                 json!({"at": unix(entry.at), "who": entry.who, "what": entry.what, "detail": entry.detail})
@@ -31,10 +31,11 @@ pub(super) fn actors(desk: &Desk, ask: &Ask) -> Answer {
         // Writing to a string cannot fail.
         let _ = writeln!(
             out,
-            "{}{} {} {state}, {} restarts, {age} s",
+            "{}{} {} {state}, mailbox {}, {} restarts, {age} s",
             "  ".repeat(depth),
             member.role,
             member.name,
+            mailbox(&member),
             member.restarts.load(Relaxed),
         );
         if let Some((at, why)) = &member.state.lock().last_fall {
@@ -49,16 +50,17 @@ pub(super) fn actors(desk: &Desk, ask: &Ask) -> Answer {
     Answer::text(out)
 }
 
-fn describe(member: &Member) -> Value {
+fn describe(depth: usize, member: &Member) -> Value {
     let fall = member.state.lock().last_fall.clone();
     json!({
         "role": member.role,
         "name": member.name,
         "parent": member.parent,
+        "depth": depth,
         "state": state(member),
         "restarts": member.restarts.load(Relaxed),
         "last_fall": fall.map(|(at, why)| json!({"at": unix(at), "why": why})),
-        "mailbox": if member.is_open() { "open" } else { "closed" },
+        "mailbox": mailbox(member),
         "age_s": age(member.since),
     })
 }
@@ -68,6 +70,10 @@ fn state(member: &Member) -> &'static str {
         true => "paused",
         false => "acting",
     }
+}
+
+fn mailbox(member: &Member) -> &'static str {
+    if member.is_open() { "open" } else { "closed" }
 }
 
 fn age(since: SystemTime) -> u64 {

@@ -87,6 +87,7 @@ impl Answer {
             Refusal::NoAdminLayer => Self::status(503, refusal.to_string()),
             Refusal::UnknownLogger(_) => Self::status(400, format!("error: {refusal}\n")),
             Refusal::Profiler(_) => Self::status(500, refusal.to_string()),
+            Refusal::NoActor(_) => Self::status(404, format!("{refusal}\n")),
             Refusal::Drill(_) => Self::status(403, format!("{refusal}\n")),
             Refusal::Unavailable(_) => Self::status(503, format!("{refusal}\n")),
         }

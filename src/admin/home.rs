@@ -26,7 +26,7 @@ fn page(out: &mut String, desk: &Desk) -> fmt::Result {
         // Envoy counts the page itself as the first.
         row(out, index + 2, endpoint)?;
     }
-    writeln!(out, "    </tbody>\n  </table>\n</body>\n</html>")
+    writeln!(out, "\n    </tbody>\n  </table>\n</body>\n</html>")
 }
 
 /// `/stats?format=html`: the form with what was asked, and the stats below it. `active-html` asks again
@@ -95,9 +95,10 @@ fn section(out: &mut String, desk: &Desk) -> fmt::Result {
     }
     writeln!(out, "</ul>\n<p>")?;
     for endpoint in ENDPOINTS.iter().filter(|endpoint| endpoint.origin == Origin::Ours) {
-        if !endpoint.action.wants_post() {
-            let path = endpoint.path.trim_start_matches('/');
-            writeln!(out, "<a class='ours' href='{path}'>{path}</a>: {}", escaped(endpoint.help))?;
+        let (path, help) = (endpoint.path.trim_start_matches('/'), escaped(endpoint.help));
+        match endpoint.action.wants_post() {
+            true => writeln!(out, "<br>{path} (POST): {help}")?,
+            false => writeln!(out, "<br><a class='ours' href='{path}'>{path}</a>: {help}")?,
         }
     }
     writeln!(out, "</p>\n</section>")
@@ -166,7 +167,7 @@ fn parameter(
                  form='{path}'{submit}>"
             )?;
             for choice in choices {
-                let selected = if given == Some(choice) { " selected" } else { "" };
+                let selected = if given.unwrap_or("") == *choice { " selected" } else { "" };
                 writeln!(out, "      <option value='{choice}'{selected}>{choice}</option>")?;
             }
             writeln!(out, "    </select>\n  </td>")?;

@@ -369,7 +369,7 @@ pub static ENDPOINTS: &[Endpoint] = &[
     },
     Endpoint {
         path: "/actors",
-        help: "who is on stage: role, state, restarts, last fall; and the journal",
+        help: "who is on stage: role, state, mailbox, restarts, last fall, age; and the journal",
         params: &[Param {
             name: "format",
             help: "how to write it",

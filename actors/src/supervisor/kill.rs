@@ -1,12 +1,16 @@
 //! Owns drills: `/actors/kill` lets an actor fall, where that is allowed.
 
-use std::{sync::atomic::Ordering::Relaxed, time::Duration};
+use std::{
+    sync::{Arc, atomic::Ordering::Relaxed},
+    time::Duration,
+};
 
 use actix::prelude::*;
 
 use super::Supervisor;
 use crate::{
-    command::{Applied, Refusal},
+    command::{Applied, Command, Refusal},
+    roster::{Member, Roster},
     supervise::Fall,
     worker::DropConnectionOf,
 };
@@ -16,6 +20,9 @@ const FALL_WAIT: Duration = Duration::from_secs(2);
 
 /// How often it is looked.
 const LOOK_INTERVAL: Duration = Duration::from_millis(2);
+
+/// The supervisor's own name in the roster.
+const ITS_NAME: &str = "supervisor";
 
 /// How long the supervisor stays up to answer who let it fall.
 const OWN_FALL_AFTER: Duration = Duration::from_millis(20);
@@ -28,46 +35,65 @@ impl Supervisor {
         ctx: &mut Context<Self>,
     ) -> ResponseActFuture<Self, Applied> {
         if !self.seed.stage.options.drills {
-            return self.refuse("drills are not enabled; start with --enable-drills".to_owned());
+            let why = "drills are not enabled; start with --enable-drills".to_owned();
+            return refuse(Refusal::Drill(why));
         }
-        let unknown = format!("no actor is called {name:?}; /actors lists them");
         if let Some((worker, listener, number)) = connection_name(&name) {
             let Some(worker) = self.workers().get(worker).cloned() else {
-                return self.refuse(unknown);
+                return refuse(Refusal::NoActor(name));
             };
             let dropped = worker.send(DropConnectionOf { listener, number });
             return Box::pin(dropped.into_actor(self).map(|dropped, _, _| match dropped {
                 Ok(true) => Applied::Done,
-                _ => Applied::Refused(Refusal::Drill(unknown)),
+                _ => Applied::Refused(Refusal::NoActor(name)),
             }));
         }
-        if name == "supervisor" {
+        if name == ITS_NAME {
             ctx.notify_later(Fall, OWN_FALL_AFTER);
             return Box::pin(actix::fut::ready(Applied::Done));
         }
         let Some(member) = self.seed.stage.roster().member(&name) else {
-            return self.refuse(unknown);
+            return refuse(Refusal::NoActor(name));
         };
         let before = member.restarts.load(Relaxed);
         member.drill();
-        let fallen = async move {
-            while member.restarts.load(Relaxed) == before {
-                tokio::time::sleep(LOOK_INTERVAL).await;
-            }
-        };
-        let fallen = tokio::time::timeout(FALL_WAIT, fallen).into_actor(self);
-        Box::pin(fallen.map(move |fallen, _, _| match fallen {
-            Ok(()) => Applied::Done,
-            Err(_) => {
-                let why = format!("{name:?} has not fallen within {FALL_WAIT:?}");
-                Applied::Refused(Refusal::Drill(why))
-            }
-        }))
+        Box::pin(fallen(member, before).into_actor(self))
     }
+}
 
-    fn refuse(&self, why: String) -> ResponseActFuture<Self, Applied> {
-        Box::pin(actix::fut::ready(Applied::Refused(Refusal::Drill(why))))
+/// Waits until the supervisor, which was asked to fall, has: it cannot say so itself.
+pub(crate) async fn fallen_itself(roster: &Roster, before: u64) -> Applied {
+    match roster.member(ITS_NAME) {
+        Some(supervisor) => fallen(supervisor, before).await,
+        None => Applied::Refused(Refusal::NoActor(ITS_NAME.to_owned())),
     }
+}
+
+/// Whether a command is about the supervisor's own fall; if so, how often it fell before.
+pub(crate) fn own_falls(roster: &Roster, command: &Command) -> Option<u64> {
+    let Command::Kill(name) = command else { return None };
+    let supervisor = roster.member(ITS_NAME).filter(|_| name == ITS_NAME)?;
+    Some(supervisor.restarts.load(Relaxed))
+}
+
+/// Waits until an actor has fallen once more, and stood up.
+async fn fallen(member: Arc<Member>, before: u64) -> Applied {
+    let looking = async {
+        while member.restarts.load(Relaxed) == before {
+            tokio::time::sleep(LOOK_INTERVAL).await;
+        }
+    };
+    match tokio::time::timeout(FALL_WAIT, looking).await {
+        Ok(()) => Applied::Done,
+        Err(_) => {
+            let why = format!("{:?} has not fallen within {FALL_WAIT:?}", member.name);
+            Applied::Refused(Refusal::Drill(why))
+        }
+    }
+}
+
+fn refuse(why: Refusal) -> ResponseActFuture<Supervisor, Applied> {
+    Box::pin(actix::fut::ready(Applied::Refused(why)))
 }
 
 /// Reads `worker/0/listener/NAME/connection[/7]`.

@@ -417,7 +417,7 @@ async fn commands_stand_in_the_journal_with_who_asked_what_was_and_what_is() {
     assert_eq!((entry.who.as_str(), entry.what), ("a test", "command"));
     assert_eq!(entry.detail, "FailHealthChecks(true) done; was LIVE, is DRAINING");
     let nobody = raised.command(Command::Kill("nobody".to_owned())).await;
-    assert!(matches!(nobody, Applied::Refused(Refusal::Drill(_))));
+    assert!(matches!(nobody, Applied::Refused(Refusal::NoActor(_))));
 }
 
 #[actix::test]
