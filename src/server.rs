@@ -21,7 +21,10 @@ use crate::{
     config::{
         Diagnostics, Source,
         compile::{self, AllSlots, Compiled},
-        model::listener::{FilterChains, Terminal},
+        model::{
+            access_log::AccessLogSink,
+            listener::{FilterChains, Terminal},
+        },
     },
     discovery::{Prober, Resolver},
     downstream::{self, DataPlane},
@@ -122,6 +125,9 @@ fn access_log(registry: &Registry, plan: &Plan, flags: &Flags) -> Result<Arc<Wri
                 writer.open(&log.sink)?;
             }
         }
+    }
+    if let Some(path) = plan.admin.as_ref().and_then(|admin| admin.access_log.clone()) {
+        writer.open(&AccessLogSink::File(path))?;
     }
     Ok(writer)
 }

@@ -5,12 +5,17 @@ mod support;
 use std::{
     io::Write,
     net::TcpListener,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering::SeqCst},
+    },
     time::{Duration, Instant},
 };
 
 use support::{
-    client::Client,
-    config::front,
+    client::{self, Client},
+    config::{front, front_with},
+    h2::H2Client,
     origin::Origin,
     proxy::{Proxy, binary, folder},
     wait_for,
@@ -77,6 +82,94 @@ fn a_port_in_use_is_a_clear_error() {
         told.contains(&format!("127.0.0.1:{port}")) && told.contains("another process has it"),
         "{told}"
     );
+}
+
+#[test]
+fn what_cannot_be_read_opened_or_bound_is_a_clear_error() {
+    let folder = folder();
+    let file = |name: &str, text: String| {
+        let path = folder.join(name);
+        std::fs::write(&path, text).expect("the file can be written");
+        path.display().to_string()
+    };
+    let taken = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let port = taken.local_addr().expect("its address").port();
+    let good = file("good.yaml", front(&[]));
+    let admin = front(&[]).replacen("port_value: 0", &format!("port_value: {port}"), 1);
+    let admin = file("admin.yaml", admin);
+    let admin_log = front(&[]).replacen("admin:\n", "admin:\n  access_log_path: /none/log\n", 1);
+    let admin_log = file("admin_log.yaml", admin_log);
+    let log = "          access_log: [{name: f, typed_config: {\"@type\": type.googleapis.com/envoy.extensions.access_loggers.file.v3.FileAccessLog, path: /none/log}}]";
+    let log = file("log.yaml", front_with(&[], log));
+    let nowhere = front(&[]).replace(
+        "name: main\n    address: {socket_address: {address: 127.0.0.1",
+        "name: main\n    address: {socket_address: {address: 203.0.113.7",
+    );
+    let nowhere = file("nowhere.yaml", nowhere);
+    for (arguments, told) in [
+        (&["-c", "/none.yaml"][..], "cannot read /none.yaml: No such file"),
+        (&["-c", "/"], "cannot read /: Is a directory"),
+        (&[], "a configuration is wanted"),
+        (&["-c", &admin], "for the admin port"),
+        (&["-c", &admin_log], "access log \"/none/log\" cannot be opened"),
+        (&["-c", &log], "access log \"/none/log\" cannot be opened"),
+        (&["-c", &nowhere], "no interface of this machine has that address"),
+        (&["-c", &good, "--log-path", "/none/log"], "--log-path \"/none/log\" cannot be opened"),
+        (&["-c", &good, "--admin-address-path", "/none/a"], "--admin-address-path"),
+        (&["-c", &good, "-l", "loud"], "invalid log level specified 'loud'"),
+        (&["-c", &good, "--component-log-level", "no:info"], "invalid component specified 'no'"),
+        (&["-c", &good, "--restart-epoch", "1"], "there is no hot restart yet"),
+        (&["-c", &good, "--concurrency", "x"], "--concurrency"),
+    ] {
+        let output = binary().args(arguments).output().expect("the binary runs");
+        let text = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(1), "{arguments:?}\n{text}");
+        assert!(text.contains(told), "{arguments:?}\n{text}");
+    }
+}
+
+#[test]
+fn under_load_every_request_that_reached_a_host_is_answered_at_the_end() {
+    for end in ["TERM", "INT", "/quitquitquit"] {
+        let reached = Arc::new(AtomicU64::new(0));
+        let count = reached.clone();
+        let origin = Origin::answering(move |stream, _| {
+            count.fetch_add(1, SeqCst);
+            let _ = stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\ndone");
+        });
+        let mut proxy = Proxy::start(&front(&[("a", &[origin.address])]));
+        let address = proxy.listener("main");
+        let one = std::iter::repeat_with(|| {
+            let mut client = Client::connect(address);
+            std::thread::spawn(move || {
+                let mut answers = 0;
+                while client.try_send("GET /a HTTP/1.1\r\nhost: t\r\n\r\n").is_ok() {
+                    let Ok(answer) = client.try_answer(false) else { break };
+                    assert_eq!(answer.status, 200);
+                    answers += 1;
+                }
+                answers
+            })
+        });
+        let two = std::iter::repeat_with(|| {
+            let mut client = H2Client::connect(address);
+            std::thread::spawn(move || {
+                std::iter::from_fn(|| client.get("/a").ok())
+                    .map(|(status, _)| u64::from(status == 200))
+                    .sum()
+            })
+        });
+        let clients: Vec<_> = one.take(6).chain(two.take(3)).collect();
+        wait_for("some load", || (reached.load(SeqCst) > 200).then_some(()));
+        match end.starts_with('/') {
+            true => drop(client::post(proxy.admin, end)),
+            false => proxy.signal(end),
+        }
+        assert!(proxy.exit_status().success());
+        let answered: u64 =
+            clients.into_iter().map(|client| client.join().expect("no panic")).sum();
+        assert_eq!(answered, reached.load(SeqCst), "{end}");
+    }
 }
 
 #[test]

@@ -76,7 +76,7 @@ impl AdminFace {
         access_log: &Arc<Writer>,
     ) -> Self {
         let path = plan.as_ref().and_then(|plan| plan.access_log.clone());
-        // An admin log that cannot be opened is told in the log; the port works without it.
+        // It was opened at the start; a log that cannot be opened later is told, and the port works without.
         let sink = path.and_then(|path| match access_log.open(&AccessLogSink::File(path)) {
             Ok(sink) => Some((access_log.clone(), sink)),
             Err(error) => {

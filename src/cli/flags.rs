@@ -120,6 +120,15 @@ pub(super) const ENVOYS: &[&str] = &[
     "--help",
 ];
 
+/// `--restart-epoch`, of which 0 is the first process.
+pub(super) fn first_epoch(text: &str) -> Result<u32, String> {
+    match text.parse() {
+        Ok(0) => Ok(0),
+        Ok(_) => Err("there is no hot restart yet; leave it out".to_owned()),
+        Err(_) => Err("a number is wanted".to_owned()),
+    }
+}
+
 /// Refuses the flags that Envoy knows and we do not.
 ///
 /// # Errors

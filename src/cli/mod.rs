@@ -170,7 +170,7 @@ pub struct Flags {
     pub base_id: u32,
 
     /// Number of the hot restart; only 0 yet.
-    #[arg(long, value_name = "N", default_value_t = 0, value_parser = clap::value_parser!(u32).range(..=0))]
+    #[arg(long, value_name = "N", default_value_t = 0, value_parser = flags::first_epoch)]
     pub restart_epoch: u32,
 
     /// Print the hot restart compatibility version and exit.
