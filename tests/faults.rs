@@ -16,38 +16,18 @@ use std::{
 use parking_lot::Mutex;
 use support::{
     client::{self, Client},
+    config::routed,
     h2::H2Client,
     origin::Origin,
     proxy::Proxy,
     wait_for,
 };
 
-const CONFIG: &str = r#"
-admin:
-  address: {socket_address: {address: 127.0.0.1, port_value: 0}}
-static_resources:
-  listeners:
-  - name: ingress
-    address: {socket_address: {address: 127.0.0.1, port_value: 0}}
-    filter_chains:
-    - filters:
-      - name: http
-        typed_config:
-          "@type": type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager
-          stat_prefix: ingress
-          route_config:
-            name: local
-            virtual_hosts:
-            - name: all
-              domains: ["*"]
-              routes:
-              - {match: {prefix: /named}, route: {cluster: named}}
-              - {match: {prefix: /checked}, route: {cluster: checked}}
-              - {match: {prefix: /}, route: {cluster: fixed}}
-          http_filters:
-          - name: router
-            typed_config: {"@type": type.googleapis.com/envoy.extensions.filters.http.router.v3.Router}
-  clusters:
+const ROUTES: &str = "{match: {prefix: /named}, route: {cluster: named}}, \
+                      {match: {prefix: /checked}, route: {cluster: checked}}, \
+                      {match: {prefix: /}, route: {cluster: fixed}}";
+
+const CLUSTERS: &str = r#"
   - name: fixed
     load_assignment: {cluster_name: fixed, endpoints: [{lb_endpoints: [{endpoint: {address: {socket_address: {address: 127.0.0.1, port_value: ORIGIN}}}}]}]}
   - name: named
@@ -161,9 +141,9 @@ fn every_actor_may_fall_under_load_and_no_request_does() {
         let answer = format!("HTTP/1.1 {status}\r\ncontent-length: 5\r\n\r\nhello");
         let _ = std::io::Write::write_all(stream, answer.as_bytes());
     });
-    let config = CONFIG.replace("ORIGIN", &origin.address.port().to_string());
+    let config = routed(ROUTES, &CLUSTERS.replace("ORIGIN", &origin.address.port().to_string()));
     let proxy = Proxy::start_with(&config, &["--concurrency", "2", "--enable-drills"]);
-    let address = proxy.listener("ingress");
+    let address = proxy.listener("main");
     let load = Load::on(address);
     let checked = || client::get(address, "/checked").status;
     let is = |what: &str, wanted: u16| wait_for(what, || (checked() == wanted).then_some(()));
@@ -184,14 +164,14 @@ fn every_actor_may_fall_under_load_and_no_request_does() {
     well.store(true, SeqCst);
     is("the revived health check to see it well", 200);
     kill(&proxy, "cluster/fixed");
-    kill(&proxy, "routes/ingress/0/local");
+    kill(&proxy, "routes/main/0/local_route");
     kill(&proxy, "cluster/named");
     goes_up(&proxy, "cluster.named.update_success");
     kill(&proxy, "cluster/named/dns/127.0.0.1");
     goes_up(&proxy, "cluster.named.update_success");
 
     for worker in 0..2 {
-        kill(&proxy, &format!("worker/{worker}/listener/ingress"));
+        kill(&proxy, &format!("worker/{worker}/listener/main"));
         goes_up(&proxy, &format!("listener.127.0.0.1_0.worker_{worker}.downstream_cx_total"));
         kill(&proxy, &format!("worker/{worker}"));
     }
@@ -205,7 +185,7 @@ fn every_actor_may_fall_under_load_and_no_request_does() {
     let rate = load.end();
     assert!(rate >= 1000, "only {rate} requests per second");
 
-    let path = "/actors/kill?name=worker/0/listener/ingress/connection";
+    let path = "/actors/kill?name=worker/0/listener/main/connection";
     assert_eq!(client::post(proxy.admin, path).status, 200);
     let ask = |client: &mut Client| {
         let sent = client.try_send("GET / HTTP/1.1\r\nhost: test\r\n\r\n");

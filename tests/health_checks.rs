@@ -12,32 +12,15 @@ use std::{
 };
 
 use support::{
-    client,
+    client, config,
     origin::Origin,
     proxy::{Proxy, binary, folder},
     wait_for,
 };
 
-const CONFIG: &str = r#"
-admin:
-  address: {socket_address: {address: 127.0.0.1, port_value: 0}}
-static_resources:
-  listeners:
-  - name: ingress
-    address: {socket_address: {address: 127.0.0.1, port_value: 0}}
-    filter_chains:
-    - filters:
-      - name: http
-        typed_config:
-          "@type": type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager
-          stat_prefix: ingress
-          route_config:
-            virtual_hosts:
-            - {name: all, domains: ["*"], routes: [{match: {prefix: /}, route: {cluster: a}}]}
-          http_filters:
-          - name: router
-            typed_config: {"@type": type.googleapis.com/envoy.extensions.filters.http.router.v3.Router}
-  clusters:
+const ROUTES: &str = "{match: {prefix: /}, route: {cluster: a}}";
+
+const CLUSTERS: &str = r#"
   - name: a
     common_lb_config: {healthy_panic_threshold: {value: PANIC}}
     health_checks:
@@ -52,15 +35,15 @@ static_resources:
             health_check_config: {disable_active_health_check: true}
 "#;
 
-fn config(check: &str, panic: u32, origins: [SocketAddr; 2]) -> String {
+fn checked(check: &str, panic: u32, origins: [SocketAddr; 2]) -> String {
     let [origin, other] = origins.map(|address| address.port().to_string());
-    let config = CONFIG.replace("CHECK", check).replace("PANIC", &panic.to_string());
-    config.replace("ORIGIN", &origin).replace("OTHER", &other)
+    let clusters = CLUSTERS.replace("CHECK", check).replace("PANIC", &panic.to_string());
+    config::routed(ROUTES, &clusters.replace("ORIGIN", &origin).replace("OTHER", &other))
 }
 
 /// Who answers four requests, in order of their names.
 fn answers(proxy: &Proxy) -> Vec<String> {
-    let ingress = proxy.listener("ingress");
+    let ingress = proxy.listener("main");
     let mut answers: Vec<_> = (0..4).map(|_| client::get(ingress, "/").text()).collect();
     answers.sort();
     answers
@@ -70,19 +53,19 @@ fn answers(proxy: &Proxy) -> Vec<String> {
 fn a_host_that_fails_its_check_is_flagged_left_out_and_used_again_in_panic() {
     let well = Arc::new(AtomicBool::new(true));
     let health = well.clone();
-    let checked = Origin::answering(move |stream, request| {
+    let origin = Origin::answering(move |stream, request| {
         let ill = request.head.starts_with("GET /hc") && !health.load(SeqCst);
         let status = if ill { "503 No" } else { "200 OK" };
         let answer = format!("HTTP/1.1 {status}\r\ncontent-length: 7\r\n\r\nchecked");
         let _ = stream.write_all(answer.as_bytes());
     });
     let other = Origin::saying("other");
-    let origins = [checked.address, other.address];
+    let origins = [origin.address, other.address];
     let both = ["checked", "checked", "other", "other"];
     for (panic, when_ill) in [(0, ["other"; 4]), (60, both)] {
         well.store(true, SeqCst);
-        let proxy = Proxy::start(&config("http_health_check: {path: /hc}", panic, origins));
-        let flag = format!("a::{}::health_flags::", checked.address);
+        let proxy = Proxy::start(&checked("http_health_check: {path: /hc}", panic, origins));
+        let flag = format!("a::{}::health_flags::", origin.address);
         let flagged = |expected: &str| {
             wait_for(expected, || {
                 let clusters = client::get(proxy.admin, "/clusters").text();
@@ -137,7 +120,7 @@ fn what_a_check_cannot_do_is_refused_by_name_and_what_is_no_sense_as_such() {
             "OK",
         ),
     ] {
-        std::fs::write(&file, config(check, 50, origins)).expect("the file can be written");
+        std::fs::write(&file, checked(check, 50, origins)).expect("the file can be written");
         let output =
             binary().args(["--mode", "validate", "-c"]).arg(&file).output().expect("it runs");
         let text = [output.stdout, output.stderr].concat();

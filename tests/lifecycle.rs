@@ -10,40 +10,25 @@ use std::{
 
 use support::{
     client::{self, Client},
+    config::routed,
     h2::H2Client,
     origin::Origin,
     proxy::Proxy,
     wait_for,
 };
 
-const CONFIG: &str = r#"
-admin:
-  address: {socket_address: {address: 127.0.0.1, port_value: 0}}
-static_resources:
-  listeners:
-  - name: ingress
-    address: {socket_address: {address: 127.0.0.1, port_value: PORT}}
-    filter_chains:
-    - filters:
-      - name: http
-        typed_config:
-          "@type": type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager
-          stat_prefix: ingress
-          route_config:
-            virtual_hosts:
-            - {name: all, domains: ["*"], routes: [{match: {prefix: /hasty}, route: {cluster: origin, timeout: 0.2s}}, {match: {prefix: /}, route: {cluster: origin}}]}
-          http_filters:
-          - name: router
-            typed_config: {"@type": type.googleapis.com/envoy.extensions.filters.http.router.v3.Router}
-  clusters:
+const ROUTES: &str = "{match: {prefix: /hasty}, route: {cluster: origin, timeout: 0.2s}}, \
+                      {match: {prefix: /}, route: {cluster: origin}}";
+
+const CLUSTERS: &str = r#"
   - name: origin
-    CLUSTER
+    KIND
     load_assignment: {cluster_name: origin, endpoints: [{lb_endpoints: [{endpoint: {address: {socket_address: {address: HOST, port_value: ORIGIN}}}}]}]}
 "#;
 
-fn config(port: u16, origin: SocketAddr) -> String {
-    let config = CONFIG.replace("PORT", &port.to_string()).replace("CLUSTER", "type: STATIC");
-    config.replace("HOST", "127.0.0.1").replace("ORIGIN", &origin.port().to_string())
+fn config(origin: SocketAddr) -> String {
+    let clusters = CLUSTERS.replace("KIND", "type: STATIC").replace("HOST", "127.0.0.1");
+    routed(ROUTES, &clusters.replace("ORIGIN", &origin.port().to_string()))
 }
 
 /// Answers after this long.
@@ -59,8 +44,8 @@ const GET: &str = "GET / HTTP/1.1\r\nhost: test\r\n\r\n";
 #[test]
 fn the_log_says_what_the_end_waits_for_and_goodbye_is_said_in_both_protocols() {
     let origin = slow(Duration::from_millis(1300));
-    let mut proxy = Proxy::start(&config(0, origin.address));
-    let address = proxy.listener("ingress");
+    let mut proxy = Proxy::start(&config(origin.address));
+    let address = proxy.listener("main");
     let mut busy = Client::connect(address);
     let mut http2 = H2Client::connect(address);
     let http2 = std::thread::spawn(move || http2.get("/").map(|(status, _)| status));
@@ -73,13 +58,13 @@ fn the_log_says_what_the_end_waits_for_and_goodbye_is_said_in_both_protocols() {
     assert_eq!(http2.join().expect("no panic"), Ok(200));
     assert_eq!(proxy.exit_status().code(), Some(0));
     let log = proxy.log();
-    assert!(log.contains("waiting for 2 connections (ingress: 2)"), "{log}");
+    assert!(log.contains("waiting for 2 connections (main: 2)"), "{log}");
 }
 
 #[test]
 fn quitquitquit_answers_before_it_ends() {
     let origin = Origin::saying("hello");
-    let mut proxy = Proxy::start(&config(0, origin.address));
+    let mut proxy = Proxy::start(&config(origin.address));
     let answer = client::post(proxy.admin, "/quitquitquit");
     assert_eq!((answer.status, answer.text().as_str()), (200, "OK\n"));
     assert_eq!(proxy.exit_status().code(), Some(0));
@@ -93,19 +78,19 @@ fn with_a_silent_name_server_it_listens_at_once_answers_503_in_a_second_and_is_r
     let dns = format!(
         "type: STRICT_DNS\n    dns_resolvers: [{{socket_address: {{address: 127.0.0.1, port_value: {port}}}}}]"
     );
-    let config = CONFIG.replace("PORT", "0").replace("CLUSTER", &dns);
-    let config = config.replace("HOST", "nobody.test").replace("ORIGIN", "80");
+    let clusters = CLUSTERS.replace("KIND", &dns).replace("HOST", "nobody.test");
+    let config = routed(ROUTES, &clusters.replace("ORIGIN", "80"));
     let begun = Instant::now();
     let proxy = Proxy::spawn(&config, &["--concurrency", "1"]);
     let ready = client::get(proxy.admin, "/ready");
     assert_eq!((ready.status, ready.text().as_str()), (503, "PRE_INITIALIZING\n"));
     let asked = Instant::now();
-    let answer = client::get(proxy.listener("ingress"), "/");
+    let answer = client::get(proxy.listener("main"), "/");
     assert_eq!((answer.status, answer.text().as_str()), (503, "no healthy upstream"));
     let waited = asked.elapsed();
     assert!((Duration::from_millis(800)..Duration::from_secs(3)).contains(&waited), "{waited:?}");
     let asked = Instant::now();
-    let hasty = client::get(proxy.listener("ingress"), "/hasty");
+    let hasty = client::get(proxy.listener("main"), "/hasty");
     assert_eq!((hasty.status, hasty.text().as_str()), (503, "no healthy upstream"));
     assert!(asked.elapsed() < Duration::from_millis(800), "{:?}", asked.elapsed());
     wait_for("the proxy to be ready", || {

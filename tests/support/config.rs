@@ -9,18 +9,22 @@ pub fn front(clusters: &[(&str, &[SocketAddr])]) -> String {
 
 /// The same with more lines for the connection manager.
 pub fn front_with(clusters: &[(&str, &[SocketAddr])], manager: &str) -> String {
-    let mut routes = String::new();
-    let mut resources = String::new();
-    for (name, hosts) in clusters {
-        routes += &format!(
-            "              - {{match: {{prefix: /{name}}}, route: {{cluster: {name}}}}}\n"
-        );
-        resources += &cluster(name, hosts);
-    }
-    if let Some((first, _)) = clusters.first() {
-        routes +=
-            &format!("              - {{match: {{prefix: /}}, route: {{cluster: {first}}}}}\n");
-    }
+    let route = |path: &str, name: &str| {
+        format!("{{match: {{prefix: /{path}}}, route: {{cluster: {name}}}}}")
+    };
+    let named = clusters.iter().map(|(name, _)| route(name, name));
+    let rest = clusters.first().map(|(first, _)| route("", first));
+    let routes = named.chain(rest).collect::<Vec<_>>().join(", ");
+    let resources: String = clusters.iter().map(|(name, hosts)| cluster(name, hosts)).collect();
+    whole(manager, &routes, &resources)
+}
+
+/// One listener `main` with these routes, as a list in braces, and these clusters, as lines.
+pub fn routed(routes: &str, clusters: &str) -> String {
+    whole("", routes, clusters)
+}
+
+fn whole(manager: &str, routes: &str, clusters: &str) -> String {
     format!(
         r#"admin:
   address: {{socket_address: {{address: 127.0.0.1, port_value: 0}}}}
@@ -39,15 +43,12 @@ static_resources:
           route_config:
             name: local_route
             virtual_hosts:
-            - name: all
-              domains: ["*"]
-              routes:
-{routes}
+            - {{name: all, domains: ["*"], routes: [{routes}]}}
           http_filters:
           - name: router
             typed_config: {{"@type": type.googleapis.com/envoy.extensions.filters.http.router.v3.Router}}
   clusters:
-{resources}
+{clusters}
 "#
     )
 }
