@@ -88,6 +88,46 @@ fn a_host_that_fails_its_check_is_flagged_left_out_and_used_again_in_panic() {
 }
 
 #[test]
+fn a_host_that_asks_to_be_left_out_is_left_out_at_once() {
+    let asked = Arc::new(AtomicBool::new(false));
+    let asks = asked.clone();
+    let origin = Origin::answering(move |stream, request| {
+        let check = request.head.starts_with("GET /hc");
+        let out = match !check && asks.load(SeqCst) {
+            true => "x-envoy-immediate-health-check-fail: true\r\n",
+            false => "",
+        };
+        let answer = format!("HTTP/1.1 200 OK\r\n{out}content-length: 7\r\n\r\nchecked");
+        let _ = stream.write_all(answer.as_bytes());
+    });
+    let other = Origin::saying("other");
+    let check = "http_health_check: {path: /hc}";
+    let config = checked(check, 0, [origin.address, other.address]);
+    // One success is enough at the start, and not enough later.
+    let proxy = Proxy::start(&config.replace("healthy_threshold: 1", "healthy_threshold: 9999"));
+    assert_eq!(answers(&proxy), ["checked", "checked", "other", "other"]);
+    asked.store(true, SeqCst);
+    let said = (0..2).map(|_| client::get(proxy.listener("main"), "/"));
+    let headers: Vec<_> = said
+        .filter_map(|a| a.header("x-envoy-immediate-health-check-fail").map(str::to_owned))
+        .collect();
+    assert_eq!(headers, ["true"]);
+    let flags = format!(
+        "{}::health_flags::/failed_active_hc/excluded_via_immediate_hc_fail\n",
+        origin.address
+    );
+    wait_for("the host to be out", || {
+        client::get(proxy.admin, "/clusters").text().contains(&flags).then_some(())
+    });
+    assert_eq!(answers(&proxy), ["other"; 4]);
+    let stat = |name: &str| proxy.stat(&format!("cluster.a.{name}"));
+    assert_eq!(
+        (stat("health_check.passive_failure"), stat("membership_excluded")),
+        (Some(1), Some(1))
+    );
+}
+
+#[test]
 fn what_a_check_cannot_do_is_refused_by_name_and_what_is_no_sense_as_such() {
     let file = folder().join("config.yaml");
     let origins = [SocketAddr::from(([127, 0, 0, 1], 1)); 2];

@@ -107,6 +107,9 @@ impl HealthCheck {
             self.successes = self.successes.saturating_add(1);
             let enough = first || self.successes >= self.seed.plan.healthy_threshold;
             (pending, changed) = (!enough, enough);
+            if enough {
+                self.successes = 0;
+            }
         }
         Verdict { well: true, pending, health: changed.then_some(health) }
     }

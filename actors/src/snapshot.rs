@@ -7,7 +7,7 @@ use std::{
     net::SocketAddr,
     sync::{
         Arc,
-        atomic::{AtomicU32, AtomicUsize},
+        atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering::Relaxed},
     },
 };
 
@@ -62,6 +62,8 @@ pub struct ClusterShared {
     pub breakers: [BreakerCounts; 2],
     /// Woken when discovery has answered for the first time.
     pub first_answer: Notify,
+    /// Woken when a host asks to be left out.
+    pub(crate) asked_out: Notify,
     /// `cluster.NAME.`.
     pub stats: Arc<Group<ClusterStat>>,
     /// `cluster.NAME.http2.`, for HTTP/2 clusters.
@@ -91,6 +93,8 @@ pub struct Host {
     pub endpoint: EndpointPlan,
     /// Health flags, bits of [`HealthFlag`]; written by its cluster alone.
     pub health: AtomicU32,
+    /// It has asked to be left out, and its cluster has not heard of it yet.
+    asked_out: AtomicBool,
     /// What is counted of it.
     pub stats: Arc<Group<HostStat>>,
 }
@@ -164,6 +168,19 @@ impl<T> Clone for Directory<T> {
     }
 }
 
+// === impl ClusterSnapshot ===
+
+impl ClusterSnapshot {
+    /// A host's answer says `x-envoy-immediate-health-check-fail`: its cluster is told, which is heard only
+    /// where hosts are checked, since nothing else could bring it back.
+    pub fn ask_out(&self, host: &Host) {
+        let checked = !self.plan.health_checks.is_empty() && !host.endpoint.unchecked;
+        if checked && !host.asked_out.swap(true, Relaxed) {
+            self.shared.asked_out.notify_one();
+        }
+    }
+}
+
 // === impl Host ===
 
 impl Host {
@@ -174,6 +191,7 @@ impl Host {
             address_text: address.to_string(),
             endpoint,
             health: AtomicU32::new(0),
+            asked_out: AtomicBool::new(false),
             stats: Group::detached(workers),
         }
     }
@@ -185,7 +203,12 @@ impl Host {
 
     /// All flags.
     pub fn flags(&self) -> u32 {
-        self.health.load(std::sync::atomic::Ordering::Relaxed)
+        self.health.load(Relaxed)
+    }
+
+    /// Whether it has asked to be left out since this was looked at last.
+    pub(crate) fn has_asked_out(&self) -> bool {
+        self.asked_out.swap(false, Relaxed)
     }
 
     /// Whether nothing speaks against sending traffic here.

@@ -92,6 +92,7 @@ impl ClusterSeed {
             cursor: Default::default(),
             breakers: Default::default(),
             first_answer: Default::default(),
+            asked_out: Default::default(),
             http2_stats: plan.http2.then(|| Later::new(registry.clone(), scope.within("http2"))),
             stats: registry.group(scope),
         };
@@ -275,6 +276,34 @@ impl Cluster {
         }
         !same
     }
+
+    /// Waits for hosts that ask to be left out, and leaves them out until their check passes again.
+    ///
+    /// Observed: Envoy 1.40, `x-envoy-immediate-health-check-fail` in an answer to a proxied request.
+    fn hear_who_asks_out(&self, ctx: &mut Context<Self>) {
+        let shared = self.seed.publisher.read().shared.clone();
+        let asked = async move { shared.asked_out.notified().await };
+        ctx.spawn(asked.into_actor(self).map(|(), this, ctx| {
+            this.leave_out();
+            this.hear_who_asks_out(ctx);
+        }));
+    }
+
+    fn leave_out(&self) {
+        let snapshot = self.seed.publisher.read();
+        let asked: Vec<_> = snapshot.hosts.iter().filter(|host| host.has_asked_out()).collect();
+        let out = HealthFlag::FailedActiveHc as u32 | HealthFlag::ExcludedViaImmediateHcFail as u32;
+        for host in &asked {
+            host.health.fetch_or(out, Relaxed);
+            if let Some(stats) = &self.seed.check_stats {
+                stats.add(HealthCheckStat::PassiveFailure, 1);
+                stats.add(HealthCheckStat::Failure, 1);
+            }
+        }
+        if !asked.is_empty() {
+            self.seed.publish(snapshot.hosts.to_vec());
+        }
+    }
 }
 
 impl Actor for Cluster {
@@ -287,6 +316,9 @@ impl Actor for Cluster {
         self.seed.start_names(&cluster, &reports);
         self.seed.start_checks(&before.hosts, &cluster, &reports);
         before.shared.stats.set(ClusterStat::WarmingState, u64::from(!before.ready));
+        if self.seed.check_stats.is_some() {
+            self.hear_who_asks_out(ctx);
+        }
         if before.version > 0 {
             self.seed.tell_ready();
         } else if let Discovery::Static(hosts) = &self.seed.plan.discovery {

@@ -177,6 +177,9 @@ where
         let (snapshot, host) = (self.chosen.snapshot(), self.chosen.host());
         let internal = request.headers.has(Known::XEnvoyInternal);
         count::upstream(snapshot, host, worker.index, response.status, internal, waited);
+        if response.headers.has(Known::XEnvoyImmediateHealthCheckFail) {
+            snapshot.ask_out(host);
+        }
         headers::response(response, manager, worker, waited, request);
         self.sink.head(response, size);
         if size == BodySize::None {
