@@ -173,7 +173,7 @@ fn write_on(orders: &Receiver<Order>, stats: &Group<FilesystemStat>, flushing: F
             Ok(Order::Reopen) => outputs.iter_mut().for_each(|output| output.reopen(stats)),
             Ok(Order::Flush) => outputs.iter_mut().for_each(|output| output.flush(stats)),
             Err(RecvTimeoutError::Timeout) => {
-                stats.add(FilesystemStat::FlushedByTimer, 1);
+                stats.add(FilesystemStat::FlushedByTimer, outputs.len() as u64);
                 outputs.iter_mut().for_each(|output| output.flush(stats));
                 flush_at = Instant::now() + flushing.interval;
             }

@@ -158,11 +158,8 @@ impl Asker {
 
     async fn resolve(&self, name: &str, family: LookupFamily) -> Looked {
         if let Ok(literal) = name.parse::<IpAddr>() {
-            let wanted = match family {
-                LookupFamily::V4Only => literal.is_ipv4(),
-                LookupFamily::V6Only => literal.is_ipv6(),
-                _ => true,
-            };
+            // Observed: Envoy 1.40 takes an IPv4 address whatever the family is.
+            let wanted = literal.is_ipv4() || family != LookupFamily::V4Only;
             let addresses = wanted.then_some(literal).into_iter().collect();
             return Ok(Answer { addresses, ttl: None }).into();
         }

@@ -162,7 +162,8 @@ async fn the_family_decides_which_addresses_come_and_in_which_order() {
         (Auto, "half.test", &["10.0.0.5"]),
         (V4Only, "10.9.8.7", &["10.9.8.7"]),
         (Auto, "::1", &["::1"]),
-        (V6Only, "10.9.8.7", &[]),
+        (V6Only, "10.9.8.7", &["10.9.8.7"]),
+        (V4Only, "::1", &[]),
     ] {
         let answer = ask(&plan, name, family).await.unwrap();
         assert_eq!(texts(&answer), expected, "{name} {family:?}");
