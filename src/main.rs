@@ -117,8 +117,13 @@ fn run_demo(ports: DemoPorts) -> ExitCode {
     );
     // Nobody may be listening; the demo runs all the same.
     let _ = std::io::stdout().write_all(text.as_bytes());
-    let flags =
-        Flags { concurrency, service_cluster: "front-proxy".to_owned(), ..Flags::default() };
+    let flags = Flags {
+        concurrency,
+        service_cluster: "front-proxy".to_owned(),
+        // The tutorial's words for DNS are old ones; there is nobody here to tell.
+        component_log_level: "config:error".to_owned(),
+        ..Flags::default()
+    };
     serve(flags, Source::yaml("configs/demo.yaml", &open.config))
 }
 

@@ -229,6 +229,8 @@ pub struct ResolverPlan {
     pub no_search: bool,
     /// `use_resolvers_as_fallback`.
     pub fallback: bool,
+    /// `rotate_nameservers`: any of the servers is asked first, not always the same.
+    pub rotate: bool,
     /// Each query's timeout; `None` is the resolver's own default.
     pub query_timeout: Option<Duration>,
     /// Tries per query; `None` is the resolver's own default.

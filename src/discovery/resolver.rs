@@ -56,6 +56,7 @@ pub struct Resolver {
 struct Asker {
     /// In the order of the configuration.
     servers: Vec<Arc<Server>>,
+    rotate: bool,
     hosts: Hosts,
     search: Vec<Name>,
     ndots: usize,
@@ -153,7 +154,17 @@ impl Asker {
         let servers = servers.collect::<Result<_, _>>()?;
         let (hosts, turns) = (Hosts::default(), Semaphore::new(QUERIES_MAX));
         let files = stamps();
-        Ok(Self { servers, hosts, search, ndots, timeout, tries, turns, files })
+        Ok(Self {
+            servers,
+            rotate: plan.rotate,
+            hosts,
+            search,
+            ndots,
+            timeout,
+            tries,
+            turns,
+            files,
+        })
     }
 
     async fn resolve(&self, name: &str, family: LookupFamily) -> Looked {
@@ -262,6 +273,9 @@ impl Asker {
     async fn ask(&self, name: Name, kind: RecordType) -> Result<Answer, LookupError> {
         let _turn = self.turns.acquire().await;
         let mut servers = self.servers.clone();
+        if self.rotate && !servers.is_empty() {
+            servers.rotate_left(fastrand::usize(..self.servers.len()));
+        }
         servers.sort_by_key(|server| server.failures());
         self.look_after_failed(&name, kind);
         let mut failed = LookupError::Unreachable("no name server is known".to_owned());

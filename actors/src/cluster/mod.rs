@@ -1,28 +1,29 @@
 //! Owns one cluster: its hosts, their health, and the snapshot that requests read.
 
+mod children;
 mod hosts;
 #[cfg(test)]
 mod tests;
 
 use std::{
     any::Any,
-    cell::{Cell, RefCell},
-    collections::{HashMap, HashSet},
+    cell::RefCell,
     rc::Rc,
     sync::{Arc, atomic::Ordering::Relaxed},
 };
 
 use actix::prelude::*;
 
+use self::children::Children;
 use crate::{
-    dns_refresh::{DnsRefresh, DnsRefreshSeed, Forget, Resolved},
-    health_check::{Health, HealthChanged, HealthCheck, HealthCheckSeed, StopChecking},
+    dns_refresh::Resolved,
+    health_check::{Health, HealthChanged},
     plan::{ClusterPlan, Discovery},
     published::{Published, Publisher},
     snapshot::{ClusterShared, ClusterSnapshot, HealthFlag, Host},
     stage::Stage,
     stats::{ClusterStat, DnsStat, Group, HealthCheckStat, Later, Scope},
-    supervise::{ActorDown, Reports, falls, reports_to, supervise},
+    supervise::{ActorDown, falls, reports_to},
 };
 
 /// What a cluster keeps through a fall.
@@ -35,22 +36,6 @@ pub(crate) struct ClusterSeed {
     warmed: Recipient<Warmed>,
     check_stats: Option<Arc<Group<HealthCheckStat>>>,
     dns_stats: Arc<Group<DnsStat>>,
-}
-
-#[derive(Default)]
-struct Children {
-    /// By position of the name in the plan.
-    names: HashMap<usize, Addr<DnsRefresh>>,
-    /// By host.
-    checks: HashMap<*const Host, Checked>,
-}
-
-struct Checked {
-    /// Held, so that no other host gets its address in memory, which is the key.
-    host: Arc<Host>,
-    check: Addr<HealthCheck>,
-    /// The check has answered at least once.
-    answered: Rc<Cell<bool>>,
 }
 
 /// One cluster.
@@ -119,91 +104,6 @@ impl ClusterSeed {
 
     fn name(&self) -> String {
         format!("cluster/{}", self.plan.name)
-    }
-
-    /// Starts the lookups that are missing.
-    fn start_names(&self, cluster: &Addr<Cluster>, reports: &Reports) {
-        let (Discovery::StrictDns { dns, .. } | Discovery::LogicalDns { dns, .. }) =
-            &self.plan.discovery
-        else {
-            return;
-        };
-        let stats = self.publisher.read().shared.stats.clone();
-        let names = hosts::names(&self.plan.discovery);
-        for (at, name) in names.iter().enumerate() {
-            if self.children.borrow().names.contains_key(&at) {
-                continue;
-            }
-            let seed = DnsRefreshSeed {
-                at,
-                name: name.name.clone(),
-                dns: dns.clone(),
-                resolve: self.stage.seams.resolve.clone(),
-                cluster: cluster.clone().recipient(),
-                stats: self.dns_stats.clone(),
-                cluster_stats: stats.clone(),
-                empty_fails: matches!(self.plan.discovery, Discovery::LogicalDns { .. }),
-            };
-            // Two endpoints may have one name, and two ports.
-            let earlier = names.iter().take(at).filter(|other| other.name == name.name).count();
-            let title = match earlier {
-                0 => format!("{}/dns/{}", self.name(), name.name),
-                _ => format!("{}/dns/{}/{}", self.name(), name.name, earlier + 1),
-            };
-            let cast = self.stage.cast("DnsRefresh", title, &self.name(), reports.clone());
-            let child = supervise(cast, |_| DnsRefresh::new(seed));
-            self.children.borrow_mut().names.insert(at, child);
-        }
-    }
-
-    /// Starts checks of new hosts, ends those of hosts that left.
-    fn start_checks(&self, hosts: &[Arc<Host>], cluster: &Addr<Cluster>, reports: &Reports) {
-        let (Some(stats), Some(plan)) = (&self.check_stats, self.plan.health_checks.first()) else {
-            return;
-        };
-        let stay: HashSet<_> = hosts.iter().map(Arc::as_ptr).collect();
-        let cluster_stats = self.publisher.read().shared.stats.clone();
-        let mut children = self.children.borrow_mut();
-        children.checks.retain(|_, checked| {
-            let stays = stay.contains(&Arc::as_ptr(&checked.host));
-            if !stays {
-                checked.check.do_send(StopChecking);
-            }
-            stays
-        });
-        for host in hosts.iter().filter(|host| !host.endpoint.unchecked) {
-            if children.checks.contains_key(&Arc::as_ptr(host)) {
-                continue;
-            }
-            let answered = Rc::default();
-            let seed = HealthCheckSeed {
-                cluster: self.plan.clone(),
-                plan: plan.clone(),
-                host: host.clone(),
-                probe: self.stage.seams.probe.clone(),
-                told: cluster.clone().recipient(),
-                stats: stats.clone(),
-                cluster_stats: cluster_stats.clone(),
-                runtime: self.stage.view.runtime.clone(),
-                answered: Rc::clone(&answered),
-            };
-            // One address may be two hosts.
-            let twin = |checked: &&Checked| checked.host.address == host.address;
-            let title = match children.checks.values().filter(twin).count() {
-                0 => format!("{}/health_check/{}", self.name(), host.address_text),
-                n => format!("{}/health_check/{}/{}", self.name(), host.address_text, n + 1),
-            };
-            let cast = self.stage.cast("HealthCheck", title, &self.name(), reports.clone());
-            let check = supervise(cast, |_| HealthCheck::new(seed));
-            let checked = Checked { host: host.clone(), check, answered };
-            children.checks.insert(Arc::as_ptr(host), checked);
-        }
-    }
-
-    fn end_children(&self) {
-        let children = std::mem::take(&mut *self.children.borrow_mut());
-        children.names.values().for_each(|name| name.do_send(Forget));
-        children.checks.values().for_each(|checked| checked.check.do_send(StopChecking));
     }
 
     /// Every name was answered, be it by a failure, and every check has.

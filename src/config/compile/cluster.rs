@@ -258,6 +258,14 @@ impl Compiler<'_> {
                 plan.query_timeout =
                     config.number("query_timeout_seconds").map(Duration::from_secs);
                 plan.tries = config.number_u32("query_tries");
+                plan.rotate = config.boolean("rotate_nameservers").unwrap_or(false);
+                let why =
+                    "each query has a socket of its own, and the system's files are always read";
+                for name in
+                    ["udp_max_queries", "max_udp_channel_duration", "reinit_channel_on_timeout"]
+                {
+                    config.ignore(name, why);
+                }
             }
             // The system's resolver, by another library.
             "envoy.extensions.network.dns_resolver.getaddrinfo.v3.GetAddrInfoDnsResolverConfig" => {

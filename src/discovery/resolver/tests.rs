@@ -291,3 +291,15 @@ async fn the_preferred_family_is_told_of_too_where_it_had_nothing() {
         assert_eq!(Resolver::default().resolve(query).await.preferred, expected, "{name}");
     }
 }
+
+#[tokio::test]
+async fn servers_are_rotated_where_that_is_asked_for() {
+    let (one, two) = (server().await, server().await);
+    let plan = ResolverPlan { servers: vec![one.at, two.at], rotate: true, ..plan(&one) };
+    let asker = Asker::new(&plan).unwrap();
+    for _ in 0..64 {
+        assert!(asker.resolve("four.test", LookupFamily::V4Only).await.answer.is_ok());
+    }
+    let asked = [&one, &two].map(|server| server.asked.lock().len());
+    assert!(asked[0] > 0 && asked[1] > 0 && asked[0] + asked[1] == 64, "{asked:?}");
+}
