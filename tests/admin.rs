@@ -154,3 +154,20 @@ fn quitquitquit_ends_the_process_well() {
     assert_eq!(post(proxy.admin, "/quitquitquit").text(), "OK\n");
     assert!(proxy.exit_status().success());
 }
+
+#[test]
+fn connections_to_the_admin_port_are_counted_by_who_ended_them() {
+    let (_origin, proxy) = proxy();
+    let stat = |name: &str| proxy.stat(&format!("http.admin.downstream_cx_{name}")).unwrap_or(0);
+    let before = stat("destroy_remote");
+    drop(Client::connect(proxy.admin));
+    let mut asked = Client::connect(proxy.admin);
+    assert_eq!(asked.request("GET /ready HTTP/1.1\r\nhost: t\r\n\r\n").status, 200);
+    assert!(stat("http1_active") >= 2 && stat("rx_bytes_total") > 0 && stat("tx_bytes_total") > 0);
+    drop(asked);
+    wait_for("both to be counted", || (stat("destroy_remote") >= before + 2).then_some(()));
+    let mut closing = Client::connect(proxy.admin);
+    closing.send("GET /ready HTTP/1.1\r\nhost: t\r\nconnection: close\r\n\r\n");
+    assert!(closing.answer().status == 200 && closing.is_closed());
+    assert!(stat("destroy_local") >= 1);
+}

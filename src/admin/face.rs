@@ -1,9 +1,10 @@
 //! Owns the HTTP side of the admin port: hyper, the way to an endpoint, and the headers of its answer.
 
 mod patience;
+mod present;
 mod told;
 
-use std::{convert::Infallible, io, net::SocketAddr, sync::Arc, time::Duration};
+use std::{convert::Infallible, io, net::SocketAddr, rc::Rc, sync::Arc, time::Duration};
 
 use futures_util::future::LocalBoxFuture;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
@@ -25,6 +26,7 @@ use understudy_actors::{
 
 use self::{
     patience::Patience,
+    present::{Present, Spoken},
     told::{Story, Told},
 };
 use super::{Action, Answer, Ask, Desk, ENDPOINTS, Endpoint, Facts, help};
@@ -60,9 +62,6 @@ struct Clerk {
     http: Arc<Group<HttpStat>>,
     listener_http: Arc<Group<ListenerHttpStat>>,
 }
-
-/// Counts a client while it is there.
-struct Present(Arc<Group<HttpStat>>);
 
 // === impl AdminFace ===
 
@@ -102,11 +101,11 @@ impl Face for AdminFace {
     fn serve(&self, stream: TcpStream, peer: SocketAddr) -> LocalBoxFuture<'static, ()> {
         let clerk = self.clerk.clone();
         Box::pin(async move {
-            let _present = Present::count(&clerk.http);
+            let present = Rc::new(Present::arrive(clerk.http.clone()));
             // A client that breaks off, or takes too long, has had its answer.
             match tokio::time::timeout(REQUEST_WAIT, speaks_http2(&stream)).await {
-                Ok(Ok(true)) => drop(serve_http2(clerk, stream, peer).await),
-                Ok(Ok(false)) => drop(serve_http1(clerk, stream, peer).await),
+                Ok(Ok(true)) => drop(serve_http2(clerk, present, stream, peer).await),
+                Ok(Ok(false)) => drop(serve_http1(clerk, present, stream, peer).await),
                 Ok(Err(_)) | Err(_) => {}
             }
         })
@@ -127,9 +126,14 @@ async fn speaks_http2(stream: &TcpStream) -> io::Result<bool> {
     }
 }
 
-async fn serve_http1(clerk: Arc<Clerk>, stream: TcpStream, peer: SocketAddr) -> hyper::Result<()> {
-    clerk.http.add(HttpStat::DownstreamCxHttp1Total, 1);
-    let io = TokioIo::new(Patience::new(stream, READER_WAIT));
+async fn serve_http1(
+    clerk: Arc<Clerk>,
+    present: Rc<Present>,
+    stream: TcpStream,
+    peer: SocketAddr,
+) -> hyper::Result<()> {
+    present.speaks(Spoken::Http1);
+    let io = TokioIo::new(Patience::new(stream, READER_WAIT, present));
     hyper::server::conn::http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(REQUEST_WAIT)
@@ -139,9 +143,14 @@ async fn serve_http1(clerk: Arc<Clerk>, stream: TcpStream, peer: SocketAddr) -> 
         .await
 }
 
-async fn serve_http2(clerk: Arc<Clerk>, stream: TcpStream, peer: SocketAddr) -> hyper::Result<()> {
-    clerk.http.add(HttpStat::DownstreamCxHttp2Total, 1);
-    let io = TokioIo::new(Patience::new(stream, READER_WAIT));
+async fn serve_http2(
+    clerk: Arc<Clerk>,
+    present: Rc<Present>,
+    stream: TcpStream,
+    peer: SocketAddr,
+) -> hyper::Result<()> {
+    present.speaks(Spoken::Http2);
+    let io = TokioIo::new(Patience::new(stream, READER_WAIT, present));
     hyper::server::conn::http2::Builder::new(Here)
         .timer(TokioTimer::new())
         .max_concurrent_streams(32)
@@ -267,23 +276,6 @@ impl Clerk {
         self.http.add(H::DownstreamRqCompleted, 1);
         self.listener_http.add(listener, 1);
         self.listener_http.add(L::DownstreamRqCompleted, 1);
-    }
-}
-
-// === impl Present ===
-
-impl Present {
-    fn count(http: &Arc<Group<HttpStat>>) -> Self {
-        http.add(HttpStat::DownstreamCxTotal, 1);
-        http.shift(HttpStat::DownstreamCxActive, 1);
-        Self(http.clone())
-    }
-}
-
-impl Drop for Present {
-    fn drop(&mut self) {
-        self.0.add(HttpStat::DownstreamCxDestroy, 1);
-        self.0.shift(HttpStat::DownstreamCxActive, -1);
     }
 }
 

@@ -3,6 +3,7 @@
 use std::{
     io,
     pin::Pin,
+    rc::Rc,
     task::{Context, Poll, ready},
     time::Duration,
 };
@@ -13,10 +14,13 @@ use tokio::{
     time::{Instant, Sleep},
 };
 
+use super::present::Present;
+
 /// A connection whose writes fail when the client has taken nothing for too long.
 pub(super) struct Patience {
     stream: TcpStream,
     limit: Duration,
+    present: Rc<Present>,
     /// Runs while a write waits.
     waiting: Option<Pin<Box<Sleep>>>,
 }
@@ -24,19 +28,20 @@ pub(super) struct Patience {
 // === impl Patience ===
 
 impl Patience {
-    pub(super) fn new(stream: TcpStream, limit: Duration) -> Self {
-        Self { stream, limit, waiting: None }
+    pub(super) fn new(stream: TcpStream, limit: Duration, present: Rc<Present>) -> Self {
+        Self { stream, limit, present, waiting: None }
     }
 
     /// Lets a write through, or ends it when it has waited too long.
-    fn bounded<T>(
+    fn bounded(
         &mut self,
         cx: &mut Context<'_>,
-        written: Poll<io::Result<T>>,
-    ) -> Poll<io::Result<T>> {
-        if written.is_ready() {
+        written: Poll<io::Result<usize>>,
+    ) -> Poll<io::Result<usize>> {
+        if let Poll::Ready(written) = written {
             self.waiting = None;
-            return written;
+            self.present.said(*written.as_ref().unwrap_or(&0));
+            return Poll::Ready(written);
         }
         let until = Instant::now() + self.limit;
         let waiting = self.waiting.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(until)));
@@ -51,7 +56,10 @@ impl AsyncRead for Patience {
         cx: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_read(cx, buffer)
+        let before = buffer.filled().len();
+        ready!(Pin::new(&mut self.stream).poll_read(cx, buffer))?;
+        self.present.heard(buffer.filled().len().saturating_sub(before));
+        Poll::Ready(Ok(()))
     }
 }
 
