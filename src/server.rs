@@ -91,6 +91,7 @@ pub async fn serve(settings: Settings, log: &Logging) -> Result<i32, ServerError
     let company = Company::prepare(Options {
         concurrency: flags.workers(),
         drain_time: flags.drain_time(),
+        drain_sequence: flags.drain_sequence(),
         drills: flags.enable_drills,
         log_levels: settings.log_levels.clone(),
     });

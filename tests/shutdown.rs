@@ -173,6 +173,22 @@ fn under_load_every_request_that_reached_a_host_is_answered_at_the_end() {
 }
 
 #[test]
+fn an_immediate_drain_says_goodbye_with_the_next_answer_and_closes_when_its_time_is_over() {
+    let origin = Origin::saying("done");
+    let flags = ["--drain-strategy", "immediate", "--drain-time-s", "1"];
+    let proxy = Proxy::start_with(&front(&[("a", &[origin.address])]), &flags);
+    let address = proxy.listener("main");
+    let mut client = Client::connect(address);
+    let get = "GET /a HTTP/1.1\r\nhost: t\r\n\r\n";
+    assert_eq!(client.request(get).header("connection"), None);
+    assert_eq!(client::post(proxy.admin, "/drain_listeners?graceful").status, 200);
+    assert_eq!(client.request(get).header("connection"), Some("close"));
+    wait_for("the listener to close", || Client::try_connect(address).is_err().then_some(()));
+    let told = client::get(proxy.admin, "/server_info").text();
+    assert!(told.contains("\"drain_strategy\": \"Immediate\""), "{told}");
+}
+
+#[test]
 fn a_flag_that_is_not_done_is_refused_by_name() {
     let output = binary().arg("--socket-path").arg("x").output().expect("the binary runs");
     assert_eq!(output.status.code(), Some(1));

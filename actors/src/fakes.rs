@@ -214,6 +214,7 @@ pub(crate) fn options() -> Options {
     Options {
         concurrency: 2,
         drain_time: Duration::from_secs(6),
+        drain_sequence: Duration::from_secs(6),
         drills: true,
         log_levels: LogLevels::all(&["admin", "upstream"], LogLevel::Info),
     }

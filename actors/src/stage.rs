@@ -48,6 +48,8 @@ pub struct Options {
     pub concurrency: usize,
     /// `--drain-time-s`: how long connections are discouraged before they are closed.
     pub drain_time: Duration,
+    /// `--drain-strategy`: over how long they are chosen one by one; zero discourages all at once.
+    pub drain_sequence: Duration,
     /// `--enable-drills`: `/actors/kill` is allowed.
     pub drills: bool,
     /// Log levels to begin with.

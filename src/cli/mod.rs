@@ -224,6 +224,8 @@ pub enum Mode {
 pub enum DrainStrategy {
     /// More and more answers tell their connection to end.
     Gradual,
+    /// All of them do.
+    Immediate,
 }
 
 /// `--local-address-ip-version`
@@ -334,6 +336,14 @@ impl Flags {
     /// `--drain-time-s`
     pub fn drain_time(&self) -> Duration {
         Duration::from_secs(self.drain_time_s.into())
+    }
+
+    /// Over how long connections are chosen that are told to end.
+    pub fn drain_sequence(&self) -> Duration {
+        match self.drain_strategy {
+            DrainStrategy::Gradual => self.drain_time(),
+            DrainStrategy::Immediate => Duration::ZERO,
+        }
     }
 
     /// `--shutdown-time-s`

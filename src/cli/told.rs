@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::{Flags, Mode};
+use super::{DrainStrategy, Flags, Mode};
 
 // === impl Flags ===
 
@@ -52,7 +52,10 @@ impl Flags {
             "ignore_unknown_dynamic_fields": false,
             "use_dynamic_base_id": false,
             "base_id_path": "",
-            "drain_strategy": "Gradual",
+            "drain_strategy": match self.drain_strategy {
+                DrainStrategy::Gradual => "Gradual",
+                DrainStrategy::Immediate => "Immediate",
+            },
             "enable_fine_grain_logging": false,
             "socket_path": "@envoy_domain_socket",
             "socket_mode": 0,

@@ -35,7 +35,8 @@ impl Supervisor {
             let closed = self.close_listeners(&chosen);
             return Box::pin(closed.into_actor(self).map(|(), _, _| Applied::Done));
         }
-        let (workers, over) = (self.workers(), self.seed.stage.options.drain_time);
+        let options = &self.seed.stage.options;
+        let (workers, over) = (self.workers(), options.drain_sequence);
         let orders = workers.iter().flat_map(|worker| {
             chosen
                 .iter()
@@ -43,7 +44,7 @@ impl Supervisor {
         });
         let told = join_all(orders);
         if !how.skip_exit {
-            let at = Instant::now() + over;
+            let at = Instant::now() + options.drain_time;
             self.seed.closing.borrow_mut().push(Closing { names: chosen, at });
             self.close_when_due(ctx);
         }

@@ -23,6 +23,7 @@ fn face(plan: AdminPlan) -> (AdminFace, Arc<Writer>) {
     let company = Company::prepare(Options {
         concurrency: 1,
         drain_time: Duration::from_secs(1),
+        drain_sequence: Duration::from_secs(1),
         drills: false,
         log_levels,
     });
