@@ -232,13 +232,19 @@ fn watch_signals(commander: Commander, patience: Duration) -> Result<(), ServerE
     let mut hang_up = listen(SignalKind::hangup())?;
     actix_rt::spawn(async move {
         loop {
-            let (name, command) = tokio::select! {
-                _ = terminate.recv() => ("SIGTERM", Some(Command::Quit(Quit::Graceful(patience)))),
-                _ = interrupt.recv() => ("SIGINT", Some(Command::Quit(Quit::Graceful(patience)))),
-                _ = reopen.recv() => ("SIGUSR1", Some(Command::ReopenLogs)),
-                _ = hang_up.recv() => ("SIGHUP", None),
+            let end = Command::Quit(Quit::Graceful(patience));
+            // In Envoy's words, but for hot restart.
+            let (name, text, command) = tokio::select! {
+                _ = terminate.recv() => ("SIGTERM", "caught ENVOY_SIGTERM", Some(end)),
+                _ = interrupt.recv() => ("SIGINT", "caught SIGINT", Some(end)),
+                _ = reopen.recv() => {
+                    ("SIGUSR1", "caught SIGUSR1. Reopening access logs.", Some(Command::ReopenLogs))
+                }
+                _ = hang_up.recv() => {
+                    ("SIGHUP", "caught and eating SIGHUP. There is no hot restart yet.", None)
+                },
             };
-            tracing::info!(target: "main", "caught {name}");
+            tracing::warn!(target: "main", "{text}");
             if let Some(command) = command {
                 commander.apply(name, command).await;
             }

@@ -62,6 +62,37 @@ fn the_log_says_what_the_end_waits_for_and_goodbye_is_said_in_both_protocols() {
 }
 
 #[test]
+fn a_signal_opens_logs_again_and_a_hang_up_is_eaten() {
+    let origin = Origin::saying("hello");
+    let folder = support::proxy::folder();
+    let log = folder.join("server.log");
+    let access = folder.join("access.log");
+    let config = config(origin.address).replacen(
+        "admin:\n",
+        &format!("admin:\n  access_log_path: {}\n", access.display()),
+        1,
+    );
+    let path = log.display().to_string();
+    let mut proxy =
+        Proxy::start_with(&config, &["--log-path", &path, "--file-flush-interval-msec", "20"]);
+    for file in [&log, &access] {
+        std::fs::rename(file, file.with_extension("old")).expect("the log is there");
+    }
+    proxy.signal("USR1");
+    proxy.signal("HUP");
+    wait_for("both logs to be there again", || (log.exists() && access.exists()).then_some(()));
+    assert_eq!(client::get(proxy.admin, "/nosuch").status, 404);
+    wait_for("the request in the new log", || {
+        std::fs::read_to_string(&access).ok()?.contains("GET /nosuch ").then_some(())
+    });
+    wait_for("the hang up in a log", || {
+        let logs = [&log, &log.with_extension("old")].map(|log| std::fs::read_to_string(log).ok());
+        logs.into_iter().flatten().any(|text| text.contains("eating SIGHUP")).then_some(())
+    });
+    assert!(proxy.is_running());
+}
+
+#[test]
 fn quitquitquit_answers_before_it_ends() {
     let origin = Origin::saying("hello");
     let mut proxy = Proxy::start(&config(origin.address));
