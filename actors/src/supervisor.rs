@@ -4,6 +4,7 @@ mod apply;
 mod ask;
 mod drain;
 mod kill;
+mod listeners;
 mod quit;
 mod ready;
 mod sockets;

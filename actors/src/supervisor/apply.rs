@@ -7,11 +7,7 @@
 //! [`reconcile`]: Supervisor::reconcile
 
 use std::{
-    collections::{BTreeMap, HashMap},
-    net::TcpListener as StdListener,
-    rc::Rc,
-    sync::Arc,
-    time::Duration,
+    collections::HashMap, net::TcpListener as StdListener, rc::Rc, sync::Arc, time::Duration,
 };
 
 use actix::prelude::*;
@@ -19,7 +15,7 @@ use futures_util::future::{LocalBoxFuture, join_all};
 use tokio::{sync::oneshot, time::Instant};
 
 use super::{
-    AdminChild, ClusterChild, ListenerChild, RoutesChild, Supervisor, WorkerChild,
+    AdminChild, ClusterChild, RoutesChild, Supervisor, WorkerChild,
     ready::FIRST_ANSWERS_WAIT,
     sockets::{self, BindError, Bound},
 };
@@ -27,15 +23,13 @@ use crate::{
     admin::{Admin, AdminSeed, CloseAdmin},
     cluster::{Cluster, ClusterSeed, Leave},
     company::ApplyError,
-    plan::{ClusterPlan, ListenerPlan, Payload, Plan, RoutesPlan},
+    plan::{ClusterPlan, Payload, Plan, RoutesPlan},
     published::Published,
     routes::{self, Reroute, Routes},
-    seams::Drain,
     settings::{Replan, Settings},
     stats::{ClusterManagerStat, ListenerManagerStat},
     supervise::{reports_to, supervise, supervise_on},
-    view::BoundListener,
-    worker::{Listen, Ping, TellLeaving, Unlisten, Worker, WorkerSeed},
+    worker::{Worker, WorkerSeed},
 };
 
 /// How long children have to say that a change has reached them.
@@ -48,7 +42,7 @@ const ACKNOWLEDGE_MAX: Duration = Duration::from_secs(5);
 pub(crate) struct Apply(pub(crate) Plan);
 
 /// Children's words that a change has reached them.
-type Acknowledged = Vec<LocalBoxFuture<'static, ()>>;
+pub(super) type Acknowledged = Vec<LocalBoxFuture<'static, ()>>;
 
 impl Handler<Apply> for Supervisor {
     type Result = ResponseFuture<Result<(), ApplyError>>;
@@ -362,68 +356,6 @@ impl Supervisor {
         (supervise(cast, |_| Routes::new(Rc::new(publisher))), published)
     }
 
-    fn apply_listeners(&self, plan: &Plan, acknowledged: &mut Acknowledged) {
-        let (seed, workers) = (&self.seed, self.workers());
-        let stats = &seed.listener_manager;
-        let wanted: HashMap<_, _> = plan.listeners.iter().map(|l| (l.name.as_str(), ())).collect();
-        let mut children = seed.children.borrow_mut();
-        children.listeners.retain(|name, _| {
-            let stays = wanted.contains_key(name.as_str());
-            if !stays {
-                self.remove_listener(name, &workers);
-            }
-            stays
-        });
-        for wanted in &plan.listeners {
-            let bound = seed.bound.borrow_mut().remove(&wanted.name);
-            let known = children.listeners.get_mut(&wanted.name);
-            let stat = match (known, bound) {
-                (None, None) => continue,
-                (known, Some(bound)) => {
-                    let stat = match known {
-                        Some(_) => ListenerManagerStat::ListenerModified,
-                        None => ListenerManagerStat::ListenerAdded,
-                    };
-                    let child = ListenerChild::new(wanted.clone(), bound);
-                    children.listeners.insert(wanted.name.clone(), child);
-                    stat
-                }
-                (Some(known), None) if known.plan.fingerprint != wanted.fingerprint => {
-                    known.plan = wanted.clone();
-                    ListenerManagerStat::ListenerInPlaceUpdated
-                }
-                (Some(_), None) => continue,
-            };
-            stats.add(stat, 1);
-            stats.add(ListenerManagerStat::ListenerCreateSuccess, workers.len() as u64);
-        }
-        let active = children.listeners.len() as u64;
-        stats.set(ListenerManagerStat::TotalListenersActive, active);
-        seed.publishers.listeners.publish(listing(plan, &children.listeners));
-        for child in children.listeners.values() {
-            for (worker, socket) in workers.iter().zip(&child.sockets) {
-                worker.do_send(child.listen_on(socket));
-            }
-        }
-        for worker in workers {
-            acknowledged.push(Box::pin(async move { worker.send(Ping).await.unwrap_or(()) }));
-        }
-    }
-
-    /// Connections may go on for the drain time, and are told to end with each answer.
-    fn remove_listener(&self, name: &str, workers: &[Addr<Worker>]) {
-        self.seed.listener_manager.add(ListenerManagerStat::ListenerRemoved, 1);
-        let drain_time = self.seed.stage.options.drain_time;
-        for worker in workers {
-            worker.do_send(Unlisten { name: Some(name.to_owned()), drain: Drain::Discourage });
-            let worker = worker.clone();
-            actix_rt::spawn(async move {
-                tokio::time::sleep(drain_time).await;
-                worker.do_send(TellLeaving(Drain::WhenIdle));
-            });
-        }
-    }
-
     fn apply_admin(&self, plan: &Plan, ctx: &mut Context<Self>) {
         let (seed, mut children) = (&self.seed, self.seed.children.borrow_mut());
         let socket = seed.bound_admin.take();
@@ -443,26 +375,5 @@ impl Supervisor {
         });
         children.admin = Some(AdminChild { plan: wanted, admin });
         seed.publishers.admin.publish(Some(local));
-    }
-}
-
-fn listing(plan: &Plan, children: &BTreeMap<String, ListenerChild>) -> Vec<BoundListener> {
-    let bound = |wanted: &Arc<ListenerPlan>| {
-        let child = children.get(&wanted.name)?;
-        Some(BoundListener { plan: child.plan.clone(), local: child.local, closed: child.closed })
-    };
-    plan.listeners.iter().filter_map(bound).collect()
-}
-
-// === impl ListenerChild ===
-
-impl ListenerChild {
-    fn new(plan: Arc<ListenerPlan>, Bound { local, sockets }: Bound) -> Self {
-        let sockets = sockets.into_iter().map(Arc::new).collect();
-        Self { plan, local, sockets, open: Arc::default(), closed: false }
-    }
-
-    fn listen_on(&self, socket: &Arc<StdListener>) -> Listen {
-        Listen { plan: self.plan.clone(), socket: socket.clone(), open: self.open.clone() }
     }
 }

@@ -1,0 +1,105 @@
+//! Owns the listeners of a plan: which are begun, changed and let go, and what `/listeners` lists.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    net::TcpListener as StdListener,
+    sync::Arc,
+};
+
+use actix::prelude::*;
+
+use super::{ListenerChild, Supervisor, apply::Acknowledged, sockets::Bound};
+use crate::{
+    plan::{ListenerPlan, Plan},
+    seams::Drain,
+    stats::ListenerManagerStat,
+    view::BoundListener,
+    worker::{Listen, Ping, TellLeaving, Unlisten, Worker},
+};
+
+// === impl Supervisor ===
+
+impl Supervisor {
+    pub(super) fn apply_listeners(&self, plan: &Plan, acknowledged: &mut Acknowledged) {
+        let (seed, workers) = (&self.seed, self.workers());
+        let stats = &seed.listener_manager;
+        let wanted: HashMap<_, _> = plan.listeners.iter().map(|l| (l.name.as_str(), ())).collect();
+        let mut children = seed.children.borrow_mut();
+        children.listeners.retain(|name, _| {
+            let stays = wanted.contains_key(name.as_str());
+            if !stays {
+                self.remove_listener(name, &workers);
+            }
+            stays
+        });
+        for wanted in &plan.listeners {
+            let bound = seed.bound.borrow_mut().remove(&wanted.name);
+            let known = children.listeners.get_mut(&wanted.name);
+            let stat = match (known, bound) {
+                (None, None) => continue,
+                (known, Some(bound)) => {
+                    let stat = match known {
+                        Some(_) => ListenerManagerStat::ListenerModified,
+                        None => ListenerManagerStat::ListenerAdded,
+                    };
+                    let child = ListenerChild::new(wanted.clone(), bound);
+                    children.listeners.insert(wanted.name.clone(), child);
+                    stat
+                }
+                (Some(known), None) if known.plan.fingerprint != wanted.fingerprint => {
+                    known.plan = wanted.clone();
+                    ListenerManagerStat::ListenerInPlaceUpdated
+                }
+                (Some(_), None) => continue,
+            };
+            stats.add(stat, 1);
+            stats.add(ListenerManagerStat::ListenerCreateSuccess, workers.len() as u64);
+        }
+        let active = children.listeners.len() as u64;
+        stats.set(ListenerManagerStat::TotalListenersActive, active);
+        seed.publishers.listeners.publish(listing(plan, &children.listeners));
+        for child in children.listeners.values() {
+            for (worker, socket) in workers.iter().zip(&child.sockets) {
+                worker.do_send(child.listen_on(socket));
+            }
+        }
+        for worker in workers {
+            acknowledged.push(Box::pin(async move { worker.send(Ping).await.unwrap_or(()) }));
+        }
+    }
+
+    /// Connections may go on for the drain time, and are told to end with each answer.
+    fn remove_listener(&self, name: &str, workers: &[Addr<Worker>]) {
+        self.seed.listener_manager.add(ListenerManagerStat::ListenerRemoved, 1);
+        let drain_time = self.seed.stage.options.drain_time;
+        for worker in workers {
+            worker.do_send(Unlisten { name: Some(name.to_owned()), drain: Drain::Discourage });
+            let worker = worker.clone();
+            actix_rt::spawn(async move {
+                tokio::time::sleep(drain_time).await;
+                worker.do_send(TellLeaving(Drain::WhenIdle));
+            });
+        }
+    }
+}
+
+fn listing(plan: &Plan, children: &BTreeMap<String, ListenerChild>) -> Vec<BoundListener> {
+    let bound = |wanted: &Arc<ListenerPlan>| {
+        let child = children.get(&wanted.name)?;
+        Some(BoundListener { plan: child.plan.clone(), local: child.local, closed: child.closed })
+    };
+    plan.listeners.iter().filter_map(bound).collect()
+}
+
+// === impl ListenerChild ===
+
+impl ListenerChild {
+    fn new(plan: Arc<ListenerPlan>, Bound { local, sockets }: Bound) -> Self {
+        let sockets = sockets.into_iter().map(Arc::new).collect();
+        Self { plan, local, sockets, open: Arc::default(), closed: false }
+    }
+
+    fn listen_on(&self, socket: &Arc<StdListener>) -> Listen {
+        Listen { plan: self.plan.clone(), socket: socket.clone(), open: self.open.clone() }
+    }
+}
