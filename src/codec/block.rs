@@ -20,6 +20,10 @@ pub(super) struct Index {
     pub(super) present: KnownSet,
     repeated: KnownSet,
     first: [u32; KnownSet::MEMBERS_MAX],
+    /// A bit for each other name, by a poor hash.
+    others: u64,
+    /// Two others share their bit: they may be the same.
+    others_meet: bool,
 }
 
 /// One header.
@@ -155,7 +159,11 @@ impl HeaderBlock {
     pub fn append_name(&mut self, name: &[u8], value: &[u8]) {
         let start = self.bytes.len();
         write_line(&mut self.bytes, name, value);
-        self.enter(Known::of(name), start, name.len(), value.len());
+        let known = Known::of(name);
+        if known == Known::Other {
+            self.index.see_other(name);
+        }
+        self.enter(known, start, name.len(), value.len());
     }
 
     /// Adds to a known header's last value, with a separator, or begins it.
@@ -168,6 +176,47 @@ impl HeaderBlock {
             bytes.extend_from_slice(separator);
             bytes.extend_from_slice(value);
         });
+    }
+
+    /// Joins the values of each listed header by commas, in the place of its first; `joined` is sorted.
+    #[inline]
+    pub(super) fn join_repeated(&mut self, joined: &[&str]) {
+        if self.index.may_repeat() {
+            self.join_repeated_slowly(joined);
+        }
+    }
+
+    #[cold]
+    fn join_repeated_slowly(&mut self, joined: &[&str]) {
+        let Self { bytes, entries, index } = self;
+        for at in 0..entries.len() {
+            let Some((entry, later)) = entries.get_mut(at..).and_then(<[_]>::split_first_mut)
+            else {
+                return;
+            };
+            let name = entry.name.of(bytes);
+            let listed = joined.binary_search_by(|known| known.as_bytes().cmp(name)).is_ok();
+            if entry.removed || !listed {
+                continue;
+            }
+            let (start, name) = (bytes.len(), entry.name);
+            for next in later.iter_mut().filter(|next| !next.removed) {
+                if next.name.of(bytes) != name.of(bytes) {
+                    continue;
+                }
+                if bytes.len() == start {
+                    bytes.extend_from_within(entry.value.within(start));
+                }
+                bytes.push(b',');
+                bytes.extend_from_within(next.value.within(start));
+                next.removed = true;
+            }
+            if bytes.len() > start {
+                entry.value = Span::new(start, bytes.len());
+                entry.whole = false;
+                index.repeated.remove_all(KnownSet::of(&[entry.known]));
+            }
+        }
     }
 
     /// Names and values in order.
@@ -270,6 +319,22 @@ impl Index {
         }
     }
 
+    /// Takes note of a header that is not known.
+    #[inline]
+    pub(super) fn see_other(&mut self, name: &[u8]) {
+        let ends = match name {
+            [first, .., last] => *first as usize * 7 + *last as usize * 3,
+            _ => 0,
+        };
+        let bit = 1 << ((ends + name.len()) % 64);
+        self.others_meet |= self.others & bit != 0;
+        self.others |= bit;
+    }
+
+    fn may_repeat(&self) -> bool {
+        self.others_meet || self.repeated != KnownSet::default()
+    }
+
     #[inline]
     fn first(&self, known: Known) -> Option<usize> {
         self.present.contains(known).then(|| self.first[known as usize] as usize)
@@ -284,13 +349,16 @@ impl Index {
     fn clear(&mut self) {
         self.present = KnownSet::default();
         self.repeated = KnownSet::default();
+        self.others = 0;
+        self.others_meet = false;
     }
 }
 
 impl Default for Index {
     fn default() -> Self {
         let none = KnownSet::default();
-        Self { present: none, repeated: none, first: [0; KnownSet::MEMBERS_MAX] }
+        let first = [0; KnownSet::MEMBERS_MAX];
+        Self { present: none, repeated: none, first, others: 0, others_meet: false }
     }
 }
 

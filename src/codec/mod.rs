@@ -4,6 +4,7 @@ mod block;
 pub mod head;
 pub mod http1;
 pub mod http2;
+mod joined;
 pub mod known;
 pub mod method;
 mod scan;

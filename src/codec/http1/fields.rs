@@ -83,7 +83,11 @@ fn read_copied(block: &mut HeaderBlock, headers_max: usize) -> Result<Found, Fie
         if entries.len() >= headers_max {
             return Err(FieldsError::TooMany);
         }
-        let known = Known::of(rest.get(..line.colon).unwrap_or_default());
+        let name = rest.get(..line.colon).unwrap_or_default();
+        let known = Known::of(name);
+        if known == Known::Other {
+            index.see_other(name);
+        }
         index.enter(known, entries.len());
         entries.push(Entry {
             known,

@@ -9,7 +9,7 @@ use super::{
     framing::{self, Delimiter},
     request_line,
 };
-use crate::codec::{Known, Method, RequestHead, Version};
+use crate::codec::{Known, Method, RequestHead, Version, joined::IN_REQUESTS};
 
 /// Empty lines before a request that are forgiven (RFC 9112, 2.2 asks for at least one).
 const LEADING_LINES_BYTES_MAX: usize = 8;
@@ -93,6 +93,7 @@ pub fn parse(
         return Err(low_version());
     }
     take_host(head)?;
+    head.headers.join_repeated(IN_REQUESTS);
     Ok(Some(Parsed {
         consumed: skipped + read,
         framing,

@@ -9,6 +9,7 @@ use super::{
 };
 use crate::codec::{
     Known, ResponseHead,
+    joined::IN_RESPONSES,
     scan::{text_run, visible_run},
 };
 
@@ -57,6 +58,7 @@ pub fn parse(
         return if cut { Err(ResponseError) } else { Ok(None) };
     };
     let framing = framing_of(head, to_head_request)?;
+    head.headers.join_repeated(IN_RESPONSES);
     if matches!(head.status, 100..200 | 204) {
         // Here even a length of nothing is too much (RFC 9110, 8.6).
         head.headers.remove(Known::ContentLength);

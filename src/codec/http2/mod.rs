@@ -7,7 +7,9 @@ use http::{HeaderMap, HeaderName, HeaderValue, Uri};
 
 use super::{
     HeaderBlock, Known, KnownSet, Method, RequestHead, ResponseHead, Version,
-    http1::request::is_authority, scan::NAME,
+    http1::request::is_authority,
+    joined::{IN_REQUESTS, IN_RESPONSES},
+    scan::NAME,
 };
 use crate::config::model::http::Http2Options;
 
@@ -104,6 +106,7 @@ pub fn read_request(parts: &http::request::Parts, head: &mut RequestHead) -> Res
     if !is_authority(head.authority()) {
         return Err(HeadError("http.invalid_authority"));
     }
+    head.headers.join_repeated(IN_REQUESTS);
     join_cookies(&mut head.headers);
     Ok(())
 }
@@ -127,7 +130,9 @@ pub fn read_response(
 ) -> Result<(), HeadError> {
     head.clear();
     head.status = parts.status.as_u16();
-    read_fields(&parts.headers, &mut head.headers)
+    read_fields(&parts.headers, &mut head.headers)?;
+    head.headers.join_repeated(IN_RESPONSES);
+    Ok(())
 }
 
 /// Reads header fields; they are added to `block`.

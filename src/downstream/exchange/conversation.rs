@@ -65,11 +65,6 @@ where
             Err(reset) => return Err(Failure::Reset(reset)),
         }
         let passes_interim = manager.config.proxy_100_continue;
-        if self.source.expects_continue() && !passes_interim {
-            headers::continue_head(&mut heads.response);
-            self.sink.interim(&heads.response);
-            self.exchange.flush(self.sink).await?;
-        }
         let size = loop {
             let size = poll_fn(|cx| self.poll_head(cx)).await?;
             let response = &self.exchange.heads.response;

@@ -6,7 +6,6 @@ use understudy_actors::stats::HttpStat;
 
 use super::{Exchange, failure::Failure};
 use crate::{
-    downstream::headers,
     filter::{FilteredRequest, Filters, Seen, Verdict},
     local_reply::LocalReply,
     route::Found,
@@ -37,7 +36,7 @@ impl Exchange<'_> {
                         self.while_client_waits(waiting, source, sink).await?
                     }
                     Verdict::Hold { bytes_max } => {
-                        self.hold(bytes_max, source, sink).await?;
+                        self.hold(bytes_max, source).await?;
                         source.show_held(at, &mut self.heads.request)
                     }
                 };
@@ -48,17 +47,11 @@ impl Exchange<'_> {
     }
 
     /// Waits until the whole body is held.
-    async fn hold<Q: RequestSource, P: ResponseSink>(
+    async fn hold<Q: RequestSource>(
         &mut self,
         bytes_max: usize,
         source: &mut FilteredRequest<'_, Q>,
-        sink: &mut P,
     ) -> Result<(), Failure> {
-        if source.expects_continue() && !self.manager.config.proxy_100_continue {
-            headers::continue_head(&mut self.heads.response);
-            sink.interim(&self.heads.response);
-            self.flush(sink).await?;
-        }
         let fits = poll_fn(|cx| match source.poll_hold(cx, bytes_max) {
             Poll::Ready(Ok(fits)) => Poll::Ready(Ok(fits)),
             Poll::Ready(Err(error)) => Poll::Ready(Err(self.request_failed(&error))),

@@ -11,7 +11,6 @@ use understudy_actors::{
 use super::{super::count, Exchange, conversation::Conversation, failure::Failure};
 use crate::{
     config::model::route::Forward,
-    downstream::headers,
     filter::{FilteredRequest, FilteredResponse},
     local_reply::LocalReply,
     stream::{Pump, RequestSource, Reset, ResponseSink, ResponseSource},
@@ -52,6 +51,9 @@ impl<'c> Exchange<'c> {
         source: &mut Q,
         sink: &mut P,
     ) -> Result<(), Failure> {
+        if source.expects_continue() && !self.manager.config.proxy_100_continue {
+            self.say_continue(sink).await?;
+        }
         let table = self.manager.table();
         let found = self.find(table.as_deref().map(|table| &**table))?;
         let source = &mut FilteredRequest::new(source);
@@ -169,9 +171,6 @@ impl<'c> Exchange<'c> {
                 route.cluster_not_found_status,
             )));
         };
-        if !self.manager.router().suppress_envoy_headers {
-            headers::expected_timeout(&mut self.heads.request, &route.timeout_ms);
-        }
         Ok(cluster)
     }
 

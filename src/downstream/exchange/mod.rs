@@ -162,9 +162,8 @@ impl<'c> Exchange<'c> {
 
     /// Makes the request one that may go on, and finds its route, if there is one.
     fn find<'t>(&mut self, table: Option<&'t RouteTable>) -> Result<Option<Found<'t>>, Failure> {
-        let Self { manager, worker, peer, body, .. } = *self;
-        headers::request(&mut self.heads.request, manager, worker, peer, body)
-            .map_err(Failure::reply)?;
+        let Self { manager, worker, peer, .. } = *self;
+        headers::request(&mut self.heads.request, manager, worker, peer).map_err(Failure::reply)?;
         let request = &self.heads.request;
         Ok(table.and_then(|table| table.find(request.authority(), request.path())))
     }
@@ -181,15 +180,19 @@ impl<'c> Exchange<'c> {
         match &found.route.action {
             RouteAction::Direct(direct) => {
                 stats.inc(RouterStat::RqDirectResponse);
-                Err(Failure::reply(headers::direct_response(direct)))
+                Err(Failure::reply(headers::direct_response(direct, &self.heads.request)))
             }
             RouteAction::Redirect(redirect) => {
                 stats.inc(RouterStat::RqRedirect);
                 Err(Failure::reply(headers::redirect(redirect, rule, &self.heads.request)))
             }
             RouteAction::Forward(forward) => {
-                let old = headers::rewrite(&mut self.heads.request, forward, rule, self.manager);
-                self.tally.original_path = old;
+                let request = &mut self.heads.request;
+                if !self.manager.router().suppress_envoy_headers {
+                    headers::expected_timeout(request, &forward.timeout_ms);
+                }
+                self.tally.original_path = headers::rewrite(request, forward, rule, self.manager);
+                headers::empty_length(request, self.body);
                 Ok(forward)
             }
         }
@@ -215,8 +218,8 @@ impl<'c> Exchange<'c> {
         let body = if made.grpc { &[] } else { reply.body.as_bytes() };
         let size = match (body.is_empty(), made.to_head) {
             (true, _) => BodySize::None,
-            // A response to HEAD has no body, and Envoy does not count what it would have been.
-            (false, true) => BodySize::Unknown,
+            // Its head says how long the body would have been.
+            (false, true) => BodySize::None,
             (false, false) => BodySize::Known(body.len() as u64),
         };
         sink.head(response, size);
@@ -252,6 +255,13 @@ impl<'c> Exchange<'c> {
             return Poll::Ready(Failure::ClientGone);
         }
         self.timers.poll(cx).map(Failure::TimedOut)
+    }
+
+    /// Tells a client that waits for it to go on; the router need not be asked. Observed: Envoy 1.40.
+    async fn say_continue<P: ResponseSink>(&mut self, sink: &mut P) -> Result<(), Failure> {
+        headers::continue_head(&mut self.heads.response);
+        sink.interim(&self.heads.response);
+        self.flush(sink).await
     }
 
     /// Sends what the client's side holds.

@@ -49,7 +49,6 @@ pub(in crate::downstream) fn request(
     manager: &Manager,
     worker: &Worker,
     peer: &Peer,
-    body: BodySize,
 ) -> Result<(), LocalReply> {
     check(head)?;
     let config = &manager.config;
@@ -90,11 +89,15 @@ pub(in crate::downstream) fn request(
     if !config.via.is_empty() {
         head.headers.append(Known::Via, config.via.as_bytes());
     }
-    let lengthless = head.headers.get(Known::ContentLength).is_none();
-    if body == BodySize::None && lengthless && head.method.announces_empty_body() {
-        head.headers.set(Known::ContentLength, b"0");
-    }
     Ok(())
+}
+
+/// Says that there is no body where one is to be expected.
+pub(in crate::downstream) fn empty_length(head: &mut RequestHead, body: BodySize) {
+    let lengthless = !head.headers.has(Known::ContentLength);
+    if body == BodySize::None && lengthless && head.method.announces_empty_body() {
+        head.headers.append(Known::ContentLength, b"0");
+    }
 }
 
 /// Refuses targets that Envoy refuses after parsing.

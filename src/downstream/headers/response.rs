@@ -80,7 +80,7 @@ pub(in crate::downstream) struct Local {
 pub(in crate::downstream) fn local_reply(
     head: &mut ResponseHead,
     reply: &LocalReply,
-    Local { grpc, to_head, unfinished }: Local,
+    Local { grpc, unfinished, .. }: Local,
     manager: &Manager,
     worker: &Worker,
 ) {
@@ -101,10 +101,8 @@ pub(in crate::downstream) fn local_reply(
             headers.append(Known::GrpcMessage, &percent_encoded(reply.body.as_bytes()));
         }
     } else if !reply.body.is_empty() {
-        if !to_head {
-            let mut text = itoa::Buffer::new();
-            headers.append(Known::ContentLength, text.format(reply.body.len()).as_bytes());
-        }
+        let mut text = itoa::Buffer::new();
+        headers.append(Known::ContentLength, text.format(reply.body.len()).as_bytes());
         headers.append(Known::ContentType, b"text/plain");
     }
     worker.clock.with_date(|date| headers.append(Known::Date, date));

@@ -43,10 +43,23 @@ pub(in crate::downstream) fn rewrite(
     Some(old.into())
 }
 
-/// The reply of a `direct_response` route.
-pub(in crate::downstream) fn direct_response(direct: &DirectResponse) -> LocalReply {
+/// The reply of a `direct_response` route. One that says `Created` or redirects names the request's own
+/// address (RFC 9110, 15.3.2). Observed: Envoy 1.40.
+pub(in crate::downstream) fn direct_response(
+    direct: &DirectResponse,
+    request: &RequestHead,
+) -> LocalReply {
     let body = String::from_utf8_lossy(&direct.body).into_owned();
-    LocalReply { body: body.into(), ..LocalReply::new(direct.status, "", "direct_response") }
+    let named = matches!(direct.status, 201 | 300..400);
+    let location = named.then(|| {
+        let scheme = request.headers.get(Known::XForwardedProto).unwrap_or(b"http");
+        [scheme, b"://", request.authority(), request.path()].concat()
+    });
+    LocalReply {
+        body: body.into(),
+        location,
+        ..LocalReply::new(direct.status, "", "direct_response")
+    }
 }
 
 /// The reply of a `redirect` route.
