@@ -26,6 +26,7 @@ pub struct RequestHead {
     path: Vec<u8>,
     authority: Vec<u8>,
     has_authority: bool,
+    says_https: bool,
     /// The last `host` that was found to be one. It outlives its request: the next one mostly says the
     /// same, and need not be looked at again.
     pub(super) last_host: Vec<u8>,
@@ -66,6 +67,16 @@ impl RequestHead {
         self.path.clear();
         self.authority.clear();
         self.has_authority = false;
+        self.says_https = false;
+    }
+
+    /// Whether the target is an absolute URL of scheme `https`.
+    pub fn says_https(&self) -> bool {
+        self.says_https
+    }
+
+    pub(super) fn set_says_https(&mut self, says: bool) {
+        self.says_https = says;
     }
 
     /// Path and query.

@@ -108,7 +108,8 @@ fn take_absolute(target: &[u8], head: &mut RequestHead) -> Result<(), RequestErr
     if authority.iter().any(|byte| b"#\"<>\\^`{|}".contains(byte)) {
         return Err(MALFORMED);
     }
-    if !scheme.eq_ignore_ascii_case(b"http") && !scheme.eq_ignore_ascii_case(b"https") {
+    head.set_says_https(scheme.eq_ignore_ascii_case(b"https"));
+    if !scheme.eq_ignore_ascii_case(b"http") && !head.says_https() {
         return Err(bad("http1.invalid_scheme"));
     }
     check_url_host(authority)?;

@@ -72,7 +72,7 @@ where
             if response.status >= 200 {
                 break size;
             }
-            if response.status == 100 && passes_interim {
+            if passes_interim {
                 self.sink.interim(response);
                 self.exchange.flush(self.sink).await?;
             }

@@ -211,7 +211,7 @@ impl<'c> Exchange<'c> {
             to_head: request.is_head(),
             unfinished: !self.request_done,
         };
-        headers::local_reply(response, &reply, made, self.manager, self.worker);
+        headers::local_reply(response, &reply, made, request, self.manager, self.worker);
         if let Some(filters) = &self.filters {
             filters.show_reply(response);
         }

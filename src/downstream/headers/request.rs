@@ -51,6 +51,7 @@ pub(in crate::downstream) fn request(
     peer: &Peer,
 ) -> Result<(), LocalReply> {
     check(head)?;
+    let upgrades = asks_to_upgrade(head);
     let config = &manager.config;
     hop_by_hop(head, config.proxy_100_continue)?;
     let edge = config.use_remote_address;
@@ -85,11 +86,24 @@ pub(in crate::downstream) fn request(
     if internal {
         head.headers.set(Known::XEnvoyInternal, b"true");
     }
-    request_id(head, manager, worker, edge && !internal);
     if !config.via.is_empty() {
-        head.headers.append(Known::Via, config.via.as_bytes());
+        head.headers.append_to_value(Known::Via, b", ", config.via.as_bytes());
     }
-    Ok(())
+    request_id(head, manager, worker, edge && !internal);
+    match upgrades {
+        true => Err(LocalReply::new(403, "", "upgrade_failed").closing()),
+        false => Ok(()),
+    }
+}
+
+/// Whether the client wants to speak another protocol. `h2c` alone may be passed over (RFC 9113, 3.1).
+fn asks_to_upgrade(head: &RequestHead) -> bool {
+    let upgrade = head.headers.get(Known::Upgrade);
+    if upgrade.is_none_or(|value| value.eq_ignore_ascii_case(b"h2c")) {
+        return false;
+    }
+    let connection = head.headers.get(Known::Connection).unwrap_or_default();
+    tokens(connection).any(|token| token.eq_ignore_ascii_case(b"upgrade"))
 }
 
 /// Says that there is no body where one is to be expected.
@@ -121,15 +135,6 @@ fn check(head: &RequestHead) -> Result<(), LocalReply> {
     if path.iter().fold(false, |found, byte| found | (*byte == b'#')) {
         return Err(LocalReply::new(400, "", "path_normalization_failed").closing());
     }
-    let upgrade =
-        head.headers.get(Known::Upgrade).is_some_and(|value| !value.eq_ignore_ascii_case(b"h2c"));
-    let asked = || {
-        let connection = head.headers.get(Known::Connection).unwrap_or_default();
-        tokens(connection).any(|token| token.eq_ignore_ascii_case(b"upgrade"))
-    };
-    if upgrade && asked() {
-        return Err(LocalReply::new(403, "", "upgrade_failed").closing());
-    }
     Ok(())
 }
 
@@ -156,12 +161,15 @@ fn is_internal(head: &RequestHead, manager: &Manager, trusted: Option<IpAddr>) -
     if ranges.is_empty() {
         return false;
     }
-    if !manager.config.use_remote_address {
-        // Only a request that passed exactly one proxy can be internal.
-        let header = head.headers.get(Known::XForwardedFor);
-        if header.is_none_or(|header| header.contains(&b',')) {
-            return false;
-        }
+    // Only a request that comes straight from its client can be internal: behind the edge it has passed
+    // exactly one proxy, at the edge none.
+    let passed = head.headers.get(Known::XForwardedFor);
+    let straight = match manager.config.use_remote_address {
+        true => passed.is_none(),
+        false => passed.is_some_and(|header| !header.contains(&b',')),
+    };
+    if !straight {
+        return false;
     }
     trusted.is_some_and(|address| ranges.iter().any(|range| range.contains(&address)))
 }
@@ -186,11 +194,12 @@ fn request_id(head: &mut RequestHead, manager: &Manager, worker: &Worker, extern
     let config = &manager.config;
     let known = head.headers.get(Known::XRequestId).is_some();
     let keep = known && (!external || config.preserve_external_request_id);
-    if known && !keep {
-        head.headers.remove(Known::XRequestId);
-    }
-    if !keep && config.generate_request_id {
-        head.headers.append(Known::XRequestId, &worker.uuids.next());
+    match (keep, config.generate_request_id) {
+        (true, _) => {}
+        // In the place of the client's own. Observed: Envoy 1.40.
+        (false, true) => head.headers.set(Known::XRequestId, &worker.uuids.next()),
+        // Nobody would replace it. Observed: Envoy 1.40.
+        (false, false) => {}
     }
 }
 

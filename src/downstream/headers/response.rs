@@ -28,7 +28,12 @@ pub(in crate::downstream) fn response(
     if headers.get(Known::Date).is_none() {
         worker.clock.with_date(|date| headers.append(Known::Date, date));
     }
-    server_header(head, manager, true);
+    server_and_via(head, manager, true);
+    request_id(head, manager, request);
+}
+
+/// Source: `always_set_request_id_in_response`.
+fn request_id(head: &mut ResponseHead, manager: &Manager, request: &RequestHead) {
     if manager.config.always_set_request_id_in_response
         && let Some(id) = request.headers.get(Known::XRequestId)
     {
@@ -36,7 +41,7 @@ pub(in crate::downstream) fn response(
     }
 }
 
-fn server_header(head: &mut ResponseHead, manager: &Manager, from_upstream: bool) {
+fn server_and_via(head: &mut ResponseHead, manager: &Manager, from_upstream: bool) {
     let name = manager.config.server_name.as_bytes();
     match manager.config.server_header {
         ServerHeader::Overwrite => head.headers.set(Known::Server, name),
@@ -47,6 +52,9 @@ fn server_header(head: &mut ResponseHead, manager: &Manager, from_upstream: bool
         ServerHeader::PassThrough => {
             debug_assert!(from_upstream || head.headers.get(Known::Server).is_none());
         }
+    }
+    if !manager.config.via.is_empty() {
+        head.headers.append_to_value(Known::Via, b", ", manager.config.via.as_bytes());
     }
 }
 
@@ -81,6 +89,7 @@ pub(in crate::downstream) fn local_reply(
     head: &mut ResponseHead,
     reply: &LocalReply,
     Local { grpc, unfinished, .. }: Local,
+    request: &RequestHead,
     manager: &Manager,
     worker: &Worker,
 ) {
@@ -106,7 +115,8 @@ pub(in crate::downstream) fn local_reply(
         headers.append(Known::ContentType, b"text/plain");
     }
     worker.clock.with_date(|date| headers.append(Known::Date, date));
-    server_header(head, manager, false);
+    server_and_via(head, manager, false);
+    request_id(head, manager, request);
     head.close = unfinished || reply.close;
 }
 

@@ -44,6 +44,10 @@ use crate::{
 /// Bytes of a client's that are thrown away while we wait for it to read our last answer.
 const LINGER_BYTES_MAX: usize = 256 * 1024;
 
+/// `https` on a connection that is not encrypted.
+const FORBIDDEN_SCHEME: RequestError =
+    RequestError { status: 403, body: "Forbidden", details: "http1.invalid_scheme" };
+
 /// How long a connection keeps the room for an exchange when no request follows: the shortest wait that
 /// costs no timer.
 const WARM_WAIT: Duration = FINE;
@@ -202,6 +206,12 @@ impl Connection {
                                 self.input = None;
                             }
                             let heads = heads.take().unwrap_or_default();
+                            // Observed: Envoy 1.40 checks the scheme only where it is the edge.
+                            let edge = config.use_remote_address && config.xff_trusted_hops == 0;
+                            if edge && heads.request.says_https() {
+                                let refusal = self.refusal(FORBIDDEN_SCHEME);
+                                return Poll::Ready(Next::Refuse(heads, refusal));
+                            }
                             return Poll::Ready(Next::Request(heads, parsed));
                         }
                         Ok(None) => {}
