@@ -42,17 +42,18 @@ pub struct HistogramReading {
 /// The bin of a value: 0, or its first two digits and its power of ten.
 #[inline]
 fn bin(value: u64) -> usize {
-    if value == 0 {
-        return 0;
+    // Most are milliseconds below a hundred: no logarithm for those.
+    match value {
+        0 => return 0,
+        1..10 => return 1 + (value as usize * 10 - 10),
+        10..100 => return 1 + 90 + (value as usize - 10),
+        _ => {}
     }
     let decade = value.ilog10() as usize;
     if decade >= DECADES {
         return BINS - 1;
     }
-    let digits = match decade {
-        0 => value * 10,
-        _ => value / 10u64.pow(decade as u32 - 1),
-    };
+    let digits = value / 10u64.pow(decade as u32 - 1);
     1 + 90 * decade + (digits as usize - 10)
 }
 
