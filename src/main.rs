@@ -1,6 +1,7 @@
 //! The command line: run a proxy, check a configuration, upgrade one.
 
 use std::{
+    collections::BTreeMap,
     fs,
     io::Write,
     path::{Path, PathBuf},
@@ -190,11 +191,13 @@ fn upgrade(path: &Path) -> ExitCode {
     }
 }
 
-/// Prints a verdict for each file: `ok`, `unsupported` (only features we lack) or `refused`.
+/// Prints a verdict for each file: `ok`, `unsupported` (only features we lack) or `refused`; and on
+/// stderr how many there are of each.
 fn check(files: &[PathBuf]) -> ExitCode {
+    let mut counts = BTreeMap::<String, usize>::new();
     for path in files {
         let verdict = match read(path) {
-            Err(text) => text,
+            Err(text) => format!("refused\t{text}"),
             Ok(source) => {
                 match compile::load(&source, &compile::Options::default(), &AllSlots::default()) {
                     Ok(_) => "ok".to_owned(),
@@ -203,6 +206,10 @@ fn check(files: &[PathBuf]) -> ExitCode {
             }
         };
         println!("{}\t{verdict}", path.display());
+        let word = verdict.split('\t').next().unwrap_or_default();
+        *counts.entry(word.to_owned()).or_default() += 1;
     }
+    let counts: Vec<_> = counts.iter().map(|(word, count)| format!("{count} {word}")).collect();
+    eprintln!("{} files: {}", files.len(), counts.join(", "));
     ExitCode::SUCCESS
 }
