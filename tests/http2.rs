@@ -2,8 +2,6 @@
 
 mod support;
 
-use std::io::Write;
-
 use bytes::Bytes;
 use h2::Reason;
 use http::{HeaderMap, HeaderValue, Request, Response};
@@ -158,16 +156,7 @@ fn a_flood_of_resets_is_stopped_and_the_proxy_goes_on() {
 #[test]
 fn a_slow_reader_over_http2_does_not_grow_memory() {
     const MIB: usize = 1024 * 1024;
-    let origin = Origin::answering(|stream, _| {
-        let head = format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n", 200 * MIB);
-        let _ = stream.write_all(head.as_bytes());
-        let piece = vec![b'x'; MIB];
-        for _ in 0..200 {
-            if stream.write_all(&piece).is_err() {
-                return;
-            }
-        }
-    });
+    let origin = Origin::pouring(200);
     let proxy = Proxy::start(&front(&[("a", &[origin.address])]));
     let before = proxy.resident_kib();
     let mut client = H2Client::connect(proxy.listener("main"));

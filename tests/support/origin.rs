@@ -44,6 +44,19 @@ impl Origin {
         })
     }
 
+    /// Answers every request with so many MiB, as fast as they are taken.
+    pub fn pouring(mib: usize) -> Self {
+        Self::answering(move |stream, _| {
+            let piece = vec![b'x'; 1024 * 1024];
+            let length = mib * piece.len();
+            let head = format!("HTTP/1.1 200 OK\r\ncontent-length: {length}\r\n\r\n");
+            let mut taken = stream.write_all(head.as_bytes()).is_ok();
+            for _ in 0..mib {
+                taken = taken && stream.write_all(&piece).is_ok();
+            }
+        })
+    }
+
     /// Answers every request by `answer`.
     pub fn answering(answer: impl Fn(&mut TcpStream, &Request) + Send + Sync + 'static) -> Self {
         Self::on("127.0.0.1:0".parse().expect("an address"), answer)
