@@ -31,22 +31,30 @@ fn free_port() -> u16 {
 }
 
 fn demo(concurrency: &str) -> Demo {
-    // Services and DNS take ports of the system's choice only where the proxy does, so the proxy's is 0 and
-    // the admin port tells it.
-    let admin = free_port();
+    // Services and DNS take ports of the system's choice only where the proxy does.
     let mut child = binary()
         .args(["demo", "--port", "0", "--control-port", "0", "--concurrency", concurrency])
-        .args(["--admin-port", &admin.to_string()])
+        .args(["--admin-port", "0"])
         .stdout(Stdio::piped())
-        .stderr(Stdio::null())
+        .stderr(Stdio::piped())
         .spawn()
         .expect("the binary runs");
+    let log = BufReader::new(child.stderr.take().expect("its log"));
+    let (tell, admin) = std::sync::mpsc::channel();
+    // Read to its end: a pipe that nobody empties would stop the demo.
+    std::thread::spawn(move || {
+        for line in log.lines().map_while(Result::ok) {
+            if let Some((_, address)) = line.split_once("admin address: ") {
+                let _ = tell.send(address.parse::<SocketAddr>());
+            }
+        }
+    });
     let told = BufReader::new(child.stdout.take().expect("its output"));
     let control = told.lines().map_while(Result::ok).find_map(|line| {
         let (_, port) = line.split_once("(control port ")?;
         Some(port.trim_end_matches(')').to_owned())
     });
-    let admin = SocketAddr::from(([127, 0, 0, 1], admin));
+    let admin = admin.recv().expect("the demo runs").expect("the admin port is told");
     let proxy = wait_for("the demo", || {
         std::net::TcpStream::connect(admin).ok()?;
         if get(admin, "/ready").status != 200 {

@@ -46,14 +46,26 @@ impl Records {
     }
 }
 
+/// Ports that are tried at most.
+const PORT_TRIES_MAX: u32 = 32;
+
 // === impl Server ===
 
 impl Server {
-    pub(super) async fn bind(address: SocketAddr) -> io::Result<Self> {
-        let udp = UdpSocket::bind(address).await?;
-        let address = udp.local_addr()?;
-        let tcp = TcpListener::bind(address).await?;
-        Ok(Self { udp, tcp, address, records: Records::default() })
+    /// Binds the same port for UDP and TCP. Where the system chooses it, it may be free for one only:
+    /// then another is asked for.
+    pub(super) async fn bind(wanted: SocketAddr) -> io::Result<Self> {
+        let mut tries = if wanted.port() == 0 { PORT_TRIES_MAX } else { 1 };
+        loop {
+            let udp = UdpSocket::bind(wanted).await?;
+            let address = udp.local_addr()?;
+            tries -= 1;
+            match TcpListener::bind(address).await {
+                Ok(tcp) => return Ok(Self { udp, tcp, address, records: Records::default() }),
+                Err(error) if tries == 0 => return Err(error),
+                Err(_) => {}
+            }
+        }
     }
 
     pub(super) fn records(&self) -> Records {
