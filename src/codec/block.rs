@@ -242,11 +242,6 @@ impl HeaderBlock {
         self.entries.iter().all(|entry| entry.removed)
     }
 
-    /// Bytes that all lines take on the wire in HTTP/1.
-    pub fn encoded_len(&self) -> usize {
-        self.iter().map(|(name, value)| name.len() + value.len() + LINE_EXTRA_BYTES).sum()
-    }
-
     /// Writes all lines. Those that stand together as they are go in one piece.
     #[inline]
     pub(super) fn write_lines(&self, out: &mut Vec<u8>) {
@@ -430,7 +425,6 @@ mod tests {
         block.write_lines(&mut out);
         let expected = "start\r\nte: y\r\nx-a: \r\ndate: longer\r\nvia: v\r\nserver: s\r\n";
         assert_eq!(String::from_utf8(out).unwrap(), expected);
-        assert_eq!(block.encoded_len(), expected.len() - 7);
         block.clear();
         assert!(block.is_empty() && block.get(Known::Te).is_none());
         let mut out = Vec::new();

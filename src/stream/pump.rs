@@ -30,11 +30,6 @@ impl Pump {
         Self { ended }
     }
 
-    /// Whether the source has ended.
-    pub fn ended(&self) -> bool {
-        self.ended
-    }
-
     /// Moves what can be moved; ready when the end has been sent. `moved` is told of progress.
     ///
     /// # Errors

@@ -282,11 +282,6 @@ impl Incoming {
         Self { stream, lent: 0, trailers: None, received: 0 }
     }
 
-    /// Whether the end is here already.
-    pub fn is_ended(&self) -> bool {
-        self.stream.is_end_stream()
-    }
-
     /// Bytes received.
     pub fn received(&self) -> u64 {
         self.received

@@ -119,7 +119,7 @@ fn poll_append<R: AsyncRead>(
 }
 
 /// Makes the bytes that a read has just written part of the vector.
-#[allow(
+#[expect(
     unsafe_code,
     reason = "the one place where a read's bytes join a buffer without being zeroed first"
 )]

@@ -28,7 +28,7 @@ pub(in crate::downstream) fn response(
     if headers.get(Known::Date).is_none() {
         worker.clock.with_date(|date| headers.append(Known::Date, date));
     }
-    server_and_via(head, manager, true);
+    server_and_via(head, manager);
     request_id(head, manager, request);
 }
 
@@ -41,17 +41,14 @@ fn request_id(head: &mut ResponseHead, manager: &Manager, request: &RequestHead)
     }
 }
 
-fn server_and_via(head: &mut ResponseHead, manager: &Manager, from_upstream: bool) {
+fn server_and_via(head: &mut ResponseHead, manager: &Manager) {
     let name = manager.config.server_name.as_bytes();
     match manager.config.server_header {
         ServerHeader::Overwrite => head.headers.set(Known::Server, name),
         ServerHeader::AppendIfAbsent if head.headers.get(Known::Server).is_none() => {
             head.headers.append(Known::Server, name);
         }
-        ServerHeader::AppendIfAbsent => {}
-        ServerHeader::PassThrough => {
-            debug_assert!(from_upstream || head.headers.get(Known::Server).is_none());
-        }
+        ServerHeader::AppendIfAbsent | ServerHeader::PassThrough => {}
     }
     if !manager.config.via.is_empty() {
         head.headers.append_to_value(Known::Via, b", ", manager.config.via.as_bytes());
@@ -115,7 +112,7 @@ pub(in crate::downstream) fn local_reply(
         headers.append(Known::ContentType, b"text/plain");
     }
     worker.clock.with_date(|date| headers.append(Known::Date, date));
-    server_and_via(head, manager, false);
+    server_and_via(head, manager);
     request_id(head, manager, request);
     head.close = unfinished || reply.close;
 }
