@@ -11,6 +11,8 @@ pub mod downstream;
 pub mod filter;
 pub mod local_reply;
 pub mod logging;
+pub mod matcher;
+mod numbers;
 pub mod route;
 pub mod server;
 pub mod stream;

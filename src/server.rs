@@ -23,6 +23,7 @@ use crate::{
         compile::{self, AllSlots, Compiled},
         model::{
             access_log::AccessLogSink,
+            admin::AdminOptions,
             listener::{FilterChains, Terminal},
         },
     },
@@ -127,7 +128,7 @@ fn access_log(registry: &Registry, plan: &Plan, flags: &Flags) -> Result<Arc<Wri
             }
         }
     }
-    if let Some(path) = plan.admin.as_ref().and_then(|admin| admin.access_log.clone()) {
+    if let Some(path) = admin_options(plan).and_then(|admin| admin.access_log.clone()) {
         writer.open(&AccessLogSink::File(path))?;
     }
     Ok(writer)
@@ -158,6 +159,10 @@ fn managers(
     })
 }
 
+fn admin_options(plan: &Plan) -> Option<Arc<AdminOptions>> {
+    plan.admin.as_ref()?.options.clone().downcast().ok()
+}
+
 fn seams(
     settings: &Settings,
     compiled: &Compiled,
@@ -173,9 +178,10 @@ fn seams(
         loaded: std::time::SystemTime::now(),
         own_address: downstream::own_address(),
     };
-    let plan = compiled.plan.admin.clone();
-    let face = admin::AdminFace::new(view.clone(), commander.clone(), facts, plan, access_log);
-    let profile_path = compiled.plan.admin.as_ref().map(|admin| admin.profile_path.clone());
+    let options = admin_options(&compiled.plan);
+    let profile_path = options.as_ref().map(|admin| admin.profile_path.clone());
+    let options = options.unwrap_or_default();
+    let face = admin::AdminFace::new(view.clone(), commander.clone(), facts, &options, access_log);
     Seams {
         serve: Arc::new(DataPlane::new(view.clone(), access_log.clone())),
         resolve: Arc::new(Resolver::default()),

@@ -6,12 +6,8 @@ use std::{fmt, time::Duration};
 /// A change somebody asked for. Applied by the supervisor alone.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Command {
-    /// `/healthcheck/fail` (true) and `/healthcheck/ok` (false).
-    FailHealthChecks(bool),
-    /// `/logging`: what to set, in order.
-    SetLogLevels(Vec<LogLevelChange>),
-    /// `/runtime_modify`: key and new value; an empty value removes the override.
-    ModifyRuntime(Vec<(String, String)>),
+    /// `/healthcheck/fail`, `/healthcheck/ok`, `/logging` and `/runtime_modify`.
+    Set(Setting, Term),
     /// `/reset_counters`.
     ResetCounters,
     /// `/drain_listeners`.
@@ -24,6 +20,27 @@ pub enum Command {
     Quit(Quit),
     /// `/actors/kill?name=…`: lets the named actor panic. Refused unless drills are enabled.
     Kill(String),
+}
+
+/// What people set while the proxy runs.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Setting {
+    /// `/healthcheck/fail` (true) and `/healthcheck/ok` (false).
+    HealthFailed(bool),
+    /// `/logging`: what to set, in order.
+    LogLevels(Vec<LogLevelChange>),
+    /// `/runtime_modify`: key and new value; an empty value removes the override.
+    Runtime(Vec<(String, String)>),
+}
+
+/// For how long something is set.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Term {
+    /// Until somebody sets it again.
+    #[default]
+    Lasting,
+    /// `ttl=10m`: for so long; then what was lasting before comes back by itself.
+    For(Duration),
 }
 
 /// How listeners end when `/drain_listeners` asks for it.
@@ -104,6 +121,46 @@ pub enum Refusal {
     /// The proxy is going down or the supervisor could not be reached in time.
     #[error("the supervisor did not answer: {0}")]
     Unavailable(String),
+}
+
+// === impl Command ===
+
+impl fmt::Display for Command {
+    /// As the journal and the log tell of it.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Command::Set(setting, Term::Lasting) => write!(f, "{setting}"),
+            Command::Set(setting, Term::For(time)) => write!(f, "{setting} for {time:?}"),
+            Command::ResetCounters => f.write_str("reset counters"),
+            Command::DrainListeners(how) => write!(f, "drain listeners ({how:?})"),
+            Command::ReopenLogs => f.write_str("reopen logs"),
+            Command::ProfileCpu(on) => write!(f, "CPU profiler {}", if *on { "on" } else { "off" }),
+            Command::Quit(how) => write!(f, "quit ({how:?})"),
+            Command::Kill(name) => write!(f, "kill {name}"),
+        }
+    }
+}
+
+// === impl Setting ===
+
+impl fmt::Display for Setting {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Setting::HealthFailed(true) => f.write_str("health checks fail"),
+            Setting::HealthFailed(false) => f.write_str("health checks pass"),
+            Setting::LogLevels(changes) => {
+                f.write_str("log levels")?;
+                changes.iter().try_for_each(|change| match change {
+                    LogLevelChange::All(level) => write!(f, " all:{level}"),
+                    LogLevelChange::One(logger, level) => write!(f, " {logger}:{level}"),
+                })
+            }
+            Setting::Runtime(changes) => {
+                f.write_str("runtime")?;
+                changes.iter().try_for_each(|(key, value)| write!(f, " {key}={value:?}"))
+            }
+        }
+    }
 }
 
 // === impl LogLevel ===

@@ -85,6 +85,7 @@ impl Company {
             admin: publishers.admin.subscribe(),
             runtime: settings.runtime.subscribe(),
             log_levels: settings.log_levels.subscribe(),
+            temporary: settings.temporary.subscribe(),
             server: settings.server.subscribe(),
             registry,
             roster: roster.clone(),

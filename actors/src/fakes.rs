@@ -376,12 +376,7 @@ pub(crate) fn routes(name: &str, slot: usize, fingerprint: u64) -> Arc<RoutesPla
 }
 
 pub(crate) fn admin() -> Arc<AdminPlan> {
-    Arc::new(AdminPlan {
-        address: "127.0.0.1:0".parse().unwrap(),
-        access_log: None,
-        profile_path: "/dev/null".into(),
-        allow_paths: Vec::new(),
-    })
+    Arc::new(AdminPlan { address: "127.0.0.1:0".parse().unwrap(), options: Arc::new(()) })
 }
 
 /// A plan with these clusters.

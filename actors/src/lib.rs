@@ -26,6 +26,7 @@ pub mod stats;
 mod supervise;
 mod supervisor;
 pub mod view;
+mod watch;
 mod worker;
 
 pub use command::{Applied, Command};

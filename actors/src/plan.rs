@@ -5,12 +5,17 @@
 //! route tables, protocol options) travels as an opaque [`Payload`].
 
 use std::{
-    any::Any, collections::HashMap, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration,
+    any::Any,
+    collections::{BTreeMap, HashMap},
+    net::SocketAddr,
+    path::PathBuf,
+    sync::Arc,
+    time::Duration,
 };
 
 use parking_lot::Mutex;
 
-use crate::runtime::RuntimeLayer;
+use crate::runtime::RuntimeValue;
 
 /// Something of the data plane's that the control plane carries and never opens.
 pub type Payload = Arc<dyn Any + Send + Sync>;
@@ -30,9 +35,34 @@ pub struct Plan {
     /// The admin port, if there is one.
     pub admin: Option<Arc<AdminPlan>>,
     /// Runtime layers, lowest first.
-    pub runtime: Vec<RuntimeLayer>,
+    pub runtime: Vec<LayerPlan>,
     /// `Bootstrap.stats_flush_interval`; Envoy's default is 5 s.
     pub stats_flush_interval: Option<Duration>,
+}
+
+/// One layer of `layered_runtime`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct LayerPlan {
+    /// `RuntimeLayer.name`.
+    pub name: String,
+    /// Where its values come from.
+    pub source: LayerSource,
+}
+
+/// `RuntimeLayer.layer_specifier`. What a control plane sends (`rtds_layer`) will be one more.
+#[derive(Clone, Debug, PartialEq)]
+pub enum LayerSource {
+    /// `static_layer`: flattened keys (`a.b`) and their values.
+    Static(BTreeMap<String, RuntimeValue>),
+    /// `disk_layer`: a folder, read again when something is moved onto `root`.
+    Disk {
+        /// `symlink_root`.
+        root: PathBuf,
+        /// `subdirectory` of it, and of that the service cluster's where `append_service_cluster` asks for it.
+        folder: PathBuf,
+    },
+    /// `admin_layer`: `/runtime_modify` writes here.
+    Admin,
 }
 
 /// One listener.
@@ -339,25 +369,12 @@ pub struct Thresholds {
 }
 
 /// The admin port.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone)]
 pub struct AdminPlan {
     /// Where to bind.
     pub address: SocketAddr,
-    /// `access_log_path` or `access_log`; `None` for none.
-    pub access_log: Option<PathBuf>,
-    /// `profile_path`.
-    pub profile_path: PathBuf,
-    /// `allow_paths`: exact paths and prefixes; empty allows all.
-    pub allow_paths: Vec<AllowPath>,
-}
-
-/// One `Admin.allow_paths` matcher.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum AllowPath {
-    /// The whole path.
-    Exact(String),
-    /// A prefix of it.
-    Prefix(String),
+    /// What it lets in and where it logs; opened by [`Face`](crate::seams::Face).
+    pub options: Payload,
 }
 
 /// Gives each name a slot for the life of the process, so that a route finds its cluster without a

@@ -1,7 +1,7 @@
 //! Owns the reader's side of the control plane in one hand: what is published, and nothing that
 //! changes it.
 
-use std::{net::SocketAddr, sync::Arc};
+use std::{net::SocketAddr, sync::Arc, time::SystemTime};
 
 use crate::{
     log_levels::LogLevels,
@@ -31,6 +31,8 @@ pub struct View {
     pub runtime: Published<Runtime>,
     /// Log levels.
     pub log_levels: Published<LogLevels>,
+    /// What is set for a time only.
+    pub temporary: Published<Vec<Temporary>>,
     /// The process itself.
     pub server: Published<ServerState>,
     /// Stats.
@@ -48,4 +50,15 @@ pub struct BoundListener {
     pub local: SocketAddr,
     /// It no longer accepts (`/drain_listeners`).
     pub closed: bool,
+}
+
+/// Something that is set for a time (`ttl=10m`).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Temporary {
+    /// `runtime KEY`, `logger NAME` or `health`.
+    pub what: String,
+    /// The value that comes back; empty for an override that goes.
+    pub back_to: String,
+    /// When.
+    pub until: SystemTime,
 }

@@ -1,9 +1,19 @@
 //! Owns what is asked of the admin port: method, path and parameters.
 
-use std::net::SocketAddr;
+use std::{net::SocketAddr, time::Duration};
+
+use understudy_actors::command::Term;
+
+use super::Answer;
 
 /// Parameters of a request at most; more of them say nothing new.
 const PARAMETERS_MAX: usize = 1024;
+
+/// The parameter that says for how long.
+const TTL: &str = "ttl";
+
+/// The longest time for which something can be set.
+const TTL_MAX: Duration = Duration::from_secs(365 * 86_400);
 
 /// A request.
 #[derive(Clone, Debug)]
@@ -26,10 +36,8 @@ impl Ask {
     /// Reads a target and, where there is one, a form.
     pub fn new(method: &str, target: &str, form: Option<&[u8]>, peer: SocketAddr) -> Self {
         let (path, query) = target.split_once('?').unwrap_or((target, ""));
-        let mut params = params(query.as_bytes(), false);
-        if params.is_empty() {
-            params = self::params(form.unwrap_or_default(), true);
-        }
+        let asked = if query.is_empty() { form.unwrap_or_default() } else { query.as_bytes() };
+        let params = if asked.is_empty() { Vec::new() } else { params(asked) };
         Self {
             method: method.to_owned(),
             path: path.to_owned(),
@@ -53,21 +61,71 @@ impl Ask {
     pub fn who(&self) -> String {
         format!("admin {}", self.peer)
     }
+
+    /// For how long a change is asked for: `ttl=10m`, ours.
+    ///
+    /// # Errors
+    ///
+    /// The answer to a time that is none.
+    pub fn term(&self) -> Result<Term, Answer> {
+        let Some(text) = self.param(TTL) else { return Ok(Term::Lasting) };
+        match read_time(text).filter(|time| !time.is_zero() && *time <= TTL_MAX) {
+            Some(time) => Ok(Term::For(time)),
+            None => {
+                let text = format!(
+                    "ttl={text} is no time: write 30s, 10m, 2h or 1h30m, at most 365d; what was set before \
+                     comes back then\n"
+                );
+                Err(Answer::status(400, text))
+            }
+        }
+    }
+
+    /// What is asked for besides the time.
+    pub fn changes(&self) -> impl Iterator<Item = &(String, String)> {
+        self.params.iter().filter(|(name, _)| name != TTL)
+    }
 }
 
-/// Reads `a=b&c`. A `+` is a space in a form, and itself in a query: many a regular expression has one.
-fn params(text: &[u8], form: bool) -> Vec<(String, String)> {
-    let pairs = text.split(|byte| *byte == b'&').filter(|pair| !pair.is_empty());
+/// Reads `1h30m`, `500ms`.
+fn read_time(text: &str) -> Option<Duration> {
+    let (mut total, mut rest) = (Duration::ZERO, text);
+    while !rest.is_empty() {
+        let digits = rest.len() - rest.trim_start_matches(|c: char| c.is_ascii_digit()).len();
+        let (number, after) = rest.split_at(digits);
+        let letters =
+            after.len() - after.trim_start_matches(|c: char| c.is_ascii_lowercase()).len();
+        let (unit, after) = after.split_at(letters);
+        let ms: u64 = match unit {
+            "ms" => 1,
+            "s" => 1_000,
+            "m" => 60_000,
+            "h" => 3_600_000,
+            "d" => 86_400_000,
+            _ => return None,
+        };
+        let part = number.parse::<u64>().ok()?.checked_mul(ms)?;
+        total = total.checked_add(Duration::from_millis(part))?;
+        rest = after;
+    }
+    Some(total)
+}
+
+/// Reads `a=b&c`. A `+` is itself, in a form as well; what stands between two `&` is a parameter, be it
+/// empty. Observed: Envoy 1.40 `/runtime_modify`.
+fn params(text: &[u8]) -> Vec<(String, String)> {
+    let text = text.strip_suffix(b"&").unwrap_or(text);
+    let pairs = text.split(|byte| *byte == b'&');
     let read = |pair: &[u8]| {
         let equals = pair.iter().position(|byte| *byte == b'=').unwrap_or(pair.len());
         let (name, value) = pair.split_at(equals);
-        (decoded(name, form), decoded(value.strip_prefix(b"=").unwrap_or(value), form))
+        (decoded(name), decoded(value.strip_prefix(b"=").unwrap_or(value)))
     };
     pairs.take(PARAMETERS_MAX).map(read).collect()
 }
 
 /// Takes `%41` for `A`. What is no escape stays as it is, as in Envoy.
-fn decoded(text: &[u8], form: bool) -> String {
+fn decoded(text: &[u8]) -> String {
     let digit = |at: usize| text.get(at).and_then(|byte| char::from(*byte).to_digit(16));
     let mut out = Vec::with_capacity(text.len());
     let mut at = 0;
@@ -78,7 +136,6 @@ fn decoded(text: &[u8], form: bool) -> String {
                 at += 3;
                 continue;
             }
-            (b'+', _, _) if form => out.push(b' '),
             (byte, _, _) => out.push(*byte),
         }
         at += 1;
@@ -102,14 +159,29 @@ mod tests {
         };
         for (target, form, expected) in [
             ("/a?x=1&y", "z=2", "x=1 y="),
-            ("/a", "z=2&w=a+b%2B%zz", "z=2 w=a b+%zz"),
-            ("/a?filter=a+%5B&&=", "", "filter=a+[ ="),
+            ("/a", "z=2&w=a+b%2B%zz", "z=2 w=a+b+%zz"),
+            ("/a?filter=a+%5B&&=", "", "filter=a+[ = ="),
+            ("/a?&", "", "="),
+            ("/a?x&", "", "x="),
+            ("/a?", "z", "z="),
             ("/a?", "", ""),
         ] {
             assert_eq!(pairs(&ask(target, form)), expected, "{target} {form}");
         }
         let ask = ask("/a/b?x", "");
         assert_eq!((ask.path.as_str(), ask.has("x"), ask.has("y")), ("/a/b", true, false));
+    }
+
+    #[test]
+    fn a_time_is_a_number_with_its_unit_or_several() {
+        let term = |text: &str| ask(&format!("/a?b=1&ttl={text}"), "").term().ok();
+        for (text, seconds) in [("30s", 30), ("10m", 600), ("1h30m", 5_400), ("365d", 31_536_000)] {
+            assert_eq!(term(text), Some(Term::For(Duration::from_secs(seconds))), "{text}");
+        }
+        for text in ["", "0s", "10", "m", "1w", "366d", "-1s", "99999999999999999999d", "1s1"] {
+            assert_eq!(term(text), None, "{text}");
+        }
+        assert_eq!(ask("/a?b=1", "").term().ok(), Some(Term::Lasting));
     }
 
     proptest::proptest! {

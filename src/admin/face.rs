@@ -1,5 +1,6 @@
 //! Owns the HTTP side of the admin port: hyper, the way to an endpoint, and the headers of its answer.
 
+mod guard;
 mod patience;
 mod present;
 mod told;
@@ -18,13 +19,13 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::TcpStream;
 use understudy_actors::{
     Commander,
-    plan::{AdminPlan, AllowPath},
     seams::Face,
     stats::{Group, HttpStat, ListenerHttpStat, Scope},
     view::View,
 };
 
 use self::{
+    guard::Guard,
     patience::Patience,
     present::{Present, Spoken},
     told::{Story, Told},
@@ -32,7 +33,7 @@ use self::{
 use super::{Action, Answer, Ask, Desk, ENDPOINTS, Endpoint, Facts, help};
 use crate::{
     access_log::{SinkId, Writer},
-    config::model::access_log::AccessLogSink,
+    config::model::{access_log::AccessLogSink, admin::AdminOptions},
     worker::clock::Clock,
 };
 
@@ -57,7 +58,7 @@ pub struct AdminFace {
 struct Clerk {
     desk: Arc<Desk>,
     commander: Commander,
-    allow_paths: Vec<AllowPath>,
+    guard: Guard,
     access_log: Option<(Arc<Writer>, SinkId)>,
     http: Arc<Group<HttpStat>>,
     listener_http: Arc<Group<ListenerHttpStat>>,
@@ -71,10 +72,10 @@ impl AdminFace {
         view: View,
         commander: Commander,
         facts: Facts,
-        plan: Option<Arc<AdminPlan>>,
+        options: &AdminOptions,
         access_log: &Arc<Writer>,
     ) -> Self {
-        let path = plan.as_ref().and_then(|plan| plan.access_log.clone());
+        let path = options.access_log.clone();
         // It was opened at the start; a log that cannot be opened later is told, and the port works without.
         let sink = path.and_then(|path| match access_log.open(&AccessLogSink::File(path)) {
             Ok(sink) => Some((access_log.clone(), sink)),
@@ -83,12 +84,14 @@ impl AdminFace {
                 None
             }
         });
-        let allow_paths = plan.map(|plan| plan.allow_paths.clone()).unwrap_or_default();
+        let flags = &facts.flags;
+        let allow_paths = options.allow_paths.clone();
+        let guard = Guard::new(&flags.admin_allowed_host, flags.admin_read_only, allow_paths);
         let registry = view.registry.clone();
         let clerk = Clerk {
             desk: Arc::new(Desk { view, facts }),
             commander,
-            allow_paths,
+            guard,
             access_log: sink,
             http: registry.group(Scope::http("admin")),
             listener_http: registry.group(Scope::admin_http()),
@@ -164,7 +167,7 @@ async fn answer(
     request: Request<Incoming>,
 ) -> Result<Response<Told>, Infallible> {
     let mut story = Story::begin(&clerk, peer, &request);
-    let answer = match read(request, peer).await {
+    let answer = match read(&clerk.guard, request, peer).await {
         Ok((ask, received)) => {
             story.received = received;
             clerk.answer(ask).await
@@ -176,8 +179,13 @@ async fn answer(
 }
 
 /// Reads the request's body, which only a form needs.
-async fn read(request: Request<Incoming>, peer: SocketAddr) -> Result<(Ask, u64), Answer> {
+async fn read(
+    guard: &Guard,
+    request: Request<Incoming>,
+    peer: SocketAddr,
+) -> Result<(Ask, u64), Answer> {
     let (head, body) = request.into_parts();
+    guard.admit(&head)?;
     let body = Limited::new(body, BODY_BYTES_MAX).collect();
     let body = match tokio::time::timeout(REQUEST_WAIT, body).await {
         Ok(Ok(body)) => body.to_bytes(),
@@ -222,8 +230,8 @@ fn response(clerk: &Clerk, answer: Answer, story: Story) -> Response<Told> {
 
 impl Clerk {
     async fn answer(&self, ask: Ask) -> Answer {
-        if !self.allows(&ask.target) {
-            return Answer::status(403, format!("request to path {} not allowed", ask.target));
+        if let Err(refused) = self.guard.admit_path(&ask) {
+            return refused;
         }
         let Some(endpoint) = ENDPOINTS.iter().find(|endpoint| endpoint.path == ask.path) else {
             return Answer::status(404, format!("invalid path. {}", help::envoys()));
@@ -246,6 +254,7 @@ impl Clerk {
                 reading.await.unwrap_or_else(failed)
             }
             Action::Change(command, told) => match command(&self.desk, &ask) {
+                Ok(_) if self.guard.is_read_only() => Guard::read_only(endpoint),
                 Ok(command) => {
                     let applied = self.commander.apply(ask.who(), command).await;
                     told(&self.desk, applied)
@@ -253,15 +262,6 @@ impl Clerk {
                 Err(answer) => answer,
             },
         }
-    }
-
-    /// `Admin.allow_paths`, matched against path and query. Observed: Envoy 1.40.
-    fn allows(&self, target: &str) -> bool {
-        let matches = |path: &AllowPath| match path {
-            AllowPath::Exact(exact) => target == exact,
-            AllowPath::Prefix(prefix) => target.starts_with(prefix),
-        };
-        self.allow_paths.is_empty() || self.allow_paths.iter().any(matches)
     }
 
     fn count(&self, status: u16) {

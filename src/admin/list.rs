@@ -1,9 +1,9 @@
 //! Owns the list of endpoints: it answers, and it is the help, the home page's table and the 404 text.
 
-use understudy_actors::Command;
+use understudy_actors::{Command, command::Setting};
 
 use super::{
-    Answer, actors, clusters, config_dump, drain,
+    Answer, Ask, actors, clusters, config_dump, drain,
     endpoint::{
         Action::{Change, Read, ReadByPost, ReadMuch},
         Endpoint, Origin, Param,
@@ -120,14 +120,14 @@ pub static ENDPOINTS: &[Endpoint] = &[
         help: "cause the server to fail health checks",
         params: &[],
         origin: Origin::Envoy,
-        action: Change(|_, _| Ok(Command::FailHealthChecks(true)), Answer::ok),
+        action: Change(|_, ask| health(true, ask), Answer::ok),
     },
     Endpoint {
         path: "/healthcheck/ok",
         help: "cause the server to pass health checks",
         params: &[],
         origin: Origin::Envoy,
-        action: Change(|_, _| Ok(Command::FailHealthChecks(false)), Answer::ok),
+        action: Change(|_, ask| health(false, ask), Answer::ok),
     },
     Endpoint {
         path: "/heap_dump",
@@ -390,3 +390,7 @@ pub static ENDPOINTS: &[Endpoint] = &[
         action: Change(actors::kill, Answer::ok),
     },
 ];
+
+fn health(failed: bool, ask: &Ask) -> Result<Command, Answer> {
+    Ok(Command::Set(Setting::HealthFailed(failed), ask.term()?))
+}

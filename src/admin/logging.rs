@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use understudy_actors::{
     Applied, Command,
-    command::{LogLevel, LogLevelChange, Refusal},
+    command::{LogLevel, LogLevelChange, Refusal, Setting},
 };
 
 use super::{Answer, Ask, Desk};
@@ -18,7 +18,7 @@ const USAGE: &str = "\n\nusage: /logging?<name>=<level> (change single level)\n\
 
 pub(super) fn change(desk: &Desk, ask: &Ask) -> Result<Command, Answer> {
     // The form of the home page sends empty fields along.
-    let given: Vec<_> = ask.params.iter().filter(|(_, value)| !value.is_empty()).collect();
+    let given: Vec<_> = ask.changes().filter(|(_, value)| !value.is_empty()).collect();
     let refuse = |why: &str| Err(error(desk, why));
     let (name, value) = match given.as_slice() {
         [] => return Err(listing(desk)),
@@ -43,7 +43,7 @@ pub(super) fn change(desk: &Desk, ask: &Ask) -> Result<Command, Answer> {
         }
         logger => vec![LogLevelChange::One(logger.to_owned(), level(value)?)],
     };
-    Ok(Command::SetLogLevels(changes))
+    Ok(Command::Set(Setting::LogLevels(changes), ask.term()?))
 }
 
 fn error(desk: &Desk, why: &str) -> Answer {

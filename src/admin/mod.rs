@@ -18,7 +18,6 @@ mod listeners;
 mod logging;
 mod mask;
 mod memory;
-mod numbers;
 mod profiler;
 mod runtime;
 mod server_info;

@@ -1,7 +1,7 @@
 //! `/runtime` and `/runtime_modify`.
 
 use serde_json::{Map, Value, json};
-use understudy_actors::Command;
+use understudy_actors::{Command, command::Setting};
 
 use super::{Answer, Ask, Desk};
 
@@ -23,8 +23,9 @@ pub(super) fn runtime(desk: &Desk, _: &Ask) -> Answer {
 }
 
 pub(super) fn modify(_: &Desk, ask: &Ask) -> Result<Command, Answer> {
-    match ask.params.is_empty() {
+    let changes: Vec<_> = ask.changes().cloned().collect();
+    match changes.is_empty() {
         true => Err(Answer::status(400, USAGE)),
-        false => Ok(Command::ModifyRuntime(ask.params.clone())),
+        false => Ok(Command::Set(Setting::Runtime(changes), ask.term()?)),
     }
 }

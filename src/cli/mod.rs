@@ -202,6 +202,15 @@ pub struct Flags {
     #[arg(long)]
     pub skip_unsupported: bool,
 
+    /// Ours: let nobody change anything by the admin port.
+    #[arg(long)]
+    pub admin_read_only: bool,
+
+    /// Ours: a further name by which the admin port may be called, and whose web pages may drive it. IP
+    /// addresses, localhost and names without a dot may always.
+    #[arg(long, value_name = "NAME", value_delimiter = ',')]
+    pub admin_allowed_host: Vec<String>,
+
     /// Ours: allow POST /actors/kill?name=NAME, which lets an actor panic.
     #[arg(long)]
     pub enable_drills: bool,

@@ -96,6 +96,19 @@ impl HeaderBlock {
         }
     }
 
+    /// All values of a header by its name in lower case.
+    pub fn get_all_named(&self, name: &[u8]) -> impl Iterator<Item = &[u8]> {
+        let known = Known::of(name);
+        // Most headers are not there: of known ones the index says so.
+        let there = known == Known::Other || self.has(known);
+        let entries = if there { &self.entries[..] } else { &[] };
+        let own = move |entry: &&Entry| {
+            let same = entry.known == known && !entry.removed;
+            same && (known != Known::Other || entry.name.of(&self.bytes) == name)
+        };
+        entries.iter().filter(own).map(|entry| entry.value.of(&self.bytes))
+    }
+
     /// Removes all of a known header.
     #[inline]
     pub fn remove(&mut self, known: Known) {

@@ -198,6 +198,15 @@ impl Message {
         }
     }
 
+    /// Takes a signed number.
+    pub fn integer(&self, name: &str) -> Option<i64> {
+        match self.get(name)?.value {
+            Value::Int(value) => Some(value),
+            Value::Uint(value) => i64::try_from(value).ok(),
+            _ => None,
+        }
+    }
+
     /// Takes an unsigned number that fits 32 bits, which the check has seen to.
     pub fn number_u32(&self, name: &str) -> Option<u32> {
         self.number(name).map(|number| u32::try_from(number).unwrap_or(u32::MAX))

@@ -6,8 +6,9 @@ use tokio::time::{Instant, sleep, sleep_until};
 
 use crate::{
     Command,
+    command::{Setting, Term},
     fakes::*,
-    plan::{ClusterPlan, ConfiguredHealth, Discovery, DnsPlan},
+    plan::{ClusterPlan, ConfiguredHealth, Discovery, DnsPlan, LayerPlan, LayerSource},
     published::Published,
     seams::Probed,
     snapshot::{ClusterSnapshot, HealthFlag},
@@ -352,17 +353,13 @@ async fn the_panic_threshold_can_be_overridden_at_runtime() {
     ill.endpoint.health = ConfiguredHealth::Unhealthy;
     let discovery = Discovery::StrictDns { names: vec![name("well"), ill], dns: dns() };
     let mut plan = plan(vec![cluster("a", 0, discovery)]);
-    plan.runtime.push(crate::runtime::RuntimeLayer {
-        name: "admin".to_owned(),
-        admin: true,
-        entries: Default::default(),
-    });
+    plan.runtime.push(LayerPlan { name: "admin".to_owned(), source: LayerSource::Admin });
     raised.commander.install(plan).await.unwrap();
     sleep(Duration::from_millis(10)).await;
     let cluster = raised.view.clusters.read().named("a").unwrap().clone();
     assert_eq!((cluster.read().eligible.len(), cluster.read().panic), (1, false));
     let change = vec![("upstream.healthy_panic_threshold".to_owned(), "51".to_owned())];
-    raised.command(Command::ModifyRuntime(change)).await;
+    raised.command(Command::Set(Setting::Runtime(change), Term::Lasting)).await;
     sleep(Duration::from_secs(6)).await;
     assert_eq!((cluster.read().eligible.len(), cluster.read().panic), (2, true));
 }

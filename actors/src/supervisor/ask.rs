@@ -5,8 +5,8 @@ use actix::prelude::*;
 
 use super::Supervisor;
 use crate::{
-    command::{Applied, Command, LogLevelChange, Refusal},
-    settings::Set,
+    command::{Applied, Command, LogLevelChange, Refusal, Setting},
+    settings::{ResetCounters, Set, Settings},
 };
 
 /// Somebody asks for a change.
@@ -34,7 +34,7 @@ impl Handler<Ask> for Supervisor {
                 Applied::Done => "done".to_owned(),
                 Applied::Refused(why) => format!("refused: {why}"),
             };
-            let detail = format!("{asked:?} {outcome}{change}");
+            let detail = format!("{asked}: {outcome}{change}");
             tracing::info!(target: "admin", "{who} asked for {detail}");
             this.seed.stage.roster().note(who, "command", detail);
             applied
@@ -50,10 +50,8 @@ impl Supervisor {
     ) -> ResponseActFuture<Self, Applied> {
         let house = self.seed.stage.seams.house.clone();
         let applied = match command {
-            Command::FailHealthChecks(failed) => return self.set(Set::HealthFailed(failed)),
-            Command::SetLogLevels(changes) => return self.set(Set::LogLevels(changes)),
-            Command::ModifyRuntime(changes) => return self.set(Set::Runtime(changes)),
-            Command::ResetCounters => return self.set(Set::ResetCounters),
+            Command::Set(setting, term) => return self.tell_settings_to(Set(setting, term)),
+            Command::ResetCounters => return self.tell_settings_to(ResetCounters),
             Command::DrainListeners(how) => return self.drain_listeners(how, ctx),
             Command::Kill(name) => return self.kill(name, ctx),
             Command::Quit(how) => self.quit(how, ctx),
@@ -69,11 +67,15 @@ impl Supervisor {
         Box::pin(actix::fut::ready(applied))
     }
 
-    fn set(&self, set: Set) -> ResponseActFuture<Self, Applied> {
+    fn tell_settings_to<M>(&self, change: M) -> ResponseActFuture<Self, Applied>
+    where
+        M: Message<Result = Applied> + Send + 'static,
+        Settings: Handler<M>,
+    {
         let settings = self.seed.children.borrow().settings.clone();
         let setting = async move {
             let answer = match settings {
-                Some(settings) => settings.send(set).await.map_err(|error| error.to_string()),
+                Some(settings) => settings.send(change).await.map_err(|error| error.to_string()),
                 None => Err("there are no settings yet".to_owned()),
             };
             answer.unwrap_or_else(|why| Applied::Refused(Refusal::Unavailable(why)))
@@ -85,14 +87,16 @@ impl Supervisor {
     fn describe(&self, command: &Command) -> String {
         let view = &self.seed.stage.view;
         match command {
-            Command::FailHealthChecks(_) => view.server.read().lifecycle().name().to_owned(),
-            Command::ModifyRuntime(changes) => {
+            Command::Set(Setting::HealthFailed(_), _) => {
+                view.server.read().lifecycle().name().to_owned()
+            }
+            Command::Set(Setting::Runtime(changes), _) => {
                 let runtime = view.runtime.read();
                 let text = |key: &str| runtime.get(key).map_or(String::new(), |v| v.text.clone());
                 let all = changes.iter().map(|(key, _)| format!("{key}={:?}", text(key)));
                 all.collect::<Vec<_>>().join(" ")
             }
-            Command::SetLogLevels(changes) => {
+            Command::Set(Setting::LogLevels(changes), _) => {
                 let levels = view.log_levels.read();
                 let whole = changes.iter().any(|change| matches!(change, LogLevelChange::All(_)));
                 let named = |logger: &str| {

@@ -6,7 +6,7 @@ use tokio::net::TcpStream;
 
 use crate::{
     Command,
-    command::{Applied, DrainListeners, Quit, Refusal},
+    command::{Applied, DrainListeners, Quit, Refusal, Setting, Term},
     fakes::*,
     plan::{ListenerPlan, Plan},
     server_state::Lifecycle,
@@ -409,13 +409,14 @@ async fn the_end_comes_when_its_time_is_over_and_at_once_when_asked_again() {
 #[actix::test]
 async fn commands_stand_in_the_journal_with_who_asked_what_was_and_what_is() {
     let raised = raise_whole().await;
-    assert_eq!(raised.command(Command::FailHealthChecks(true)).await, Applied::Done);
+    let fail = Command::Set(Setting::HealthFailed(true), Term::Lasting);
+    assert_eq!(raised.command(fail).await, Applied::Done);
     assert_eq!(raised.command(Command::ReopenLogs).await, Applied::Done);
     assert_eq!(*raised.world.logs_reopened.lock(), 1);
     let journal = raised.view.roster.journal();
-    let entry = journal.iter().find(|entry| entry.detail.contains("FailHealthChecks")).unwrap();
+    let entry = journal.iter().find(|entry| entry.detail.contains("health checks fail")).unwrap();
     assert_eq!((entry.who.as_str(), entry.what), ("a test", "command"));
-    assert_eq!(entry.detail, "FailHealthChecks(true) done; was LIVE, is DRAINING");
+    assert_eq!(entry.detail, "health checks fail: done; was LIVE, is DRAINING");
     let nobody = raised.command(Command::Kill("nobody".to_owned())).await;
     assert!(matches!(nobody, Applied::Refused(Refusal::NoActor(_))));
 }

@@ -1,6 +1,6 @@
 //! Owns the tests of the face: bytes in, bytes out.
 
-use std::{ffi::OsString, fs, path::PathBuf, time::SystemTime};
+use std::{ffi::OsString, fs, time::SystemTime};
 
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -15,10 +15,15 @@ use crate::{
     cli::{Asked, Cli},
     config::{BOOTSTRAP, Message, compile::Node},
     logging,
+    matcher::{TextMatcher, TextTest},
 };
 
 /// A face before the company is raised: everything can be read, and every change is refused.
-fn face(plan: AdminPlan) -> (AdminFace, Arc<Writer>) {
+fn face(options: AdminOptions) -> (AdminFace, Arc<Writer>) {
+    flagged(options, &[])
+}
+
+fn flagged(options: AdminOptions, flags: &[&str]) -> (AdminFace, Arc<Writer>) {
     let log_levels = logging::levels("info", "").unwrap();
     let company = Company::prepare(Options {
         concurrency: 1,
@@ -28,7 +33,8 @@ fn face(plan: AdminPlan) -> (AdminFace, Arc<Writer>) {
         log_levels,
     });
     let (view, commander) = (company.view().clone(), company.commander().clone());
-    let Asked::Run(cli) = Cli::read([OsString::from("understudy")]) else { panic!() };
+    let line = ["understudy"].iter().chain(flags).map(OsString::from);
+    let Asked::Run(cli) = Cli::read(line) else { panic!() };
     let facts = Facts {
         bootstrap: Arc::new(Message::new(BOOTSTRAP).unwrap()),
         node: Node::default(),
@@ -38,17 +44,16 @@ fn face(plan: AdminPlan) -> (AdminFace, Arc<Writer>) {
     };
     let stats = view.registry.group(Scope::plain("filesystem."));
     let writer = Writer::start(stats, Flushing::default()).unwrap();
-    let face = AdminFace::new(view, commander, facts, Some(Arc::new(plan)), &writer);
+    let face = AdminFace::new(view, commander, facts, &options, &writer);
     (face, writer)
 }
 
-fn plan() -> AdminPlan {
-    AdminPlan {
-        address: ([127, 0, 0, 1], 0).into(),
-        access_log: None,
-        profile_path: PathBuf::new(),
-        allow_paths: Vec::new(),
-    }
+fn options() -> AdminOptions {
+    AdminOptions::default()
+}
+
+fn text(test: TextTest) -> TextMatcher {
+    TextMatcher::new(test, false)
 }
 
 /// What the face says to these bytes on one connection. The client closes its side after them.
@@ -80,7 +85,7 @@ fn undated(answer: &str) -> String {
 
 #[tokio::test]
 async fn headers_stand_as_envoy_writes_them() {
-    let (face, _writer) = face(plan());
+    let (face, _writer) = face(options());
     let answer = told(&face, b"GET /ready HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n").await;
     assert_eq!(
         undated(&answer),
@@ -97,12 +102,12 @@ async fn headers_stand_as_envoy_writes_them() {
 #[tokio::test]
 async fn paths_and_methods_are_refused_as_envoy_refuses_them() {
     let allow_paths = vec![
-        AllowPath::Exact("/quitquitquit".to_owned()),
-        AllowPath::Prefix("/no".to_owned()),
-        AllowPath::Exact("/logging".to_owned()),
-        AllowPath::Exact("/runtime_modify".to_owned()),
+        text(TextTest::Exact(b"/quitquitquit".as_slice().into())),
+        text(TextTest::Prefix(b"/no".as_slice().into())),
+        text(TextTest::Suffix(b"logging".as_slice().into())),
+        text(TextTest::Contains(b"time_modify".as_slice().into())),
     ];
-    let (face, _writer) = face(AdminPlan { allow_paths, ..plan() });
+    let (face, _writer) = face(AdminOptions { allow_paths, ..options() });
     for (request, status, text) in [
         ("GET /quitquitquit", 405, "Method GET not allowed, POST required."),
         ("DELETE /quitquitquit", 405, "Method DELETE not allowed, POST required."),
@@ -120,8 +125,26 @@ async fn paths_and_methods_are_refused_as_envoy_refuses_them() {
 }
 
 #[tokio::test]
+async fn a_port_that_is_read_only_reads_and_a_stranger_does_not_get_in() {
+    let flags = ["--admin-read-only", "--admin-allowed-host", "a.example"];
+    let (face, _writer) = flagged(options(), &flags);
+    for (request, status, told_so) in [
+        ("GET /runtime HTTP/1.1\r\nhost: a.example", 200, "entries"),
+        ("POST /logging HTTP/1.1\r\nhost: a", 200, "active loggers"),
+        ("POST /logging?level=debug HTTP/1.1\r\nhost: a", 403, "/logging changes something"),
+        ("POST /quitquitquit HTTP/1.1\r\nhost: a", 403, "--admin-read-only"),
+        ("POST /logging?level=loud HTTP/1.1\r\nhost: a", 400, "unknown logger level"),
+        ("GET /ready HTTP/1.1\r\nhost: b.example", 403, "--admin-allowed-host b.example"),
+    ] {
+        let answer = told(&face, format!("{request}\r\n\r\n").as_bytes()).await;
+        let is_status = answer.starts_with(&format!("HTTP/1.1 {status} "));
+        assert!(is_status && answer.contains(told_so), "{request}: {answer}");
+    }
+}
+
+#[tokio::test]
 async fn a_form_is_read_where_there_is_no_query_and_a_large_one_is_refused() {
-    let (face, _writer) = face(plan());
+    let (face, _writer) = face(options());
     let post = |target: &str, kind: &str, body: &str| {
         let length = body.len();
         format!(
@@ -143,7 +166,7 @@ async fn a_form_is_read_where_there_is_no_query_and_a_large_one_is_refused() {
 
 #[tokio::test]
 async fn large_reads_come_in_chunks_and_the_next_request_waits_its_turn() {
-    let (face, _writer) = face(plan());
+    let (face, _writer) = face(options());
     let two = b"GET /stats?type=Gauges HTTP/1.1\r\nhost: a\r\n\r\n\
                 GET /hot_restart_version HTTP/1.1\r\nhost: a\r\n\r\n";
     let answer = told(&face, two).await;
@@ -156,7 +179,7 @@ async fn large_reads_come_in_chunks_and_the_next_request_waits_its_turn() {
 #[tokio::test]
 async fn the_log_tells_what_was_sent_and_to_whom() {
     let path = std::env::temp_dir().join(format!("understudy-admin-{}", std::process::id()));
-    let (face, writer) = face(AdminPlan { access_log: Some(path.clone()), ..plan() });
+    let (face, writer) = face(AdminOptions { access_log: Some(path.clone()), ..options() });
     let request = b"GET /stats?type=x HTTP/1.1\r\nhost: b\r\nuser-agent: u\r\n\
                     x-forwarded-for: 1.2.3.4\r\nx-request-id: r\r\n\r\n";
     told(&face, request).await;
@@ -172,7 +195,7 @@ async fn the_log_tells_what_was_sent_and_to_whom() {
 
 #[tokio::test]
 async fn http2_is_spoken_to_those_who_begin_with_its_preface() {
-    let (face, _writer) = face(plan());
+    let (face, _writer) = face(options());
     let socket = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let at = socket.local_addr().unwrap();
     let serving = async {

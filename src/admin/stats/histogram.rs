@@ -5,8 +5,8 @@ use std::fmt::Write;
 use understudy_actors::stats::{BUCKETS, Bins, HistogramReading, QUANTILES};
 
 use super::Buckets;
-use crate::admin::{
-    json::quote,
+use crate::{
+    admin::json::quote,
     numbers::{general, shortest},
 };
 

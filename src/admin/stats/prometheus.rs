@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, fmt::Write};
 use understudy_actors::stats::{BUCKETS, HistogramReading, QUANTILES, Scope, Value};
 
 use super::{Buckets, Run, Wanted, histogram};
-use crate::admin::numbers::general;
+use crate::numbers::general;
 
 /// What a metric is. Their order is the order of the output.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

@@ -1,11 +1,15 @@
 //! Owns compiling the admin port.
 
-use std::path::PathBuf;
+use std::{path::PathBuf, sync::Arc};
 
-use understudy_actors::plan::{AdminPlan, AllowPath};
+use understudy_actors::plan::AdminPlan;
 
 use super::Compiler;
-use crate::config::{Message, message::AnyValue, model::access_log::AccessLogSink};
+use crate::config::{
+    Message,
+    message::AnyValue,
+    model::{access_log::AccessLogSink, admin::AdminOptions},
+};
 
 /// Envoy's `profile_path` default.
 const PROFILE_PATH: &str = "/var/log/envoy/envoy.prof";
@@ -22,14 +26,12 @@ impl Compiler<'_> {
         }
         let profile_path = admin.text("profile_path").filter(|path| !path.is_empty());
         let profile_path = PathBuf::from(profile_path.unwrap_or(PROFILE_PATH));
-        let allow_paths = admin.messages("allow_paths").filter_map(|matcher| {
-            let exact = matcher.text("exact").map(|text| AllowPath::Exact(text.to_owned()));
-            exact.or_else(|| matcher.text("prefix").map(|text| AllowPath::Prefix(text.to_owned())))
-        });
-        let allow_paths = allow_paths.collect();
+        let allow_paths = admin.messages("allow_paths");
+        let allow_paths = allow_paths.filter_map(|matcher| self.text_matcher(matcher)).collect();
         // Without an address there is no admin port, as in Envoy.
         let address = self.ip_address(admin.message("address")?)?;
-        Some(AdminPlan { address, access_log, profile_path, allow_paths })
+        let options = AdminOptions { access_log, profile_path, allow_paths };
+        Some(AdminPlan { address, options: Arc::new(options) })
     }
 
     /// Reads where an access log goes.

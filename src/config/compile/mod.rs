@@ -8,6 +8,7 @@ mod filters;
 mod health_check;
 mod http;
 mod listener;
+mod matcher;
 mod route;
 mod runtime;
 

@@ -1,6 +1,7 @@
 //! Owns the model: what the data plane reads of a configuration, compiled once and immutable.
 
 pub mod access_log;
+pub mod admin;
 pub mod cluster;
 pub mod http;
 pub mod listener;

@@ -1,7 +1,7 @@
-//! Owns how numbers with a fraction are printed in stats: C's `%g` in text, the shortest form in JSON.
+//! Owns how numbers with a fraction are printed: C's `%g`, or the shortest form that reads back the same.
 
 /// Six digits, as C's `%g`.
-pub(super) fn general(value: f64) -> String {
+pub(crate) fn general(value: f64) -> String {
     if value == 0.0 || !value.is_finite() {
         return if value == 0.0 { "0".to_owned() } else { "nan".to_owned() };
     }
@@ -13,7 +13,7 @@ pub(super) fn general(value: f64) -> String {
 }
 
 /// The fewest characters that read back as the same number; `3e+05`, but `10000`.
-pub(super) fn shortest(value: f64) -> String {
+pub(crate) fn shortest(value: f64) -> String {
     let plain = format!("{value}");
     let (digits, exponent) = parts(&format!("{value:e}"));
     let short = scientific(&digits, exponent);

@@ -1,0 +1,83 @@
+//! Owns compiling matchers of texts and headers.
+
+use regex::bytes::RegexBuilder;
+
+use super::Compiler;
+use crate::{
+    config::Message,
+    matcher::{HeaderMatcher, HeaderTest, TextMatcher, TextTest},
+};
+
+/// Bytes a compiled expression may take.
+const COMPILED_BYTES_MAX: usize = 8 << 20;
+
+impl Compiler<'_> {
+    /// `envoy.type.matcher.v3.StringMatcher`
+    pub(super) fn text_matcher(&mut self, matcher: &Message) -> Option<TextMatcher> {
+        let ignore_case = matcher.boolean("ignore_case").unwrap_or(false);
+        let plain = |name: &str| matcher.text(name).map(|text| text.as_bytes().into());
+        let test = if let Some(text) = plain("exact") {
+            TextTest::Exact(text)
+        } else if let Some(text) = plain("prefix") {
+            TextTest::Prefix(text)
+        } else if let Some(text) = plain("suffix") {
+            TextTest::Suffix(text)
+        } else if let Some(text) = plain("contains") {
+            TextTest::Contains(text)
+        } else if let Some(regex) = matcher.message("safe_regex") {
+            TextTest::Regex(self.expression(regex)?)
+        } else {
+            // `custom` is left unread, and so refused.
+            return None;
+        };
+        Some(TextMatcher::new(test, ignore_case))
+    }
+
+    /// `envoy.type.matcher.v3.RegexMatcher`: the whole of a text.
+    pub(super) fn expression(&mut self, matcher: &Message) -> Option<regex::bytes::Regex> {
+        matcher.ignore("google_re2", "the only engine there is");
+        let text = matcher.text("regex").unwrap_or_default();
+        let built =
+            RegexBuilder::new(&format!("^(?:{text})$")).size_limit(COMPILED_BYTES_MAX).build();
+        match built {
+            Ok(regex) => Some(regex),
+            Err(error) => {
+                let error = error.to_string();
+                let why = error.lines().last().unwrap_or_default().trim().to_owned();
+                let text = format!("`{text}` is not a regular expression of RE2: {why}");
+                self.error(matcher.at_of("regex"), &matcher.path_of("regex"), text, "");
+                None
+            }
+        }
+    }
+
+    /// `envoy.config.route.v3.HeaderMatcher`
+    pub(super) fn header_matcher(&mut self, matcher: &Message) -> Option<HeaderMatcher> {
+        let inverted = matcher.boolean("invert_match").unwrap_or(false);
+        let missing_is_empty = matcher.boolean("treat_missing_header_as_empty").unwrap_or(false);
+        let plain = |name: &str| matcher.text(name).map(|text| text.as_bytes().into());
+        let text = |test| HeaderTest::Text(TextMatcher::new(test, false));
+        let test = if let Some(string) = matcher.message("string_match") {
+            HeaderTest::Text(self.text_matcher(string)?)
+        } else if let Some(regex) = matcher.message("safe_regex_match") {
+            text(TextTest::Regex(self.expression(regex)?))
+        } else if let Some(exact) = plain("exact_match") {
+            text(TextTest::Exact(exact))
+        } else if let Some(prefix) = plain("prefix_match") {
+            text(TextTest::Prefix(prefix))
+        } else if let Some(suffix) = plain("suffix_match") {
+            text(TextTest::Suffix(suffix))
+        } else if let Some(part) = plain("contains_match") {
+            text(TextTest::Contains(part))
+        } else if let Some(range) = matcher.message("range_match") {
+            HeaderTest::Range(
+                range.integer("start").unwrap_or(0),
+                range.integer("end").unwrap_or(0),
+            )
+        } else {
+            HeaderTest::Present(matcher.boolean("present_match").unwrap_or(true))
+        };
+        let name = matcher.text("name").unwrap_or_default();
+        Some(HeaderMatcher::new(name, test, inverted, missing_is_empty))
+    }
+}
