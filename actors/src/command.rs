@@ -10,6 +10,8 @@ pub enum Command {
     Set(Setting, Term),
     /// `/reset_counters`.
     ResetCounters,
+    /// `/stats/recentlookups/enable` and `disable`.
+    TrackLookups(bool),
     /// `/drain_listeners`.
     DrainListeners(DrainListeners),
     /// `/reopen_logs` and SIGUSR1.
@@ -48,7 +50,7 @@ pub enum Term {
 pub struct DrainListeners {
     /// Discourage connections for the drain time before closing the listeners.
     pub graceful: bool,
-    /// With `graceful`: do not close the listeners after the drain time.
+    /// Do not close the listeners at all.
     pub skip_exit: bool,
     /// Only listeners whose `traffic_direction` is `INBOUND`.
     pub inbound_only: bool,
@@ -132,6 +134,9 @@ impl fmt::Display for Command {
             Command::Set(setting, Term::Lasting) => write!(f, "{setting}"),
             Command::Set(setting, Term::For(time)) => write!(f, "{setting} for {time:?}"),
             Command::ResetCounters => f.write_str("reset counters"),
+            Command::TrackLookups(on) => {
+                write!(f, "track lookups {}", if *on { "on" } else { "off" })
+            }
             Command::DrainListeners(how) => write!(f, "drain listeners ({how:?})"),
             Command::ReopenLogs => f.write_str("reopen logs"),
             Command::ProfileCpu(on) => write!(f, "CPU profiler {}", if *on { "on" } else { "off" }),
@@ -190,12 +195,9 @@ impl LogLevel {
         }
     }
 
-    /// Reads Envoy's spelling; `warn` is taken as well.
+    /// Reads Envoy's spelling.
     pub fn parse(text: &str) -> Option<Self> {
-        match text {
-            "warn" => Some(LogLevel::Warning),
-            _ => Self::ALL.into_iter().find(|level| level.name() == text),
-        }
+        Self::ALL.into_iter().find(|level| level.name() == text)
     }
 }
 

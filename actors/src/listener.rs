@@ -197,6 +197,9 @@ impl Place {
         let number = self.next_number();
         let control = Rc::new(Control::default());
         let accepted = Accepted { stream, peer, local, listener: plan, stats: self.stats.clone() };
+        if self.drain.borrow().is_some_and(|sequence| sequence.end <= Instant::now()) {
+            control.tell(Drain::Discourage);
+        }
         let serving = AssertUnwindSafe(|| self.serve.serve(accepted, control.clone()));
         match catch_unwind(serving) {
             Ok(serving) => connection::start(self, number, control, serving),
@@ -241,7 +244,7 @@ impl Place {
     }
 
     /// One step of a drain sequence: each connection is drawn by such odds that over the whole time as many
-    /// are drawn in each step. Those that come after the end are told at the next step.
+    /// are drawn in each step. Those that come after the end are told at once.
     fn drain_step(&self) {
         let Some(DrainSequence { end, step, told_up_to }) = *self.drain.borrow() else { return };
         let left = end.saturating_duration_since(Instant::now());
@@ -361,7 +364,10 @@ impl Handler<Discourage> for Listener {
             Some(_) => {}
             None => self.drain_each_step(ctx),
         }
-        self.place.drain_step();
+        // Nobody is drawn before the first step is over, unless there is no time at all.
+        if over.is_zero() {
+            self.place.drain_step();
+        }
     }
 }
 

@@ -26,6 +26,8 @@ pub struct ServerState {
     pub health_failed: bool,
     /// The process is ending: every answer tells its connection to end.
     pub shutting_down: bool,
+    /// `/stats/recentlookups/enable` is in force.
+    pub tracks_lookups: bool,
     /// Names of clusters whose first answer is missing, for `/init_dump` and the log.
     pub unready: Vec<String>,
 }
@@ -40,6 +42,7 @@ impl ServerState {
             initialization: Lifecycle::PreInitializing,
             health_failed: false,
             shutting_down: false,
+            tracks_lookups: false,
             unready: Vec::new(),
         }
     }

@@ -1,6 +1,6 @@
 //! Owns what is asked of the admin port: method, path and parameters.
 
-use std::{net::SocketAddr, time::Duration};
+use std::{collections::HashSet, net::SocketAddr, time::Duration};
 
 use understudy_actors::command::Term;
 
@@ -24,7 +24,8 @@ pub struct Ask {
     pub path: String,
     /// Path and query, as they came.
     pub target: String,
-    /// Names and values of the query, or of a form in the body where there is no query.
+    /// Names and values of the query, or of a form in the body where there is no query; of a name that stands
+    /// there again the first.
     pub params: Vec<(String, String)>,
     /// Who asks.
     pub peer: SocketAddr,
@@ -38,6 +39,8 @@ impl Ask {
         let (path, query) = target.split_once('?').unwrap_or((target, ""));
         let asked = if query.is_empty() { form.unwrap_or_default() } else { query.as_bytes() };
         let params = if asked.is_empty() { Vec::new() } else { params(asked) };
+        let mut seen = HashSet::new();
+        let params = params.into_iter().filter(|(name, _)| seen.insert(name.clone())).collect();
         Self {
             method: method.to_owned(),
             path: path.to_owned(),
@@ -47,7 +50,7 @@ impl Ask {
         }
     }
 
-    /// The value of the first parameter of this name.
+    /// The value of the parameter of this name.
     pub fn param(&self, name: &str) -> Option<&str> {
         self.params.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str())
     }
@@ -158,9 +161,9 @@ mod tests {
             texts.join(" ")
         };
         for (target, form, expected) in [
-            ("/a?x=1&y", "z=2", "x=1 y="),
+            ("/a?x=1&y&x=2", "z=2", "x=1 y="),
             ("/a", "z=2&w=a+b%2B%zz", "z=2 w=a+b+%zz"),
-            ("/a?filter=a+%5B&&=", "", "filter=a+[ = ="),
+            ("/a?filter=a+%5B&&=", "", "filter=a+[ ="),
             ("/a?&", "", "="),
             ("/a?x&", "", "x="),
             ("/a?", "z", "z="),

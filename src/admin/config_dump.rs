@@ -2,7 +2,7 @@
 
 use regex::Regex;
 use serde_json::{Map, Value, json};
-use understudy_actors::snapshot::{ClusterSnapshot, Host};
+use understudy_actors::snapshot::{ClusterSnapshot, HealthFlag, Host};
 
 use super::{
     Answer, Ask, Desk,
@@ -86,7 +86,7 @@ fn sections(desk: &Desk, named: Option<&Regex>, include_eds: bool) -> Vec<Sectio
         });
         named.is_none_or(|regex| regex.is_match(name.unwrap_or_default()))
     };
-    let resources = |list: &str| -> Vec<&Message> {
+    let all = |list: &str| -> Vec<&Message> {
         let resources = bootstrap.peek("static_resources").map(|set| &set.value);
         let Some(Field::Message(resources)) = resources else { return Vec::new() };
         let items = resources.peek(list).map(|set| &set.value);
@@ -95,20 +95,21 @@ fn sections(desk: &Desk, named: Option<&Regex>, include_eds: bool) -> Vec<Sectio
             Field::Message(message) => Some(&**message),
             _ => None,
         });
-        messages.filter(|message| keep(message)).collect()
+        messages.collect()
     };
+    let resources = |list: &str| all(list).into_iter().filter(|message| keep(message));
     let with_type = |message: &Message| {
         print::any_json(&format!("type.googleapis.com/{}", message.name()), message)
     };
-    let clusters: Vec<Value> = (resources("clusters").into_iter())
+    let clusters: Vec<Value> = resources("clusters")
         .map(|cluster| json!({"cluster": with_type(cluster), "last_updated": at}))
         .collect();
-    let listeners: Vec<Value> = (resources("listeners").into_iter())
+    let listeners: Vec<Value> = resources("listeners")
         .map(|listener| json!({"listener": with_type(listener), "last_updated": at}))
         .collect();
     let mut tables = Vec::new();
-    resources("listeners").into_iter().for_each(|listener| route_configs(listener, &mut tables));
-    let tables: Vec<Value> = (tables.into_iter())
+    all("listeners").into_iter().for_each(|listener| route_configs(listener, &mut tables));
+    let tables: Vec<Value> = (tables.into_iter().filter(|table| keep(table)))
         .map(|table| json!({"route_config": with_type(table), "last_updated": at}))
         .collect();
     let section = |kind: &str, value| Section { kind: format!("{ADMIN}{kind}"), value };
@@ -121,7 +122,7 @@ fn sections(desk: &Desk, named: Option<&Regex>, include_eds: bool) -> Vec<Sectio
         section("BootstrapConfigDump", bootstrap),
         list("ClustersConfigDump", "static_clusters", clusters),
     ];
-    if include_eds {
+    if include_eds && !desk.view.clusters.read().by_name.is_empty() {
         out.push(list("EndpointsConfigDump", "static_endpoint_configs", endpoints(desk, named)));
     }
     out.push(list("ListenersConfigDump", "static_listeners", listeners));
@@ -205,16 +206,22 @@ fn place(hosts: &[&Host]) -> Value {
                 Some(port) => json!({"port_value": port}),
                 None => json!({}),
             };
-            json!({
-                "endpoint": {
-                    "address": admin_json::socket_address(host.address),
-                    "health_check_config": check,
-                    "hostname": host.endpoint.hostname,
-                },
-                "health_status": if host.healthy() { "HEALTHY" } else { "UNHEALTHY" },
-                "metadata": {},
-                "load_balancing_weight": host.endpoint.weight,
-            })
+            let mut endpoint = Map::new();
+            endpoint.insert("address".to_owned(), admin_json::socket_address(host.address));
+            endpoint.insert("health_check_config".to_owned(), check);
+            // Hosts that DNS has named have a hostname and metadata, be it empty; others only what was set.
+            let named = !host.endpoint.hostname.is_empty();
+            if named {
+                endpoint.insert("hostname".to_owned(), json!(host.endpoint.hostname));
+            }
+            let mut out = Map::new();
+            out.insert("endpoint".to_owned(), Value::Object(endpoint));
+            out.insert("health_status".to_owned(), json!(health_status(host)));
+            if named {
+                out.insert("metadata".to_owned(), json!({}));
+            }
+            out.insert("load_balancing_weight".to_owned(), json!(host.endpoint.weight));
+            Value::Object(out)
         })
         .collect();
     let mut out = Map::new();
@@ -227,6 +234,16 @@ fn place(hosts: &[&Host]) -> Value {
         out.insert("priority".to_owned(), json!(first.endpoint.priority));
     }
     Value::Object(out)
+}
+
+fn health_status(host: &Host) -> &'static str {
+    let degraded =
+        host.has(HealthFlag::DegradedActiveHc) || host.has(HealthFlag::DegradedEdsHealth);
+    match (host.healthy(), degraded) {
+        (false, _) => "UNHEALTHY",
+        (true, true) => "DEGRADED",
+        (true, false) => "HEALTHY",
+    }
 }
 
 /// The elements of the one list that is called `resource`, each with its own type.
@@ -243,12 +260,14 @@ fn pick(sections: &[Section], resource: &str, mask: Option<&Mask>) -> Result<Vec
     if !field.repeated {
         return Err(not_repeated(resource));
     }
-    if let Some(mask) = mask.filter(|mask| !mask.fits(item)) {
+    let items = section.value.get(resource).and_then(Value::as_array);
+    let items = items.map(Vec::as_slice).unwrap_or_default();
+    if let Some(mask) = mask.filter(|mask| !items.is_empty() && !mask.fits(item)) {
         return Err(bare(400, format!("FieldMask {mask} could not be successfully used.")));
     }
-    let items = section.value.get(resource).and_then(Value::as_array).into_iter().flatten();
-    let shown =
-        items.map(|value| typed(item, mask.map_or_else(|| value.clone(), |mask| mask.trim(value))));
+    let shown = items
+        .iter()
+        .map(|value| typed(item, mask.map_or_else(|| value.clone(), |mask| mask.trim(value))));
     Ok(shown.collect())
 }
 

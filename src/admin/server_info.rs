@@ -38,7 +38,10 @@ pub(super) fn node(desk: &Desk, whole: bool) -> Value {
         ("id", named("id", id)),
         ("cluster", named("cluster", cluster)),
         ("metadata", given("metadata")),
-        ("locality", given("locality")),
+        (
+            "locality",
+            if whole { whole_locality(desk, given("locality")) } else { given("locality") },
+        ),
         ("user_agent_name", Some(json!("envoy"))),
         ("user_agent_build_version", Some(build_version(whole))),
         ("extensions", whole.then(|| json!([]))),
@@ -48,6 +51,20 @@ pub(super) fn node(desk: &Desk, whole: bool) -> Value {
     ];
     let fields = fields.into_iter().filter_map(|(name, value)| Some((name, value?)));
     Value::Object(fields.map(|(name, value)| (name.to_owned(), value)).collect())
+}
+
+/// A locality with all its parts, once there is one; `--service-zone` wins over the file.
+fn whole_locality(desk: &Desk, configured: Option<Value>) -> Option<Value> {
+    let zone = &desk.facts.flags.service_zone;
+    if configured.is_none() && zone.is_empty() {
+        return None;
+    }
+    let part = |name: &str| match (name, zone.is_empty()) {
+        ("zone", false) => json!(zone),
+        _ => configured.as_ref().and_then(|all| all.get(name).cloned()).unwrap_or(json!("")),
+    };
+    let parts = ["region", "zone", "sub_zone"].map(|name| (name.to_owned(), part(name)));
+    Some(Value::Object(parts.into_iter().collect()))
 }
 
 /// What we are. A zero is left out where defaults are.

@@ -74,14 +74,17 @@ pub(super) fn tcmalloc(_: &Desk, _: &Ask) -> Answer {
     Answer { content_type: BARE_TEXT, ..Answer::text(text) }
 }
 
-/// `/stats/recentlookups`: no stat is looked up by its name here, so there is nothing to record.
-pub(super) fn recent_lookups(_: &Desk, _: &Ask) -> Answer {
-    let text =
-        "Lookup tracking is not enabled. Use /stats/recentlookups/enable to enable.\n\ntotal: 0\n";
-    Answer::text(text)
+/// `/stats/recentlookups`: no stat is looked up by its name here, so none is ever listed.
+pub(super) fn recent_lookups(desk: &Desk, _: &Ask) -> Answer {
+    Answer::text(match desk.view.server.read().tracks_lookups {
+        true => "   Count Lookup\n\ntotal: 0\n",
+        false => {
+            "Lookup tracking is not enabled. Use /stats/recentlookups/enable to enable.\n\ntotal: 0\n"
+        }
+    })
 }
 
-/// `/stats/recentlookups/{clear,disable,enable}`
-pub(super) fn recent_lookups_change(_: &Desk, _: &Ask) -> Answer {
+/// `/stats/recentlookups/clear`
+pub(super) fn clear_lookups(_: &Desk, _: &Ask) -> Answer {
     Answer::text("OK\n")
 }

@@ -207,7 +207,8 @@ pub struct Flags {
     pub admin_read_only: bool,
 
     /// Ours: a further name by which the admin port may be called, and whose web pages may drive it. IP
-    /// addresses, localhost and names without a dot may always.
+    /// addresses, names without a dot and those below .localhost, .local, .internal, .svc, .test and .home.arpa
+    /// may always.
     #[arg(long, value_name = "NAME", value_delimiter = ',')]
     pub admin_allowed_host: Vec<String>,
 

@@ -17,7 +17,7 @@ use h2::{
 use tokio::{net::TcpStream, sync::Notify};
 use understudy_actors::{
     seams::{Control, Drain},
-    stats::HttpStat,
+    stats::{ClusterHttp2Stat, HttpStat},
 };
 
 use super::{
@@ -73,6 +73,7 @@ pub(super) async fn serve(
         }
         Err(_) => return,
     };
+    worker.http2_stats().inc(ClusterHttp2Stat::Nghttp2DownstreamConnections);
     accept(worker, manager, peer, control, opened, connection).await;
 }
 
@@ -113,9 +114,8 @@ async fn accept(
         .await;
         match event {
             Event::Accepted(Some(Ok(stream))) => {
-                streams.active.set(streams.active.get() + 1);
                 manager.stats().inc(HttpStat::DownstreamRqHttp2Total);
-                let guard = StreamGuard { streams: streams.clone() };
+                let guard = StreamGuard::begin(&streams, &worker);
                 let (worker, manager) = (worker.clone(), manager.clone());
                 let control = control.clone();
                 tokio::task::spawn_local(carry(worker, manager, peer, control, stream, guard));
@@ -158,10 +158,20 @@ enum Event {
 /// Takes a stream off the count when its task ends, however it ends.
 struct StreamGuard {
     streams: Rc<Streams>,
+    worker: Rc<Worker>,
+}
+
+impl StreamGuard {
+    fn begin(streams: &Rc<Streams>, worker: &Rc<Worker>) -> Self {
+        streams.active.set(streams.active.get() + 1);
+        worker.http2_stats().inc(ClusterHttp2Stat::StreamsActive);
+        Self { streams: streams.clone(), worker: worker.clone() }
+    }
 }
 
 impl Drop for StreamGuard {
     fn drop(&mut self) {
+        self.worker.http2_stats().dec(ClusterHttp2Stat::StreamsActive);
         self.streams.active.set(self.streams.active.get().saturating_sub(1));
         self.streams.ended.notify_one();
     }

@@ -10,8 +10,10 @@ use futures_util::future::LocalBoxFuture;
 use understudy_actors::{
     plan::Payload,
     published::Cached,
+    runtime::Runtime,
     seams::{Accepted, Control, MakeServe, Serve},
     server_state::ServerState,
+    stats::{ClusterHttp2Stat, Lane, Later, Scope},
     view::View,
 };
 
@@ -62,6 +64,8 @@ pub struct Worker {
     /// What `x-forwarded-for` calls a client on this machine.
     pub own_address: AddressText,
     server: RefCell<Cached<ServerState>>,
+    runtime: RefCell<Cached<Runtime>>,
+    http2: Later<ClusterHttp2Stat>,
     heads: RefCell<Vec<Loan>>,
     chains: RefCell<Vec<Chain>>,
     text: RefCell<Vec<u8>>,
@@ -142,6 +146,8 @@ impl Worker {
             access_log,
             own_address: AddressText::new(headers::own_address()),
             server: RefCell::new(view.server.cached()),
+            runtime: RefCell::new(view.runtime.cached()),
+            http2: Later::new(view.registry.clone(), Scope::plain("http2.")),
             heads: RefCell::default(),
             chains: RefCell::default(),
             text: RefCell::default(),
@@ -154,6 +160,16 @@ impl Worker {
     /// Whether answers tell their connection to end.
     pub fn draining(&self) -> bool {
         self.server.borrow_mut().load().draining()
+    }
+
+    /// `http2.`, listed from the first client on that speaks it.
+    pub fn http2_stats(&self) -> &Lane<ClusterHttp2Stat> {
+        self.http2.get().lane(self.index)
+    }
+
+    /// Lets `read` see the runtime in force.
+    pub fn with_runtime<T>(&self, read: impl FnOnce(&Runtime) -> T) -> T {
+        read(self.runtime.borrow_mut().load())
     }
 
     /// Leave for a connection to keep the room for an exchange, unless too many have it.

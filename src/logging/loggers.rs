@@ -151,7 +151,10 @@ fn is_within(target: &str, module: &str) -> bool {
 ///
 /// [`LevelError`] for a level or a logger that is not there.
 pub fn levels(level: &str, components: &str) -> Result<LogLevels, LevelError> {
-    let read = |text: &str| LogLevel::parse(text).ok_or_else(|| LevelError::Level(text.to_owned()));
+    // The command line alone knows the short form.
+    let named =
+        |text: &str| if text == "warn" { Some(LogLevel::Warning) } else { LogLevel::parse(text) };
+    let read = |text: &str| named(text).ok_or_else(|| LevelError::Level(text.to_owned()));
     let mut levels = LogLevels::all(&LOGGERS, read(level)?);
     for pair in components.split(',').filter(|pair| !pair.is_empty()) {
         let (name, level) =

@@ -1,7 +1,9 @@
 //! Owns the route table: a route configuration compiled for look-up.
 
 use super::{domains::Domains, paths::Paths};
-use crate::config::model::route::{PathMatch, Route, RouteConfig, RouteMatch, VirtualHost};
+use crate::config::model::route::{
+    PathMatch, Route, RouteConfig, RouteMatch, RuntimeFraction, VirtualHost,
+};
 
 /// A route configuration and its indexes. Immutable; a new configuration is a new table.
 #[derive(Debug)]
@@ -40,13 +42,20 @@ impl RouteTable {
         &self.config
     }
 
-    /// The first route that takes the request; `path` may have a query.
-    pub fn find(&self, authority: &[u8], path: &[u8]) -> Option<Found<'_>> {
+    /// The first route that takes the request; `path` may have a query. `draw` says whether the request
+    /// is one of a share of them.
+    pub fn find(
+        &self,
+        authority: &[u8],
+        path: &[u8],
+        draw: impl Fn(&RuntimeFraction) -> bool,
+    ) -> Option<Found<'_>> {
         let host = self.domains.find(authority)?;
         let virtual_host = self.config.virtual_hosts.get(host)?;
         let path = without_query(path);
-        let matches = |route: usize| takes(&virtual_host.routes[route].matcher, path);
-        let route = self.paths.get(host)?.find(path, matches)?;
+        let rule = |route: usize| &virtual_host.routes[route].matcher;
+        let fits = |route: usize| rule(route).fraction.as_ref().is_none_or(&draw);
+        let route = self.paths.get(host)?.find(path, |route| takes(rule(route), path), fits)?;
         Some(Found { virtual_host, route: virtual_host.routes.get(route)? })
     }
 }
@@ -82,15 +91,23 @@ mod tests {
 
     use proptest::prelude::*;
     use regex::Regex;
+    use understudy_actors::runtime::Share;
 
     use super::*;
     use crate::config::model::route::{DirectResponse, RouteAction};
 
     fn route(path: PathMatch, case_sensitive: bool) -> Route {
+        drawn_route(path, case_sensitive, None)
+    }
+
+    /// A share of 100 % is drawn, every other is not.
+    fn drawn_route(path: PathMatch, case_sensitive: bool, percent: Option<u32>) -> Route {
         let direct = DirectResponse { status: 200, body: Vec::new() };
+        let share = percent.map(|numerator| Share { numerator, denominator: 100 });
+        let fraction = share.map(|default| RuntimeFraction { default, key: String::new() });
         Route {
             name: String::new(),
-            matcher: RouteMatch { path, case_sensitive },
+            matcher: RouteMatch { path, case_sensitive, fraction },
             action: RouteAction::Direct(Arc::new(direct)),
             filter_configs: Vec::new(),
         }
@@ -102,8 +119,12 @@ mod tests {
         RouteTable::new(RouteConfig { name: "local_route".to_owned(), virtual_hosts })
     }
 
+    fn drawn(fraction: &RuntimeFraction) -> bool {
+        fraction.default.numerator == 100
+    }
+
     fn position(table: &RouteTable, path: &str) -> Option<usize> {
-        let found = table.find(b"any", path.as_bytes())?;
+        let found = table.find(b"any", path.as_bytes(), drawn)?;
         found.virtual_host.routes.iter().position(|route| std::ptr::eq(route, found.route))
     }
 
@@ -132,7 +153,7 @@ mod tests {
         }
     }
 
-    fn any_match() -> impl Strategy<Value = (PathMatch, bool)> {
+    fn any_match() -> impl Strategy<Value = (PathMatch, bool, Option<u32>)> {
         let text = "[/ab]{0,4}";
         let regex = |t: String| Regex::new(&format!("^(?:{t}[ab]*)$")).unwrap();
         let path = prop_oneof![
@@ -140,7 +161,7 @@ mod tests {
             text.prop_map(PathMatch::Exact),
             "[/ab]{0,2}".prop_map(move |t| PathMatch::Regex(regex(t))),
         ];
-        (path, any::<bool>())
+        (path, any::<bool>(), prop_oneof![Just(None), Just(Some(100)), Just(Some(0))])
     }
 
     proptest! {
@@ -149,10 +170,14 @@ mod tests {
             rules in prop::collection::vec(any_match(), 0..12),
             path in "[/abA]{0,6}(\\?a)?",
         ) {
-            let table = table(rules.into_iter().map(|(path, case)| route(path, case)).collect());
+            let rules = rules.into_iter();
+            let table = table(rules.map(|(path, case, percent)| drawn_route(path, case, percent)).collect());
             let routes = &table.config().virtual_hosts[0].routes;
             let bare = without_query(path.as_bytes());
-            let scanned = routes.iter().position(|route| takes(&route.matcher, bare));
+            let fits = |rule: &RouteMatch| rule.fraction.as_ref().is_none_or(drawn);
+            let scanned = routes.iter().map(|route| &route.matcher);
+            let scanned = scanned.enumerate().find(|(_, rule)| takes(rule, bare) && fits(rule));
+            let scanned = scanned.map(|(at, _)| at);
             prop_assert_eq!(position(&table, &path), scanned);
         }
     }

@@ -46,6 +46,7 @@ impl ClusterSeed {
         else {
             return;
         };
+        let Some(dns_stats) = &self.dns_stats else { return };
         let stats = self.publisher.read().shared.stats.clone();
         let names = hosts::names(&self.plan.discovery);
         for (at, name) in names.iter().enumerate() {
@@ -58,7 +59,7 @@ impl ClusterSeed {
                 dns: dns.clone(),
                 resolve: self.stage.seams.resolve.clone(),
                 cluster: cluster.clone().recipient(),
-                stats: self.dns_stats.clone(),
+                stats: dns_stats.clone(),
                 cluster_stats: stats.clone(),
                 empty_fails: matches!(self.plan.discovery, Discovery::LogicalDns { .. }),
             };

@@ -35,7 +35,8 @@ pub(crate) struct ClusterSeed {
     children: RefCell<Children>,
     warmed: Recipient<Warmed>,
     check_stats: Option<Arc<Group<HealthCheckStat>>>,
-    dns_stats: Arc<Group<DnsStat>>,
+    /// None where the cluster asks no DNS: only then are they listed.
+    dns_stats: Option<Arc<Group<DnsStat>>>,
 }
 
 /// One cluster.
@@ -94,7 +95,8 @@ impl ClusterSeed {
         });
         let published = publisher.subscribe();
         let answers = RefCell::new(vec![None; hosts::names(&plan.discovery).len()]);
-        let dns_stats = registry.group(Scope::plain("dns.cares."));
+        let asks_dns = !matches!(plan.discovery, Discovery::Static(_));
+        let dns_stats = asks_dns.then(|| registry.group(Scope::plain("dns.cares.")));
         let (stage, children) = (stage.clone(), RefCell::default());
         (
             Self { stage, plan, publisher, answers, children, warmed, check_stats, dns_stats },

@@ -72,6 +72,11 @@ pub(crate) struct Set(pub(crate) Setting, pub(crate) Term);
 #[rtype(result = "Applied")]
 pub(crate) struct ResetCounters;
 
+/// `/stats/recentlookups/enable` and `disable`.
+#[derive(Clone, Copy, Debug, Message)]
+#[rtype(result = "Applied")]
+pub(crate) struct TrackLookups(pub(crate) bool);
+
 /// Take these runtime layers and this interval; what the admin layer overrides stays. Said again, it
 /// changes nothing.
 #[derive(Clone, Debug, Message)]
@@ -302,6 +307,15 @@ impl Handler<ResetCounters> for Settings {
 
     fn handle(&mut self, _: ResetCounters, _: &mut Context<Self>) -> Self::Result {
         self.seed.registry.reset_counters();
+        MessageResult(Applied::Done)
+    }
+}
+
+impl Handler<TrackLookups> for Settings {
+    type Result = MessageResult<TrackLookups>;
+
+    fn handle(&mut self, TrackLookups(on): TrackLookups, _: &mut Context<Self>) -> Self::Result {
+        self.seed.change_state(|state| state.tracks_lookups = on);
         MessageResult(Applied::Done)
     }
 }

@@ -87,7 +87,6 @@ struct CodeCells {
 
 #[derive(Clone, Default)]
 struct Merged {
-    reset_at: Bins,
     cumulative: Bins,
     interval: Bins,
 }
@@ -110,7 +109,7 @@ pub enum Value<'a> {
     Counter(u64),
     /// A gauge.
     Gauge(u64),
-    /// A histogram: since the start (or the last reset) and of the last interval.
+    /// A histogram: since the start and of the last interval.
     Histogram(&'a HistogramReading),
 }
 
@@ -122,7 +121,7 @@ pub trait AnyGroup: Send + Sync {
     fn visit(&self, see: &mut dyn FnMut(Reading<'_>));
     /// Closes the histograms' interval.
     fn flush(&self);
-    /// Counters and histograms begin at zero again.
+    /// Counters begin at zero again.
     fn reset(&self);
     /// For finding a group by its type again.
     fn into_any(self: Arc<Self>) -> Arc<dyn Any + Send + Sync>;
@@ -273,12 +272,10 @@ impl<S: StatSet> AnyGroup for Group<S> {
                 }
                 Kind::Histogram => {
                     let merged = self.merged.lock()[at].clone().unwrap_or_default();
-                    let reading = HistogramReading {
-                        cumulative: merged.cumulative.since(&merged.reset_at),
-                        interval: merged.interval,
-                    };
+                    let Merged { cumulative, interval } = merged;
+                    let reading = HistogramReading { cumulative, interval };
                     // Used is what a flush has seen, as in Envoy; made it is with its first value.
-                    let used = !merged.cumulative.is_empty();
+                    let used = !reading.cumulative.is_empty();
                     let made = self.lanes.iter().any(|lane| lane.histograms[at].get().is_some());
                     if made || def.listed == Listed::Always {
                         let value = Value::Histogram(&reading);
@@ -325,10 +322,6 @@ impl<S: StatSet> AnyGroup for Group<S> {
             .map(|(family, status)| (family, status, self.code_total(family, status)))
             .filter(|(_, _, total)| *total != 0)
             .collect();
-        for slot in self.merged.lock().iter_mut().flatten() {
-            slot.reset_at = slot.cumulative.clone();
-            slot.interval = Bins::default();
-        }
     }
 
     fn into_any(self: Arc<Self>) -> Arc<dyn Any + Send + Sync> {

@@ -33,7 +33,7 @@ pub struct Bins {
 /// A histogram as it is read.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct HistogramReading {
-    /// Since the start or the last reset.
+    /// Since the start.
     pub cumulative: Bins,
     /// Of the last flush interval.
     pub interval: Bins,

@@ -207,7 +207,7 @@ impl Registry {
         self.groups().iter().for_each(|group| group.flush());
     }
 
-    /// `/reset_counters`: counters and histograms begin at zero again; gauges stay.
+    /// `/reset_counters`: counters begin at zero again; gauges and histograms stay, as in Envoy.
     pub fn reset_counters(&self) {
         self.groups().iter().for_each(|group| group.reset());
     }

@@ -6,7 +6,7 @@ use actix::prelude::*;
 use super::Supervisor;
 use crate::{
     command::{Applied, Command, LogLevelChange, Refusal, Setting},
-    settings::{ResetCounters, Set, Settings},
+    settings::{ResetCounters, Set, Settings, TrackLookups},
 };
 
 /// Somebody asks for a change.
@@ -52,6 +52,7 @@ impl Supervisor {
         let applied = match command {
             Command::Set(setting, term) => return self.tell_settings_to(Set(setting, term)),
             Command::ResetCounters => return self.tell_settings_to(ResetCounters),
+            Command::TrackLookups(on) => return self.tell_settings_to(TrackLookups(on)),
             Command::DrainListeners(how) => return self.drain_listeners(how, ctx),
             Command::Kill(name) => return self.kill(name, ctx),
             Command::Quit(how) => self.quit(how, ctx),

@@ -1,7 +1,7 @@
 //! Owns `/drain_listeners`: listeners close, at once or after their connections were discouraged.
 
 use actix::prelude::*;
-use futures_util::future::join_all;
+use futures_util::future::{LocalBoxFuture, join_all};
 use tokio::time::Instant;
 
 use super::Supervisor;
@@ -20,8 +20,9 @@ pub(super) struct Closing {
 }
 
 impl Supervisor {
-    /// Observed: Envoy 1.40. Without `graceful` listeners close at once and connections stay; `/listeners`
-    /// lists them still, and the state stays `LIVE`.
+    /// Observed: Envoy 1.40. Connections are discouraged in any case; `skip_exit` closes no listener, `graceful`
+    /// closes them after the drain time, and without either they close at once. Connections stay; `/listeners`
+    /// lists closed ones still, and the state stays `LIVE`.
     pub(super) fn drain_listeners(
         &mut self,
         how: DrainListeners,
@@ -31,10 +32,6 @@ impl Supervisor {
             .filter(|child| !child.closed && (!how.inbound_only || child.plan.inbound))
             .map(|child| child.plan.name.clone())
             .collect();
-        if !how.graceful {
-            let closed = self.close_listeners(&chosen);
-            return Box::pin(closed.into_actor(self).map(|(), _, _| Applied::Done));
-        }
         let options = &self.seed.stage.options;
         let (workers, over) = (self.workers(), options.drain_sequence);
         let orders = workers.iter().flat_map(|worker| {
@@ -43,12 +40,21 @@ impl Supervisor {
                 .map(move |name| worker.send(DiscourageThose { listener: name.clone(), over }))
         });
         let told = join_all(orders);
-        if !how.skip_exit {
-            let at = Instant::now() + options.drain_time;
-            self.seed.closing.borrow_mut().push(Closing { names: chosen, at });
-            self.close_when_due(ctx);
-        }
-        Box::pin(told.into_actor(self).map(|_, _, _| Applied::Done))
+        let closing: LocalBoxFuture<'static, ()> = match (how.skip_exit, how.graceful) {
+            (true, _) => Box::pin(async {}),
+            (false, true) => {
+                let at = Instant::now() + options.drain_time;
+                self.seed.closing.borrow_mut().push(Closing { names: chosen, at });
+                self.close_when_due(ctx);
+                Box::pin(async {})
+            }
+            (false, false) => Box::pin(self.close_listeners(&chosen)),
+        };
+        let done = async move {
+            told.await;
+            closing.await;
+        };
+        Box::pin(done.into_actor(self).map(|(), _, _| Applied::Done))
     }
 
     /// Arms what is to close later; after a fall, anew.

@@ -15,6 +15,11 @@ use crate::{
 /// The flag that names further hosts.
 const HOSTS_FLAG: &str = "--admin-allowed-host";
 
+/// Top-level names that public DNS does not serve: no page of a stranger can have a host below one of them.
+///
+/// Source: RFC 6761 and the special-use domain names of IANA; `svc` is what Kubernetes calls services by.
+const PRIVATE_NAMES: [&str; 6] = ["localhost", "local", "internal", "svc", "test", "home.arpa"];
+
 /// Lets in, or says why not.
 #[derive(Debug, Default)]
 pub(super) struct Guard {
@@ -45,7 +50,7 @@ impl Guard {
         if let Some(authority) = authority.filter(|authority| !self.knows(host_of(authority))) {
             return Err(refuse(format!(
                 "host {authority:?} is not one of this admin port: a web page may stand behind it. IP \
-                 addresses, localhost and names without a dot are; start with {HOSTS_FLAG} {} to add this one",
+                 addresses, names without a dot and private ones (.local, .internal, ...) are; start with {HOSTS_FLAG} {} to add this one",
                 host_of(authority)
             )));
         }
@@ -110,10 +115,11 @@ impl Guard {
     fn knows(&self, host: &str) -> bool {
         let bare = host.trim_start_matches('[').trim_end_matches(']');
         let lower = host.trim_end_matches('.').to_ascii_lowercase();
+        let below = |name: &&str| lower.strip_suffix(*name).is_some_and(|rest| rest.ends_with('.'));
         let single_label = !lower.contains('.');
         single_label
             || bare.parse::<std::net::IpAddr>().is_ok()
-            || lower.ends_with(".localhost")
+            || PRIVATE_NAMES.iter().any(|name| below(&name))
             || self.hosts.contains(&lower)
     }
 }
@@ -153,6 +159,10 @@ mod tests {
             ("[::1]:8001", true),
             ("localhost:8001", true),
             ("a.localhost", true),
+            ("envoy.mesh.svc.cluster.local:9901", true),
+            ("admin.test", true),
+            ("test.example", false),
+            ("evillocal.com", false),
             ("envoy", true),
             ("front-proxy:9901", true),
             ("admin.example.com:9901", true),

@@ -32,6 +32,8 @@ enum Buckets {
     Disjoint,
     Detailed,
     Summary,
+    /// As `summary`.
+    None,
     PrometheusNative,
 }
 
@@ -86,7 +88,9 @@ fn prometheus_of(registry: &Registry, ask: &Ask) -> Answer {
 
 fn metrics(runs: Vec<Run>, wanted: Wanted) -> Answer {
     match wanted.buckets {
-        Buckets::Unset | Buckets::Cumulative | Buckets::Summary => {
+        Buckets::Unset | Buckets::Cumulative | Buckets::Summary | Buckets::None => {
+            // Prometheus is told of every kind, whatever `type` says.
+            let wanted = Wanted { counters: true, gauges: true, histograms: true, ..wanted };
             Answer::pieces(answer::TEXT, prometheus::metrics(runs, &wanted))
         }
         Buckets::PrometheusNative => Answer::status(
@@ -99,13 +103,6 @@ fn metrics(runs: Vec<Run>, wanted: Wanted) -> Answer {
 
 /// Errors are Envoy's. Observed: Envoy 1.40.
 fn read(ask: &Ask) -> Result<Wanted, Answer> {
-    let hidden = match ask.param("hidden") {
-        None | Some("include" | "exclude") => false,
-        Some("only") => true,
-        Some(_) => {
-            return Err(Answer::status(400, "usage: /stats?hidden=(include|only|exclude)\n\n"));
-        }
-    };
     let filter = match ask.param("filter").filter(|filter| !filter.is_empty()) {
         Some(filter) => Some(
             expression::read(filter)
@@ -119,6 +116,7 @@ fn read(ask: &Ask) -> Result<Wanted, Answer> {
         Some("disjoint") => Buckets::Disjoint,
         Some("detailed") => Buckets::Detailed,
         Some("summary") => Buckets::Summary,
+        Some("none") => Buckets::None,
         Some("prometheusnative") => Buckets::PrometheusNative,
         Some(_) => {
             return Err(Answer::status(
@@ -130,7 +128,6 @@ fn read(ask: &Ask) -> Result<Wanted, Answer> {
     };
     // No stat is hidden here, and none is text.
     let kinds = match ask.param("type") {
-        _ if hidden => [false; 3],
         None | Some("" | "All") => [true; 3],
         Some("Counters") => [true, false, false],
         Some("Gauges") => [false, true, false],
@@ -138,8 +135,18 @@ fn read(ask: &Ask) -> Result<Wanted, Answer> {
         Some("TextReadouts") => [false; 3],
         Some(_) => return Err(Answer::status(400, "invalid &type= param")),
     };
-    let [counters, gauges, histograms] = kinds;
+    let [counters, gauges, histograms] = match ask.param("hidden") {
+        None | Some("" | "include" | "exclude") => kinds,
+        Some("only") => [false; 3],
+        Some(_) => {
+            return Err(Answer::status(400, "usage: /stats?hidden=(include|only|exclude)\n\n"));
+        }
+    };
     let (used_only, invert) = (ask.has("usedonly"), ask.has("invert_filter"));
+    if invert && filter.is_none() {
+        let text = "invert_filter can only be used if filter is also provided";
+        return Err(Answer::status(400, text));
+    }
     Ok(Wanted { used_only, filter, invert, counters, gauges, histograms, buckets })
 }
 
@@ -193,7 +200,7 @@ fn steps(runs: Vec<Run>) -> Vec<Step> {
 impl Wanted {
     fn accepts(&self, name: &str, used: bool) -> bool {
         let matches = self.filter.as_ref().is_none_or(|filter| filter.is_match(name));
-        (used || !self.used_only) && (matches != (self.invert && self.filter.is_some()))
+        (used || !self.used_only) && (matches != self.invert)
     }
 
     /// Counters and gauges of a run, by name.

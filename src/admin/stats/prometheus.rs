@@ -41,7 +41,7 @@ pub(super) fn metrics(
         let kind_name = match kind {
             Kind::Counter => "counter",
             Kind::Gauge => "gauge",
-            Kind::Histogram if buckets == Buckets::Summary => "summary",
+            Kind::Histogram if summarizes(buckets) => "summary",
             Kind::Histogram => "histogram",
         };
         // Writing to a string does not fail.
@@ -108,6 +108,10 @@ fn extract(scope: &Scope, name: &str) -> (String, String) {
     (format!("{}{own}", scope.extracted), labels.join(","))
 }
 
+fn summarizes(buckets: Buckets) -> bool {
+    matches!(buckets, Buckets::Summary | Buckets::None)
+}
+
 /// Letters, digits and `_` only.
 fn clean(name: &str) -> String {
     let letter = |c: char| if c.is_ascii_alphanumeric() { c } else { '_' };
@@ -128,12 +132,12 @@ fn distribution(
 ) {
     // A summary tells of the last interval, as Envoy's does.
     let bins = match buckets {
-        Buckets::Summary => &reading.interval,
+        Buckets::Summary | Buckets::None => &reading.interval,
         _ => &reading.cumulative,
     };
     let comma = if labels.is_empty() { "" } else { "," };
     // Writing to a string does not fail.
-    if buckets == Buckets::Summary {
+    if summarizes(buckets) {
         for percent in QUANTILES {
             let value = bins.quantile(percent / 100.0).unwrap_or(f64::NAN);
             let (quantile, value) = (general(percent / 100.0), general(value));

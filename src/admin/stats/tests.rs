@@ -57,6 +57,7 @@ fn numbers_come_first_and_histograms_last_each_by_name() {
         ("filter=membership_total&type=Counters", ""),
         ("filter=b.upstream_cx_length_ms", "cluster.b.upstream_cx_length_ms: No recorded values\n"),
         ("filter=.&invert_filter", ""),
+        ("hidden=&filter=nosuch", ""),
         ("hidden=only", ""),
         ("type=TextReadouts", ""),
         (
@@ -136,7 +137,9 @@ envoy_cluster_upstream_rq_time_count{envoy_cluster_name=\"a\"} 5
 #[test]
 fn what_is_wrong_with_a_question_is_said_as_envoy_says_it() {
     for (query, text) in [
-        ("type=x", "invalid &type= param"),
+        ("type=x&hidden=x", "invalid &type= param"),
+        ("invert_filter", "invert_filter can only be used if filter is also provided"),
+        ("prom:invert_filter&filter=", "invert_filter can only be used if filter is also provided"),
         ("format=x", "usage: /stats?format=(html|active-html|json|prometheus|text)\n\n"),
         ("hidden=x", "usage: /stats?hidden=(include|only|exclude)\n\n"),
         (

@@ -1,6 +1,10 @@
 //! Owns compiling listeners and their filter chains.
 
-use std::{collections::HashSet, sync::Arc};
+use std::{
+    collections::HashSet,
+    hash::{DefaultHasher, Hash, Hasher},
+    sync::Arc,
+};
 
 use understudy_actors::plan::{ListenerPlan, RoutesPlan};
 
@@ -73,7 +77,7 @@ impl Compiler<'_> {
         let address = self.ip_address(address);
         let name = listener.text("name").filter(|name| !name.is_empty()).map(str::to_owned);
         let named = address.map_or(String::new(), |address| address.to_string());
-        let name = name.unwrap_or_else(|| named.clone());
+        let name = name.unwrap_or_else(|| made_up_name(&named));
         let stat_prefix = listener.text("stat_prefix").filter(|prefix| !prefix.is_empty());
         let stat_prefix = stat_prefix.map_or_else(|| named.clone(), str::to_owned);
         let mut chains = Vec::new();
@@ -166,6 +170,19 @@ impl Compiler<'_> {
             None => self.unsupported(socket.at, &socket.path, "`transport_socket`"),
         }
     }
+}
+
+/// A name in the form of a uuid, as Envoy gives one. Ours is the same for the same address, so that a
+/// listener is known again when its file is loaded again.
+fn made_up_name(address: &str) -> String {
+    let part = |salt: u8| {
+        let mut hasher = DefaultHasher::new();
+        (salt, address).hash(&mut hasher);
+        hasher.finish()
+    };
+    let digits = format!("{:016x}{:016x}", part(0), part(1));
+    let group = |from: usize, to: usize| digits.get(from..to).unwrap_or_default();
+    [group(0, 8), group(8, 12), group(12, 16), group(16, 20), group(20, 32)].join("-")
 }
 
 /// The field that says that this is no listener for TCP.

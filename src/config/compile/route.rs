@@ -3,7 +3,7 @@
 use std::{collections::HashSet, fs, sync::Arc, time::Duration};
 
 use regex::Regex;
-use understudy_actors::plan::Payload;
+use understudy_actors::{plan::Payload, runtime::Share};
 
 use super::{Compiler, filters::with_outer, http::limit};
 use crate::config::{
@@ -11,7 +11,7 @@ use crate::config::{
     message::Value,
     model::route::{
         DirectResponse, Forward, PathMatch, Redirect, RedirectPath, Route, RouteAction,
-        RouteConfig, RouteMatch, VirtualHost,
+        RouteConfig, RouteMatch, RuntimeFraction, VirtualHost,
     },
 };
 
@@ -108,7 +108,8 @@ impl Compiler<'_> {
                 }
             }
         };
-        Some(RouteMatch { path, case_sensitive })
+        let fraction = rule.message("runtime_fraction").map(runtime_fraction);
+        Some(RouteMatch { path, case_sensitive, fraction })
     }
 
     fn forward(&mut self, action: &Message, clusters: Option<&HashSet<String>>) -> Option<Forward> {
@@ -168,6 +169,20 @@ impl Compiler<'_> {
             }
         }
         Some(DirectResponse { status, body })
+    }
+}
+
+/// `RuntimeFractionalPercent`
+fn runtime_fraction(fraction: &Message) -> RuntimeFraction {
+    let default = fraction.message("default_value");
+    let number = |name: &str| default.and_then(|value| value.number_u32(name));
+    let denominator = default.and_then(|value| value.choice("denominator"));
+    RuntimeFraction {
+        default: Share {
+            numerator: number("numerator").unwrap_or(0),
+            denominator: denominator.and_then(Share::denominator).unwrap_or(100),
+        },
+        key: fraction.text("runtime_key").unwrap_or_default().to_owned(),
     }
 }
 

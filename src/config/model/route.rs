@@ -3,7 +3,10 @@
 use std::{sync::Arc, time::Duration};
 
 use regex::Regex;
-use understudy_actors::plan::{Payload, Slot};
+use understudy_actors::{
+    plan::{Payload, Slot},
+    runtime::Share,
+};
 
 /// `RouteConfiguration`.
 #[derive(Debug)]
@@ -46,6 +49,17 @@ pub struct RouteMatch {
     pub path: PathMatch,
     /// `case_sensitive`; Envoy's default is true.
     pub case_sensitive: bool,
+    /// `runtime_fraction`: only so many of the requests.
+    pub fraction: Option<RuntimeFraction>,
+}
+
+/// `RuntimeFractionalPercent`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RuntimeFraction {
+    /// `default_value`.
+    pub default: Share,
+    /// `runtime_key`; empty for none.
+    pub key: String,
 }
 
 /// `RouteMatch.path_specifier`.
