@@ -87,7 +87,7 @@ fn prometheus_of(registry: &Registry, ask: &Ask) -> Answer {
 fn metrics(runs: Vec<Run>, wanted: Wanted) -> Answer {
     match wanted.buckets {
         Buckets::Unset | Buckets::Cumulative | Buckets::Summary => {
-            Answer::pieces(answer::TEXT, prometheus::metrics(runs, &wanted))
+            Answer::pieces(answer::TEXT, prometheus::metrics(runs, wanted))
         }
         Buckets::PrometheusNative => Answer::status(
             400,
