@@ -2,6 +2,7 @@
 
 mod patience;
 mod present;
+mod scribe;
 mod told;
 
 use std::{convert::Infallible, io, net::SocketAddr, rc::Rc, sync::Arc, time::Duration};
@@ -27,9 +28,10 @@ use understudy_actors::{
 use self::{
     patience::Patience,
     present::{Present, Spoken},
+    scribe::Scribe,
     told::{Story, Told},
 };
-use super::{Action, Answer, Ask, Desk, ENDPOINTS, Endpoint, Facts, help};
+use super::{Action, Answer, Ask, Body, Desk, ENDPOINTS, Endpoint, Facts, help};
 use crate::{
     access_log::{SinkId, Writer},
     config::model::access_log::AccessLogSink,
@@ -59,6 +61,7 @@ struct Clerk {
     commander: Commander,
     allow_paths: Vec<AllowPath>,
     access_log: Option<(Arc<Writer>, SinkId)>,
+    scribe: Scribe,
     http: Arc<Group<HttpStat>>,
     listener_http: Arc<Group<ListenerHttpStat>>,
 }
@@ -90,6 +93,7 @@ impl AdminFace {
             commander,
             allow_paths,
             access_log: sink,
+            scribe: Scribe::new(),
             http: registry.group(Scope::http("admin")),
             listener_http: registry.group(Scope::admin_http()),
         };
@@ -206,7 +210,7 @@ fn response(clerk: &Clerk, answer: Answer, story: Story) -> Response<Told> {
         (header::SERVER, Some(HeaderValue::from_static("envoy"))),
     ];
     let status = answer.status;
-    let mut response = Response::new(Told::new(answer.body, story));
+    let mut response = Response::new(Told::new(answer.body, clerk.scribe.clone(), story));
     // Every status here is a constant of ours.
     *response.status_mut() = hyper::StatusCode::from_u16(status).unwrap_or_default();
     for (name, value) in headers {
@@ -240,7 +244,7 @@ impl Clerk {
             Action::Read(read) | Action::ReadByPost(read) => read(&self.desk, &ask),
             Action::ReadMuch(read) => {
                 let desk = self.desk.clone();
-                let reading = tokio::task::spawn_blocking(move || read(&desk, &ask));
+                let reading = self.scribe.clone().make(move || begun(read(&desk, &ask)));
                 let failed =
                     |_| Answer::status(500, "the answer could not be made; the log has why");
                 reading.await.unwrap_or_else(failed)
@@ -277,6 +281,16 @@ impl Clerk {
         self.listener_http.add(listener, 1);
         self.listener_http.add(L::DownstreamRqCompleted, 1);
     }
+}
+
+/// The same answer with its first piece made, which is all of most.
+fn begun(answer: Answer) -> Answer {
+    let Body::Pieces(pieces) = answer.body else { return answer };
+    let body = match scribe::next(pieces) {
+        (whole, None) => Body::Whole(whole),
+        (first, Some(rest)) => Body::Pieces(Box::new(std::iter::once(first).chain(rest))),
+    };
+    Answer { body, ..answer }
 }
 
 /// Runs HTTP/2 streams on the thread they came by.
