@@ -141,7 +141,7 @@ struct Prometheus {
 // === impl Prometheus ===
 
 impl Prometheus {
-    /// Scrapes an admin port each second: everything, and histograms once more as summaries.
+    /// Scrapes an admin port each second: everything, and some histograms once more as summaries.
     fn scraping(admin: SocketAddr) -> Self {
         let job = |name: &str, params: &str| {
             format!(
@@ -149,7 +149,7 @@ impl Prometheus {
                  static_configs: [{{targets: [\"{admin}\"]}}]}}\n"
             )
         };
-        let summaries = job("summaries", "type: [Histograms], histogram_buckets: [summary]");
+        let summaries = job("summaries", "filter: [rq_time], histogram_buckets: [summary]");
         let jobs = job("proxy", "") + &summaries;
         let config = format!("global: {{scrape_interval: 1s}}\nscrape_configs:\n{jobs}");
         let folder = folder();
