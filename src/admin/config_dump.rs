@@ -95,20 +95,15 @@ fn shown(sections: Vec<Section>) -> Vec<Shown> {
 
 fn sections(desk: &Desk, named: Option<&Regex>, include_eds: bool) -> Vec<Section> {
     let (bootstrap, at) = (&desk.facts.bootstrap, timestamp(desk.facts.loaded));
-    let each = |list, make: fn(&Message, &str) -> Vec<Value>| {
-        each(bootstrap.clone(), list, named.cloned(), at.clone(), make)
+    let each = |list, key, find: Find| {
+        each(bootstrap.clone(), (list, key), named.cloned(), at.clone(), find)
     };
-    let clusters = each("clusters", |cluster, at| {
-        vec![json!({"cluster": with_type(cluster), "last_updated": at})]
-    });
-    let listeners = each("listeners", |listener, at| {
-        vec![json!({"listener": with_type(listener), "last_updated": at})]
-    });
-    let tables = each("listeners", |listener, at| {
+    let clusters = each("clusters", "cluster", |cluster| vec![cluster]);
+    let listeners = each("listeners", "listener", |listener| vec![listener]);
+    let tables = each("listeners", "route_config", |listener| {
         let mut tables = Vec::new();
         route_configs(listener, &mut tables);
-        let item = |table| json!({"route_config": with_type(table), "last_updated": at});
-        tables.into_iter().map(item).collect()
+        tables
     });
     let bootstrap = [
         ("bootstrap".to_owned(), with_node(desk)),
@@ -130,14 +125,17 @@ fn sections(desk: &Desk, named: Option<&Regex>, include_eds: bool) -> Vec<Sectio
     out
 }
 
-/// What `make` says of each static resource of the kind that is called so. It is found again when it is
+/// What of a static resource is shown.
+type Find = fn(&Message) -> Vec<&Message>;
+
+/// What is found in the static resources of one list, each under `key`. It is found again when it is
 /// written: only the bootstrap is kept.
 fn each(
     bootstrap: Arc<Message>,
-    list: &'static str,
+    (list, key): (&'static str, &'static str),
     named: Option<Regex>,
     at: String,
-    make: fn(&Message, &str) -> Vec<Value>,
+    find: Find,
 ) -> impl Iterator<Item = Doc> + Send + 'static {
     let keep = move |message: &Message| {
         let name = message.peek("name").map(|set| match &set.value {
@@ -149,9 +147,10 @@ fn each(
     let count = resources(&bootstrap).and_then(|resources| resources.peek(list)).map_or(0, length);
     (0..count).flat_map(move |index| {
         let set = resources(&bootstrap).and_then(|resources| resources.peek(list));
-        let message = set.and_then(|set| item(set, index)).filter(|message| keep(message));
-        let made = message.map_or_else(Vec::new, |message| make(message, &at));
-        made.into_iter().map(Doc::Value)
+        let found = set.and_then(|set| item(set, index)).map_or_else(Vec::new, find);
+        let kept = found.into_iter().filter(|message| keep(message));
+        let shown = kept.map(|message| json!({key: with_type(message), "last_updated": at}));
+        shown.map(Doc::Value).collect::<Vec<_>>()
     })
 }
 
