@@ -47,6 +47,9 @@ const REQUEST_WAIT: Duration = Duration::from_secs(15);
 /// How long a client may take to read what is there for it.
 const READER_WAIT: Duration = Duration::from_secs(30);
 
+/// Bytes of a request's head at most, and of an answer that wait for the client.
+const BUFFER_BYTES_MAX: usize = 64 * 1024;
+
 /// What an HTTP/2 client says first (RFC 9113, 3.4).
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
@@ -141,6 +144,7 @@ async fn serve_http1(
     hyper::server::conn::http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(REQUEST_WAIT)
+        .max_buf_size(BUFFER_BYTES_MAX)
         // `printf … | nc` has no more to say, and waits for its answer.
         .half_close(true)
         .serve_connection(io, service_fn(move |request| answer(clerk.clone(), peer, request)))
