@@ -4,20 +4,17 @@
 mod support;
 
 use std::{
-    net::SocketAddr,
     sync::{
         Arc,
-        atomic::{AtomicBool, AtomicU64, Ordering::SeqCst},
+        atomic::{AtomicBool, Ordering::SeqCst},
     },
-    thread::JoinHandle,
-    time::{Duration, Instant},
+    time::Duration,
 };
 
-use parking_lot::Mutex;
 use support::{
     client::{self, Client},
     config::routed,
-    h2::H2Client,
+    load::Load,
     origin::Origin,
     proxy::Proxy,
     wait_for,
@@ -40,70 +37,6 @@ const CLUSTERS: &str = r#"
     - {timeout: 1s, interval: 0.1s, no_traffic_interval: 0.1s, unhealthy_threshold: 1, healthy_threshold: 1, http_health_check: {path: /health}}
     load_assignment: {cluster_name: checked, endpoints: [{lb_endpoints: [{endpoint: {address: {socket_address: {address: 127.0.0.1, port_value: ORIGIN}}}}]}]}
 "#;
-
-/// Clients that ask one after the other, as fast as they are answered.
-struct Load {
-    stop: Arc<AtomicBool>,
-    answered: Arc<AtomicU64>,
-    failures: Arc<Mutex<Vec<String>>>,
-    clients: Vec<JoinHandle<()>>,
-    since: Instant,
-}
-
-impl Load {
-    fn on(address: SocketAddr) -> Self {
-        let (stop, answered, failures) = (Arc::default(), Arc::default(), Arc::default());
-        let since = Instant::now();
-        let mut load = Self { stop, answered, failures, clients: Vec::new(), since };
-        for path in ["/", "/named", "/", "/named"] {
-            let mut client = Client::connect(address);
-            let request = format!("GET {path} HTTP/1.1\r\nhost: test\r\n\r\n");
-            load.client(move || {
-                client.try_send(&request).map_err(|error| error.to_string())?;
-                client.try_answer(false).map(|a| a.status).map_err(|error| error.to_string())
-            });
-            let mut client = H2Client::connect(address);
-            load.client(move || client.get(path).map(|(status, _)| status));
-        }
-        // These come and go: a listener that does not accept would be seen.
-        load.client(move || {
-            let mut client = Client::try_connect(address).map_err(|error| error.to_string())?;
-            client.send("GET / HTTP/1.1\r\nhost: test\r\nconnection: close\r\n\r\n");
-            client.try_answer(false).map(|answer| answer.status).map_err(|error| error.to_string())
-        });
-        load
-    }
-
-    fn client(&mut self, mut ask: impl FnMut() -> Result<u16, String> + Send + 'static) {
-        let (stop, answered) = (self.stop.clone(), self.answered.clone());
-        let failures = self.failures.clone();
-        self.clients.push(std::thread::spawn(move || {
-            while !stop.load(SeqCst) {
-                match ask() {
-                    Ok(200) => drop(answered.fetch_add(1, SeqCst)),
-                    other => {
-                        failures.lock().push(format!("{other:?}"));
-                        return;
-                    }
-                }
-            }
-        }));
-    }
-
-    fn failures(&self) -> Vec<String> {
-        self.failures.lock().clone()
-    }
-
-    /// Ends; gives requests per second.
-    fn end(self) -> u64 {
-        let seconds = self.since.elapsed().as_secs_f64();
-        self.stop.store(true, SeqCst);
-        for client in self.clients {
-            client.join().expect("no client panics");
-        }
-        (self.answered.load(SeqCst) as f64 / seconds) as u64
-    }
-}
 
 fn restarts(proxy: &Proxy, name: &str) -> u64 {
     let actors = client::get(proxy.admin, "/actors?format=json").text();
@@ -144,7 +77,7 @@ fn every_actor_may_fall_under_load_and_no_request_does() {
     let config = routed(ROUTES, &CLUSTERS.replace("ORIGIN", &origin.address.port().to_string()));
     let proxy = Proxy::start_with(&config, &["--concurrency", "2", "--enable-drills"]);
     let address = proxy.listener("main");
-    let load = Load::on(address);
+    let load = Load::on(address, &["/", "/named", "/", "/named"]);
     let checked = || client::get(address, "/checked").status;
     let is = |what: &str, wanted: u16| wait_for(what, || (checked() == wanted).then_some(()));
 

@@ -3,7 +3,7 @@
 use serde_json::Value;
 use understudy_actors::{Applied, command::Refusal};
 
-use super::{Desk, json};
+use super::{Desk, doc::Doc, json};
 
 /// An answer.
 pub struct Answer {
@@ -49,6 +49,11 @@ impl Answer {
     /// 200 with JSON, as Envoy prints it.
     pub fn json(value: &Value) -> Self {
         Self { content_type: JSON, ..Self::text(json::pretty(value)) }
+    }
+
+    /// The same, made while it is taken.
+    pub(super) fn doc(doc: Doc) -> Self {
+        Self::pieces(JSON, doc.pieces())
     }
 
     /// 200 with HTML.

@@ -9,7 +9,7 @@ use understudy_actors::{
     stats::HostStat,
 };
 
-use super::{Answer, Ask, Desk, answer, expression, json as print};
+use super::{Answer, Ask, Desk, answer, doc::Doc, expression, json as print};
 
 const COUNTERS: [(HostStat, &str); 6] = [
     (HostStat::CxConnectFail, "cx_connect_fail"),
@@ -52,11 +52,10 @@ pub(super) fn clusters(desk: &Desk, ask: &Ask) -> Answer {
     snapshots
         .retain(|cluster| filter.as_ref().is_none_or(|filter| filter.is_match(&cluster.plan.name)));
     if ask.param("format") == Some("json") {
-        let statuses: Vec<Value> = snapshots.iter().map(|cluster| status(cluster)).collect();
-        return Answer::json(&match statuses.is_empty() {
-            true => json!({}),
-            false => json!({"cluster_statuses": statuses}),
-        });
+        let any = !snapshots.is_empty();
+        let statuses = snapshots.into_iter().map(|cluster| Doc::Value(status(&cluster)));
+        let list = ("cluster_statuses".to_owned(), Doc::list(statuses));
+        return Answer::doc(Doc::object(any.then_some(list)));
     }
     let pieces = snapshots.into_iter().map(|cluster| {
         let mut out = String::new();

@@ -1,5 +1,7 @@
 //! `/config_dump`: the configuration in force, in Envoy's dress.
 
+use std::sync::Arc;
+
 use regex::Regex;
 use serde_json::{Map, Value, json};
 use understudy_actors::snapshot::{ClusterSnapshot, HealthFlag, Host};
@@ -8,6 +10,7 @@ use super::{
     Answer, Ask, Desk,
     answer::BARE_TEXT,
     clusters::locality,
+    doc::Doc,
     expression,
     json::{self as admin_json, timestamp},
     mask::Mask,
@@ -15,7 +18,7 @@ use super::{
 };
 use crate::config::{
     Message,
-    message::Value as Field,
+    message::{Set, Value as Field},
     print,
     schema::{self, FieldKind},
 };
@@ -27,6 +30,12 @@ struct Section {
     /// The message's full name.
     kind: String,
     /// Its fields, without its type.
+    fields: Doc,
+}
+
+/// A section of which something is picked or masked.
+struct Shown {
+    kind: String,
     value: Value,
 }
 
@@ -47,11 +56,16 @@ pub(super) fn config_dump(desk: &Desk, ask: &Ask) -> Answer {
     let sections = sections(desk, named.as_ref(), ask.has("include_eds"));
     let mask = given("mask").map(Mask::parse);
     let configs = match (given("resource"), &mask) {
-        (Some(resource), mask) => match pick(&sections, resource, mask.as_ref()) {
+        (None, None) => {
+            let configs = Doc::list(sections.into_iter().map(Section::doc));
+            return Answer::doc(Doc::object([("configs".to_owned(), configs)]));
+        }
+        (Some(resource), mask) => match pick(&shown(sections), resource, mask.as_ref()) {
             Ok(elements) => elements,
             Err(refused) => return refused,
         },
         (None, Some(mask)) => {
+            let sections = shown(sections);
             let fitting = sections.iter().filter(|section| mask.fits(&section.kind));
             let masked: Vec<Value> =
                 fitting.map(|section| section.json(mask.trim(&section.value))).collect();
@@ -62,9 +76,6 @@ pub(super) fn config_dump(desk: &Desk, ask: &Ask) -> Answer {
                 return bare(400, text);
             }
             masked
-        }
-        (None, None) => {
-            sections.iter().map(|section| section.json(section.value.clone())).collect()
         }
     };
     Answer::json(&match configs.is_empty() {
@@ -77,69 +88,136 @@ fn bare(status: u16, text: String) -> Answer {
     Answer { content_type: BARE_TEXT, ..Answer::status(status, text) }
 }
 
+fn shown(sections: Vec<Section>) -> Vec<Shown> {
+    let one = |Section { kind, fields }| Shown { kind, value: fields.value() };
+    sections.into_iter().map(one).collect()
+}
+
 fn sections(desk: &Desk, named: Option<&Regex>, include_eds: bool) -> Vec<Section> {
     let (bootstrap, at) = (&desk.facts.bootstrap, timestamp(desk.facts.loaded));
-    let keep = |message: &Message| {
+    let each = |list, key, find: Find| {
+        each(bootstrap.clone(), (list, key), named.cloned(), at.clone(), find)
+    };
+    let clusters = each("clusters", "cluster", |cluster| vec![cluster]);
+    let listeners = each("listeners", "listener", |listener| vec![listener]);
+    let tables = each("listeners", "route_config", |listener| {
+        let mut tables = Vec::new();
+        route_configs(listener, &mut tables);
+        tables
+    });
+    let bootstrap = [
+        ("bootstrap".to_owned(), with_node(desk)),
+        ("last_updated".to_owned(), Doc::Value(json!(at))),
+    ];
+    let empty = || Doc::object([]);
+    let mut out = vec![
+        Section::new("BootstrapConfigDump", Doc::object(bootstrap)),
+        Section::new("ClustersConfigDump", list("static_clusters", clusters)),
+    ];
+    if include_eds && !desk.view.clusters.read().by_name.is_empty() {
+        let endpoints = list("static_endpoint_configs", endpoints(desk, named));
+        out.push(Section::new("EndpointsConfigDump", endpoints));
+    }
+    out.push(Section::new("ListenersConfigDump", list("static_listeners", listeners)));
+    out.push(Section::new("ScopedRoutesConfigDump", empty()));
+    out.push(Section::new("RoutesConfigDump", list("static_route_configs", tables)));
+    out.push(Section::new("SecretsConfigDump", empty()));
+    out
+}
+
+/// What of a static resource is shown.
+type Find = fn(&Message) -> Vec<&Message>;
+
+/// What is found in the static resources of one list, each under `key`. It is found again when it is
+/// written: only the bootstrap is kept.
+fn each(
+    bootstrap: Arc<Message>,
+    (list, key): (&'static str, &'static str),
+    named: Option<Regex>,
+    at: String,
+    find: Find,
+) -> impl Iterator<Item = Doc> + Send + 'static {
+    let keep = move |message: &Message| {
         let name = message.peek("name").map(|set| match &set.value {
             Field::String(name) => name.as_str(),
             _ => "",
         });
-        named.is_none_or(|regex| regex.is_match(name.unwrap_or_default()))
+        named.as_ref().is_none_or(|regex| regex.is_match(name.unwrap_or_default()))
     };
-    let all = |list: &str| -> Vec<&Message> {
-        let resources = bootstrap.peek("static_resources").map(|set| &set.value);
-        let Some(Field::Message(resources)) = resources else { return Vec::new() };
-        let items = resources.peek(list).map(|set| &set.value);
-        let Some(Field::List(items)) = items else { return Vec::new() };
-        let messages = items.iter().filter_map(|item| match &item.value {
-            Field::Message(message) => Some(&**message),
-            _ => None,
-        });
-        messages.collect()
-    };
-    let resources = |list: &str| all(list).into_iter().filter(|message| keep(message));
-    let with_type = |message: &Message| {
-        print::any_json(&format!("type.googleapis.com/{}", message.name()), message)
-    };
-    let clusters: Vec<Value> = resources("clusters")
-        .map(|cluster| json!({"cluster": with_type(cluster), "last_updated": at}))
-        .collect();
-    let listeners: Vec<Value> = resources("listeners")
-        .map(|listener| json!({"listener": with_type(listener), "last_updated": at}))
-        .collect();
-    let mut tables = Vec::new();
-    all("listeners").into_iter().for_each(|listener| route_configs(listener, &mut tables));
-    let tables: Vec<Value> = (tables.into_iter().filter(|table| keep(table)))
-        .map(|table| json!({"route_config": with_type(table), "last_updated": at}))
-        .collect();
-    let section = |kind: &str, value| Section { kind: format!("{ADMIN}{kind}"), value };
-    let list = |kind: &str, list: &str, items: Vec<Value>| match items.is_empty() {
-        true => section(kind, json!({})),
-        false => section(kind, json!({list: items})),
-    };
-    let bootstrap = json!({"bootstrap": with_node(desk), "last_updated": at});
-    let mut out = vec![
-        section("BootstrapConfigDump", bootstrap),
-        list("ClustersConfigDump", "static_clusters", clusters),
-    ];
-    if include_eds && !desk.view.clusters.read().by_name.is_empty() {
-        out.push(list("EndpointsConfigDump", "static_endpoint_configs", endpoints(desk, named)));
+    let count = resources(&bootstrap).and_then(|resources| resources.peek(list)).map_or(0, length);
+    (0..count).flat_map(move |index| {
+        let set = resources(&bootstrap).and_then(|resources| resources.peek(list));
+        let found = set.and_then(|set| item(set, index)).map_or_else(Vec::new, find);
+        let kept = found.into_iter().filter(|message| keep(message));
+        let shown = kept.map(|message| json!({key: with_type(message), "last_updated": at}));
+        shown.map(Doc::Value).collect::<Vec<_>>()
+    })
+}
+
+fn resources(bootstrap: &Message) -> Option<&Message> {
+    match &bootstrap.peek("static_resources")?.value {
+        Field::Message(resources) => Some(resources),
+        _ => None,
     }
-    out.push(list("ListenersConfigDump", "static_listeners", listeners));
-    out.push(section("ScopedRoutesConfigDump", json!({})));
-    out.push(list("RoutesConfigDump", "static_route_configs", tables));
-    out.push(section("SecretsConfigDump", json!({})));
-    out
+}
+
+fn length(set: &Set) -> usize {
+    match &set.value {
+        Field::List(items) => items.len(),
+        _ => 0,
+    }
+}
+
+fn item(set: &Set, index: usize) -> Option<&Message> {
+    match &set.value {
+        Field::List(items) => match &items.get(index)?.value {
+            Field::Message(message) => Some(message),
+            _ => None,
+        },
+        _ => None,
+    }
+}
+
+/// A list that is not there at all when it is empty.
+fn list(name: &str, items: impl Iterator<Item = Doc> + Send + 'static) -> Doc {
+    let mut items = items.peekable();
+    let any = items.peek().is_some();
+    Doc::object(any.then(|| (name.to_owned(), Doc::list(items))))
+}
+
+fn with_type(message: &Message) -> Value {
+    print::any_json(&format!("type.googleapis.com/{}", message.name()), message)
 }
 
 /// The bootstrap, with what we are in its node.
-fn with_node(desk: &Desk) -> Value {
-    let mut out = Map::new();
-    out.insert("node".to_owned(), node(desk, false));
-    if let Value::Object(fields) = print::json(&desk.facts.bootstrap) {
-        out.extend(fields.into_iter().filter(|(name, _)| name != "node"));
-    }
-    Value::Object(out)
+fn with_node(desk: &Desk) -> Doc {
+    let bootstrap = desk.facts.bootstrap.clone();
+    let node = ("node".to_owned(), Doc::Value(node(desk, false)));
+    let rest = print::in_order(&bootstrap).into_iter().filter(|set| set.field.name != "node");
+    let names: Vec<&'static str> = rest.map(|set| set.field.name).collect();
+    let rest = names.into_iter().filter_map(move |name| {
+        let doc = match name {
+            "static_resources" => static_resources(bootstrap.clone()),
+            _ => Doc::Value(print::set_json(bootstrap.peek(name)?)?),
+        };
+        Some((name.to_owned(), doc))
+    });
+    Doc::object([node].into_iter().chain(rest))
+}
+
+/// Most of a bootstrap, so its lists are printed item by item.
+fn static_resources(bootstrap: Arc<Message>) -> Doc {
+    let sets = resources(&bootstrap).map(print::in_order).unwrap_or_default();
+    let lists: Vec<_> = sets.into_iter().map(|set| (set.field.name, length(set))).collect();
+    let lists = lists.into_iter().filter(|(_, count)| *count > 0).map(move |(name, count)| {
+        let bootstrap = bootstrap.clone();
+        let items = (0..count).filter_map(move |index| {
+            let set = resources(&bootstrap)?.peek(name)?;
+            Some(Doc::Value(print::json(item(set, index)?)))
+        });
+        (name.to_owned(), Doc::list(items))
+    });
+    Doc::object(lists)
 }
 
 /// Every inline route configuration of a listener, in the order of the file.
@@ -164,12 +242,17 @@ fn collect<'m>(value: &'m Field, out: &mut Vec<&'m Message>) {
 }
 
 /// Hosts as they are known now.
-fn endpoints(desk: &Desk, named: Option<&Regex>) -> Vec<Value> {
+fn endpoints(
+    desk: &Desk,
+    named: Option<&Regex>,
+) -> impl Iterator<Item = Doc> + Send + use<> + 'static {
     let directory = desk.view.clusters.read();
     let clusters = directory.slots.iter().flatten().map(|cluster| cluster.read());
     let chosen =
         clusters.filter(|cluster| named.is_none_or(|regex| regex.is_match(&cluster.plan.name)));
-    chosen.map(|cluster| json!({"endpoint_config": assignment(&cluster)})).collect()
+    let chosen: Vec<Arc<ClusterSnapshot>> = chosen.collect();
+    let item = |cluster: &ClusterSnapshot| json!({"endpoint_config": assignment(cluster)});
+    chosen.into_iter().map(move |cluster| Doc::Value(item(&cluster)))
 }
 
 /// Observed: Envoy 1.40 `/config_dump?include_eds`.
@@ -247,7 +330,7 @@ fn health_status(host: &Host) -> &'static str {
 }
 
 /// The elements of the one list that is called `resource`, each with its own type.
-fn pick(sections: &[Section], resource: &str, mask: Option<&Mask>) -> Result<Vec<Value>, Answer> {
+fn pick(sections: &[Shown], resource: &str, mask: Option<&Mask>) -> Result<Vec<Value>, Answer> {
     let found = sections
         .iter()
         .find_map(|section| Some((section, schema::message(&section.kind)?.field(resource)?)));
@@ -290,6 +373,24 @@ fn typed(kind: &str, value: Value) -> Value {
 // === impl Section ===
 
 impl Section {
+    fn new(kind: &str, fields: Doc) -> Self {
+        Self { kind: format!("{ADMIN}{kind}"), fields }
+    }
+
+    /// With its type first.
+    fn doc(self) -> Doc {
+        let kind = Doc::Value(json!(format!("type.googleapis.com/{}", self.kind)));
+        let kind = [("@type".to_owned(), kind)].into_iter();
+        match self.fields {
+            Doc::Object(fields) => Doc::object(kind.chain(fields)),
+            _ => Doc::object(kind),
+        }
+    }
+}
+
+// === impl Shown ===
+
+impl Shown {
     fn json(&self, value: Value) -> Value {
         typed(&self.kind, value)
     }

@@ -3,6 +3,7 @@
 mod guard;
 mod patience;
 mod present;
+mod scribe;
 mod told;
 
 use std::{convert::Infallible, io, net::SocketAddr, rc::Rc, sync::Arc, time::Duration};
@@ -28,9 +29,10 @@ use self::{
     guard::Guard,
     patience::Patience,
     present::{Present, Spoken},
+    scribe::Scribe,
     told::{Story, Told},
 };
-use super::{Action, Answer, Ask, Desk, ENDPOINTS, Endpoint, Facts, help};
+use super::{Action, Answer, Ask, Body, Desk, ENDPOINTS, Endpoint, Facts, help};
 use crate::{
     access_log::{SinkId, Writer},
     config::model::{access_log::AccessLogSink, admin::AdminOptions},
@@ -46,6 +48,9 @@ const REQUEST_WAIT: Duration = Duration::from_secs(15);
 /// How long a client may take to read what is there for it.
 const READER_WAIT: Duration = Duration::from_secs(30);
 
+/// Bytes of a request's head at most, and of an answer that wait for the client.
+const BUFFER_BYTES_MAX: usize = 64 * 1024;
+
 /// What an HTTP/2 client says first (RFC 9113, 3.4).
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
@@ -60,6 +65,7 @@ struct Clerk {
     commander: Commander,
     guard: Guard,
     access_log: Option<(Arc<Writer>, SinkId)>,
+    scribe: Scribe,
     http: Arc<Group<HttpStat>>,
     listener_http: Arc<Group<ListenerHttpStat>>,
 }
@@ -93,6 +99,7 @@ impl AdminFace {
             commander,
             guard,
             access_log: sink,
+            scribe: Scribe::new(),
             http: registry.group(Scope::http("admin")),
             listener_http: registry.group(Scope::admin_http()),
         };
@@ -140,6 +147,7 @@ async fn serve_http1(
     hyper::server::conn::http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(REQUEST_WAIT)
+        .max_buf_size(BUFFER_BYTES_MAX)
         // `printf … | nc` has no more to say, and waits for its answer.
         .half_close(true)
         .serve_connection(io, service_fn(move |request| answer(clerk.clone(), peer, request)))
@@ -214,7 +222,7 @@ fn response(clerk: &Clerk, answer: Answer, story: Story) -> Response<Told> {
         (header::SERVER, Some(HeaderValue::from_static("envoy"))),
     ];
     let status = answer.status;
-    let mut response = Response::new(Told::new(answer.body, story));
+    let mut response = Response::new(Told::new(answer.body, clerk.scribe.clone(), story));
     // Every status here is a constant of ours.
     *response.status_mut() = hyper::StatusCode::from_u16(status).unwrap_or_default();
     for (name, value) in headers {
@@ -248,7 +256,7 @@ impl Clerk {
             Action::Read(read) | Action::ReadByPost(read) => read(&self.desk, &ask),
             Action::ReadMuch(read) => {
                 let desk = self.desk.clone();
-                let reading = tokio::task::spawn_blocking(move || read(&desk, &ask));
+                let reading = self.scribe.clone().make(move || begun(read(&desk, &ask)));
                 let failed =
                     |_| Answer::status(500, "the answer could not be made; the log has why");
                 reading.await.unwrap_or_else(failed)
@@ -277,6 +285,16 @@ impl Clerk {
         self.listener_http.add(listener, 1);
         self.listener_http.add(L::DownstreamRqCompleted, 1);
     }
+}
+
+/// The same answer with its first piece made, which is all of most.
+fn begun(answer: Answer) -> Answer {
+    let Body::Pieces(pieces) = answer.body else { return answer };
+    let body = match scribe::next(pieces) {
+        (whole, None) => Body::Whole(whole),
+        (first, Some(rest)) => Body::Pieces(Box::new(std::iter::once(first).chain(rest))),
+    };
+    Answer { body, ..answer }
 }
 
 /// Runs HTTP/2 streams on the thread they came by.

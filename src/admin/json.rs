@@ -31,7 +31,8 @@ pub(super) fn timestamp(at: SystemTime) -> String {
     format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{ms:03}Z")
 }
 
-fn write(out: &mut String, value: &Value, depth: usize) {
+/// Writes a value that stands `depth` deep.
+pub(super) fn write(out: &mut String, value: &Value, depth: usize) {
     match value {
         Value::Object(map) if !map.is_empty() => {
             let entries = map.iter().map(|(key, value)| (Some(key.as_str()), value));
@@ -57,7 +58,7 @@ fn list<'v>(
     out.push(open);
     for (at, (key, value)) in entries.enumerate() {
         out.push_str(if at == 0 { "\n" } else { ",\n" });
-        out.extend(std::iter::repeat_n(' ', depth + 1));
+        indent(out, depth + 1);
         if let Some(key) = key {
             quote(out, key);
             out.push_str(": ");
@@ -65,8 +66,13 @@ fn list<'v>(
         write(out, value, depth + 1);
     }
     out.push('\n');
-    out.extend(std::iter::repeat_n(' ', depth));
+    indent(out, depth);
     out.push(close);
+}
+
+/// One space for each level.
+pub(super) fn indent(out: &mut String, depth: usize) {
+    out.extend(std::iter::repeat_n(' ', depth));
 }
 
 /// Observed: Envoy 1.40 `/server_info` with such characters in `node.id`.

@@ -376,7 +376,7 @@ pub static ENDPOINTS: &[Endpoint] = &[
             kind: OneOf(&["text", "json"]),
         }],
         origin: Origin::Ours,
-        action: Read(actors::actors),
+        action: ReadMuch(actors::actors),
     },
     Endpoint {
         path: "/actors/kill",

@@ -6,6 +6,7 @@ mod answer;
 mod ask;
 mod clusters;
 mod config_dump;
+mod doc;
 mod drain;
 mod endpoint;
 mod expression;

@@ -6,7 +6,7 @@ use serde_json::{Map, Value as Json};
 
 use super::{
     Message,
-    message::{AnyValue, Value},
+    message::{AnyValue, Set, Value},
     schema::FieldSchema,
 };
 
@@ -26,19 +26,23 @@ pub fn any_json(type_url: &str, message: &Message) -> Json {
 }
 
 fn object(message: &Message) -> Map<String, Json> {
-    let mut out = Map::new();
+    let sets = in_order(message).into_iter();
+    sets.filter_map(|set| Some((set.field.name.to_owned(), set_json(set)?))).collect()
+}
+
+/// The fields that are set, in the order in which they are written.
+pub fn in_order(message: &Message) -> Vec<&Set> {
     let mut fields: Vec<_> = message.fields.iter().collect();
     fields.sort_by_key(|set| set.field.number);
-    for set in fields {
-        let shown = match set.field.sensitive {
-            true => Some(redacted(&set.value)),
-            false => field(set.field, &set.value),
-        };
-        if let Some(value) = shown {
-            out.insert(set.field.name.to_owned(), value);
-        }
+    fields
+}
+
+/// A field's value as it is written, if it is.
+pub fn set_json(set: &Set) -> Option<Json> {
+    match set.field.sensitive {
+        true => Some(redacted(&set.value)),
+        false => field(set.field, &set.value),
     }
-    out
 }
 
 /// A field's value; `None` for a default that proto3 does not write.

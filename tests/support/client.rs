@@ -122,6 +122,27 @@ impl Client {
         Ok(answer)
     }
 
+    /// Reads one chunked answer and throws it away; gives the length of its body and of its longest chunk.
+    pub fn chunks(&mut self) -> io::Result<(usize, usize)> {
+        self.until(b"\r\n\r\n")?;
+        let (mut length, mut longest) = (0, 0);
+        loop {
+            let size = self.until(b"\r\n")?;
+            let size = String::from_utf8_lossy(&size);
+            let size = usize::from_str_radix(size.trim(), 16).map_err(io::Error::other)?;
+            while self.read.len() < size + 2 {
+                if self.fill()? == 0 {
+                    return Err(io::ErrorKind::UnexpectedEof.into());
+                }
+            }
+            self.read.drain(..size + 2);
+            if size == 0 {
+                return Ok((length, longest));
+            }
+            (length, longest) = (length + size, longest.max(size));
+        }
+    }
+
     /// Whether the other side closes, within ten seconds; what it sends until then is thrown away.
     pub fn is_closed(&mut self) -> bool {
         loop {

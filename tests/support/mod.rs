@@ -5,6 +5,7 @@
 pub mod client;
 pub mod config;
 pub mod h2;
+pub mod load;
 pub mod origin;
 pub mod proxy;
 

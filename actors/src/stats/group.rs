@@ -117,8 +117,14 @@ pub enum Value<'a> {
 pub trait AnyGroup: Send + Sync {
     /// Prefix and tags.
     fn scope(&self) -> &Scope;
+    /// What stats there are, in order.
+    fn defs(&self) -> &'static [Def];
+    /// Calls `see` with what [`Self::defs`] has at `at`: one stat, none yet, or one for each status.
+    fn visit_one(&self, at: usize, see: &mut dyn FnMut(Reading<'_>));
     /// Calls `see` with every stat.
-    fn visit(&self, see: &mut dyn FnMut(Reading<'_>));
+    fn visit(&self, see: &mut dyn FnMut(Reading<'_>)) {
+        (0..self.defs().len()).for_each(|at| self.visit_one(at, see));
+    }
     /// Closes the histograms' interval.
     fn flush(&self);
     /// Counters begin at zero again.
@@ -233,6 +239,29 @@ impl<S: StatSet> Group<S> {
         self.lanes.iter().fold(0, |sum, lane| sum + lane.codes[family].read(status))
     }
 
+    /// Statuses that may have been seen: those of classes that were.
+    fn statuses(&self, family: usize) -> impl Iterator<Item = u16> + '_ {
+        let seen = move |class: &u16| {
+            self.lanes.iter().any(|lane| lane.codes[family].has_class(usize::from(*class)))
+        };
+        (1..6).filter(seen).flat_map(|class| class * 100..(class + 1) * 100)
+    }
+
+    fn visit_codes(&self, def: &Def, family: usize, see: &mut dyn FnMut(Reading<'_>)) {
+        for status in self.statuses(family) {
+            let raw = self.code_total(family, status);
+            if raw == 0 {
+                continue;
+            }
+            let off = (self.codes_reset_at.lock().iter())
+                .find(|(known, code, _)| (*known, *code) == (family, status))
+                .map_or(0, |(_, _, off)| *off);
+            let name = def.name.replace("{}", &status.to_string());
+            let value = Value::Counter(raw.wrapping_sub(off));
+            see(Reading { name: &name, used: true, value });
+        }
+    }
+
     fn merge(&self, histogram: usize) -> Bins {
         let mut bins = Bins::default();
         for lane in &self.lanes {
@@ -249,54 +278,42 @@ impl<S: StatSet> AnyGroup for Group<S> {
         &self.scope
     }
 
-    fn visit(&self, see: &mut dyn FnMut(Reading<'_>)) {
-        for (def, offset) in S::DEFS.iter().zip(S::OFFSETS) {
-            let at = usize::from(*offset);
-            let see_any = &mut *see;
-            let mut see = |reading: Reading<'_>| {
-                if reading.used || def.listed == Listed::Always {
-                    see_any(reading);
-                }
-            };
-            match def.kind {
-                Kind::Counter => {
-                    let raw = self.total(at);
-                    let off = self.reset_at.lock().as_ref().map_or(0, |cells| cells[at]);
-                    let value = Value::Counter(raw.wrapping_sub(off));
-                    see(Reading { name: def.name, used: raw != 0, value });
-                }
-                Kind::Gauge => {
-                    let (up, down) = (self.total(at), self.total(at + 1));
-                    let value = Value::Gauge(up.wrapping_sub(down));
-                    see(Reading { name: def.name, used: up != 0 || down != 0, value });
-                }
-                Kind::Histogram => {
-                    let merged = self.merged.lock()[at].clone().unwrap_or_default();
-                    let Merged { cumulative, interval } = merged;
-                    let reading = HistogramReading { cumulative, interval };
-                    // Used is what a flush has seen, as in Envoy; made it is with its first value.
-                    let used = !reading.cumulative.is_empty();
-                    let made = self.lanes.iter().any(|lane| lane.histograms[at].get().is_some());
-                    if made || def.listed == Listed::Always {
-                        let value = Value::Histogram(&reading);
-                        see_any(Reading { name: def.name, used, value });
-                    }
-                }
-                Kind::Codes => {
-                    for status in 100..600 {
-                        let raw = self.code_total(at, status);
-                        if raw == 0 {
-                            continue;
-                        }
-                        let off = (self.codes_reset_at.lock().iter())
-                            .find(|(family, code, _)| (*family, *code) == (at, status))
-                            .map_or(0, |(_, _, off)| *off);
-                        let name = def.name.replace("{}", &status.to_string());
-                        let value = Value::Counter(raw.wrapping_sub(off));
-                        see(Reading { name: &name, used: true, value });
-                    }
+    fn defs(&self) -> &'static [Def] {
+        S::DEFS
+    }
+
+    fn visit_one(&self, at: usize, see: &mut dyn FnMut(Reading<'_>)) {
+        let (Some(def), Some(offset)) = (S::DEFS.get(at), S::OFFSETS.get(at)) else { return };
+        let at = usize::from(*offset);
+        let mut see_listed = |reading: Reading<'_>| {
+            if reading.used || def.listed == Listed::Always {
+                see(reading);
+            }
+        };
+        match def.kind {
+            Kind::Counter => {
+                let raw = self.total(at);
+                let off = self.reset_at.lock().as_ref().map_or(0, |cells| cells[at]);
+                let value = Value::Counter(raw.wrapping_sub(off));
+                see_listed(Reading { name: def.name, used: raw != 0, value });
+            }
+            Kind::Gauge => {
+                let (up, down) = (self.total(at), self.total(at + 1));
+                let value = Value::Gauge(up.wrapping_sub(down));
+                see_listed(Reading { name: def.name, used: up != 0 || down != 0, value });
+            }
+            Kind::Histogram => {
+                let merged = self.merged.lock()[at].clone().unwrap_or_default();
+                let Merged { cumulative, interval } = merged;
+                let reading = HistogramReading { cumulative, interval };
+                // Used is what a flush has seen, as in Envoy; made it is with its first value.
+                let used = !reading.cumulative.is_empty();
+                let made = self.lanes.iter().any(|lane| lane.histograms[at].get().is_some());
+                if made || def.listed == Listed::Always {
+                    see(Reading { name: def.name, used, value: Value::Histogram(&reading) });
                 }
             }
+            Kind::Codes => self.visit_codes(def, at, see),
         }
     }
 
@@ -318,7 +335,7 @@ impl<S: StatSet> AnyGroup for Group<S> {
         *self.reset_at.lock() = Some(cells);
         let families = 0..S::count(Kind::Codes);
         *self.codes_reset_at.lock() = families
-            .flat_map(|family| (100..600).map(move |status| (family, status)))
+            .flat_map(|family| self.statuses(family).map(move |status| (family, status)))
             .map(|(family, status)| (family, status, self.code_total(family, status)))
             .filter(|(_, _, total)| *total != 0)
             .collect();
@@ -421,6 +438,11 @@ impl CodeCells {
         let class = self.classes.get(usize::from(status / 100).checked_sub(1)?)?;
         let cells = class.get_or_init(|| Box::new([const { AtomicU64::new(0) }; 100]));
         cells.get(usize::from(status % 100))
+    }
+
+    fn has_class(&self, class: usize) -> bool {
+        let class = class.checked_sub(1).and_then(|at| self.classes.get(at));
+        class.is_some_and(|cells| cells.get().is_some())
     }
 
     fn read(&self, status: u16) -> u64 {

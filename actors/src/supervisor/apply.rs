@@ -265,7 +265,7 @@ impl Supervisor {
     }
 
     /// Whether a cluster that the plan brings or changes has not answered yet.
-    fn is_cold(&self, plan: &Plan) -> bool {
+    pub(super) fn is_cold(&self, plan: &Plan) -> bool {
         let children = self.seed.children.borrow();
         let waits = |wanted: &&Arc<ClusterPlan>| {
             let child = children.warming.get(&wanted.name);

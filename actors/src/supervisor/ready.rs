@@ -76,9 +76,11 @@ impl Handler<Warmed> for Supervisor {
 
     fn handle(&mut self, Warmed { cluster }: Warmed, ctx: &mut Context<Self>) {
         tracing::debug!(target: "upstream", "cluster {cluster:?} has its first answer");
-        // It may be what a plan waits for.
-        let awaited = !self.seed.appliers.borrow().is_empty();
-        if awaited {
+        // It may be the last that an update waits for. The start waits for none: what it could do is done,
+        // and doing it again for each of a thousand clusters would take seconds.
+        let awaited = self.seed.live.get() && !self.seed.appliers.borrow().is_empty();
+        let wanted = self.seed.wanted.borrow().clone();
+        if awaited && !self.is_cold(&wanted) {
             self.reconcile(ctx);
         } else {
             self.look_ready(ctx);

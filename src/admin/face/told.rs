@@ -5,19 +5,24 @@ use std::{
     net::SocketAddr,
     pin::Pin,
     sync::Arc,
-    task::{Context, Poll},
+    task::{Context, Poll, ready},
     time::{Instant, SystemTime},
 };
 
 use bytes::Bytes;
+use futures_util::future::BoxFuture;
 use hyper::{
     Method, Request, Version,
     body::{Frame, Incoming},
     header::{HOST, HeaderValue, USER_AGENT},
 };
+use tokio::task::JoinError;
 use understudy_actors::stats::HttpStat;
 
-use super::Clerk;
+use super::{
+    Clerk,
+    scribe::{self, Pieces, Scribe},
+};
 use crate::{
     access_log::{Record, ResponseFlags},
     admin::Body,
@@ -25,8 +30,18 @@ use crate::{
 
 /// A body that tells its story when it ends, or when nobody takes it any more.
 pub(super) struct Told {
-    body: Body,
+    left: Left,
+    scribe: Scribe,
     story: Story,
+}
+
+/// What is left of a body.
+enum Left {
+    Nothing,
+    Whole(Vec<u8>),
+    Pieces(Pieces),
+    /// A piece is being made.
+    Making(BoxFuture<'static, Result<(Vec<u8>, Option<Pieces>), JoinError>>),
 }
 
 /// What the access log tells of one exchange.
@@ -114,14 +129,42 @@ impl Story {
 // === impl Told ===
 
 impl Told {
-    pub(super) fn new(body: Body, story: Story) -> Self {
-        Self { body, story }
+    pub(super) fn new(body: Body, scribe: Scribe, story: Story) -> Self {
+        let left = match body {
+            Body::Whole(bytes) if bytes.is_empty() => Left::Nothing,
+            Body::Whole(bytes) => Left::Whole(bytes),
+            Body::Pieces(pieces) => Left::Pieces(pieces),
+        };
+        Self { left, scribe, story }
     }
 
-    fn next(&mut self) -> Option<Vec<u8>> {
-        match &mut self.body {
-            Body::Whole(bytes) => Some(std::mem::take(bytes)).filter(|bytes| !bytes.is_empty()),
-            Body::Pieces(pieces) => pieces.next(),
+    fn poll_piece(&mut self, cx: &mut Context<'_>) -> Poll<Option<Vec<u8>>> {
+        loop {
+            match std::mem::replace(&mut self.left, Left::Nothing) {
+                Left::Nothing => return Poll::Ready(None),
+                Left::Whole(bytes) => return Poll::Ready(Some(bytes)),
+                Left::Pieces(pieces) => {
+                    let making = self.scribe.clone().make(move || scribe::next(pieces));
+                    self.left = Left::Making(Box::pin(making));
+                }
+                Left::Making(mut making) => match making.as_mut().poll(cx) {
+                    Poll::Pending => {
+                        self.left = Left::Making(making);
+                        return Poll::Pending;
+                    }
+                    Poll::Ready(Ok((piece, rest))) => {
+                        self.left = rest.map_or(Left::Nothing, Left::Pieces);
+                        if !piece.is_empty() {
+                            return Poll::Ready(Some(piece));
+                        }
+                    }
+                    // The client must not take a part for the whole: its connection falls.
+                    Poll::Ready(Err(error)) => match error.try_into_panic() {
+                        Ok(panic) => std::panic::resume_unwind(panic),
+                        Err(_ended) => return Poll::Ready(None),
+                    },
+                },
+            }
         }
     }
 }
@@ -133,9 +176,9 @@ impl hyper::body::Body for Told {
 
     fn poll_frame(
         mut self: Pin<&mut Self>,
-        _: &mut Context<'_>,
+        cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
-        let piece = self.next();
+        let piece = ready!(self.poll_piece(cx));
         self.story.sent += piece.as_ref().map_or(0, Vec::len) as u64;
         Poll::Ready(piece.map(|piece| Ok(Frame::data(piece.into()))))
     }

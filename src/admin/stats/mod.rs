@@ -91,7 +91,7 @@ fn metrics(runs: Vec<Run>, wanted: Wanted) -> Answer {
         Buckets::Unset | Buckets::Cumulative | Buckets::Summary | Buckets::None => {
             // Prometheus is told of every kind, whatever `type` says.
             let wanted = Wanted { counters: true, gauges: true, histograms: true, ..wanted };
-            Answer::pieces(answer::TEXT, prometheus::metrics(runs, &wanted))
+            Answer::pieces(answer::TEXT, prometheus::metrics(runs, wanted))
         }
         Buckets::PrometheusNative => Answer::status(
             400,
