@@ -20,6 +20,21 @@ pub(crate) fn shortest(value: f64) -> String {
     if short.len() < plain.len() { short } else { plain }
 }
 
+/// The fewest digits that read back as the same number, without an exponent.
+pub(crate) fn plain(value: f64) -> String {
+    if value.is_nan() { "nan".to_owned() } else { value.to_string() }
+}
+
+/// 32 digits, as Envoy writes numbers for Prometheus: all there are of a double.
+pub(crate) fn whole(value: f64) -> String {
+    const DIGITS: i32 = 32;
+    if !value.is_finite() || value == 0.0 {
+        return general(value);
+    }
+    let before = value.abs().log10().floor() as i32 + 1;
+    trimmed(format!("{value:.*}", usize::try_from(DIGITS - before).unwrap_or(0)))
+}
+
 /// Takes `1.5e-3` apart.
 fn parts(text: &str) -> (String, i32) {
     let (digits, exponent) = text.split_once('e').unwrap_or((text, "0"));
@@ -58,6 +73,19 @@ mod tests {
         ] {
             assert_eq!(general(value), text);
         }
+        for (value, text) in [
+            (0.0, "0"),
+            (60.5, "60.5"),
+            (600_000.0, "600000"),
+            (31.333_333_333_333_332, "31.333333333333332149095440399833"),
+            (f64::NAN, "nan"),
+        ] {
+            assert_eq!(whole(value), text);
+        }
+        assert_eq!(
+            (plain(31.333_333_333_333_332), plain(f64::NAN)),
+            ("31.333333333333332".to_owned(), "nan".to_owned())
+        );
         for (value, text) in [
             (0.0, "0"),
             (0.5, "0.5"),

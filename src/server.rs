@@ -174,6 +174,7 @@ fn seams(
     let facts = admin::Facts {
         bootstrap: compiled.bootstrap.clone(),
         node: compiled.node.clone(),
+        stats: Arc::new(compiled.stats.clone()),
         flags: settings.flags.clone(),
         loaded: std::time::SystemTime::now(),
         own_address: downstream::own_address(),

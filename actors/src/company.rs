@@ -14,7 +14,7 @@ use crate::{
     plan::Plan,
     published::Publisher,
     roster::Roster,
-    settings::SettingsSeed,
+    settings::{Flush, SettingsSeed},
     snapshot::{Clusters, Tables},
     stage::{Options, Seams, Stage, Threads},
     stats::{Group, Registry, Scope, ServerStat},
@@ -158,6 +158,14 @@ impl Commander {
             (Ok(Applied::Done), Some(before)) => fallen_itself(&self.roster, before).await,
             (Ok(applied), _) => applied,
             (Err(error), _) => unavailable(&error.to_string()),
+        }
+    }
+
+    /// Says that somebody has looked at the stats: intervals of histograms end. Not answered, and not said
+    /// again while too much waits for the supervisor: whoever looks next says it.
+    pub fn flush_stats(&self) {
+        if let Some(supervisor) = self.supervisor.get() {
+            let _ = supervisor.try_send(Flush);
         }
     }
 

@@ -36,8 +36,17 @@ pub struct Plan {
     pub admin: Option<Arc<AdminPlan>>,
     /// Runtime layers, lowest first.
     pub runtime: Vec<LayerPlan>,
-    /// `Bootstrap.stats_flush_interval`; Envoy's default is 5 s.
-    pub stats_flush_interval: Option<Duration>,
+    /// When gauges of the process are read and intervals of histograms end.
+    pub stats_flush: StatsFlush,
+}
+
+/// When stats are flushed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StatsFlush {
+    /// `stats_flush_interval`; Envoy's default is 5 s.
+    Every(Duration),
+    /// `stats_flush_on_admin`: after somebody has looked.
+    OnAdmin,
 }
 
 /// One layer of `layered_runtime`.
@@ -398,6 +407,14 @@ impl Slots {
                 slot
             }
         }
+    }
+}
+
+// === impl StatsFlush ===
+
+impl Default for StatsFlush {
+    fn default() -> Self {
+        Self::Every(Duration::from_secs(5))
     }
 }
 

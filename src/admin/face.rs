@@ -252,6 +252,16 @@ impl Clerk {
     }
 
     async fn act(&self, endpoint: &Endpoint, ask: Ask) -> Answer {
+        let looked = self.desk.facts.stats.flush_on_admin && endpoint.path.starts_with("/stats");
+        let answer = self.answer_of(endpoint, ask).await;
+        if looked {
+            // After the answer was begun, as in Envoy.
+            self.commander.flush_stats();
+        }
+        answer
+    }
+
+    async fn answer_of(&self, endpoint: &Endpoint, ask: Ask) -> Answer {
         match endpoint.action {
             Action::Read(read) | Action::ReadByPost(read) => read(&self.desk, &ask),
             Action::ReadMuch(read) => {

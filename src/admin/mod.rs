@@ -38,7 +38,7 @@ pub use profiler::Profiler;
 
 use crate::{
     cli::Flags,
-    config::{Message, compile::Node},
+    config::{Message, compile::Node, model::stats::StatsRules},
 };
 
 /// What endpoints read from.
@@ -55,6 +55,8 @@ pub struct Facts {
     pub bootstrap: Arc<Message>,
     /// Who we are.
     pub node: Node,
+    /// Which stats are shown, and how.
+    pub stats: Arc<StatsRules>,
     /// The command line.
     pub flags: Flags,
     /// When the configuration was loaded.

@@ -193,6 +193,10 @@ pub struct Flags {
     #[arg(long)]
     pub version: bool,
 
+    /// A tag that every stat has, as NAME:VALUE; may be given more than once.
+    #[arg(long, value_name = "NAME:VALUE", value_parser = flags::stats_tag)]
+    pub stats_tag: Vec<(String, String)>,
+
     /// Ours: how long requests in flight may take to end on SIGTERM, in seconds.
     #[arg(long, value_name = "S", default_value_t = 8)]
     pub shutdown_time_s: u32,
@@ -339,6 +343,7 @@ impl Flags {
         compile::Options {
             service_cluster: given(&self.service_cluster),
             service_node: given(&self.service_node),
+            stats_tags: self.stats_tag.clone(),
             skip_unsupported: self.skip_unsupported,
         }
     }

@@ -44,7 +44,12 @@ fn a_flag_that_is_not_done_yet_is_refused_by_name_and_an_unknown_one_gets_a_sugg
     let why = refusal("--concurency 2");
     assert!(why.contains("--concurrency"), "{why}");
     assert!(refusal("--mode pretend").contains("init_only"));
-    assert!(refusal("--stats-tag=a:b").contains("not supported yet"));
+    assert_eq!(flags("--stats-tag a:b --stats-tag=c:d:e").stats_tag.len(), 2);
+    for (tag, told) in
+        [("a", "misformatted"), ("a.b:c", "invalid char in 'a.b'"), ("a:", "invalid char in ''")]
+    {
+        assert!(refusal(&format!("--stats-tag={tag}")).contains(told), "{tag}");
+    }
     // What follows `--config-yaml` is a value, whatever it looks like.
     assert_eq!(flags("--config-yaml={}").config_yaml.as_deref(), Some("{}"));
 }

@@ -23,6 +23,7 @@ impl Flags {
             Mode::Validate => "Validate",
             Mode::InitOnly => "InitOnly",
         };
+        let tags = self.stats_tag.iter().map(|(name, value)| format!("{name}:{value}"));
         json!({
             "base_id": self.base_id.to_string(),
             "concurrency": self.workers(),
@@ -60,7 +61,7 @@ impl Flags {
             "socket_path": "@envoy_domain_socket",
             "socket_mode": 0,
             "enable_core_dump": false,
-            "stats_tag": [],
+            "stats_tag": tags.collect::<Vec<_>>(),
             "skip_hot_restart_on_no_parent": false,
             "skip_hot_restart_parent_stats": false,
             "skip_deprecated_logs": false,

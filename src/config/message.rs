@@ -276,6 +276,15 @@ impl Message {
         })
     }
 
+    /// Takes a list of numbers with a fraction.
+    pub fn doubles(&self, name: &str) -> Vec<f64> {
+        let numbers = self.list(name).iter().filter_map(|item| match item.value {
+            Value::Double(number) => Some(number),
+            _ => None,
+        });
+        numbers.collect()
+    }
+
     /// Takes a map.
     pub fn map(&self, name: &str) -> &[(String, Item)] {
         match self.get(name).map(|set| &set.value) {

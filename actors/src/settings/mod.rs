@@ -13,7 +13,7 @@ use std::{
     collections::BTreeMap,
     rc::Rc,
     sync::Arc,
-    time::{Duration, SystemTime},
+    time::SystemTime,
 };
 
 use actix::prelude::*;
@@ -23,7 +23,7 @@ use self::leases::Leases;
 use crate::{
     command::{Applied, LogLevel, LogLevelChange, Refusal, Setting, Term},
     log_levels::LogLevels,
-    plan::LayerPlan,
+    plan::{LayerPlan, StatsFlush},
     published::Publisher,
     roster::Roster,
     runtime::Runtime,
@@ -32,9 +32,6 @@ use crate::{
     supervise::falls,
     view::Temporary,
 };
-
-/// `Bootstrap.stats_flush_interval`; Envoy's default.
-const FLUSH_INTERVAL: Duration = Duration::from_secs(5);
 
 /// What settings keep through a fall: all that was set is published, and what of it has an end is here.
 pub(crate) struct SettingsSeed {
@@ -46,7 +43,7 @@ pub(crate) struct SettingsSeed {
     roster: Arc<Roster>,
     stats: Arc<Group<ServerStat>>,
     runtime_stats: Arc<Group<RuntimeStat>>,
-    flush_interval: Cell<Duration>,
+    flush: Cell<StatsFlush>,
     /// The layers of the plan, before anybody overrode anything.
     planned: RefCell<Option<Vec<LayerPlan>>>,
     overrides: RefCell<Leases<String, String>>,
@@ -77,14 +74,19 @@ pub(crate) struct ResetCounters;
 #[rtype(result = "Applied")]
 pub(crate) struct TrackLookups(pub(crate) bool);
 
-/// Take these runtime layers and this interval; what the admin layer overrides stays. Said again, it
+/// Take these runtime layers and flush so; what the admin layer overrides stays. Said again, it
 /// changes nothing.
 #[derive(Clone, Debug, Message)]
 #[rtype(result = "()")]
 pub(crate) struct Replan {
     pub(crate) layers: Vec<LayerPlan>,
-    pub(crate) flush_interval: Option<Duration>,
+    pub(crate) flush: StatsFlush,
 }
+
+/// Somebody has looked at the stats, who are flushed for that.
+#[derive(Clone, Copy, Debug, Message)]
+#[rtype(result = "()")]
+pub(crate) struct Flush;
 
 /// How far initialization is.
 #[derive(Clone, Debug, Message)]
@@ -120,7 +122,7 @@ impl SettingsSeed {
             runtime_stats: registry.group(Scope::plain("runtime.")),
             registry,
             roster,
-            flush_interval: Cell::new(FLUSH_INTERVAL),
+            flush: Cell::default(),
             planned: RefCell::default(),
             overrides: RefCell::default(),
             levels: RefCell::default(),
@@ -248,8 +250,9 @@ impl Settings {
         if let Some(before) = self.flushing.take() {
             ctx.cancel_future(before);
         }
-        let every = self.seed.flush_interval.get();
-        self.flushing = Some(ctx.run_interval(every, |this, _| this.seed.flush()));
+        if let StatsFlush::Every(interval) = self.seed.flush.get() {
+            self.flushing = Some(ctx.run_interval(interval, |this, _| this.seed.flush()));
+        }
     }
 
     /// Arms the end of what is set for a time; after a fall, anew.
@@ -323,14 +326,21 @@ impl Handler<TrackLookups> for Settings {
 impl Handler<Replan> for Settings {
     type Result = ();
 
-    fn handle(&mut self, Replan { layers, flush_interval }: Replan, ctx: &mut Context<Self>) {
+    fn handle(&mut self, Replan { layers, flush }: Replan, ctx: &mut Context<Self>) {
         if self.seed.plan_runtime(layers) {
             self.watch_layers(ctx);
         }
-        let every = flush_interval.unwrap_or(FLUSH_INTERVAL);
-        if self.seed.flush_interval.replace(every) != every {
+        if self.seed.flush.replace(flush) != flush {
             self.flush_each_interval(ctx);
         }
+    }
+}
+
+impl Handler<Flush> for Settings {
+    type Result = ();
+
+    fn handle(&mut self, _: Flush, _: &mut Context<Self>) {
+        self.seed.flush();
     }
 }
 

@@ -1,5 +1,7 @@
 //! Owns the tests of settings: what is set, for how long, and what a fall leaves of it.
 
+use std::time::Duration;
+
 use super::*;
 use crate::{
     plan::LayerSource,
@@ -42,7 +44,7 @@ fn level(logger: &str, level: LogLevel) -> Setting {
 #[actix::test]
 async fn a_fall_loses_no_override_no_log_level_and_no_state_of_health() {
     let (settings, seed) = settings();
-    let replan = Replan { layers: layers("a", "1"), flush_interval: None };
+    let replan = Replan { layers: layers("a", "1"), flush: StatsFlush::default() };
     settings.send(replan.clone()).await.unwrap();
     for set in [pair("a", "2"), level("admin", LogLevel::Debug), Setting::HealthFailed(true)] {
         assert_eq!(settings.send(lasting(set)).await.unwrap(), Applied::Done);
@@ -64,7 +66,7 @@ async fn another_plan_keeps_overrides_and_brings_its_own_layers() {
     let (settings, seed) = settings();
     let refused = settings.send(lasting(pair("a", "2"))).await.unwrap();
     assert_eq!(refused, Applied::Refused(Refusal::NoAdminLayer));
-    let replan = |layers| Replan { layers, flush_interval: None };
+    let replan = |layers| Replan { layers, flush: StatsFlush::default() };
     settings.send(replan(layers("a", "1"))).await.unwrap();
     settings.send(lasting(pair("a", "2"))).await.unwrap();
     settings.send(replan(layers("b", "3"))).await.unwrap();
@@ -88,8 +90,8 @@ async fn one_unknown_logger_leaves_all_levels_as_they_were() {
 async fn the_flush_keeps_the_interval_of_the_plan_through_a_fall() {
     let (settings, seed) = settings();
     tokio::time::pause();
-    let flush_interval = Some(Duration::from_secs(1));
-    settings.send(Replan { layers: Vec::new(), flush_interval }).await.unwrap();
+    let flush = StatsFlush::Every(Duration::from_secs(1));
+    settings.send(Replan { layers: Vec::new(), flush }).await.unwrap();
     settings.do_send(Fall);
     settings.send(lasting(Setting::HealthFailed(true))).await.unwrap();
     assert_eq!(seed.stats.sum(ServerStat::State), 2);
@@ -101,7 +103,7 @@ async fn the_flush_keeps_the_interval_of_the_plan_through_a_fall() {
 async fn what_is_set_for_a_time_gives_way_by_itself_even_after_a_fall() {
     let (settings, seed) = settings();
     tokio::time::pause();
-    let replan = Replan { layers: layers("a", "1"), flush_interval: None };
+    let replan = Replan { layers: layers("a", "1"), flush: StatsFlush::default() };
     settings.send(replan).await.unwrap();
     settings.send(lasting(pair("a", "2"))).await.unwrap();
     for set in [
@@ -166,7 +168,7 @@ async fn a_folder_of_values_is_read_again_when_its_link_is_swapped_and_not_when_
         LayerPlan { name: "disk".to_owned(), source },
         LayerPlan { name: "admin".to_owned(), source: LayerSource::Admin },
     ];
-    settings.send(Replan { layers, flush_interval: None }).await.unwrap();
+    settings.send(Replan { layers, flush: StatsFlush::default() }).await.unwrap();
     settings.send(lasting(pair("b", "7"))).await.unwrap();
     assert_eq!(seed.runtime.read().integer("a", 0), 1);
     fs::write(folder.join("one/values/a"), "9").unwrap();

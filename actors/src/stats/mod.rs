@@ -6,6 +6,7 @@
 mod group;
 mod histogram;
 mod names;
+mod scope;
 
 use std::{
     collections::BTreeMap,
@@ -22,20 +23,7 @@ pub use names::{
     ListenerStat, ListenerWorkerStat, RouterStat, RuntimeStat, ServerStat, TracingStat,
     WatchdogStat,
 };
-
-/// Where a group's names stand: their prefix, and the tags that Envoy's default rules take from it.
-///
-/// `cluster.service1.` has the tag `envoy.cluster_name = service1` and, with the tag cut out, the
-/// prefix `cluster.`.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Scope {
-    /// Prefix of the full names, with the last dot; empty for none.
-    pub prefix: String,
-    /// The prefix with tag values cut out, with the last dot.
-    pub extracted: String,
-    /// Tag name and value, in the order of Envoy's default extraction rules.
-    pub tags: Vec<(&'static str, String)>,
-}
+pub use scope::{Scope, Tag, cut_out};
 
 /// All stats of the process.
 #[derive(Debug)]
@@ -63,102 +51,6 @@ impl<S: StatSet> Later<S> {
     /// The group; listed from now on.
     pub fn get(&self) -> &Arc<Group<S>> {
         self.group.get_or_init(|| self.registry.group(self.scope.clone()))
-    }
-}
-
-// === impl Scope ===
-
-impl Scope {
-    /// Names without tags, such as `server.`.
-    pub fn plain(prefix: &str) -> Self {
-        Self { prefix: prefix.to_owned(), extracted: prefix.to_owned(), tags: Vec::new() }
-    }
-
-    /// `cluster.NAME.`; `:` in a name becomes `_`, as in Envoy.
-    pub fn cluster(name: &str) -> Self {
-        let name = name.replace(':', "_");
-        Self {
-            prefix: format!("cluster.{name}."),
-            extracted: "cluster.".to_owned(),
-            tags: vec![("envoy.cluster_name", name)],
-        }
-    }
-
-    /// `server.worker_N.`.
-    pub fn server_worker(worker: usize) -> Self {
-        Self {
-            prefix: format!("server.worker_{worker}."),
-            extracted: "server.worker_".to_owned(),
-            tags: vec![("envoy.worker_id", worker.to_string())],
-        }
-    }
-
-    /// A scope within this one: `cluster.NAME.http2.`.
-    pub fn within(&self, name: &str) -> Self {
-        Self {
-            prefix: format!("{}{name}.", self.prefix),
-            extracted: format!("{}{name}.", self.extracted),
-            tags: self.tags.clone(),
-        }
-    }
-
-    /// `http.PREFIX.`, the HTTP connection manager's `stat_prefix`.
-    pub fn http(stat_prefix: &str) -> Self {
-        let name = stat_prefix.replace(':', "_");
-        Self {
-            prefix: format!("http.{name}."),
-            extracted: "http.".to_owned(),
-            tags: vec![("envoy.http_conn_manager_prefix", name)],
-        }
-    }
-
-    /// `http.PREFIX.tracing.`.
-    pub fn http_tracing(stat_prefix: &str) -> Self {
-        let http = Self::http(stat_prefix);
-        Self {
-            prefix: format!("{}tracing.", http.prefix),
-            extracted: "http.tracing.".to_owned(),
-            tags: http.tags,
-        }
-    }
-
-    /// `listener.ADDRESS.`; `:` becomes `_`.
-    pub fn listener(address: &str) -> Self {
-        let address = address.replace(':', "_");
-        Self {
-            prefix: format!("listener.{address}."),
-            extracted: "listener.".to_owned(),
-            tags: vec![("envoy.listener_address", address)],
-        }
-    }
-
-    /// `listener.ADDRESS.http.PREFIX.`.
-    pub fn listener_http(address: &str, stat_prefix: &str) -> Self {
-        let (listener, http) = (Self::listener(address), Self::http(stat_prefix));
-        Self {
-            prefix: format!("{}{}", listener.prefix, http.prefix),
-            extracted: "listener.http.".to_owned(),
-            tags: [http.tags, listener.tags].concat(),
-        }
-    }
-
-    /// `listener.admin.http.admin.`
-    pub fn admin_http() -> Self {
-        Self {
-            prefix: "listener.admin.http.admin.".to_owned(),
-            extracted: "listener.admin.http.".to_owned(),
-            tags: vec![("envoy.http_conn_manager_prefix", "admin".to_owned())],
-        }
-    }
-
-    /// `listener.ADDRESS.worker_N.`.
-    pub fn listener_worker(address: &str, worker: usize) -> Self {
-        let listener = Self::listener(address);
-        Self {
-            prefix: format!("{}worker_{worker}.", listener.prefix),
-            extracted: "listener.worker_".to_owned(),
-            tags: [vec![("envoy.worker_id", worker.to_string())], listener.tags].concat(),
-        }
     }
 }
 

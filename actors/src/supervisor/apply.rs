@@ -222,8 +222,8 @@ impl Supervisor {
             let cast = seed.stage.cast("Settings", "settings", "supervisor", reports);
             supervise(cast, move |_| Settings::new(own))
         });
-        let (layers, flush_interval) = (plan.runtime.clone(), plan.stats_flush_interval);
-        let told = settings.send(Replan { layers, flush_interval });
+        let (layers, flush) = (plan.runtime.clone(), plan.stats_flush);
+        let told = settings.send(Replan { layers, flush });
         Box::pin(async move { told.await.unwrap_or(()) })
     }
 

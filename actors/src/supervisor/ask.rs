@@ -6,7 +6,7 @@ use actix::prelude::*;
 use super::Supervisor;
 use crate::{
     command::{Applied, Command, LogLevelChange, Refusal, Setting},
-    settings::{ResetCounters, Set, Settings, TrackLookups},
+    settings::{Flush, ResetCounters, Set, Settings, TrackLookups},
 };
 
 /// Somebody asks for a change.
@@ -39,6 +39,17 @@ impl Handler<Ask> for Supervisor {
             this.seed.stage.roster().note(who, "command", detail);
             applied
         }))
+    }
+}
+
+impl Handler<Flush> for Supervisor {
+    type Result = ();
+
+    /// No change that anybody would look for in the journal.
+    fn handle(&mut self, flush: Flush, _: &mut Context<Self>) {
+        if let Some(settings) = &self.seed.children.borrow().settings {
+            settings.do_send(flush);
+        }
     }
 }
 

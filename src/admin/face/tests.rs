@@ -38,6 +38,7 @@ fn flagged(options: AdminOptions, flags: &[&str]) -> (AdminFace, Arc<Writer>) {
     let facts = Facts {
         bootstrap: Arc::new(Message::new(BOOTSTRAP).unwrap()),
         node: Node::default(),
+        stats: Arc::default(),
         flags: cli.flags,
         loaded: SystemTime::now(),
         own_address: [192, 0, 2, 7].into(),

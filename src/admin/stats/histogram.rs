@@ -2,23 +2,29 @@
 
 use std::fmt::Write;
 
-use understudy_actors::stats::{BUCKETS, Bins, HistogramReading, QUANTILES};
+use understudy_actors::stats::{Bins, HistogramReading, QUANTILES};
 
 use super::Buckets;
 use crate::{
     admin::json::quote,
-    numbers::{general, shortest},
+    numbers::{general, plain, shortest},
 };
 
 /// A histogram as a line, or as a few. Writing to a string does not fail.
-pub(super) fn text(out: &mut String, name: &str, reading: &HistogramReading, buckets: Buckets) {
+pub(super) fn text(
+    out: &mut String,
+    name: &str,
+    reading: &HistogramReading,
+    buckets: Buckets,
+    bounds: &[f64],
+) {
     if reading.cumulative.is_empty() {
         let _ = writeln!(out, "{name}: No recorded values");
         return;
     }
     match buckets {
         Buckets::Cumulative | Buckets::Disjoint => {
-            let _ = writeln!(out, "{name}: {}", bucket_text(reading, buckets));
+            let _ = writeln!(out, "{name}: {}", bucket_text(reading, buckets, bounds));
         }
         Buckets::Detailed => {
             let _ = writeln!(out, "{name}:");
@@ -35,35 +41,35 @@ pub(super) fn text(out: &mut String, name: &str, reading: &HistogramReading, buc
 fn quantile_text(reading: &HistogramReading) -> String {
     let one = |percent: &f64| {
         let [interval, cumulative] = [&reading.interval, &reading.cumulative]
-            .map(|bins| general(bins.quantile(percent / 100.0).unwrap_or(f64::NAN)));
+            .map(|bins| plain(bins.quantile(percent / 100.0).unwrap_or(f64::NAN)));
         format!("P{}({interval},{cumulative})", general(*percent))
     };
     QUANTILES.iter().map(one).collect::<Vec<_>>().join(" ")
 }
 
-fn bucket_text(reading: &HistogramReading, buckets: Buckets) -> String {
+fn bucket_text(reading: &HistogramReading, buckets: Buckets, bounds: &[f64]) -> String {
     let [interval, cumulative] =
-        [&reading.interval, &reading.cumulative].map(|bins| counts(bins, buckets));
+        [&reading.interval, &reading.cumulative].map(|bins| counts(bins, bounds, buckets));
     let one = |((bound, interval), cumulative): ((&f64, u64), u64)| {
         format!("B{}({interval},{cumulative})", general(*bound))
     };
-    let all = BUCKETS.iter().zip(interval).zip(cumulative).map(one);
+    let all = bounds.iter().zip(interval).zip(cumulative).map(one);
     all.collect::<Vec<_>>().join(" ")
 }
 
 fn bins_text(bins: &Bins) -> String {
-    let one = |(low, width, count): (f64, f64, u64)| {
-        format!("{},{}:{count}", general(low), general(width))
-    };
+    let one =
+        |(low, width, count): (f64, f64, u64)| format!("{},{}:{count}", plain(low), plain(width));
     bins.iter().map(one).collect::<Vec<_>>().join(", ")
 }
 
 /// How many values each bucket holds, together with those below it or alone.
-pub(super) fn counts(bins: &Bins, buckets: Buckets) -> Vec<u64> {
+pub(super) fn counts(bins: &Bins, bounds: &[f64], buckets: Buckets) -> Vec<u64> {
     let mut below = 0;
     let one = |bound: &f64| {
         let up_to = bins.count_at_most(*bound);
-        let own = up_to - below;
+        // Bounds of the user's may stand in any order.
+        let own = up_to.saturating_sub(below);
         match buckets {
             Buckets::Disjoint => {
                 below = up_to;
@@ -72,7 +78,7 @@ pub(super) fn counts(bins: &Bins, buckets: Buckets) -> Vec<u64> {
             _ => up_to,
         }
     };
-    BUCKETS.iter().map(one).collect()
+    bounds.iter().map(one).collect()
 }
 
 /// The histograms' part of the JSON: what stands before the first of them.
@@ -99,20 +105,26 @@ pub(super) fn json_close(buckets: Buckets) -> &'static str {
 }
 
 /// One histogram in JSON.
-pub(super) fn json(out: &mut String, name: &str, reading: &HistogramReading, buckets: Buckets) {
+pub(super) fn json(
+    out: &mut String,
+    name: &str,
+    reading: &HistogramReading,
+    buckets: Buckets,
+    bounds: &[f64],
+) {
     out.push_str("{\"name\":");
     quote(out, name);
     match buckets {
         Buckets::Cumulative | Buckets::Disjoint => {
             let [interval, cumulative] =
-                [&reading.interval, &reading.cumulative].map(|bins| counts(bins, buckets));
+                [&reading.interval, &reading.cumulative].map(|bins| counts(bins, bounds, buckets));
             let one = |((bound, interval), cumulative): ((&f64, u64), u64)| {
                 format!(
                     "{{\"upper_bound\":{},\"interval\":{interval},\"cumulative\":{cumulative}}}",
                     shortest(*bound)
                 )
             };
-            let all: Vec<String> = BUCKETS.iter().zip(interval).zip(cumulative).map(one).collect();
+            let all: Vec<String> = bounds.iter().zip(interval).zip(cumulative).map(one).collect();
             let _ = write!(out, ",\"buckets\":[{}]}}", all.join(","));
         }
         Buckets::Detailed => {

@@ -40,7 +40,8 @@ pub(super) fn line(
                         out.push(',');
                     }
                     place.histograms = true;
-                    histogram::json(&mut out, &name, &reading, wanted.buckets);
+                    let bounds = wanted.rules.buckets(&name);
+                    histogram::json(&mut out, &name, &reading, wanted.buckets, bounds);
                 }
             }
             Step::Close => {

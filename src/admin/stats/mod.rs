@@ -3,6 +3,7 @@
 mod histogram;
 mod json;
 mod prometheus;
+mod tags;
 mod text;
 
 use std::sync::Arc;
@@ -11,6 +12,7 @@ use regex::Regex;
 use understudy_actors::stats::{AnyGroup, HistogramReading, Registry, Value};
 
 use super::{Answer, Ask, Desk, answer, expression, home};
+use crate::config::model::stats::StatsRules;
 
 /// What somebody wants to see.
 #[derive(Clone)]
@@ -22,6 +24,7 @@ pub(super) struct Wanted {
     gauges: bool,
     histograms: bool,
     buckets: Buckets,
+    rules: Arc<StatsRules>,
 }
 
 /// How histograms are shown.
@@ -51,15 +54,16 @@ enum Format {
 type Run = Vec<Arc<dyn AnyGroup>>;
 
 pub(super) fn stats(desk: &Desk, ask: &Ask) -> Answer {
-    stats_of(&desk.view.registry, ask)
+    stats_of(&desk.view.registry, &desk.facts.stats, ask)
 }
 
 pub(super) fn prometheus(desk: &Desk, ask: &Ask) -> Answer {
-    prometheus_of(&desk.view.registry, ask)
+    prometheus_of(&desk.view.registry, &desk.facts.stats, ask)
 }
 
-fn stats_of(registry: &Registry, ask: &Ask) -> Answer {
-    let (wanted, format) = match read(ask).and_then(|wanted| Ok((wanted, read_format(ask)?))) {
+fn stats_of(registry: &Registry, rules: &Arc<StatsRules>, ask: &Ask) -> Answer {
+    let (wanted, format) = match read(ask, rules).and_then(|wanted| Ok((wanted, read_format(ask)?)))
+    {
         Ok(read) => read,
         Err(refused) => return refused,
     };
@@ -79,8 +83,8 @@ fn stats_of(registry: &Registry, ask: &Ask) -> Answer {
     }
 }
 
-fn prometheus_of(registry: &Registry, ask: &Ask) -> Answer {
-    match read(ask) {
+fn prometheus_of(registry: &Registry, rules: &Arc<StatsRules>, ask: &Ask) -> Answer {
+    match read(ask, rules) {
         Ok(wanted) => metrics(runs(registry.groups()), wanted),
         Err(refused) => refused,
     }
@@ -102,7 +106,7 @@ fn metrics(runs: Vec<Run>, wanted: Wanted) -> Answer {
 }
 
 /// Errors are Envoy's. Observed: Envoy 1.40.
-fn read(ask: &Ask) -> Result<Wanted, Answer> {
+fn read(ask: &Ask, rules: &Arc<StatsRules>) -> Result<Wanted, Answer> {
     let filter = match ask.param("filter").filter(|filter| !filter.is_empty()) {
         Some(filter) => Some(
             expression::read(filter)
@@ -147,7 +151,8 @@ fn read(ask: &Ask) -> Result<Wanted, Answer> {
         let text = "invert_filter can only be used if filter is also provided";
         return Err(Answer::status(400, text));
     }
-    Ok(Wanted { used_only, filter, invert, counters, gauges, histograms, buckets })
+    let rules = rules.clone();
+    Ok(Wanted { used_only, filter, invert, counters, gauges, histograms, buckets, rules })
 }
 
 fn read_format(ask: &Ask) -> Result<Format, Answer> {
@@ -200,7 +205,7 @@ fn steps(runs: Vec<Run>) -> Vec<Step> {
 impl Wanted {
     fn accepts(&self, name: &str, used: bool) -> bool {
         let matches = self.filter.as_ref().is_none_or(|filter| filter.is_match(name));
-        (used || !self.used_only) && (matches != self.invert)
+        (used || !self.used_only) && (matches != self.invert) && self.rules.shows(name)
     }
 
     /// Counters and gauges of a run, by name.

@@ -3,11 +3,14 @@
 use std::{collections::BTreeMap, fmt::Write, sync::Arc};
 
 use understudy_actors::stats::{
-    self, AnyGroup, BUCKETS, HistogramReading, QUANTILES, Reading, Scope, Value,
+    self, AnyGroup, HistogramReading, QUANTILES, Reading, Scope, Value,
 };
 
-use super::{Buckets, Run, Wanted, histogram};
-use crate::numbers::general;
+use super::{Buckets, Run, Wanted, histogram, tags};
+use crate::{
+    config::model::stats::StatsRules,
+    numbers::{general, whole},
+};
 
 /// Bytes at which a piece ends: one metric of a thousand clusters is much more.
 const PIECE_BYTES: usize = 16 * 1024;
@@ -29,7 +32,8 @@ type Index = BTreeMap<(Kind, String), Vec<Source>>;
 
 /// Groups that make the same metrics. There are few of them, however many clusters there are.
 struct Family {
-    extracted: String,
+    /// Of the first of them.
+    scope: Scope,
     defs: &'static [stats::Def],
 }
 
@@ -79,7 +83,7 @@ pub(super) fn metrics(
 ) -> impl Iterator<Item = Vec<u8>> + Send + 'static {
     let mut families = Vec::new();
     let mut members = |run: Run| -> Vec<Member> {
-        run.into_iter().map(|group| Member::among(&mut families, group)).collect()
+        run.into_iter().map(|group| Member::among(&mut families, group, &wanted.rules)).collect()
     };
     let runs: Vec<Vec<Member>> = runs.into_iter().map(&mut members).collect();
     let metrics: Vec<_> = index(&families, &wanted).into_iter().collect();
@@ -88,7 +92,7 @@ pub(super) fn metrics(
 
 fn index(families: &[Family], wanted: &Wanted) -> Index {
     let mut index = Index::new();
-    for (family, Family { extracted, defs }) in families.iter().enumerate() {
+    for (family, Family { scope, defs }) in families.iter().enumerate() {
         for (at, def) in defs.iter().enumerate() {
             let kind = match def.kind {
                 stats::Kind::Counter | stats::Kind::Codes if wanted.counters => Kind::Counter,
@@ -98,7 +102,10 @@ fn index(families: &[Family], wanted: &Wanted) -> Index {
             };
             // Every status makes the same metric.
             let name = def.name.replace("{}", "200");
-            let name = format!("{extracted}{}", own_tag(&name).0);
+            let name = tags::rest(scope, &name, &wanted.rules);
+            if name.is_empty() {
+                continue;
+            }
             index.entry((kind, name)).or_default().push((family, at));
         }
     }
@@ -108,12 +115,16 @@ fn index(families: &[Family], wanted: &Wanted) -> Index {
 // === impl Member ===
 
 impl Member {
-    fn among(families: &mut Vec<Family>, group: Arc<dyn AnyGroup>) -> Self {
-        let (extracted, defs) = (&group.scope().extracted, group.defs());
-        let same =
-            |family: &Family| std::ptr::eq(family.defs, defs) && family.extracted == *extracted;
+    fn among(families: &mut Vec<Family>, group: Arc<dyn AnyGroup>, rules: &StatsRules) -> Self {
+        let (scope, defs) = (group.scope(), group.defs());
+        // Where a tag may take anything from a name, no two groups are alike.
+        let alike = |known: &Scope| match rules.has_patterns() {
+            true => known.prefix == scope.prefix,
+            false => known.extracted == scope.extracted,
+        };
+        let same = |family: &Family| std::ptr::eq(family.defs, defs) && alike(&family.scope);
         let family = families.iter().position(same).unwrap_or_else(|| {
-            families.push(Family { extracted: extracted.clone(), defs });
+            families.push(Family { scope: scope.clone(), defs });
             families.len() - 1
         });
         Self { group, family }
@@ -149,7 +160,7 @@ impl Iterator for Exposition {
 
 impl Telling {
     fn begin(kind: Kind, extracted: &str, sources: Vec<Source>) -> Self {
-        let metric = format!("envoy_{}", clean(extracted));
+        let metric = format!("envoy_{}", tags::clean(extracted));
         Self { kind, sources, metric, headed: false, run: 0 }
     }
 
@@ -175,12 +186,13 @@ impl Telling {
             // Writing to a string does not fail.
             let _ = writeln!(out, "# TYPE {} {kind}", self.metric);
         }
-        for Row { labels, value, .. } in &rows {
+        for Row { name, labels, value } in &rows {
             let metric = &self.metric;
             match value {
                 RowValue::Number(value) => drop(writeln!(out, "{metric}{{{labels}}} {value}")),
                 RowValue::Histogram(reading) => {
-                    distribution(out, metric, labels, reading, wanted.buckets);
+                    let bounds = wanted.rules.buckets(name);
+                    distribution(out, metric, labels, reading, wanted.buckets, bounds);
                 }
             }
         }
@@ -195,66 +207,12 @@ impl Telling {
             Value::Counter(value) | Value::Gauge(value) => RowValue::Number(value),
             Value::Histogram(reading) => RowValue::Histogram(reading.clone()),
         };
-        Some(Row { name, labels: labels(scope, stat.name), value })
+        Some(Row { name, labels: tags::labels(scope, stat.name, &wanted.rules), value })
     }
-}
-
-/// A name without what it says of a status, and that as a tag.
-/// Source: Envoy, "Tag extraction", `envoy.response_code` and `envoy.response_code_class`.
-fn own_tag(name: &str) -> (String, Option<(&'static str, &str)>) {
-    match name.rsplit_once("_rq_") {
-        Some((before, code)) if code.len() == 3 => match code.as_bytes() {
-            [b'0'..=b'9', b'x', b'x'] => {
-                (format!("{before}_rq_xx"), Some(("envoy.response_code_class", &code[..1])))
-            }
-            digits if digits.iter().all(u8::is_ascii_digit) => {
-                (format!("{before}_rq"), Some(("envoy.response_code", code)))
-            }
-            _ => (name.to_owned(), None),
-        },
-        _ => (name.to_owned(), None),
-    }
-}
-
-/// What is cut out of a name; what the name itself says of a status comes first.
-fn labels(scope: &Scope, name: &str) -> String {
-    let mut out = String::new();
-    let tags = scope.tags.iter().map(|(name, value)| (*name, value.as_str()));
-    for (at, (name, value)) in own_tag(name).1.into_iter().chain(tags).enumerate() {
-        if at > 0 {
-            out.push(',');
-        }
-        out.extend(name.chars().map(letter));
-        out.push_str("=\"");
-        escape(&mut out, value);
-        out.push('"');
-    }
-    out
 }
 
 fn summarizes(buckets: Buckets) -> bool {
     matches!(buckets, Buckets::Summary | Buckets::None)
-}
-
-/// Letters, digits and `_` only.
-fn clean(name: &str) -> String {
-    name.chars().map(letter).collect()
-}
-
-fn letter(c: char) -> char {
-    if c.is_ascii_alphanumeric() { c } else { '_' }
-}
-
-/// Source: Prometheus, "Text-based format", label values.
-fn escape(out: &mut String, value: &str) {
-    for c in value.chars() {
-        match c {
-            '\\' => out.push_str("\\\\"),
-            '"' => out.push_str("\\\""),
-            '\n' => out.push_str("\\n"),
-            plain => out.push(plain),
-        }
-    }
 }
 
 fn distribution(
@@ -263,6 +221,7 @@ fn distribution(
     labels: &str,
     reading: &HistogramReading,
     buckets: Buckets,
+    bounds: &[f64],
 ) {
     // A summary tells of the last interval, as Envoy's does.
     let bins = match buckets {
@@ -274,11 +233,14 @@ fn distribution(
     if summarizes(buckets) {
         for percent in QUANTILES {
             let value = bins.quantile(percent / 100.0).unwrap_or(f64::NAN);
-            let (quantile, value) = (general(percent / 100.0), general(value));
+            let (quantile, value) = (general(percent / 100.0), whole(value));
             let _ = writeln!(out, "{metric}{{{labels}{comma}quantile=\"{quantile}\"}} {value}");
         }
     } else {
-        for (bound, count) in BUCKETS.iter().zip(histogram::counts(bins, Buckets::Cumulative)) {
+        for (bound, count) in
+            bounds.iter().zip(histogram::counts(bins, bounds, Buckets::Cumulative))
+        {
+            let bound = whole(*bound);
             let _ = writeln!(out, "{metric}_bucket{{{labels}{comma}le=\"{bound}\"}} {count}");
         }
         let _ = writeln!(out, "{metric}_bucket{{{labels}{comma}le=\"+Inf\"}} {}", bins.count());

@@ -30,9 +30,10 @@ fn asked(query: &str) -> (u16, String) {
     let path = if query.starts_with("prom:") { "/stats/prometheus" } else { "/stats" };
     let target = format!("{path}?{}", query.trim_start_matches("prom:"));
     let ask = Ask::new("GET", &target, None, peer);
+    let rules = Arc::new(StatsRules::default());
     let answer = match path {
-        "/stats" => stats_of(&registry, &ask),
-        _ => prometheus_of(&registry, &ask),
+        "/stats" => stats_of(&registry, &rules, &ask),
+        _ => prometheus_of(&registry, &rules, &ask),
     };
     (answer.status, answer.into_text())
 }

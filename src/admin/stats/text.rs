@@ -20,7 +20,8 @@ pub(super) fn lines(
             }
             Step::Histograms(run) => {
                 for (name, reading) in wanted.distributions(&run) {
-                    histogram::text(&mut out, &name, &reading, wanted.buckets);
+                    let bounds = wanted.rules.buckets(&name);
+                    histogram::text(&mut out, &name, &reading, wanted.buckets, bounds);
                 }
             }
             Step::Open | Step::Close => {}

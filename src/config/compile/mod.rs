@@ -11,6 +11,7 @@ mod listener;
 mod matcher;
 mod route;
 mod runtime;
+mod stats;
 
 use std::{
     hash::{DefaultHasher, Hash, Hasher},
@@ -22,6 +23,7 @@ use understudy_actors::plan::{Plan, Slots};
 use super::{
     Checked, Message, Source, check,
     diagnostic::{Diagnostics, Span},
+    model::stats::StatsRules,
     print,
 };
 
@@ -32,6 +34,8 @@ pub struct Options {
     pub service_cluster: Option<String>,
     /// `--service-node`; overrides `node.id`.
     pub service_node: Option<String>,
+    /// `--stats-tag`: names and values.
+    pub stats_tags: Vec<(String, String)>,
     /// `--skip-unsupported`: what is not supported and only adds is left out with a warning.
     pub skip_unsupported: bool,
 }
@@ -51,6 +55,8 @@ pub struct Compiled {
     pub plan: Plan,
     /// The bootstrap behind it, for `/config_dump`.
     pub bootstrap: Arc<Message>,
+    /// Which stats are shown, and how.
+    pub stats: StatsRules,
     /// Who we are.
     pub node: Node,
     /// Warnings and notes.
@@ -76,12 +82,14 @@ pub fn load(source: &Source, options: &Options, slots: &AllSlots) -> Result<Comp
     let mut compiler =
         Compiler { errors: Diagnostics::default(), notes, options, slots, node: Node::default() };
     let plan = compiler.bootstrap(&bootstrap);
+    let stats = compiler.stats(&bootstrap);
     compiler.refuse_unread(&bootstrap);
     match compiler.errors.has_errors() {
         true => Err(compiler.errors),
         false => Ok(Compiled {
             plan,
             bootstrap: Arc::new(bootstrap),
+            stats,
             node: compiler.node,
             notes: compiler.notes,
         }),
@@ -114,7 +122,7 @@ impl Compiler<'_> {
             routes,
             admin: bootstrap.message("admin").and_then(|admin| self.admin(admin)).map(Arc::new),
             runtime: self.runtime(bootstrap),
-            stats_flush_interval: bootstrap.duration("stats_flush_interval"),
+            stats_flush: stats::flush(bootstrap),
         }
     }
 

@@ -6,3 +6,4 @@ pub mod cluster;
 pub mod http;
 pub mod listener;
 pub mod route;
+pub mod stats;
