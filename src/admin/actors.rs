@@ -50,7 +50,8 @@ pub(super) fn actors(desk: &Desk, ask: &Ask) -> Answer {
     Answer::text(out)
 }
 
-fn describe(depth: usize, member: &Member) -> Value {
+/// One actor and its depth in the tree.
+pub(super) fn describe(depth: usize, member: &Member) -> Value {
     let fall = member.state.lock().last_fall.clone();
     json!({
         "role": member.role,

@@ -19,6 +19,7 @@ mod logging;
 mod mask;
 mod memory;
 mod numbers;
+mod overview;
 mod profiler;
 mod runtime;
 mod server_info;
