@@ -301,8 +301,22 @@ fn what_was_shown_stays_when_the_proxy_is_gone() {
     browser.wait_until("by('reach').textContent.startsWith('Not reachable since ')");
     assert_eq!(browser.text("#healthy"), "3 of 4");
     browser.evaluate("change('logging?level=info', 'changed')");
-    let outcome = browser.text("#outcome");
-    assert!(outcome.starts_with("Not changed: "), "{outcome}");
+    assert_eq!(browser.text("#outcome"), "Not changed: no connection");
+}
+
+#[test]
+fn what_is_refused_is_told_in_the_words_of_the_port() {
+    let Some(mut browser) = chromium() else { return };
+    let layers = "layered_runtime: {layers: [{name: admin, admin_layer: {}}]}";
+    let proxy = Proxy::start(&front(&[]).replace(layers, ""));
+    page(&mut browser, &proxy);
+    assert_eq!(browser.evaluate("by('override-add').disabled"), true);
+    assert!(browser.text("#runtime-note").contains("no admin_layer"));
+    browser.evaluate("change('runtime_modify?a=1', 'changed')");
+    let refusal = support::client::post(proxy.admin, "/runtime_modify?a=1");
+    assert_eq!(refusal.status, 503);
+    let told = format!("Not changed: 503, {}", refusal.text().trim());
+    assert_eq!(browser.text("#outcome"), told);
 }
 
 #[test]
@@ -345,26 +359,7 @@ fn keep(browser: &mut Chromium, name: &str) {
         browser.wait_until(&format!("seen.get('requests').samples.length >= {samples}"));
     }
     let path = std::path::Path::new(&folder).join(name);
-    std::fs::write(path, decoded(&browser.picture())).expect("the picture can be written");
-}
-
-fn decoded(base64: &str) -> Vec<u8> {
-    let digit = |letter: u8| match letter {
-        b'A'..=b'Z' => letter - b'A',
-        b'a'..=b'z' => letter - b'a' + 26,
-        b'0'..=b'9' => letter - b'0' + 52,
-        b'+' => 62,
-        _ => 63,
-    };
-    let letters = base64.trim_end_matches('=').as_bytes();
-    let mut bytes = Vec::new();
-    for four in letters.chunks(4) {
-        let bits = (0..4).fold(0, |bits, at| {
-            bits << 6 | four.get(at).map_or(0, |letter| u32::from(digit(*letter)))
-        });
-        bytes.extend_from_slice(&bits.to_be_bytes()[1..four.len()]);
-    }
-    bytes
+    std::fs::write(path, browser.picture()).expect("the picture can be written");
 }
 
 // === impl Traffic ===

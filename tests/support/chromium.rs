@@ -48,6 +48,26 @@ fn on_the_path() -> Option<PathBuf> {
     found.find(|program| program.is_file())
 }
 
+/// Reads base64, in which the browser sends what is no text.
+fn decoded(base64: &str) -> Vec<u8> {
+    let digit = |letter: u8| match letter {
+        b'A'..=b'Z' => letter - b'A',
+        b'a'..=b'z' => letter - b'a' + 26,
+        b'0'..=b'9' => letter - b'0' + 52,
+        b'+' => 62,
+        _ => 63,
+    };
+    let letters = base64.trim_end_matches('=').as_bytes();
+    let mut bytes = Vec::new();
+    for four in letters.chunks(4) {
+        let bits = (0..4).fold(0, |bits, at| {
+            bits << 6 | four.get(at).map_or(0, |letter| u32::from(digit(*letter)))
+        });
+        bytes.extend_from_slice(&bits.to_be_bytes()[1..four.len()]);
+    }
+    bytes
+}
+
 // === impl Chromium ===
 
 impl Chromium {
@@ -188,10 +208,10 @@ impl Chromium {
         self.call("Emulation.setEmulatedMedia", json!({"features": features}));
     }
 
-    /// A PNG of the window in base64.
-    pub fn picture(&mut self) -> String {
-        let mut answer = self.call("Page.captureScreenshot", json!({"format": "png"}));
-        answer["data"].take().as_str().unwrap_or_default().to_owned()
+    /// A PNG of the window.
+    pub fn picture(&mut self) -> Vec<u8> {
+        let answer = self.call("Page.captureScreenshot", json!({"format": "png"}));
+        decoded(answer["data"].as_str().unwrap_or_default())
     }
 
     /// Errors on the console, exceptions, and what the log has against the page.

@@ -16,7 +16,7 @@ async function send(target, done) {
     const text = (await answer.text()).trim().split('\n')[0];
     if (!answer.ok) refused = `${answer.status}, ${text}`;
   } catch (error) {
-    refused = error.message;
+    refused = silence(error);
   }
   await poll();
   outcome(refused === null ? done : `Not changed: ${refused}`, refused !== null);

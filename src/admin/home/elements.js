@@ -47,6 +47,9 @@ function more(id, list, what) {
   note(by(id), list.left_out > 0 ? `${count(list.left_out)} more ${what} not shown` : list.total === 0 ? `No ${what}` : '');
 }
 
+/** Why there was no answer. */
+const silence = (error) => (error.name === 'TimeoutError' ? 'no answer in time' : 'no connection');
+
 // === numbers ===
 
 const count = (value) => value.toLocaleString('en');

@@ -16,7 +16,7 @@ async function poll() {
     const answer = await fetch(`overview?filter=${escaped(filter)}`, { signal: AbortSignal.timeout(10000) });
     said = answer.ok ? { data: await answer.json() } : { status: answer.status, text: (await answer.text()).trim() };
   } catch (error) {
-    said = { text: error.name === 'TimeoutError' ? 'no answer within 10 s' : 'no connection' };
+    said = { text: silence(error) };
   }
   // A later poll has been made meanwhile: its answer counts.
   if (mine !== turn) return;
