@@ -103,7 +103,7 @@ fn our_endpoints_stand_apart_from_envoys() {
     assert!(text("/help?ours").contains("/actors/kill (POST): "));
     assert!(!text("/help").contains("/actors") && !text("/nosuch").contains("/actors"));
     let home = text("/");
-    let (ours, table) = home.split_once("<table").expect("a table");
+    let (ours, table) = home.split_once("<table class='home-table'").expect("a table");
     assert!(ours.contains("actors/kill (POST)") && ours.contains("href='actors'"), "{ours}");
     assert!(!table.contains("actors"), "{table}");
 }

@@ -22,7 +22,15 @@ pub(super) fn actors(desk: &Desk, ask: &Ask) -> Answer {
                 json!({"at": unix(entry.at), "who": entry.who, "what": entry.what, "detail": entry.detail})
             })
             .collect();
-        let all = json!({"actors": actors, "connections": connections, "journal": journal});
+        let temporary: Vec<Value> = (desk.view.temporary.read().iter())
+            .map(|t| json!({"what": t.what, "back_to": t.back_to, "until": unix(t.until)}))
+            .collect();
+        let all = json!({
+            "actors": actors,
+            "connections": connections,
+            "temporary": temporary,
+            "journal": journal,
+        });
         return Answer::json(&all);
     }
     let mut out = String::new();
@@ -42,7 +50,13 @@ pub(super) fn actors(desk: &Desk, ask: &Ask) -> Answer {
             let _ = writeln!(out, "{}  fell {} s ago: {why}", "  ".repeat(depth), self::age(*at));
         }
     }
-    let _ = writeln!(out, "{connections} connections\n\njournal:");
+    let _ = writeln!(out, "{connections} connections");
+    for temporary in desk.view.temporary.read().iter() {
+        let left = temporary.until.duration_since(SystemTime::now()).unwrap_or_default().as_secs();
+        let (what, back_to) = (&temporary.what, &temporary.back_to);
+        let _ = writeln!(out, "for {left} s more: {what}, then again {back_to:?}");
+    }
+    let _ = writeln!(out, "\njournal:");
     for entry in roster.journal() {
         let (age, detail) = (age(entry.at), entry.detail);
         let _ = writeln!(out, "  {age} s ago, {} {}: {detail}", entry.who, entry.what);
@@ -50,7 +64,8 @@ pub(super) fn actors(desk: &Desk, ask: &Ask) -> Answer {
     Answer::text(out)
 }
 
-fn describe(depth: usize, member: &Member) -> Value {
+/// One actor and its depth in the tree.
+pub(super) fn describe(depth: usize, member: &Member) -> Value {
     let fall = member.state.lock().last_fall.clone();
     json!({
         "role": member.role,

@@ -11,6 +11,8 @@ pub struct Answer {
     pub status: u16,
     /// `content-type`
     pub content_type: &'static str,
+    /// `content-security-policy`, which a page with a script has.
+    pub policy: Option<&'static str>,
     /// The body.
     pub body: Body,
 }
@@ -43,7 +45,7 @@ impl Answer {
     /// A status with text.
     pub fn status(status: u16, body: impl Into<String>) -> Self {
         let body = Body::Whole(body.into().into_bytes());
-        Self { status, content_type: TEXT, body }
+        Self { status, content_type: TEXT, policy: None, body }
     }
 
     /// 200 with JSON, as Envoy prints it.
@@ -66,7 +68,7 @@ impl Answer {
         content_type: &'static str,
         pieces: impl Iterator<Item = Vec<u8>> + Send + 'static,
     ) -> Self {
-        Self { status: 200, content_type, body: Body::Pieces(Box::new(pieces)) }
+        Self { content_type, body: Body::Pieces(Box::new(pieces)), ..Self::text("") }
     }
 
     /// The whole body as text.

@@ -29,6 +29,8 @@ pub struct Ask {
     pub params: Vec<(String, String)>,
     /// Who asks.
     pub peer: SocketAddr,
+    /// `accept` names HTML: a browser shows the answer to somebody.
+    pub reads_html: bool,
 }
 
 // === impl Ask ===
@@ -47,6 +49,7 @@ impl Ask {
             target: target.to_owned(),
             params,
             peer,
+            reads_html: false,
         }
     }
 

@@ -103,7 +103,8 @@ fn host_text(out: &mut String, cluster: &str, host: &Host) -> fmt::Result {
     writeln!(out, "{at}::local_origin_success_rate::-1")
 }
 
-fn health_flags(host: &Host) -> String {
+/// The flags that are up, or `healthy`.
+pub(super) fn health_flags(host: &Host) -> String {
     let up = HealthFlag::ALL.iter().filter(|(flag, _)| host.has(*flag));
     let names: String = up.map(|(_, name)| format!("/{name}")).collect();
     if names.is_empty() { "healthy".to_owned() } else { names }

@@ -206,7 +206,11 @@ async fn read(
     let kind = head.headers.get(header::CONTENT_TYPE).map_or(&b""[..], HeaderValue::as_bytes);
     let form = kind.starts_with(b"application/x-www-form-urlencoded").then_some(&body[..]);
     let target = head.uri.path_and_query().map_or("/", |target| target.as_str());
-    Ok((Ask::new(head.method.as_str(), target, form, peer), body.len() as u64))
+    let mut ask = Ask::new(head.method.as_str(), target, form, peer);
+    let accepted = head.headers.get_all(header::ACCEPT).iter();
+    ask.reads_html =
+        accepted.filter_map(|kinds| kinds.to_str().ok()).any(|k| k.contains("text/html"));
+    Ok((ask, body.len() as u64))
 }
 
 fn response(clerk: &Clerk, answer: Answer, story: Story) -> Response<Told> {
@@ -214,10 +218,11 @@ fn response(clerk: &Clerk, answer: Answer, story: Story) -> Response<Told> {
         static CLOCK: Clock = Clock::default();
     }
     let date = CLOCK.with(|clock| clock.with_date(HeaderValue::from_bytes));
-    let headers: [(HeaderName, Option<HeaderValue>); 5] = [
+    let headers: [(HeaderName, Option<HeaderValue>); 6] = [
         (header::CONTENT_TYPE, Some(HeaderValue::from_static(answer.content_type))),
         (header::CACHE_CONTROL, Some(HeaderValue::from_static("no-cache, max-age=0"))),
         (header::X_CONTENT_TYPE_OPTIONS, Some(HeaderValue::from_static("nosniff"))),
+        (header::CONTENT_SECURITY_POLICY, answer.policy.map(HeaderValue::from_static)),
         (header::DATE, date.ok()),
         (header::SERVER, Some(HeaderValue::from_static("envoy"))),
     ];

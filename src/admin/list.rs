@@ -9,7 +9,8 @@ use super::{
         Endpoint, Origin, Param,
         ParamKind::{Flag, OneOf, Text},
     },
-    help, home, listeners, logging, memory, profiler, runtime, server_info, simple, stats,
+    help, home, listeners, logging, memory, overview, profiler, runtime, server_info, simple,
+    stats,
 };
 
 /// Every endpoint: Envoy's in its order, then ours.
@@ -388,6 +389,24 @@ pub static ENDPOINTS: &[Endpoint] = &[
         }],
         origin: Origin::Ours,
         action: Change(actors::kill, Answer::ok),
+    },
+    Endpoint {
+        path: "/overview",
+        help: "what the home page shows, as JSON: the busiest clusters, and how many were left out",
+        params: &[
+            Param {
+                name: "limit",
+                help: "how many clusters, and lines of each other list; 200 if not given, 1000 at most",
+                kind: Text,
+            },
+            Param {
+                name: "filter",
+                help: "Regular expression (Google re2) for filtering clusters by name",
+                kind: Text,
+            },
+        ],
+        origin: Origin::Ours,
+        action: ReadMuch(overview::overview),
     },
 ];
 

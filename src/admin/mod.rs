@@ -19,6 +19,7 @@ mod listeners;
 mod logging;
 mod mask;
 mod memory;
+mod overview;
 mod profiler;
 mod runtime;
 mod server_info;

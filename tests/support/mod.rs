@@ -2,6 +2,7 @@
 //! of the proxy: everything goes over sockets.
 #![allow(dead_code, unreachable_pub, reason = "each test file uses its own part of this")]
 
+pub mod chromium;
 pub mod client;
 pub mod config;
 pub mod h2;

@@ -231,6 +231,17 @@ impl<S: StatSet> Group<S> {
         self.total(stat.offset()) != 0
     }
 
+    /// A histogram as the last flush left it.
+    pub fn reading(&self, stat: S) -> HistogramReading {
+        self.distribution(stat.offset())
+    }
+
+    fn distribution(&self, histogram: usize) -> HistogramReading {
+        let merged = self.merged.lock()[histogram].clone().unwrap_or_default();
+        let Merged { cumulative, interval } = merged;
+        HistogramReading { cumulative, interval }
+    }
+
     fn total(&self, cell: usize) -> u64 {
         self.lanes.iter().fold(0, |sum: u64, lane| sum.wrapping_add(lane.cells[cell].load(Relaxed)))
     }
@@ -303,9 +314,7 @@ impl<S: StatSet> AnyGroup for Group<S> {
                 see_listed(Reading { name: def.name, used: up != 0 || down != 0, value });
             }
             Kind::Histogram => {
-                let merged = self.merged.lock()[at].clone().unwrap_or_default();
-                let Merged { cumulative, interval } = merged;
-                let reading = HistogramReading { cumulative, interval };
+                let reading = self.distribution(at);
                 // Used is what a flush has seen, as in Envoy; made it is with its first value.
                 let used = !reading.cumulative.is_empty();
                 let made = self.lanes.iter().any(|lane| lane.histograms[at].get().is_some());

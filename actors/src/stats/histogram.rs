@@ -147,6 +147,11 @@ impl Bins {
         self.iter().filter(|(low, _, _)| *low <= bound).map(|(_, _, count)| count).sum()
     }
 
+    /// Adds what another histogram holds.
+    pub fn merge(&mut self, other: &Bins) {
+        self.add(other.counts.iter().copied(), other.sum);
+    }
+
     /// What was recorded since `earlier`, which is an older reading of the same bins.
     pub(super) fn since(&self, earlier: &Bins) -> Bins {
         let old = |bin: u16| {
@@ -205,8 +210,12 @@ mod tests {
     }
 
     #[test]
-    fn an_interval_is_what_came_since() {
+    fn an_interval_is_what_came_since_and_both_are_the_whole() {
         let (before, after) = (bins(&[1, 5]), bins(&[1, 5, 5, 30]));
-        assert_eq!(after.since(&before), bins(&[5, 30]));
+        let came = after.since(&before);
+        assert_eq!(came, bins(&[5, 30]));
+        let mut whole = before;
+        whole.merge(&came);
+        assert_eq!(whole, after);
     }
 }

@@ -1,46 +1,27 @@
-//! `/`: a page of links and forms, Envoy's endpoints as Envoy lays them out, and ours in a section of their
-//! own.
+//! Owns Envoy's table of endpoints: rows, forms, names and ids as Envoy writes them.
 
 use std::fmt::{self, Write as _};
 
-use super::{
-    Answer, Ask, Desk, ENDPOINTS, Endpoint, Origin,
+use super::escaped;
+use crate::admin::{
+    Ask, ENDPOINTS, Endpoint, Origin,
     endpoint::{Param, ParamKind},
 };
 
-const STYLE: &str = include_str!("home.css");
-
-pub(super) fn home(desk: &Desk, _: &Ask) -> Answer {
-    let mut out = String::new();
-    // Writing to a string cannot fail.
-    let _ = page(&mut out, desk);
-    Answer::html(out)
-}
-
-fn page(out: &mut String, desk: &Desk) -> fmt::Result {
-    open(out, "")?;
-    section(out, desk)?;
-    open_table(out)?;
+/// Every endpoint of Envoy's but the page itself.
+pub(super) fn commands(out: &mut String) -> fmt::Result {
+    open(out)?;
     let envoys = ENDPOINTS.iter().filter(|endpoint| endpoint.origin == Origin::Envoy);
     for (index, endpoint) in envoys.filter(|endpoint| endpoint.path != "/").enumerate() {
         // Envoy counts the page itself as the first.
         row(out, index + 2, endpoint)?;
     }
-    writeln!(out, "\n    </tbody>\n  </table>\n</body>\n</html>")
+    close(out)
 }
 
-/// `/stats?format=html`: the form with what was asked, and the stats below it. `active-html` asks again
-/// by itself.
-pub(super) fn stats(ask: &Ask, text: &str, refresh: bool) -> String {
-    let mut out = String::new();
-    // Writing to a string cannot fail.
-    let _ = stats_page(&mut out, ask, text, refresh);
-    out
-}
-
-fn stats_page(out: &mut String, ask: &Ask, text: &str, refresh: bool) -> fmt::Result {
-    open(out, if refresh { "  <meta http-equiv='refresh' content='5'>\n" } else { "" })?;
-    open_table(out)?;
+/// The form of `/stats` with what was asked, which asks again when it is changed.
+pub(super) fn stats(out: &mut String, ask: &Ask) -> fmt::Result {
+    open(out)?;
     writeln!(
         out,
         "\n<tr><td><form action='stats' method='get' id='stats' class='home-form'></form></td>\
@@ -50,58 +31,18 @@ fn stats_page(out: &mut String, ask: &Ask, text: &str, refresh: bool) -> fmt::Re
     for param in own.map_or(&[][..], |endpoint| endpoint.params) {
         parameter(out, 1, "stats", " class='gray'", param, Some(ask))?;
     }
-    let text = escaped(text);
-    writeln!(out, "    </tbody>\n  </table>\n<pre>\n{text}</pre>\n</body>\n</html>")
+    close(out)
 }
 
-fn open(out: &mut String, head: &str) -> fmt::Result {
-    write!(
-        out,
-        "<!DOCTYPE html>\n<html lang='en'>\n<head>\n  <meta charset='utf-8'>\n  \
-         <meta name='viewport' content='width=device-width'>\n{head}  \
-         <title>Understudy Admin</title>\n<style>\n{STYLE}</style>\n</head>\n<body>\n"
-    )
-}
-
-fn open_table(out: &mut String) -> fmt::Result {
+fn open(out: &mut String) -> fmt::Result {
     writeln!(out, "  <table class='home-table'>\n    <thead>\n      <tr>")?;
     writeln!(out, "        <th class='home-data'>Command</th>")?;
     writeln!(out, "        <th class='home-data'>Description</th>")?;
     writeln!(out, "      </tr>\n    </thead>\n    <tbody>")
 }
 
-/// How we are, and what we added.
-fn section(out: &mut String, desk: &Desk) -> fmt::Result {
-    let state = desk.view.server.read();
-    let clusters = desk.view.clusters.read();
-    writeln!(out, "<section class='ours'>\n<h1>Understudy</h1>")?;
-    let up = state.started.elapsed().unwrap_or_default().as_secs();
-    writeln!(out, "<p>{}, up {up} s</p>\n<ul>", state.lifecycle().name())?;
-    for listener in desk.view.listeners.read().iter() {
-        writeln!(out, "<li>{} on {}</li>", escaped(&listener.plan.name), listener.local)?;
-    }
-    let mut names: Vec<_> = clusters.by_name.keys().collect();
-    names.sort();
-    for name in names {
-        let Some(cluster) = clusters.named(name) else { continue };
-        let cluster = cluster.read();
-        let healthy = cluster.hosts.iter().filter(|host| host.healthy()).count();
-        writeln!(
-            out,
-            "<li>{}: {healthy} of {} hosts healthy</li>",
-            escaped(name),
-            cluster.hosts.len()
-        )?;
-    }
-    writeln!(out, "</ul>\n<p>")?;
-    for endpoint in ENDPOINTS.iter().filter(|endpoint| endpoint.origin == Origin::Ours) {
-        let (path, help) = (endpoint.path.trim_start_matches('/'), escaped(endpoint.help));
-        match endpoint.action.wants_post() {
-            true => writeln!(out, "<br>{path} (POST): {help}")?,
-            false => writeln!(out, "<br><a class='ours' href='{path}'>{path}</a>: {help}")?,
-        }
-    }
-    writeln!(out, "</p>\n</section>")
+fn close(out: &mut String) -> fmt::Result {
+    writeln!(out, "\n    </tbody>\n  </table>")
 }
 
 fn row(out: &mut String, index: usize, endpoint: &Endpoint) -> fmt::Result {
@@ -175,23 +116,4 @@ fn parameter(
     }
     let help = escaped(param.help);
     writeln!(out, "  <td class='home-data'><label for='{id}'>{help}</label></td>\n</tr>")
-}
-
-/// Text inside HTML.
-pub(super) fn escaped(text: &str) -> String {
-    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('\'', "&#39;")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_was_asked_cannot_break_out_of_the_page() {
-        let peer = std::net::SocketAddr::from(([127, 0, 0, 1], 1));
-        let ask = Ask::new("GET", "/stats?filter=%27%3E%3Cscript%3E", None, peer);
-        let page = stats(&ask, "a<b>: 1\n", true);
-        assert!(page.contains("value='&#39;&gt;&lt;script&gt;'") && page.contains("a&lt;b&gt;: 1"));
-        assert!(page.contains("refresh") && !page.contains("<script"));
-    }
 }
