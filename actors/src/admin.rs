@@ -160,6 +160,7 @@ impl Client {
         seed.clients.set(seed.clients.get() + 1);
         seed.stats.add(ListenerStat::DownstreamCxTotal, 1);
         seed.stats.shift(ListenerStat::DownstreamCxActive, 1);
+        seed.stats.set(ListenerStat::DownstreamPreCxActive, 0);
         seed.thread_stats.add(ListenerWorkerStat::DownstreamCxTotal, 1);
         seed.thread_stats.shift(ListenerWorkerStat::DownstreamCxActive, 1);
         Self { seed, since: Instant::now() }

@@ -141,6 +141,14 @@ fn gauge_start(stage: &Stage) {
     stats.set(ServerStat::Concurrency, stage.options.concurrency as u64);
     // Envoy's word for "there is no certificate".
     stats.set(ServerStat::DaysUntilFirstCertExpiring, u64::from(u32::MAX));
+    // Set once and never changed. Observed: Envoy 1.40 `/stats?usedonly` at the start.
+    for never in [
+        ServerStat::CompilationSettingsFipsMode,
+        ServerStat::StatsRecentLookups,
+        ServerStat::Version,
+    ] {
+        stats.set(never, 0);
+    }
 }
 
 // === impl Commander ===

@@ -158,6 +158,9 @@ impl Place {
         let (lane, own) = (self.stats.lane(self.worker), self.worker_stats.lane(self.worker));
         lane.inc(ListenerStat::DownstreamCxTotal);
         lane.inc(ListenerStat::DownstreamCxActive);
+        // No listener filter holds a connection back: it has been and gone.
+        lane.inc(ListenerStat::DownstreamPreCxActive);
+        lane.dec(ListenerStat::DownstreamPreCxActive);
         own.inc(ListenerWorkerStat::DownstreamCxTotal);
         own.inc(ListenerWorkerStat::DownstreamCxActive);
     }

@@ -88,6 +88,7 @@ impl Writer {
     /// The system's, when it gives no thread.
     pub fn start(stats: Arc<Group<FilesystemStat>>, flushing: Flushing) -> io::Result<Arc<Self>> {
         let (queue, orders) = sync_channel(LINES_WAITING_MAX);
+        stats.set(FilesystemStat::WriteTotalBuffered, 0);
         let counted = stats.clone();
         let thread = thread::Builder::new()
             .name("access-log".to_owned())

@@ -44,6 +44,9 @@ impl Opened {
         let stats = manager.stats();
         stats.inc(HttpStat::DownstreamCxTotal);
         stats.inc(HttpStat::DownstreamCxActive);
+        // What is read is handed on at once.
+        stats.inc(HttpStat::DownstreamCxRxBytesBuffered);
+        stats.dec(HttpStat::DownstreamCxRxBytesBuffered);
         Self {
             manager,
             since: Instant::now(),

@@ -101,6 +101,17 @@ impl Life {
         let stats = shared.stats.lane(worker);
         stats.inc(ClusterStat::UpstreamCxTotal);
         stats.inc(ClusterStat::UpstreamCxActive);
+        // These move with every connection, and are mostly back at zero: used, as Envoy counts it.
+        for back_at_zero in [
+            ClusterStat::UpstreamCxRxBytesBuffered,
+            ClusterStat::CircuitBreakersDefaultCxOpen,
+            ClusterStat::CircuitBreakersDefaultCxPoolOpen,
+            ClusterStat::CircuitBreakersDefaultRqOpen,
+            ClusterStat::CircuitBreakersDefaultRqPendingOpen,
+        ] {
+            stats.inc(back_at_zero);
+            stats.dec(back_at_zero);
+        }
         host.stats.lane(worker).inc(HostStat::CxTotal);
         host.stats.lane(worker).inc(HostStat::CxActive);
         Self {

@@ -150,12 +150,20 @@ pub(super) fn gauge_checked(stats: &Group<HealthCheckStat>, hosts: &[Arc<Host>])
 
 /// Sets the gauges that speak of hosts.
 pub(super) fn gauge(plan: &ClusterPlan, stats: &Group<ClusterStat>, hosts: &[Arc<Host>]) {
+    // Observed: Envoy 1.40 counts as unused what a cluster without hosts has.
+    if hosts.is_empty() && !stats.used(ClusterStat::MembershipTotal) {
+        return gauge_weight(plan, stats, hosts);
+    }
     let (healthy, degraded) = census(hosts);
     let excluded = hosts.iter().filter(|h| h.has(HealthFlag::ExcludedViaImmediateHcFail)).count();
     stats.set(ClusterStat::MembershipTotal, hosts.len() as u64);
     stats.set(ClusterStat::MembershipHealthy, healthy);
     stats.set(ClusterStat::MembershipDegraded, degraded);
     stats.set(ClusterStat::MembershipExcluded, excluded as u64);
+    gauge_weight(plan, stats, hosts);
+}
+
+fn gauge_weight(plan: &ClusterPlan, stats: &Group<ClusterStat>, hosts: &[Arc<Host>]) {
     // Observed: Envoy 1.40 keeps this one at 0 but for `STRICT_DNS`, whose least is 1.
     if let Discovery::StrictDns { .. } = plan.discovery {
         let heaviest = hosts.iter().map(|host| host.endpoint.weight).max();

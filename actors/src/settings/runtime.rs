@@ -116,7 +116,9 @@ impl SettingsSeed {
         let overrides: usize = overrides.map(|layer| layer.entries.len()).sum();
         stats.set(RuntimeStat::NumKeys, runtime.entries().count() as u64);
         stats.set(RuntimeStat::NumLayers, runtime.layers.len() as u64);
-        stats.set(RuntimeStat::AdminOverridesActive, u64::from(overrides > 0));
+        if overrides > 0 || stats.used(RuntimeStat::AdminOverridesActive) {
+            stats.set(RuntimeStat::AdminOverridesActive, u64::from(overrides > 0));
+        }
         self.runtime.publish(runtime);
     }
 

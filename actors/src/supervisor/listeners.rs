@@ -57,6 +57,7 @@ impl Supervisor {
         }
         let active = children.listeners.len() as u64;
         stats.set(ListenerManagerStat::TotalListenersActive, active);
+        stats.set(ListenerManagerStat::TotalListenersWarming, 0);
         seed.publishers.listeners.publish(listing(plan, &children.listeners));
         for child in children.listeners.values() {
             for (worker, socket) in workers.iter().zip(&child.sockets) {

@@ -25,6 +25,7 @@ impl Present {
     pub(super) fn arrive(http: Arc<Group<HttpStat>>) -> Self {
         http.add(HttpStat::DownstreamCxTotal, 1);
         http.shift(HttpStat::DownstreamCxActive, 1);
+        http.set(HttpStat::DownstreamCxRxBytesBuffered, 0);
         let (spoken, peer_left) = (Cell::new(None), Cell::new(false));
         Self { http, since: Instant::now(), spoken, peer_left }
     }
