@@ -64,27 +64,44 @@ pub(super) fn upstream_failure(
     host.stats.lane(worker).inc(HostStat::RqError);
 }
 
-/// Counts what became of a stream that the upstream did not answer.
-pub(super) fn upstream_reset(snapshot: &ClusterSnapshot, worker: usize, reset: &Reset) {
+/// Counts what became of a request that the upstream did not answer. Only a stream can be reset; over
+/// HTTP/1 the connection tells all.
+///
+/// Observed: Envoy 1.40, hosts that close and hosts that talk nonsense.
+pub(super) fn upstream_reset(
+    snapshot: &ClusterSnapshot,
+    worker: usize,
+    reset: &Reset,
+    has_streams: bool,
+) {
+    use ClusterStat as S;
     let stats = snapshot.shared.stats.lane(worker);
+    if *reset == Reset::Protocol {
+        stats.inc(S::UpstreamCxProtocolError);
+    }
     match reset {
         Reset::ConnectFailed(_) | Reset::ConnectTimeout => {
-            stats.inc(ClusterStat::UpstreamRqPendingFailureEject);
+            stats.inc(S::UpstreamRqPendingFailureEject);
         }
-        Reset::Remote | Reset::Terminated => stats.inc(ClusterStat::UpstreamRqRxReset),
-        Reset::Protocol => {
-            stats.inc(ClusterStat::UpstreamCxProtocolError);
-            stats.inc(ClusterStat::UpstreamRqTxReset);
-        }
-        Reset::Overflow | Reset::Refused => {}
+        Reset::Terminated if has_streams => stats.inc(S::UpstreamRqPendingFailureEject),
+        Reset::Remote => stats.inc(S::UpstreamRqRxReset),
+        Reset::Protocol if has_streams => stats.inc(S::UpstreamRqTxReset),
+        Reset::Terminated | Reset::Protocol | Reset::Overflow | Reset::Refused => {}
     }
 }
 
-/// Counts a route timeout.
-pub(super) fn upstream_timeout(snapshot: &ClusterSnapshot, host: &Host, worker: usize) {
+/// Counts a route timeout; a stream is reset, a connection of HTTP/1 is closed.
+pub(super) fn upstream_timeout(
+    snapshot: &ClusterSnapshot,
+    host: &Host,
+    worker: usize,
+    has_streams: bool,
+) {
     let stats = snapshot.shared.stats.lane(worker);
     stats.inc(ClusterStat::UpstreamRqTimeout);
-    stats.inc(ClusterStat::UpstreamRqTxReset);
+    if has_streams {
+        stats.inc(ClusterStat::UpstreamRqTxReset);
+    }
     host.stats.lane(worker).inc(HostStat::RqTimeout);
 }
 
