@@ -103,7 +103,7 @@ fn host_text(out: &mut String, cluster: &str, host: &Host) -> fmt::Result {
     writeln!(out, "{at}::region::{}", locality.region)?;
     writeln!(out, "{at}::zone::{}", locality.zone)?;
     writeln!(out, "{at}::sub_zone::{}", locality.sub_zone)?;
-    writeln!(out, "{at}::canary::false")?;
+    writeln!(out, "{at}::canary::{}", endpoint.canary)?;
     writeln!(out, "{at}::priority::{}", endpoint.priority)?;
     writeln!(out, "{at}::success_rate::-1")?;
     writeln!(out, "{at}::local_origin_success_rate::-1")

@@ -338,6 +338,7 @@ impl Flags {
         compile::Options {
             service_cluster: given(&self.service_cluster),
             service_node: given(&self.service_node),
+            service_zone: given(&self.service_zone),
             skip_unsupported: self.skip_unsupported,
         }
     }

@@ -191,6 +191,7 @@ impl Current {
             let pool = known.unwrap_or_else(|| {
                 Rc::new(HostPool::new(Target {
                     host: host.clone(),
+                    zone_stats: snapshot.shared.by_zone.to(&host.endpoint.locality.zone),
                     shared: snapshot.shared.clone(),
                     upstream: upstream.clone(),
                     connect_timeout: plan.connect_timeout,

@@ -176,11 +176,11 @@ where
         let Heads { request, response } = &mut **heads;
         let waited = started.elapsed();
         tally.responded(response.status, waited);
-        let (snapshot, host) = (self.chosen.snapshot(), self.chosen.host());
         let internal = request.headers.has(Known::XEnvoyInternal);
-        count::upstream(snapshot, host, worker.index, response.status, internal, waited);
+        let canary = response.headers.get(Known::XEnvoyUpstreamCanary) == Some(b"true");
+        count::upstream(self.chosen.target(), response.status, internal, canary, waited);
         if response.headers.has(Known::XEnvoyImmediateHealthCheckFail) {
-            snapshot.ask_out(host);
+            self.chosen.snapshot().ask_out(self.chosen.host());
         }
         headers::response(response, manager, worker, waited, request);
         self.sink.head(response, size);

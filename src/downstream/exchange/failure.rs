@@ -95,19 +95,17 @@ impl Exchange<'_> {
 
     /// Counts a failure of the upstream's, and answers for it.
     pub(super) fn upstream_reset(&mut self, chosen: &Chosen, reset: Reset) -> Failure {
-        let (snapshot, host, worker) = (chosen.snapshot(), chosen.host(), self.worker.index);
         let reply = LocalReply::upstream_reset(&reset);
-        count::upstream_reset(snapshot, worker, &reset, chosen.has_streams());
-        count::upstream_failure(snapshot, host, worker, reply.status, self.is_internal());
+        count::upstream_reset(chosen.target(), &reset, chosen.has_streams());
+        count::upstream_failure(chosen.target(), reply.status, self.is_internal());
         Failure::reply(reply)
     }
 
     /// Counts a timeout while the upstream had the request, and answers for it.
     pub(super) fn upstream_timed_out(&mut self, chosen: &Chosen, passed: Passed) -> Failure {
-        let (snapshot, host, worker) = (chosen.snapshot(), chosen.host(), self.worker.index);
         if passed == Passed::Response {
-            count::upstream_timeout(snapshot, host, worker, chosen.has_streams());
-            count::upstream_failure(snapshot, host, worker, 504, self.is_internal());
+            count::upstream_timeout(chosen.target(), chosen.has_streams());
+            count::upstream_failure(chosen.target(), 504, self.is_internal());
         }
         Failure::reply(self.timeout_reply(passed))
     }

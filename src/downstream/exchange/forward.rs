@@ -15,7 +15,10 @@ use crate::{
     local_reply::LocalReply,
     stream::{Pump, RequestSource, Reset, ResponseSink, ResponseSource},
     upstream::{
-        Cluster, Current, balancer, http1::Http1Stream, http2::Http2Stream, pool::HostPool,
+        Cluster, Current, balancer,
+        http1::Http1Stream,
+        http2::Http2Stream,
+        pool::{HostPool, Target},
     },
 };
 
@@ -251,9 +254,14 @@ impl Chosen {
         &self.current.snapshot
     }
 
+    /// The host, and what belongs to it.
+    pub(super) fn target(&self) -> &Target {
+        self.pool.target()
+    }
+
     /// The host.
     pub(super) fn host(&self) -> &Host {
-        &self.pool.target().host
+        &self.target().host
     }
 
     /// Whether a request has a stream of its own there, which can be reset.
@@ -269,7 +277,7 @@ impl<'a> InFlight<'a> {
     fn begin(chosen: &'a Chosen) -> Option<Self> {
         let snapshot = chosen.snapshot();
         let requests = &snapshot.shared.breakers[0].requests;
-        if requests.fetch_add(1, Relaxed) >= chosen.pool.target().thresholds().requests {
+        if requests.fetch_add(1, Relaxed) >= chosen.target().thresholds().requests {
             requests.fetch_sub(1, Relaxed);
             return None;
         }

@@ -118,6 +118,7 @@ impl Http1Pool {
         }
         let timeout = self.target.connect_timeout;
         shared.stats.lane(*worker).inc(ClusterStat::UpstreamCxHttp1Total);
+        shared.http1_stats.get();
         let opened = connect(shared, host, *worker, timeout, &self.target.deadlines).await;
         let (stream, life) = opened?;
         Ok(self.in_use(Box::new(Open { stream, life }), false))

@@ -14,7 +14,7 @@ use std::{
 use understudy_actors::{
     plan::Thresholds,
     snapshot::{ClusterShared, Host},
-    stats::{ClusterStat, HostStat},
+    stats::{AnswerStat, ClusterStat, Group, HostStat},
 };
 
 use super::{Limits, connect::ConnectError};
@@ -25,6 +25,8 @@ use crate::config::model::cluster::{Upstream, UpstreamProtocol};
 pub struct Target {
     /// The host.
     pub host: Arc<Host>,
+    /// What is counted of its zone, if that has a name.
+    pub zone_stats: Option<Arc<Group<AnswerStat>>>,
     /// What its cluster's workers share.
     pub shared: Arc<ClusterShared>,
     /// Protocol options.
