@@ -65,6 +65,12 @@ impl LocalReply {
             .flagged(ResponseFlag::NoHealthyUpstream)
     }
 
+    /// `upstream.maintenance_mode.NAME` spares the cluster this request.
+    pub fn maintenance_mode() -> Self {
+        let reply = Self::new(503, "maintenance mode", "maintenance_mode");
+        Self { overloaded: true, ..reply }.flagged(ResponseFlag::UpstreamOverflow)
+    }
+
     /// The route's timeout passed before the response began.
     pub fn response_timeout() -> Self {
         Self::new(504, "upstream request timeout", "response_timeout")

@@ -6,6 +6,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use understudy_actors::{
     ApplyError, Command, Commander, Company, House, Options, Seams,
     command::Quit,
+    limits,
     log_levels::LogLevels,
     plan::{ListenerPlan, Plan},
     stats::{
@@ -104,6 +105,7 @@ pub async fn serve(settings: Settings, log: &Logging) -> Result<i32, ServerError
     let seams = seams(&settings, &compiled, &view, &commander, &access_log, log);
     let mut exit = company.raise(seams);
     commander.install(compiled.plan).await?;
+    warn_of_deprecated_keys(&view);
     write_admin_address(flags, &view)?;
     if flags.mode == Mode::InitOnly {
         // Everything was checked, bound and opened; that was all.
@@ -114,6 +116,19 @@ pub async fn serve(settings: Settings, log: &Logging) -> Result<i32, ServerError
     let code = exit.wait().await;
     access_log.end();
     Ok(code)
+}
+
+/// Observed: Envoy 1.40, in these words.
+fn warn_of_deprecated_keys(view: &View) {
+    let key = limits::GLOBAL_CONNECTIONS;
+    if view.runtime.read().get(key).is_some() {
+        tracing::warn!(
+            target: "main",
+            "Usage of the deprecated runtime key {key}, consider switching to \
+             `envoy.resource_monitors.global_downstream_max_connections` instead.\
+             This runtime key will be removed in future."
+        );
+    }
 }
 
 /// Opens every access log, so that a wrong path is told at the start.

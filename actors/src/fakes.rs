@@ -308,7 +308,7 @@ pub(crate) fn cluster(name: &str, slot: usize, discovery: Discovery) -> ClusterP
         panic_threshold_percent: 50.0,
         wait_for_warm: true,
         ignore_health_on_host_removal: false,
-        http2: false,
+        from_zone: String::new(),
         added_via_api: false,
         upstream: Arc::new(()),
         fingerprint: 1,

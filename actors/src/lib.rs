@@ -10,6 +10,7 @@ mod dns_refresh;
 #[cfg(test)]
 mod fakes;
 mod health_check;
+pub mod limits;
 mod listener;
 pub mod log_levels;
 pub mod plan;

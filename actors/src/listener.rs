@@ -23,11 +23,15 @@ use tokio::{
 
 use crate::{
     connection::{self, Connections, TellDrain},
+    limits::ConnectionLimits,
     plan::ListenerPlan,
+    published::Cached,
     roster::Roster,
+    runtime::Runtime,
     seams::{Accepted, Control, Drain, Serve},
-    stats::{Group, ListenerDiscoveryStat, ListenerStat, ListenerWorkerStat, Registry, Scope},
+    stats::{Group, ListenerDiscoveryStat, ListenerStat, ListenerWorkerStat, Scope},
     supervise::{Fall, falls, words},
+    view::View,
 };
 
 /// Connections that are accepted before other work of the thread gets its turn.
@@ -59,6 +63,7 @@ pub(crate) struct Place {
     worker_stats: Arc<Group<ListenerWorkerStat>>,
     /// Connections of this listener on all workers, against `connections_max`.
     open: Arc<AtomicU32>,
+    limits: RefCell<Limits>,
     /// Where every connection ends up; `None` for a listener on all addresses.
     local: Option<SocketAddr>,
     accepted: Cell<u32>,
@@ -73,6 +78,13 @@ struct DrainSequence {
     step: Duration,
     /// After the end: connections up to this number have been told.
     told_up_to: u32,
+}
+
+/// What the runtime sets of connections, worked out again when the runtime is another.
+struct Limits {
+    runtime: Cached<Runtime>,
+    heeded: Arc<Runtime>,
+    set: ConnectionLimits,
 }
 
 /// Accepts connections on one worker.
@@ -114,9 +126,14 @@ impl Place {
         open: Arc<AtomicU32>,
         local: Option<SocketAddr>,
         serve: Rc<dyn Serve>,
-        roster: Arc<Roster>,
-        registry: &Registry,
+        view: &View,
     ) -> Self {
+        let (registry, runtime) = (&view.registry, view.runtime.read());
+        let limits = Limits {
+            runtime: view.runtime.cached(),
+            set: ConnectionLimits::of(&plan.name, &runtime),
+            heeded: runtime,
+        };
         Self {
             name: format!("worker/{worker}/listener/{}", plan.name),
             worker,
@@ -126,8 +143,9 @@ impl Place {
             worker_stats: registry.group(Scope::listener_worker(&plan.stat_prefix, worker)),
             plan: RefCell::new(plan),
             serve,
-            roster,
+            roster: view.roster.clone(),
             open,
+            limits: RefCell::new(limits),
             local: local.filter(|local| !local.ip().is_unspecified()),
             accepted: Cell::default(),
             since: std::time::Instant::now(),
@@ -188,11 +206,24 @@ impl Place {
         self.connections.borrow().values().for_each(|line| line.send(TellDrain(drain)));
     }
 
+    /// Whether there are too many connections for another one, and how that is counted.
+    ///
+    /// Observed: Envoy 1.40 looks at all connections first, then at the listener's own.
+    fn overflows(&self, plan: &ListenerPlan) -> Option<ListenerStat> {
+        let limits = self.limits.borrow_mut().in_force(&plan.name);
+        let most = limits.listener.unwrap_or(plan.connections_max.into());
+        if limits.global.is_some_and(|all| self.roster.connections.load(Relaxed) >= all) {
+            return Some(ListenerStat::DownstreamGlobalCxOverflow);
+        }
+        let full = u64::from(self.open.load(Relaxed)) >= most;
+        full.then_some(ListenerStat::DownstreamCxOverflow)
+    }
+
     /// Takes an accepted connection in, unless there are too many.
     fn take(self: &Rc<Self>, stream: TcpStream, peer: SocketAddr) -> io::Result<()> {
         let plan = self.plan.borrow().clone();
-        if self.open.load(Relaxed) >= plan.connections_max {
-            self.stats.lane(self.worker).inc(ListenerStat::DownstreamCxOverflow);
+        if let Some(overflow) = self.overflows(&plan) {
+            self.stats.lane(self.worker).inc(overflow);
             return Ok(());
         }
         stream.set_nodelay(true)?;
@@ -264,6 +295,19 @@ impl Place {
         if let Some(sequence) = self.drain.borrow_mut().as_mut().filter(|_| left.is_zero()) {
             sequence.told_up_to = self.accepted.get();
         }
+    }
+}
+
+// === impl Limits ===
+
+impl Limits {
+    fn in_force(&mut self, listener: &str) -> ConnectionLimits {
+        let runtime = self.runtime.load();
+        if !Arc::ptr_eq(runtime, &self.heeded) {
+            self.set = ConnectionLimits::of(listener, runtime);
+            self.heeded = runtime.clone();
+        }
+        self.set
     }
 }
 

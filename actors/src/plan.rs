@@ -129,8 +129,8 @@ pub struct ClusterPlan {
     /// `ignore_health_on_host_removal`; Envoy's default is false: a host that its health check holds
     /// up stays when discovery no longer has it.
     pub ignore_health_on_host_removal: bool,
-    /// Its hosts speak HTTP/2: it has stats of `cluster.NAME.http2.`.
-    pub http2: bool,
+    /// `Node.locality.zone`, whence its requests come; empty if that is not said.
+    pub from_zone: String,
     /// Brought by an API rather than by the file.
     pub added_via_api: bool,
     /// Protocol and balancer options; opened by the data plane and by [`Balance`](crate::seams::Balance).
@@ -191,6 +191,8 @@ pub struct EndpointPlan {
     pub priority: u32,
     /// `locality`.
     pub locality: Locality,
+    /// `canary: true` of the metadata `envoy.lb`.
+    pub canary: bool,
     /// `LbEndpoint.health_status` as configured.
     pub health: ConfiguredHealth,
     /// `Endpoint.health_check_config.port_value`, when it differs.
@@ -436,6 +438,7 @@ impl Default for EndpointPlan {
             weight: 1,
             priority: 0,
             locality: Locality::default(),
+            canary: false,
             health: ConfiguredHealth::default(),
             health_check_port: None,
             health_check_hostname: String::new(),

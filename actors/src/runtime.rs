@@ -66,9 +66,10 @@ impl RuntimeValue {
         Self { text, number: None, boolean: None, share }
     }
 
-    /// The whole number in it, rounded down; none for a negative one.
+    /// The whole number in it, rounded down; none for a negative one, nor for one far too large.
     pub fn whole(&self) -> Option<u64> {
-        self.number.filter(|number| *number >= 0.0).map(|number| number as u64)
+        let range = 0.0..=u64::MAX as f64;
+        self.number.filter(|number| range.contains(number)).map(|number| number as u64)
     }
 }
 

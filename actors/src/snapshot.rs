@@ -16,7 +16,7 @@ use tokio::sync::Notify;
 use crate::{
     plan::{ClusterPlan, EndpointPlan, Payload, Slot},
     published::Published,
-    stats::{ClusterHttp2Stat, ClusterStat, Group, HostStat, Later},
+    stats::{AnswerStat, ByZone, ClusterHttp2Stat, ClusterStat, Group, HostStat, Http1Stat, Later},
 };
 
 /// A published list of published things: slot by slot, and by name.
@@ -66,8 +66,14 @@ pub struct ClusterShared {
     pub(crate) asked_out: Notify,
     /// `cluster.NAME.`.
     pub stats: Arc<Group<ClusterStat>>,
-    /// `cluster.NAME.http2.`, for HTTP/2 clusters.
-    pub http2_stats: Option<Later<ClusterHttp2Stat>>,
+    /// `cluster.NAME.http1.`
+    pub http1_stats: Later<Http1Stat>,
+    /// `cluster.NAME.http2.`
+    pub http2_stats: Later<ClusterHttp2Stat>,
+    /// `cluster.NAME.canary.`
+    pub canary_stats: Later<AnswerStat>,
+    /// `cluster.NAME.zone.`
+    pub by_zone: ByZone,
 }
 
 /// What circuit breakers count, one number across workers.

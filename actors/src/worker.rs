@@ -101,10 +101,9 @@ impl WorkerSeed {
     }
 
     fn begin(&self, Listen { plan, socket, open }: Listen, worker: Addr<Worker>) {
-        let (roster, registry) = (self.stage.roster().clone(), &self.stage.view.registry);
         let (serve, name) = (self.serve.clone(), plan.name.clone());
         let (index, local) = (self.index, socket.local_addr().ok());
-        let place = Place::new(index, plan.clone(), open, local, serve, roster, registry);
+        let place = Place::new(index, plan.clone(), open, local, serve, &self.stage.view);
         let place = Rc::new(place);
         let reports = reports_to(worker.recipient());
         let cast = self.stage.cast("Listener", place.name.clone(), &self.name(), reports);

@@ -4,7 +4,9 @@ use std::{fmt, fmt::Write as _, sync::Arc};
 
 use serde_json::{Map, Value, json};
 use understudy_actors::{
+    limits::ClusterLimits,
     plan::{Locality, Thresholds},
+    runtime::Runtime,
     snapshot::{ClusterSnapshot, HealthFlag, Host},
     stats::HostStat,
 };
@@ -51,26 +53,29 @@ pub(super) fn clusters(desk: &Desk, ask: &Ask) -> Answer {
         directory.slots.iter().flatten().map(|cluster| cluster.read()).collect();
     snapshots
         .retain(|cluster| filter.as_ref().is_none_or(|filter| filter.is_match(&cluster.plan.name)));
+    let runtime = desk.view.runtime.read();
     if ask.param("format") == Some("json") {
         let any = !snapshots.is_empty();
-        let statuses = snapshots.into_iter().map(|cluster| Doc::Value(status(&cluster)));
+        let statuses =
+            snapshots.into_iter().map(move |cluster| Doc::Value(status(&cluster, &runtime)));
         let list = ("cluster_statuses".to_owned(), Doc::list(statuses));
         return Answer::doc(Doc::object(any.then_some(list)));
     }
-    let pieces = snapshots.into_iter().map(|cluster| {
+    let pieces = snapshots.into_iter().map(move |cluster| {
         let mut out = String::new();
         // Writing to a string cannot fail.
-        let _ = text(&mut out, &cluster);
+        let _ = text(&mut out, &cluster, &runtime);
         out.into_bytes()
     });
     Answer::pieces(answer::TEXT, pieces)
 }
 
-fn text(out: &mut String, cluster: &ClusterSnapshot) -> fmt::Result {
+fn text(out: &mut String, cluster: &ClusterSnapshot, runtime: &Runtime) -> fmt::Result {
     let plan = &cluster.plan;
     let name = &plan.name;
+    let limits = ClusterLimits::of(plan, runtime);
     writeln!(out, "{name}::observability_name::{}", plan.stat_name)?;
-    for (priority, thresholds) in ["default", "high"].iter().zip(&plan.thresholds) {
+    for (priority, thresholds) in ["default", "high"].iter().zip(limits.thresholds) {
         let Thresholds { connections, pending_requests, requests, retries } = thresholds;
         writeln!(out, "{name}::{priority}_priority::max_connections::{connections}")?;
         writeln!(out, "{name}::{priority}_priority::max_pending_requests::{pending_requests}")?;
@@ -97,7 +102,7 @@ fn host_text(out: &mut String, cluster: &str, host: &Host) -> fmt::Result {
     writeln!(out, "{at}::region::{}", locality.region)?;
     writeln!(out, "{at}::zone::{}", locality.zone)?;
     writeln!(out, "{at}::sub_zone::{}", locality.sub_zone)?;
-    writeln!(out, "{at}::canary::false")?;
+    writeln!(out, "{at}::canary::{}", endpoint.canary)?;
     writeln!(out, "{at}::priority::{}", endpoint.priority)?;
     writeln!(out, "{at}::success_rate::-1")?;
     writeln!(out, "{at}::local_origin_success_rate::-1")
@@ -110,7 +115,7 @@ pub(super) fn health_flags(host: &Host) -> String {
     if names.is_empty() { "healthy".to_owned() } else { names }
 }
 
-fn status(cluster: &ClusterSnapshot) -> Value {
+fn status(cluster: &ClusterSnapshot, runtime: &Runtime) -> Value {
     let plan = &cluster.plan;
     let hosts: Vec<Value> = cluster.hosts.iter().map(|host| host_status(host)).collect();
     let mut out = Map::new();
@@ -121,7 +126,8 @@ fn status(cluster: &ClusterSnapshot) -> Value {
     if !hosts.is_empty() {
         out.insert("host_statuses".to_owned(), Value::Array(hosts));
     }
-    let thresholds: Vec<Value> = (plan.thresholds.iter().enumerate())
+    let limits = ClusterLimits::of(plan, runtime);
+    let thresholds: Vec<Value> = (limits.thresholds.iter().enumerate())
         .map(|(priority, thresholds)| {
             let mut one = Map::new();
             if priority == 1 {

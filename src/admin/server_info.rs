@@ -31,7 +31,7 @@ pub(super) fn node(desk: &Desk, whole: bool) -> Value {
         _ => Value::Null,
     };
     let given = |name: &str| configured.get(name).cloned();
-    let Node { id, cluster } = &desk.facts.node;
+    let Node { id, cluster, .. } = &desk.facts.node;
     // The bootstrap that `/config_dump` shows is the file's: the command line is not in it, as in Envoy.
     let named = |name: &str, known: &String| if whole { Some(json!(known)) } else { given(name) };
     let fields = [

@@ -344,6 +344,7 @@ impl Flags {
             service_cluster: given(&self.service_cluster),
             service_node: given(&self.service_node),
             stats_tags: self.stats_tag.clone(),
+            service_zone: given(&self.service_zone),
             skip_unsupported: self.skip_unsupported,
         }
     }

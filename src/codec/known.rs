@@ -85,6 +85,7 @@ known! {
     XEnvoyForceTrace = "x-envoy-force-trace",
     XEnvoyOverloaded = "x-envoy-overloaded",
     XEnvoyImmediateHealthCheckFail = "x-envoy-immediate-health-check-fail",
+    XEnvoyUpstreamCanary = "x-envoy-upstream-canary",
     XEnvoyUpstreamHealthcheckedCluster = "x-envoy-upstream-healthchecked-cluster",
     XEnvoyDegraded = "x-envoy-degraded",
     GrpcStatus = "grpc-status",

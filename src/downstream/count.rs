@@ -2,13 +2,12 @@
 
 use std::time::Duration;
 
-use understudy_actors::{
-    snapshot::{ClusterSnapshot, Host},
-    stats::{ClusterStat, HostStat, HttpStat, Lane, ListenerHttpStat},
+use understudy_actors::stats::{
+    AnswerStat, ClusterStat, HostStat, HttpStat, Lane, ListenerHttpStat,
 };
 
 use super::manager::Manager;
-use crate::stream::Reset;
+use crate::{stream::Reset, upstream::pool::Target};
 
 /// Counts a finished exchange on the client's side; status 0 is one without a response.
 pub(super) fn downstream(manager: &Manager, status: u16, elapsed: Duration) {
@@ -30,16 +29,16 @@ pub(super) fn downstream(manager: &Manager, status: u16, elapsed: Duration) {
     stats.record(H::DownstreamRqTime, elapsed.as_millis() as u64);
 }
 
-/// Counts an upstream's response.
+/// Counts an upstream's response; `canary` is what the response says of itself.
 pub(super) fn upstream(
-    snapshot: &ClusterSnapshot,
-    host: &Host,
-    worker: usize,
+    target: &Target,
     status: u16,
     internal: bool,
+    canary: bool,
     waited: Duration,
 ) {
-    let stats = snapshot.shared.stats.lane(worker);
+    let Target { shared, host, worker, .. } = target;
+    let stats = shared.stats.lane(*worker);
     upstream_status(stats, status, internal);
     let waited = waited.as_millis() as u64;
     stats.record(ClusterStat::UpstreamRqTime, waited);
@@ -49,43 +48,81 @@ pub(super) fn upstream(
     };
     stats.record(origin, waited);
     let outcome = if status >= 500 { HostStat::RqError } else { HostStat::RqSuccess };
-    host.stats.lane(worker).inc(outcome);
-}
-
-/// Counts an answer of ours that stands for the upstream's.
-pub(super) fn upstream_failure(
-    snapshot: &ClusterSnapshot,
-    host: &Host,
-    worker: usize,
-    status: u16,
-    internal: bool,
-) {
-    upstream_status(snapshot.shared.stats.lane(worker), status, internal);
-    host.stats.lane(worker).inc(HostStat::RqError);
-}
-
-/// Counts what became of a stream that the upstream did not answer.
-pub(super) fn upstream_reset(snapshot: &ClusterSnapshot, worker: usize, reset: &Reset) {
-    let stats = snapshot.shared.stats.lane(worker);
-    match reset {
-        Reset::ConnectFailed(_) | Reset::ConnectTimeout => {
-            stats.inc(ClusterStat::UpstreamRqPendingFailureEject);
-        }
-        Reset::Remote | Reset::Terminated => stats.inc(ClusterStat::UpstreamRqRxReset),
-        Reset::Protocol => {
-            stats.inc(ClusterStat::UpstreamCxProtocolError);
-            stats.inc(ClusterStat::UpstreamRqTxReset);
-        }
-        Reset::Overflow | Reset::Refused => {}
+    host.stats.lane(*worker).inc(outcome);
+    if canary || has_more_to_count(target) {
+        answer(target, canary, status, Some(waited));
     }
 }
 
-/// Counts a route timeout.
-pub(super) fn upstream_timeout(snapshot: &ClusterSnapshot, host: &Host, worker: usize) {
-    let stats = snapshot.shared.stats.lane(worker);
+/// Counts an answer of ours that stands for the upstream's.
+pub(super) fn upstream_failure(target: &Target, status: u16, internal: bool) {
+    let Target { shared, host, worker, .. } = target;
+    upstream_status(shared.stats.lane(*worker), status, internal);
+    host.stats.lane(*worker).inc(HostStat::RqError);
+    if has_more_to_count(target) {
+        answer(target, false, status, None);
+    }
+}
+
+fn has_more_to_count(Target { host, zone_stats, .. }: &Target) -> bool {
+    host.endpoint.canary || zone_stats.is_some()
+}
+
+/// Counts an answer among those of canaries and those of its host's zone.
+#[cold]
+fn answer(target: &Target, canary: bool, status: u16, waited_ms: Option<u64>) {
+    use AnswerStat as A;
+    let canary = canary || target.host.endpoint.canary;
+    let canary = canary.then(|| target.shared.canary_stats.get());
+    let classes =
+        [A::UpstreamRq1xx, A::UpstreamRq2xx, A::UpstreamRq3xx, A::UpstreamRq4xx, A::UpstreamRq5xx];
+    let class = classes.get(usize::from(status / 100).wrapping_sub(1));
+    for group in canary.into_iter().chain(&target.zone_stats) {
+        let stats = group.lane(target.worker);
+        stats.inc(A::UpstreamRqCompleted);
+        stats.count_code(A::UpstreamRqCode, status);
+        if let Some(class) = class {
+            stats.inc(*class);
+        }
+        if let Some(waited_ms) = waited_ms {
+            stats.record(A::UpstreamRqTime, waited_ms);
+        }
+    }
+}
+
+/// Counts what became of a request that the upstream did not answer. Only a stream can be reset; over
+/// HTTP/1 the connection tells all.
+///
+/// Observed: Envoy 1.40, hosts that close and hosts that talk nonsense.
+pub(super) fn upstream_reset(
+    Target { shared, worker, .. }: &Target,
+    reset: &Reset,
+    has_streams: bool,
+) {
+    use ClusterStat as S;
+    let stats = shared.stats.lane(*worker);
+    if *reset == Reset::Protocol {
+        stats.inc(S::UpstreamCxProtocolError);
+    }
+    match reset {
+        Reset::ConnectFailed(_) | Reset::ConnectTimeout => {
+            stats.inc(S::UpstreamRqPendingFailureEject);
+        }
+        Reset::Terminated if has_streams => stats.inc(S::UpstreamRqPendingFailureEject),
+        Reset::Remote => stats.inc(S::UpstreamRqRxReset),
+        Reset::Protocol if has_streams => stats.inc(S::UpstreamRqTxReset),
+        Reset::Terminated | Reset::Protocol | Reset::Overflow | Reset::Refused => {}
+    }
+}
+
+/// Counts a route timeout; a stream is reset, a connection of HTTP/1 is closed.
+pub(super) fn upstream_timeout(Target { shared, host, worker, .. }: &Target, has_streams: bool) {
+    let stats = shared.stats.lane(*worker);
     stats.inc(ClusterStat::UpstreamRqTimeout);
-    stats.inc(ClusterStat::UpstreamRqTxReset);
-    host.stats.lane(worker).inc(HostStat::RqTimeout);
+    if has_streams {
+        stats.inc(ClusterStat::UpstreamRqTxReset);
+    }
+    host.stats.lane(*worker).inc(HostStat::RqTimeout);
 }
 
 /// `upstream_rq_{200,2xx,completed}`, and the same for the request's origin.

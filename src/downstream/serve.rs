@@ -141,7 +141,7 @@ impl Worker {
             buffers: Buffers::default(),
             clock: Clock::default(),
             uuids: Uuids::default(),
-            clusters: Clusters::new(index, &view.clusters, deadlines.clone()),
+            clusters: Clusters::new(index, &view, deadlines.clone()),
             deadlines,
             access_log,
             own_address: AddressText::new(headers::own_address()),

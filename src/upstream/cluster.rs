@@ -1,11 +1,19 @@
 //! Owns a worker's view of the clusters: the snapshot in force, and the pools that belong to its hosts.
 
-use std::{cell::RefCell, collections::HashMap, rc::Rc, sync::Arc};
+use std::{
+    cell::{Cell, RefCell},
+    collections::HashMap,
+    rc::Rc,
+    sync::Arc,
+};
 
 use understudy_actors::{
+    limits::ClusterLimits,
     plan::Slot,
     published::{Cached, Published},
+    runtime::Runtime,
     snapshot::{self, ClusterSnapshot, Host},
+    view::View,
 };
 
 use super::pool::{HostPool, Target};
@@ -16,6 +24,7 @@ pub struct Clusters {
     worker: usize,
     deadlines: Deadlines,
     directory: RefCell<Cached<snapshot::Clusters>>,
+    runtime: RefCell<Cached<Runtime>>,
     known: RefCell<Known>,
 }
 
@@ -31,7 +40,13 @@ pub struct Cluster {
     published: Published<ClusterSnapshot>,
     cached: RefCell<Cached<ClusterSnapshot>>,
     current: RefCell<Rc<Current>>,
+    limits: Limits,
+    /// What `limits` were worked out of.
+    heeded: RefCell<Arc<Runtime>>,
 }
+
+/// A cluster's limits in force, as its pools read them too.
+pub type Limits = Rc<Cell<ClusterLimits>>;
 
 /// A snapshot with this worker's pools beside it.
 pub struct Current {
@@ -48,24 +63,23 @@ pub struct Current {
 
 impl Clusters {
     /// The view of worker `worker`.
-    pub fn new(
-        worker: usize,
-        directory: &Published<snapshot::Clusters>,
-        deadlines: Deadlines,
-    ) -> Self {
+    pub fn new(worker: usize, view: &View, deadlines: Deadlines) -> Self {
         let known = Known { directory: Arc::default(), slots: Vec::new() };
         Self {
             worker,
             deadlines,
-            directory: RefCell::new(directory.cached()),
+            directory: RefCell::new(view.clusters.cached()),
+            runtime: RefCell::new(view.runtime.cached()),
             known: RefCell::new(known),
         }
     }
 
-    /// The cluster in a slot, if one is there now.
+    /// The cluster in a slot, if one is there now; its limits are those that the runtime has now.
     pub fn get(&self, slot: Slot) -> Option<Rc<Cluster>> {
         self.refresh();
-        self.known.borrow().slots.get(slot).cloned().flatten()
+        let cluster = self.known.borrow().slots.get(slot).cloned().flatten()?;
+        cluster.heed(self.runtime.borrow_mut().load());
+        Some(cluster)
     }
 
     /// Looks at every cluster: pools of hosts that left are closed, idle connections swept. Called
@@ -106,14 +120,34 @@ impl Clusters {
 
 impl Cluster {
     fn new(worker: usize, published: &Published<ClusterSnapshot>, deadlines: Deadlines) -> Self {
-        let current = Current::new(published.read(), None, worker, &deadlines);
+        let (snapshot, heeded) = (published.read(), Arc::<Runtime>::default());
+        let limits = Rc::new(Cell::new(ClusterLimits::of(&snapshot.plan, &heeded)));
+        let current = Current::new(snapshot, None, worker, &deadlines, &limits);
         Self {
             worker,
             deadlines,
             published: published.clone(),
             cached: RefCell::new(published.cached()),
             current: RefCell::new(Rc::new(current)),
+            limits,
+            heeded: RefCell::new(heeded),
         }
+    }
+
+    /// Works the limits out again if the runtime is another.
+    fn heed(&self, runtime: &Arc<Runtime>) {
+        let mut heeded = self.heeded.borrow_mut();
+        if !Arc::ptr_eq(&heeded, runtime) {
+            // Another plan would be another publisher, and so another `Cluster`.
+            self.limits.set(ClusterLimits::of(&self.current().snapshot.plan, runtime));
+            *heeded = runtime.clone();
+        }
+    }
+
+    /// Whether this request is among those that are turned away: `upstream.maintenance_mode.NAME`.
+    pub fn is_in_maintenance(&self) -> bool {
+        let percent = self.limits.get().maintenance_percent;
+        percent > 0 && fastrand::u8(..100) < percent
     }
 
     /// What is published now, with this worker's pools.
@@ -122,7 +156,9 @@ impl Cluster {
         let snapshot = cached.load();
         let mut current = self.current.borrow_mut();
         if !Arc::ptr_eq(snapshot, &current.snapshot) {
-            let next = Current::new(snapshot.clone(), Some(&current), self.worker, &self.deadlines);
+            let (snapshot, before) = (snapshot.clone(), Some(&**current));
+            let (deadlines, limits) = (&self.deadlines, &self.limits);
+            let next = Current::new(snapshot, before, self.worker, deadlines, limits);
             current.close_all_but(&next);
             *current = Rc::new(next);
         }
@@ -142,6 +178,7 @@ impl Current {
         before: Option<&Current>,
         worker: usize,
         deadlines: &Deadlines,
+        limits: &Limits,
     ) -> Self {
         let plan = &snapshot.plan;
         let upstream = plan.upstream.clone().downcast::<Upstream>().unwrap_or_default();
@@ -154,10 +191,11 @@ impl Current {
             let pool = known.unwrap_or_else(|| {
                 Rc::new(HostPool::new(Target {
                     host: host.clone(),
+                    zone_stats: snapshot.shared.by_zone.to(&host.endpoint.locality.zone),
                     shared: snapshot.shared.clone(),
                     upstream: upstream.clone(),
                     connect_timeout: plan.connect_timeout,
-                    thresholds: plan.thresholds[0],
+                    limits: limits.clone(),
                     worker,
                     deadlines: deadlines.clone(),
                 }))

@@ -35,6 +35,7 @@ pub struct Life {
     host: Arc<Host>,
     worker: usize,
     opened: Instant,
+    connected: Cell<bool>,
     requests: Cell<u64>,
     closed_by_host: Cell<bool>,
     with_request: Cell<bool>,
@@ -59,6 +60,7 @@ pub async fn connect(
         Ok(stream) => {
             let waited = life.opened.elapsed().as_millis() as u64;
             stats.record(ClusterStat::UpstreamCxConnectMs, waited);
+            life.connected.set(true);
             // Nagle's algorithm would hold a small request back; a socket without it still works.
             let _ = stream.set_nodelay(true);
             Ok((stream, life))
@@ -119,6 +121,7 @@ impl Life {
             host,
             worker,
             opened: Instant::now(),
+            connected: Cell::new(false),
             requests: Cell::new(0),
             closed_by_host: Cell::new(false),
             with_request: Cell::new(false),
@@ -168,7 +171,9 @@ impl Drop for Life {
             stats.inc(with_request);
         }
         stats.record(S::UpstreamCxLengthMs, self.opened.elapsed().as_millis() as u64);
-        stats.record(S::UpstreamRqPerCx, self.requests.get());
+        if self.connected.get() {
+            stats.record(S::UpstreamRqPerCx, self.requests.get());
+        }
         self.host.stats.lane(self.worker).dec(HostStat::CxActive);
     }
 }

@@ -7,4 +7,4 @@ pub mod http1;
 pub mod http2;
 pub mod pool;
 
-pub use cluster::{Cluster, Clusters, Current};
+pub use cluster::{Cluster, Clusters, Current, Limits};

@@ -13,7 +13,7 @@ use super::{Cluster, ClusterSeed, hosts};
 use crate::{
     dns_refresh::{DnsRefresh, DnsRefreshSeed, Forget},
     health_check::{HealthCheck, HealthCheckSeed, StopChecking},
-    plan::Discovery,
+    plan::{Discovery, HealthCheckKind},
     snapshot::Host,
     supervise::{Reports, supervise},
 };
@@ -86,7 +86,7 @@ impl ClusterSeed {
             return;
         };
         let stay: HashSet<_> = hosts.iter().map(Arc::as_ptr).collect();
-        let cluster_stats = self.publisher.read().shared.stats.clone();
+        let shared = self.publisher.read().shared.clone();
         let mut children = self.children.borrow_mut();
         children.checks.retain(|_, checked| {
             let stays = stay.contains(&Arc::as_ptr(&checked.host));
@@ -99,6 +99,9 @@ impl ClusterSeed {
             if children.checks.contains_key(&Arc::as_ptr(host)) {
                 continue;
             }
+            if let HealthCheckKind::Http { http2: false, .. } = plan.kind {
+                shared.http1_stats.get();
+            }
             let answered = Rc::default();
             let seed = HealthCheckSeed {
                 cluster: self.plan.clone(),
@@ -107,7 +110,7 @@ impl ClusterSeed {
                 probe: self.stage.seams.probe.clone(),
                 told: cluster.clone().recipient(),
                 stats: stats.clone(),
-                cluster_stats: cluster_stats.clone(),
+                cluster_stats: shared.stats.clone(),
                 runtime: self.stage.view.runtime.clone(),
                 answered: Rc::clone(&answered),
             };

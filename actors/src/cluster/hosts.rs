@@ -122,7 +122,7 @@ pub(super) fn eligible(hosts: &[Arc<Host>], panic_percent: f64) -> (Vec<Arc<Host
     let excluded = hosts.iter().filter(|h| h.has(HealthFlag::ExcludedViaImmediateHcFail)).count();
     let counted = hosts.len() - excluded;
     let percent = if counted == 0 { 0.0 } else { 100.0 * taking.len() as f64 / counted as f64 };
-    if !hosts.is_empty() && percent < panic_percent {
+    if percent < panic_percent {
         return (hosts.to_vec(), true);
     }
     let well: Vec<_> = taking.iter().filter(|host| !is_degraded(host)).cloned().collect();

@@ -22,7 +22,7 @@ use crate::{
     published::{Published, Publisher},
     snapshot::{ClusterShared, ClusterSnapshot, HealthFlag, Host},
     stage::Stage,
-    stats::{ClusterStat, DnsStat, Group, HealthCheckStat, Later, Scope},
+    stats::{ByZone, ClusterStat, DnsStat, Group, HealthCheckStat, Later, Scope},
     supervise::{ActorDown, falls, reports_to},
 };
 
@@ -79,7 +79,10 @@ impl ClusterSeed {
             breakers: Default::default(),
             first_answer: Default::default(),
             asked_out: Default::default(),
-            http2_stats: plan.http2.then(|| Later::new(registry.clone(), scope.within("http2"))),
+            http1_stats: Later::new(registry.clone(), scope.within("http1")),
+            http2_stats: Later::new(registry.clone(), scope.within("http2")),
+            canary_stats: Later::new(registry.clone(), scope.within("canary")),
+            by_zone: ByZone::new(registry.clone(), scope.clone(), &plan.from_zone),
             stats: registry.group(scope),
         };
         let nothing: Arc<dyn Any + Send + Sync> = Arc::new(());
@@ -122,7 +125,11 @@ impl ClusterSeed {
         let percent = percent.get("upstream.healthy_panic_threshold").and_then(|v| v.number);
         let percent = percent.unwrap_or(plan.panic_threshold_percent).min(100.0);
         let (eligible, panic) = hosts::eligible(&hosts, percent);
-        hosts::gauge(plan, &before.shared.stats, &hosts);
+        // Observed: Envoy 1.40 writes none of them for a cluster of the file's that has no hosts.
+        let never_any = hosts.is_empty() && matches!(plan.discovery, Discovery::Static(_));
+        if !never_any {
+            hosts::gauge(plan, &before.shared.stats, &hosts);
+        }
         if let Some(stats) = &self.check_stats {
             hosts::gauge_checked(stats, &hosts);
         }

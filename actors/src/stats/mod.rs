@@ -3,6 +3,7 @@
 //! Writing is the hot path and lives in `group`: every writer has a lane of its own, so a counter
 //! is a relaxed load and store. Reading sums the lanes and is cold.
 
+mod by_zone;
 mod group;
 mod histogram;
 mod names;
@@ -15,13 +16,14 @@ use std::{
 
 use parking_lot::Mutex;
 
+pub use by_zone::ByZone;
 pub use group::{AnyGroup, Def, Group, Kind, Lane, Listed, Reading, StatSet, Value};
 pub use histogram::{BUCKETS, Bins, HistogramReading, QUANTILES};
 pub use names::{
-    ClusterHttp2Stat, ClusterManagerStat, ClusterStat, DnsStat, FilesystemStat, HealthCheckStat,
-    HostStat, Http1Stat, HttpStat, ListenerDiscoveryStat, ListenerHttpStat, ListenerManagerStat,
-    ListenerStat, ListenerWorkerStat, RouterStat, RuntimeStat, ServerStat, TracingStat,
-    WatchdogStat,
+    AnswerStat, ClusterHttp2Stat, ClusterManagerStat, ClusterStat, DnsStat, FilesystemStat,
+    HealthCheckStat, HostStat, Http1Stat, HttpStat, ListenerDiscoveryStat, ListenerHttpStat,
+    ListenerManagerStat, ListenerStat, ListenerWorkerStat, RouterStat, RuntimeStat, ServerStat,
+    TracingStat, WatchdogStat,
 };
 pub use scope::{Scope, Tag, cut_out};
 

@@ -172,6 +172,20 @@ stat_set! {
 }
 
 stat_set! {
+    /// What a cluster counts of some of its answers besides: `cluster.NAME.canary.` and `cluster.NAME.zone.FROM.TO.`.
+    pub enum AnswerStat {
+        UpstreamRqTime = Histogram "upstream_rq_time" once_written,
+        UpstreamRqCompleted = Counter "upstream_rq_completed" once_written,
+        UpstreamRq1xx = Counter "upstream_rq_1xx" once_written,
+        UpstreamRq2xx = Counter "upstream_rq_2xx" once_written,
+        UpstreamRq3xx = Counter "upstream_rq_3xx" once_written,
+        UpstreamRq4xx = Counter "upstream_rq_4xx" once_written,
+        UpstreamRq5xx = Counter "upstream_rq_5xx" once_written,
+        UpstreamRqCode = Codes "upstream_rq_{}",
+    }
+}
+
+stat_set! {
     /// What an HTTP/2 cluster counts besides: `cluster.NAME.http2.`; the downstream side has the same as `http2.`.
     pub enum ClusterHttp2Stat {
         CookiesTotalBytesTooLarge = Counter "cookies_total_bytes_too_large",

@@ -76,7 +76,7 @@ impl Compiler<'_> {
                 .map_or(50.0, |percent| percent.double("value").unwrap_or(0.0)),
             wait_for_warm: cluster.boolean("wait_for_warm_on_init").unwrap_or(true),
             ignore_health_on_host_removal: ignore_health.unwrap_or(false),
-            http2: matches!(upstream.protocol, UpstreamProtocol::Http2(_)),
+            from_zone: self.node.zone.clone(),
             added_via_api: false,
             upstream: Arc::new(upstream),
             fingerprint: fingerprint(cluster),
@@ -195,13 +195,17 @@ impl Compiler<'_> {
     }
 
     fn endpoint(&mut self, lb_endpoint: &Message, plan: EndpointPlan) -> Option<Endpoint> {
-        lb_endpoint.ignore("metadata", "read by subset balancing alone, which is refused");
+        lb_endpoint.ignore(
+            "metadata",
+            "but for `canary` read by subset balancing alone, which is refused",
+        );
         let endpoint = lb_endpoint.message("endpoint")?;
         let check = endpoint.message("health_check_config");
         let port = check.and_then(|check| check.number("port_value"));
         let check_hostname = check.and_then(|check| check.text("hostname"));
         let disabled = check.and_then(|check| check.boolean("disable_active_health_check"));
         let plan = EndpointPlan {
+            canary: is_canary(lb_endpoint),
             hostname: endpoint.text("hostname").unwrap_or_default().to_owned(),
             health_check_port: port
                 .and_then(|port| u16::try_from(port).ok())
@@ -354,6 +358,16 @@ fn common_options(common: &Message, upstream: &mut Upstream) {
 }
 
 /// A name server without a port is asked on DNS's own.
+/// Source: the metadata `envoy.lb` of an endpoint, `canary`.
+fn is_canary(lb_endpoint: &Message) -> bool {
+    let filters = lb_endpoint.message("metadata").map(|metadata| metadata.map("filter_metadata"));
+    let balancing = filters.and_then(|all| all.iter().find(|(name, _)| name == "envoy.lb"));
+    match balancing.map(|(_, item)| &item.value) {
+        Some(Value::Json(fields)) => fields.get("canary") == Some(&true.into()),
+        _ => false,
+    }
+}
+
 fn with_dns_port(address: SocketAddr) -> SocketAddr {
     match address.port() {
         0 => SocketAddr::new(address.ip(), 53),

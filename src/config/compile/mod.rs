@@ -36,6 +36,8 @@ pub struct Options {
     pub service_node: Option<String>,
     /// `--stats-tag`: names and values.
     pub stats_tags: Vec<(String, String)>,
+    /// `--service-zone`; overrides `node.locality.zone`.
+    pub service_zone: Option<String>,
     /// `--skip-unsupported`: what is not supported and only adds is left out with a warning.
     pub skip_unsupported: bool,
 }
@@ -70,6 +72,8 @@ pub struct Node {
     pub id: String,
     /// `cluster`
     pub cluster: String,
+    /// `locality.zone`
+    pub zone: String,
 }
 
 /// Reads, upgrades, checks and compiles a configuration.
@@ -131,15 +135,22 @@ impl Compiler<'_> {
         let text =
             |name: &str| node.and_then(|node| node.text(name)).unwrap_or_default().to_owned();
         let (id, cluster) = (text("id"), text("cluster"));
+        let locality = node.and_then(|node| node.message("locality"));
+        let zone =
+            locality.and_then(|locality| locality.text("zone")).unwrap_or_default().to_owned();
         if let Some(node) = node {
             node.ignore("metadata", "told to control planes, which do not drive us yet");
-            node.ignore("locality", "told to control planes, which do not drive us yet");
+            node.ignore(
+                "locality",
+                "but for the zone told to control planes, which do not drive us yet",
+            );
             node.ignore("user_agent_name", "told to control planes, which do not drive us yet");
             node.ignore("user_agent_version", "told to control planes, which do not drive us yet");
         }
         Node {
             id: self.options.service_node.clone().unwrap_or(id),
             cluster: self.options.service_cluster.clone().unwrap_or(cluster),
+            zone: self.options.service_zone.clone().unwrap_or(zone),
         }
     }
 

@@ -21,7 +21,7 @@ fn cluster() -> Arc<ClusterPlan> {
         panic_threshold_percent: 50.0,
         wait_for_warm: true,
         ignore_health_on_host_removal: false,
-        http2: false,
+        from_zone: String::new(),
         added_via_api: false,
         upstream: Arc::new(()) as Arc<dyn Any + Send + Sync>,
         fingerprint: 0,

@@ -6,13 +6,16 @@ use std::{
     time::Instant,
 };
 
+use understudy_actors::stats::ClusterStat;
+
 use super::{super::count, Exchange, Failure, Heads, forward::Chosen};
 use crate::{
     codec::Known,
     config::model::route::Forward,
     downstream::headers,
     stream::{
-        BodySize, Pump, PumpError, RequestSink, RequestSource, Reset, ResponseSink, ResponseSource,
+        BodyError, BodySize, Pump, PumpError, RequestSink, RequestSource, Reset, ResponseSink,
+        ResponseSource,
     },
 };
 
@@ -120,7 +123,7 @@ where
                 _ => Failure::Cut,
             }));
         }
-        let Exchange { timers, tally, .. } = &mut *self.exchange;
+        let Exchange { timers, tally, worker, .. } = &mut *self.exchange;
         // A pump that waits is as good as a new one: what it has moved is the sink's.
         let mut down = Pump::new(false);
         match down.poll_transfer(cx, &mut self.up_source, self.sink, || timers.touch()) {
@@ -129,6 +132,10 @@ where
                 // What came before the fault is the client's; a full socket ends it here.
                 let _ = self.sink.poll_flush(cx);
                 tally.cut_by_upstream(&error);
+                if let BodyError::Protocol(_) = error {
+                    let stats = self.chosen.snapshot().shared.stats.lane(worker.index);
+                    stats.inc(ClusterStat::UpstreamCxProtocolError);
+                }
                 return Poll::Ready(Err(Failure::Cut));
             }
             Poll::Ready(Err(PumpError::Sink(_))) => return Poll::Ready(Err(Failure::ClientGone)),
@@ -169,11 +176,11 @@ where
         let Heads { request, response } = &mut **heads;
         let waited = started.elapsed();
         tally.responded(response.status, waited);
-        let (snapshot, host) = (self.chosen.snapshot(), self.chosen.host());
         let internal = request.headers.has(Known::XEnvoyInternal);
-        count::upstream(snapshot, host, worker.index, response.status, internal, waited);
+        let canary = response.headers.get(Known::XEnvoyUpstreamCanary) == Some(b"true");
+        count::upstream(self.chosen.target(), response.status, internal, canary, waited);
         if response.headers.has(Known::XEnvoyImmediateHealthCheckFail) {
-            snapshot.ask_out(host);
+            self.chosen.snapshot().ask_out(self.chosen.host());
         }
         headers::response(response, manager, worker, waited, request);
         self.sink.head(response, size);

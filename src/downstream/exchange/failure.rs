@@ -13,7 +13,7 @@ use crate::{
     upstream::{connect::ConnectError, pool::PoolError},
 };
 
-use understudy_actors::stats::HttpStat;
+use understudy_actors::stats::{ClusterStat, HttpStat};
 
 /// Why the way upstream gave no response.
 pub enum Failure {
@@ -69,27 +69,43 @@ impl Exchange<'_> {
                 Reset::ConnectFailed(system_text(&why))
             }
             PoolError::Connect(ConnectError::TimedOut(_)) => Reset::ConnectTimeout,
-            PoolError::Overflow => Reset::Overflow,
+            PoolError::Overflow => return self.queue_full(chosen),
             PoolError::Terminated => Reset::Terminated,
         };
         self.upstream_reset(chosen, reset)
     }
 
+    /// As many requests wait for a connection as may. No host is to blame, and none is logged.
+    fn queue_full(&mut self, chosen: &Chosen) -> Failure {
+        let stats = chosen.snapshot().shared.stats.lane(self.worker.index);
+        count::upstream_status(stats, 503, self.is_internal());
+        self.tally.chosen = None;
+        Failure::reply(LocalReply::upstream_reset(&Reset::Overflow))
+    }
+
+    /// The cluster carries as many requests as it may: the connection that was found is not used.
+    ///
+    /// Observed: Envoy 1.40, `max_requests: 0`.
+    #[cold]
+    pub(super) fn too_many_requests(&mut self, chosen: &Chosen) -> Failure {
+        let stats = chosen.snapshot().shared.stats.lane(self.worker.index);
+        stats.inc(ClusterStat::UpstreamRqActiveOverflow);
+        self.upstream_reset(chosen, Reset::Overflow)
+    }
+
     /// Counts a failure of the upstream's, and answers for it.
     pub(super) fn upstream_reset(&mut self, chosen: &Chosen, reset: Reset) -> Failure {
-        let (snapshot, host, worker) = (chosen.snapshot(), chosen.host(), self.worker.index);
         let reply = LocalReply::upstream_reset(&reset);
-        count::upstream_reset(snapshot, worker, &reset);
-        count::upstream_failure(snapshot, host, worker, reply.status, self.is_internal());
+        count::upstream_reset(chosen.target(), &reset, chosen.has_streams());
+        count::upstream_failure(chosen.target(), reply.status, self.is_internal());
         Failure::reply(reply)
     }
 
     /// Counts a timeout while the upstream had the request, and answers for it.
     pub(super) fn upstream_timed_out(&mut self, chosen: &Chosen, passed: Passed) -> Failure {
-        let (snapshot, host, worker) = (chosen.snapshot(), chosen.host(), self.worker.index);
         if passed == Passed::Response {
-            count::upstream_timeout(snapshot, host, worker);
-            count::upstream_failure(snapshot, host, worker, 504, self.is_internal());
+            count::upstream_timeout(chosen.target(), chosen.has_streams());
+            count::upstream_failure(chosen.target(), 504, self.is_internal());
         }
         Failure::reply(self.timeout_reply(passed))
     }

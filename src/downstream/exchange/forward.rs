@@ -15,7 +15,10 @@ use crate::{
     local_reply::LocalReply,
     stream::{Pump, RequestSource, Reset, ResponseSink, ResponseSource},
     upstream::{
-        Cluster, Current, balancer, http1::Http1Stream, http2::Http2Stream, pool::HostPool,
+        Cluster, Current, balancer,
+        http1::Http1Stream,
+        http2::Http2Stream,
+        pool::{HostPool, Target},
     },
 };
 
@@ -33,9 +36,9 @@ pub(super) struct Chosen {
     worker: usize,
 }
 
-/// A request in flight to a host; counted until dropped.
-struct InFlight {
-    chosen: Chosen,
+/// A request in flight to a host, on a connection; counted until dropped.
+struct InFlight<'a> {
+    chosen: &'a Chosen,
 }
 
 // === impl Exchange ===
@@ -78,23 +81,24 @@ impl<'c> Exchange<'c> {
         }
         let mut stale = 0;
         loop {
-            let in_flight = self.choose(current).and_then(|chosen| self.enter(chosen))?;
-            let done = match &*in_flight.chosen.pool {
+            let chosen = self.choose(current)?;
+            let done = match &*chosen.pool {
                 HostPool::Http1(pool) => {
                     let connection = match pool.checkout() {
                         Some(connection) => connection,
                         None => self
                             .while_client_waits(Box::pin(pool.acquire()), source, sink)
                             .await?
-                            .map_err(|error| self.no_connection(&in_flight.chosen, error))?,
+                            .map_err(|error| self.no_connection(&chosen, error))?,
+                    };
+                    let Some(_in_flight) = InFlight::begin(&chosen) else {
+                        connection.give_back();
+                        return Err(self.too_many_requests(&chosen));
                     };
                     let (reused, to_head) = (connection.reused, self.heads.request.is_head());
                     let mut stream = Http1Stream::new(connection, pool.options(), to_head);
                     let up = stream.split(&self.worker.buffers);
-                    let done = self
-                        .converse(route, &in_flight.chosen, reused, source, sink, up)
-                        .hold()
-                        .await;
+                    let done = self.converse(route, &chosen, reused, source, sink, up).hold().await;
                     // The next request may have the connection while this answer is still sent.
                     stream.finish();
                     done
@@ -105,11 +109,14 @@ impl<'c> Exchange<'c> {
                         None => self
                             .while_client_waits(Box::pin(pool.acquire()), source, sink)
                             .await?
-                            .map_err(|error| self.no_connection(&in_flight.chosen, error))?,
+                            .map_err(|error| self.no_connection(&chosen, error))?,
+                    };
+                    let Some(_in_flight) = InFlight::begin(&chosen) else {
+                        return Err(self.too_many_requests(&chosen));
                     };
                     let mut stream = Http2Stream::new(lease, self.heads.request.is_head());
                     let up = stream.split();
-                    self.converse(route, &in_flight.chosen, true, source, sink, up).hold().await
+                    self.converse(route, &chosen, true, source, sink, up).hold().await
                 }
             };
             match done {
@@ -120,11 +127,10 @@ impl<'c> Exchange<'c> {
                     continue;
                 }
                 Err(Failure::Stale) => {
-                    return Err(self.upstream_reset(&in_flight.chosen, Reset::Terminated));
+                    return Err(self.upstream_reset(&chosen, Reset::Terminated));
                 }
                 Err(other) => return Err(other),
             }
-            drop(in_flight);
             self.settle();
             return self.flush(sink).await;
         }
@@ -171,20 +177,37 @@ impl<'c> Exchange<'c> {
                 route.cluster_not_found_status,
             )));
         };
+        if cluster.is_in_maintenance() {
+            return Err(self.turn_away(&cluster));
+        }
         Ok(cluster)
+    }
+
+    /// Counts a request that the cluster is spared, and answers it.
+    #[cold]
+    fn turn_away(&self, cluster: &Cluster) -> Failure {
+        let current = cluster.current();
+        let stats = current.snapshot.shared.stats.lane(self.worker.index);
+        stats.inc(ClusterStat::UpstreamRqMaintenanceMode);
+        count::upstream_status(stats, 503, self.is_internal());
+        Failure::reply(LocalReply::maintenance_mode())
     }
 
     /// The host whose turn it is.
     fn choose(&mut self, current: Rc<Current>) -> Result<Chosen, Failure> {
         let worker = self.worker.index;
         let stats = current.snapshot.shared.stats.lane(worker);
+        if current.snapshot.panic {
+            stats.inc(ClusterStat::LbHealthyPanic);
+        }
         let turn = balancer::pick(&current.snapshot);
         match turn.and_then(|turn| current.pools.get(turn)).cloned() {
             Some(pool) => {
-                if current.snapshot.panic {
-                    stats.inc(ClusterStat::LbHealthyPanic);
+                let chosen = Chosen { current, pool, worker };
+                if !self.manager.log_sinks().is_empty() {
+                    self.tally.chosen = Some(chosen.clone());
                 }
-                Ok(Chosen { current, pool, worker })
+                Ok(chosen)
             }
             None => {
                 stats.inc(ClusterStat::UpstreamCxNoneHealthy);
@@ -192,19 +215,6 @@ impl<'c> Exchange<'c> {
                 Err(Failure::reply(LocalReply::no_healthy_upstream()))
             }
         }
-    }
-
-    /// Counts the request against the cluster's limits.
-    fn enter(&mut self, chosen: Chosen) -> Result<InFlight, Failure> {
-        if !self.manager.log_sinks().is_empty() {
-            self.tally.chosen = Some(chosen.clone());
-        }
-        InFlight::begin(chosen).map_err(|chosen| {
-            let stats = chosen.snapshot().shared.stats.lane(self.worker.index);
-            stats.inc(ClusterStat::UpstreamRqPendingOverflow);
-            count::upstream_status(stats, 503, self.is_internal());
-            Failure::reply(LocalReply::upstream_reset(&Reset::Overflow))
-        })
     }
 
     /// Waits for something on the way upstream, unless the client goes or a timeout passes first.
@@ -244,22 +254,32 @@ impl Chosen {
         &self.current.snapshot
     }
 
+    /// The host, and what belongs to it.
+    pub(super) fn target(&self) -> &Target {
+        self.pool.target()
+    }
+
     /// The host.
     pub(super) fn host(&self) -> &Host {
-        &self.pool.target().host
+        &self.target().host
+    }
+
+    /// Whether a request has a stream of its own there, which can be reset.
+    pub(super) fn has_streams(&self) -> bool {
+        matches!(*self.pool, HostPool::Http2(_))
     }
 }
 
 // === impl InFlight ===
 
-impl InFlight {
-    /// The choice comes back when the cluster carries as many requests as it may.
-    fn begin(chosen: Chosen) -> Result<Self, Chosen> {
+impl<'a> InFlight<'a> {
+    /// Counts the request; none when the cluster carries as many as it may.
+    fn begin(chosen: &'a Chosen) -> Option<Self> {
         let snapshot = chosen.snapshot();
         let requests = &snapshot.shared.breakers[0].requests;
-        if requests.fetch_add(1, Relaxed) >= snapshot.plan.thresholds[0].requests {
+        if requests.fetch_add(1, Relaxed) >= chosen.target().thresholds().requests {
             requests.fetch_sub(1, Relaxed);
-            return Err(chosen);
+            return None;
         }
         let stats = snapshot.shared.stats.lane(chosen.worker);
         stats.inc(ClusterStat::UpstreamRqTotal);
@@ -267,13 +287,13 @@ impl InFlight {
         let host_stats = chosen.host().stats.lane(chosen.worker);
         host_stats.inc(HostStat::RqTotal);
         host_stats.inc(HostStat::RqActive);
-        Ok(Self { chosen })
+        Some(Self { chosen })
     }
 }
 
-impl Drop for InFlight {
+impl Drop for InFlight<'_> {
     fn drop(&mut self) {
-        let Chosen { worker, .. } = self.chosen;
+        let Chosen { worker, .. } = *self.chosen;
         let shared = &self.chosen.snapshot().shared;
         shared.breakers[0].requests.fetch_sub(1, Relaxed);
         shared.stats.lane(worker).dec(ClusterStat::UpstreamRqActive);

@@ -103,9 +103,9 @@ impl Http1Pool {
     }
 
     async fn open_or_wait(self: &Rc<Self>) -> Result<Http1Connection, PoolError> {
-        let Target { shared, host, thresholds, worker, .. } = &self.target;
+        let Target { shared, host, worker, .. } = &self.target;
         let host_stats = host.stats.lane(*worker);
-        if shared.breakers[0].connections.load(Relaxed) >= thresholds.connections {
+        if shared.breakers[0].connections.load(Relaxed) >= self.target.thresholds().connections {
             shared.stats.lane(*worker).inc(ClusterStat::UpstreamCxOverflow);
             // A host without any connection of this worker gets one: nobody would ever give one back.
             if host_stats.gauge(HostStat::CxActive) > 0 {
@@ -117,9 +117,10 @@ impl Http1Pool {
             }
         }
         let timeout = self.target.connect_timeout;
-        let opened = connect(shared, host, *worker, timeout, &self.target.deadlines).await?;
         shared.stats.lane(*worker).inc(ClusterStat::UpstreamCxHttp1Total);
-        let (stream, life) = opened;
+        shared.http1_stats.get();
+        let opened = connect(shared, host, *worker, timeout, &self.target.deadlines).await;
+        let (stream, life) = opened?;
         Ok(self.in_use(Box::new(Open { stream, life }), false))
     }
 

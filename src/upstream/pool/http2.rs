@@ -159,6 +159,9 @@ impl Http2Pool {
         OpenError,
     > {
         let Target { shared, host, worker, connect_timeout, deadlines, .. } = &self.target;
+        shared.stats.lane(*worker).inc(ClusterStat::UpstreamCxHttp2Total);
+        let http2_stats = shared.http2_stats.get().lane(*worker);
+        http2_stats.inc(ClusterHttp2Stat::Nghttp2UpstreamConnections);
         let (stream, life) = connect(shared, host, *worker, *connect_timeout, deadlines)
             .await
             .map_err(OpenError::Connect)?;
@@ -168,10 +171,6 @@ impl Http2Pool {
             .handshake(metered)
             .await
             .map_err(|_| OpenError::Terminated)?;
-        shared.stats.lane(*worker).inc(ClusterStat::UpstreamCxHttp2Total);
-        if let Some(http2) = &shared.http2_stats {
-            http2.get().lane(*worker).inc(ClusterHttp2Stat::Nghttp2UpstreamConnections);
-        }
         let connection = Http2Connection {
             send,
             streams: Cell::new(0),

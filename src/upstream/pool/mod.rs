@@ -12,11 +12,12 @@ use std::{
 };
 
 use understudy_actors::{
+    plan::Thresholds,
     snapshot::{ClusterShared, Host},
-    stats::{ClusterStat, HostStat},
+    stats::{AnswerStat, ClusterStat, Group, HostStat},
 };
 
-use super::connect::ConnectError;
+use super::{Limits, connect::ConnectError};
 use crate::config::model::cluster::{Upstream, UpstreamProtocol};
 
 /// What all pools of a host need to know.
@@ -24,14 +25,16 @@ use crate::config::model::cluster::{Upstream, UpstreamProtocol};
 pub struct Target {
     /// The host.
     pub host: Arc<Host>,
+    /// What is counted of its zone, if that has a name.
+    pub zone_stats: Option<Arc<Group<AnswerStat>>>,
     /// What its cluster's workers share.
     pub shared: Arc<ClusterShared>,
     /// Protocol options.
     pub upstream: Arc<Upstream>,
     /// `connect_timeout`.
     pub connect_timeout: std::time::Duration,
-    /// Connections and waiting requests at most, over all workers.
-    pub thresholds: understudy_actors::plan::Thresholds,
+    /// Connections and requests at most, over all workers.
+    pub limits: Limits,
     /// Whose pool this is.
     pub worker: usize,
     /// The worker's deadlines.
@@ -63,6 +66,15 @@ pub enum PoolError {
 /// A request that waits for a connection: counted while it does, however its waiting ends.
 struct Pending<'a> {
     target: &'a Target,
+}
+
+// === impl Target ===
+
+impl Target {
+    /// The circuit breakers in force.
+    pub fn thresholds(&self) -> Thresholds {
+        self.limits.get().thresholds[0]
+    }
 }
 
 // === impl HostPool ===
@@ -112,9 +124,9 @@ impl HostPool {
 impl<'a> Pending<'a> {
     /// Begins to wait, unless `max_pending_requests` do already.
     fn begin(target: &'a Target) -> Result<Self, PoolError> {
-        let Target { shared, host, thresholds, worker, .. } = target;
+        let Target { shared, host, worker, .. } = target;
         let (stats, waiting) = (shared.stats.lane(*worker), &shared.breakers[0].pending);
-        if waiting.fetch_add(1, Relaxed) >= thresholds.pending_requests {
+        if waiting.fetch_add(1, Relaxed) >= target.thresholds().pending_requests {
             waiting.fetch_sub(1, Relaxed);
             stats.inc(ClusterStat::UpstreamRqPendingOverflow);
             return Err(PoolError::Overflow);
