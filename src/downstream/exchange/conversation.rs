@@ -11,6 +11,7 @@ use crate::{
     codec::Known,
     config::model::route::Forward,
     downstream::headers,
+    filter::FilteredResponse,
     stream::{
         BodySize, Pump, PumpError, RequestSink, RequestSource, Reset, ResponseSink, ResponseSource,
     },
@@ -24,7 +25,7 @@ pub(super) struct Conversation<'a, 'c, Q, P, U, V> {
     pub(super) source: &'a mut Q,
     pub(super) sink: &'a mut P,
     pub(super) up_sink: U,
-    pub(super) up_source: V,
+    pub(super) up_source: FilteredResponse<V>,
     /// Carries the request's body.
     pub(super) up: Pump,
     /// Nothing more is to be sent to the host.
@@ -165,14 +166,20 @@ where
 
     /// Hands the response's head to the client's side.
     fn respond(&mut self, size: BodySize) {
+        let health_check = self.exchange.is_health_check();
         let Exchange { heads, started, manager, worker, tally, .. } = &mut *self.exchange;
         let Heads { request, response } = &mut **heads;
         let waited = started.elapsed();
         tally.responded(response.status, waited);
         let (snapshot, host) = (self.chosen.snapshot(), self.chosen.host());
         let internal = request.headers.has(Known::XEnvoyInternal);
-        count::upstream(snapshot, host, worker.index, response.status, internal, waited);
-        if response.headers.has(Known::XEnvoyImmediateHealthCheckFail) {
+        match health_check {
+            false => {
+                count::upstream(snapshot, host, worker.index, response.status, internal, waited);
+            }
+            true => count::upstream_health_check(host, worker.index, response.status),
+        }
+        if self.up_source.asks_out(response) {
             snapshot.ask_out(host);
         }
         headers::response(response, manager, worker, waited, request);

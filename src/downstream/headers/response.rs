@@ -96,8 +96,8 @@ pub(in crate::downstream) fn local_reply(
     if reply.overloaded && !manager.router().suppress_envoy_headers {
         headers.append(Known::XEnvoyOverloaded, b"true");
     }
-    if let Some(location) = &reply.location {
-        headers.append(Known::Location, location);
+    for (name, value) in &reply.headers {
+        headers.append(*name, value);
     }
     if grpc {
         headers.append(Known::ContentType, b"application/grpc");
