@@ -280,3 +280,153 @@ impl Kept {
         Self { status, degraded: word & Self::DEGRADED != 0 }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::SystemTime;
+
+    use understudy_actors::{published::Publisher, server_state::ServerState, snapshot::Clusters};
+
+    use super::*;
+    use crate::{
+        filter::{Filters, Placed, seen::fake},
+        matcher::{HeaderTest, TextMatcher, TextTest},
+    };
+
+    /// A filter for `/healthz`, and who says whether the server fails.
+    fn filter(mode: Mode) -> (Placed, Publisher<ServerState>) {
+        let path = TextMatcher::new(TextTest::Exact(b"/healthz".as_slice().into()), false);
+        let headers = vec![HeaderMatcher::new(":path", HeaderTest::Text(path), false, false)];
+        let rules = Rules { headers, mode, node_cluster: b"edge".as_slice().into() };
+        let filter = Arc::new(HealthCheck { rules: Arc::new(rules) });
+        let server = Publisher::new(ServerState::starting(SystemTime::UNIX_EPOCH));
+        (Placed { name: Arc::from("hc"), filter }, server)
+    }
+
+    fn fail(server: &Publisher<ServerState>, health_failed: bool) {
+        let state = ServerState { health_failed, ..(*server.read()).clone() };
+        server.publish(state);
+    }
+
+    fn begin(placed: &Placed, server: &Publisher<ServerState>, ends: bool) -> Filters {
+        let lookout = fake::lookout(&server.subscribe(), Clusters::default());
+        let client = ([127, 0, 0, 1], 1).into();
+        Filters::begin(std::slice::from_ref(placed), |_| None, &lookout, client, ends)
+    }
+
+    /// What a request for a path gets: status, details and the flag, or nothing from us.
+    fn answer(
+        placed: &Placed,
+        server: &Publisher<ServerState>,
+        path: &str,
+    ) -> Option<(u16, String, bool)> {
+        let mut head = RequestHead::default();
+        head.set_path(path.as_bytes());
+        match begin(placed, server, true).request_head(0, &mut head) {
+            Verdict::Reply(reply) => {
+                Some((reply.status, reply.details.into_owned(), reply.flag.is_some()))
+            }
+            _ => None,
+        }
+    }
+
+    fn said(status: u16, details: &str, flagged: bool) -> Option<(u16, String, bool)> {
+        Some((status, details.to_owned(), flagged))
+    }
+
+    /// The names that a filter gives to the head of a response.
+    fn respond(filters: &Filters, status: u16, degraded: bool) -> Vec<String> {
+        let mut head = ResponseHead { status, ..ResponseHead::default() };
+        if degraded {
+            head.headers.append(Known::XEnvoyDegraded, b"");
+        }
+        let _ = filters.response_head(0, &mut head);
+        head.headers.iter().map(|(name, _)| String::from_utf8_lossy(name).into_owned()).collect()
+    }
+
+    #[test]
+    fn a_health_check_is_answered_for_the_server_and_others_pass() {
+        let (placed, server) = filter(Mode::Answer(Vec::new()));
+        assert_eq!(answer(&placed, &server, "/healthz"), said(200, "health_check_ok", false));
+        assert_eq!(answer(&placed, &server, "/healthz/x"), None);
+        fail(&server, true);
+        assert_eq!(answer(&placed, &server, "/healthz"), said(503, "health_check_failed", true));
+        assert_eq!(answer(&placed, &server, "/x"), None);
+    }
+
+    #[test]
+    fn the_upstream_is_asked_unless_the_server_fails() {
+        let (placed, server) = filter(Mode::PassThrough(None));
+        assert_eq!(answer(&placed, &server, "/healthz"), None);
+        fail(&server, true);
+        assert_eq!(answer(&placed, &server, "/healthz"), said(503, "health_check_failed", true));
+    }
+
+    #[test]
+    fn a_cluster_that_is_not_there_is_not_healthy_whatever_is_asked_of_it() {
+        let required = vec![Required { cluster: 7, healthy_percent_min: 0 }];
+        let (placed, server) = filter(Mode::Answer(required));
+        let told = said(503, "health_check_failed_no_cluster_found", true);
+        assert_eq!(answer(&placed, &server, "/healthz"), told);
+    }
+
+    #[test]
+    fn a_body_is_read_away_before_the_answer() {
+        let (placed, server) = filter(Mode::Answer(Vec::new()));
+        let filters = begin(&placed, &server, false);
+        let mut head = RequestHead::default();
+        head.set_path(b"/healthz");
+        assert!(matches!(filters.request_head(0, &mut head), Verdict::Discard));
+        fail(&server, true);
+        let answer = filters.request_held(0, &mut head, &mut Vec::new());
+        assert!(matches!(answer, Verdict::Reply(LocalReply { status: 503, .. })));
+        assert!(filters.is_health_check());
+    }
+
+    #[test]
+    fn an_answer_names_the_cluster_of_the_node_and_says_while_the_server_fails() {
+        let (placed, server) = filter(Mode::PassThrough(None));
+        let (checked, other) = (begin(&placed, &server, true), begin(&placed, &server, true));
+        let mut head = RequestHead::default();
+        head.set_path(b"/healthz");
+        let _ = checked.request_head(0, &mut head);
+        let (named, failed) =
+            ("x-envoy-upstream-healthchecked-cluster", "x-envoy-immediate-health-check-fail");
+        assert_eq!(respond(&checked, 200, false), [named]);
+        assert_eq!(respond(&other, 200, false), [""; 0]);
+        // A stream that has begun before sees it too.
+        fail(&server, true);
+        assert_eq!(respond(&checked, 200, false), [named, failed]);
+        assert_eq!(respond(&other, 200, false), [failed]);
+    }
+
+    #[test]
+    fn an_answer_is_kept_for_a_period_and_all_streams() {
+        let (placed, server) = filter(Mode::PassThrough(Some(Cache::new(Duration::from_secs(60)))));
+        let first = begin(&placed, &server, true);
+        let mut head = RequestHead::default();
+        head.set_path(b"/healthz");
+        assert!(matches!(first.request_head(0, &mut head), Verdict::Continue));
+        respond(&first, 404, true);
+        assert_eq!(answer(&placed, &server, "/healthz"), said(404, "health_check_cached", true));
+        assert_eq!(answer(&placed, &server, "/x"), None);
+        match begin(&placed, &server, true).request_head(0, &mut head) {
+            Verdict::Reply(reply) => {
+                assert_eq!(reply.headers, [(Known::XEnvoyDegraded, Vec::new())]);
+            }
+            _ => panic!("the answer is kept"),
+        }
+    }
+
+    #[test]
+    fn what_is_kept_ends_with_its_period_and_not_later() {
+        let mut cache = Cache::new(Duration::from_secs(60));
+        assert_eq!((cache.get(), cache.last()), (None, Kept { status: 200, degraded: false }));
+        for kept in [Kept { status: 999, degraded: true }, Kept { status: 200, degraded: false }] {
+            cache.keep(kept);
+            assert_eq!((cache.get(), cache.last()), (Some(kept), kept));
+        }
+        cache.period = Duration::from_nanos(1);
+        assert_eq!((cache.get(), cache.last().status), (None, 200));
+    }
+}

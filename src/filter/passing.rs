@@ -96,12 +96,8 @@ impl Passing {
         cx: &mut Context<'_>,
         inner: &mut S,
     ) -> Poll<Result<(), BodyError>> {
-        let is_whole = self.held.as_ref().is_some_and(|held| held.whole);
-        while !is_whole {
-            match ready!(inner.poll_frame(cx))? {
-                Frame::Data(_) => {}
-                Frame::Trailers(_) | Frame::End => break,
-            }
+        if !self.held.as_ref().is_some_and(|held| held.whole) {
+            while let Frame::Data(_) = ready!(inner.poll_frame(cx))? {}
         }
         self.has_no_body();
         Poll::Ready(Ok(()))

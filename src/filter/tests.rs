@@ -289,6 +289,19 @@ async fn a_held_body_is_whole_and_passes_by_once_more_as_one_part() {
 }
 
 #[tokio::test]
+async fn a_body_that_is_discarded_is_read_to_its_end_and_there_is_none_after_that() {
+    let filters = chain(&[("a", Vec::new)]);
+    let mut inner = parts(&["one", "two"]);
+    let mut request = FilteredRequest::new(&mut inner);
+    request.pass_by(filters, false);
+    assert_eq!(poll_fn(|cx| request.poll_discard(cx)).await, Ok(()));
+    request.show_held(0, &mut RequestHead::default());
+    assert_eq!(request.held(), Some(BodySize::None));
+    assert_eq!(calls(), ["a.request_held"]);
+    assert!(inner.parts.is_empty());
+}
+
+#[tokio::test]
 async fn a_response_may_be_held_waited_for_and_replaced() {
     let hold: fn() -> Verdict = || Verdict::Hold { bytes_max: 6 };
     type Case = (fn() -> Script, Result<&'static str, u16>, &'static [&'static str]);

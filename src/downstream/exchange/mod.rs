@@ -211,14 +211,15 @@ impl<'c> Exchange<'c> {
             to_head: request.is_head(),
             unfinished: !self.request_done,
         };
-        headers::local_reply(response, &reply, made, request, self.manager, self.worker);
+        headers::local_reply(response, &reply, made, self.manager);
         if !self.manager.config.filters.is_empty() {
             // Refused before its route was known, it is shown all the same. Observed: Envoy 1.40.
             let begun = self.filters.clone();
             let filters = begun.unwrap_or_else(|| self.begin_filters(|_| None));
             filters.show_reply(&mut self.heads.response);
         }
-        let response = &mut self.heads.response;
+        let Heads { request, response } = &mut *self.heads;
+        headers::finish_reply(response, request, self.manager, self.worker);
         let body = if made.grpc { &[] } else { reply.body.as_bytes() };
         let size = match (body.is_empty(), made.to_head) {
             (true, _) => BodySize::None,
