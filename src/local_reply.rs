@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use crate::{access_log::ResponseFlag, stream::Reset};
+use crate::{access_log::ResponseFlag, codec::Known, stream::Reset};
 
 /// An answer of the proxy's own.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -15,8 +15,8 @@ pub struct LocalReply {
     pub flag: Option<ResponseFlag>,
     /// `%RESPONSE_CODE_DETAILS%`.
     pub details: Cow<'static, str>,
-    /// The `location` of a redirect.
-    pub location: Option<Vec<u8>>,
+    /// More headers, such as the `location` of a redirect.
+    pub headers: Vec<(Known, Vec<u8>)>,
     /// `x-envoy-overloaded: true` stands first.
     pub overloaded: bool,
     /// The connection ends with it (HTTP/1).
@@ -33,7 +33,7 @@ impl LocalReply {
             body: Cow::Borrowed(body),
             flag: None,
             details: Cow::Borrowed(details),
-            location: None,
+            headers: Vec::new(),
             overloaded: false,
             close: false,
         }
@@ -124,7 +124,7 @@ impl LocalReply {
             )),
             flag: Some(flag),
             details: Cow::Owned(details),
-            location: None,
+            headers: Vec::new(),
             overloaded: matches!(reset, Reset::Overflow),
             close: false,
         }

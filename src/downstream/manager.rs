@@ -5,7 +5,7 @@ use std::{cell::RefCell, ops::Deref, rc::Rc, sync::Arc};
 use understudy_actors::{
     plan::Payload,
     published::Cached,
-    stats::{Group, HttpStat, Lane, ListenerHttpStat, RouterStat, Scope},
+    stats::{Group, HttpStat, Lane, ListenerHttpStat, RouterStat, Scope, TracingStat},
     view::View,
 };
 
@@ -23,6 +23,7 @@ pub struct Manager {
     stats: Arc<Group<HttpStat>>,
     router_stats: Arc<Group<RouterStat>>,
     listener_stats: Arc<Group<ListenerHttpStat>>,
+    tracing_stats: Arc<Group<TracingStat>>,
     table: RefCell<Table>,
     view: View,
     sinks: Vec<SinkId>,
@@ -61,6 +62,7 @@ impl Manager {
             stats: registry.group(Scope::http(&config.stat_prefix)),
             router_stats: registry.group(Scope::http(&config.stat_prefix)),
             listener_stats: registry.group(listener_scope),
+            tracing_stats: registry.group(Scope::http_tracing(&config.stat_prefix)),
             table: RefCell::new(Table { published: None, payload: None, in_force: None }),
             config,
             worker,
@@ -82,6 +84,11 @@ impl Manager {
     /// `listener.ADDRESS.http.PREFIX.`.
     pub fn listener_stats(&self) -> &Lane<ListenerHttpStat> {
         self.listener_stats.lane(self.worker)
+    }
+
+    /// `http.PREFIX.tracing.`.
+    pub fn tracing_stats(&self) -> &Lane<TracingStat> {
+        self.tracing_stats.lane(self.worker)
     }
 
     /// What the router was told.

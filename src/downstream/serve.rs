@@ -29,6 +29,7 @@ use crate::{
         http::CodecType,
         listener::{FilterChains, Terminal},
     },
+    filter::Lookout,
     upstream::Clusters,
     worker::{AddressText, Buffers, Clock, Deadlines, Uuids},
 };
@@ -59,6 +60,8 @@ pub struct Worker {
     pub uuids: Uuids,
     /// Clusters and their pools.
     pub clusters: Clusters,
+    /// What filters see of what is published.
+    pub lookout: Rc<Lookout>,
     /// Access log lines go here.
     pub access_log: Arc<Writer>,
     /// What `x-forwarded-for` calls a client on this machine.
@@ -136,6 +139,7 @@ impl Serve for Server {
 impl Worker {
     fn new(index: usize, view: View, access_log: Arc<Writer>) -> Self {
         let deadlines = Deadlines::new();
+        let lookout = Lookout::new(index, &view.server, &view.runtime, &view.clusters);
         Self {
             index,
             buffers: Buffers::default(),
@@ -143,6 +147,7 @@ impl Worker {
             uuids: Uuids::default(),
             clusters: Clusters::new(index, &view, deadlines.clone()),
             deadlines,
+            lookout: Rc::new(lookout),
             access_log,
             own_address: AddressText::new(headers::own_address()),
             server: RefCell::new(view.server.cached()),

@@ -12,13 +12,13 @@ use crate::{
 
 pub(super) static KIND: Kind = Kind {
     config: "envoy.extensions.filters.http.buffer.v3.Buffer",
-    build: |config| Arc::new(Buffer { bytes_max: bytes_max(config) }),
+    build: |config, _| Some(Arc::new(Buffer { bytes_max: bytes_max(config) })),
     per_route: Some(PerRoute {
         config: "envoy.extensions.filters.http.buffer.v3.BufferPerRoute",
-        build: |config| {
+        build: |config, _| {
             let off = config.boolean("disabled").unwrap_or(false);
             let bytes_max = config.message("buffer").map(bytes_max);
-            Arc::new(RouteLimit(bytes_max.filter(|_| !off)))
+            Some(Arc::new(RouteLimit(bytes_max.filter(|_| !off))))
         },
     }),
 };
@@ -66,7 +66,7 @@ impl StreamFilter for Stream {
     }
 
     /// A body whose length nobody knew has one now. Observed: Envoy 1.40.
-    fn on_request_held(&mut self, head: &mut RequestHead, body: &mut Vec<u8>) -> Verdict {
+    fn on_request_held(&mut self, head: &mut RequestHead, body: &mut Vec<u8>, _: &Seen) -> Verdict {
         if !head.headers.has(Known::ContentLength) {
             let mut text = itoa::Buffer::new();
             head.headers.append(Known::ContentLength, text.format(body.len()).as_bytes());

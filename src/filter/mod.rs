@@ -6,37 +6,42 @@
 //! is where a request comes to when all of them have let it pass.
 
 mod buffer;
+mod health_check;
 mod passing;
 mod request;
 mod response;
 mod running;
+mod seen;
 #[cfg(test)]
 mod tests;
 
-use std::{fmt, net::SocketAddr, sync::Arc};
+use std::{fmt, sync::Arc};
 
 use futures_util::future::LocalBoxFuture;
-use understudy_actors::plan::Payload;
+use understudy_actors::plan::{Payload, Slot};
 
 use crate::{
     codec::{HeaderBlock, RequestHead, ResponseHead},
     config::Message,
     local_reply::LocalReply,
+    matcher::HeaderMatcher,
 };
 
 pub use request::FilteredRequest;
 pub use response::FilteredResponse;
 pub use running::Filters;
+pub use seen::{Lookout, Seen, Sight};
 
 /// The filters there are. The list that runs them is the list that documents them.
-pub static KINDS: &[&Kind] = &[&buffer::KIND];
+pub static KINDS: &[&Kind] = &[&buffer::KIND, &health_check::KIND];
 
 /// One kind of filter.
 pub struct Kind {
     /// The message of its configuration, by which it is selected.
     pub config: &'static str,
-    /// Builds it; the configuration has passed its schema, and what is not read is refused by name.
-    pub build: fn(&Message) -> Arc<dyn Filter>,
+    /// Builds it; the configuration has passed its schema, and what is not read is refused by name. None
+    /// where it has told an error.
+    pub build: fn(&Message, &mut dyn Build) -> Option<Arc<dyn Filter>>,
     /// Its configuration for a route, if it takes one.
     pub per_route: Option<PerRoute>,
 }
@@ -46,8 +51,23 @@ pub struct Kind {
 pub struct PerRoute {
     /// The message.
     pub config: &'static str,
-    /// What it becomes.
-    pub build: fn(&Message) -> Payload,
+    /// What it becomes; none where it has told an error.
+    pub build: fn(&Message, &mut dyn Build) -> Option<Payload>,
+}
+
+/// What a filter that is being built is lent by its builder.
+pub trait Build {
+    /// `Bootstrap.node.cluster`.
+    fn node_cluster(&self) -> &str;
+
+    /// Where [`Sight::cluster`] will find the cluster of this name.
+    fn cluster(&self, name: &str) -> Slot;
+
+    /// `envoy.config.route.v3.HeaderMatcher`; none where an error was told.
+    fn header_matcher(&mut self, matcher: &Message) -> Option<HeaderMatcher>;
+
+    /// Tells what is wrong with a field, and what to write.
+    fn error(&mut self, message: &Message, field: &str, text: &str, hint: &str);
 }
 
 /// A filter of one chain.
@@ -62,13 +82,13 @@ pub trait Filter: fmt::Debug + Send + Sync {
 
 /// A filter's state for one stream.
 pub trait StreamFilter {
-    /// The request's head is here and its route is known.
+    /// The request's head is here and its route is known, unless there is none.
     fn on_request_head(&mut self, _: &mut RequestHead, _: &Seen) -> Verdict {
         Verdict::Continue
     }
 
-    /// The whole body is here, as [`Verdict::Hold`] has asked for.
-    fn on_request_held(&mut self, _: &mut RequestHead, _: &mut Vec<u8>) -> Verdict {
+    /// The whole body is here, as [`Verdict::Hold`] or [`Verdict::Discard`] has asked for.
+    fn on_request_held(&mut self, _: &mut RequestHead, _: &mut Vec<u8>, _: &Seen) -> Verdict {
         Verdict::Continue
     }
 
@@ -81,12 +101,12 @@ pub trait StreamFilter {
     fn on_request_trailers(&mut self, _: &mut HeaderBlock) {}
 
     /// The response's head is here; a reply of our own has one too, but is not held back or replaced.
-    fn on_response_head(&mut self, _: &mut ResponseHead) -> Verdict {
+    fn on_response_head(&mut self, _: &mut ResponseHead, _: &Seen) -> Verdict {
         Verdict::Continue
     }
 
     /// The whole body is here, as [`Verdict::Hold`] has asked for.
-    fn on_response_held(&mut self, _: &mut ResponseHead, _: &mut Vec<u8>) -> Verdict {
+    fn on_response_held(&mut self, _: &mut ResponseHead, _: &mut Vec<u8>, _: &Seen) -> Verdict {
         Verdict::Continue
     }
 
@@ -115,15 +135,9 @@ pub enum Verdict {
         /// Bytes at most; more is 413 for a request and 500 for a response.
         bytes_max: usize,
     },
-}
-
-/// What a filter is shown besides the message.
-#[derive(Clone, Copy, Debug)]
-pub struct Seen {
-    /// The client.
-    pub remote: SocketAddr,
-    /// Nothing follows the head.
-    pub ends: bool,
+    /// Read the body to its end and keep nothing of it, then show that nothing as held. Only after the
+    /// request's head.
+    Discard,
 }
 
 /// Hooks that a filter has.

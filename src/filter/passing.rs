@@ -90,6 +90,19 @@ impl Passing {
         Poll::Ready(Ok(held.body.len() <= bytes_max))
     }
 
+    /// Reads the body to its end and keeps nothing of it.
+    pub(super) fn poll_discard<S: Source>(
+        &mut self,
+        cx: &mut Context<'_>,
+        inner: &mut S,
+    ) -> Poll<Result<(), BodyError>> {
+        if !self.held.as_ref().is_some_and(|held| held.whole) {
+            while let Frame::Data(_) = ready!(inner.poll_frame(cx))? {}
+        }
+        self.has_no_body();
+        Poll::Ready(Ok(()))
+    }
+
     /// The next part as it has become.
     pub(super) fn poll_frame<S: Source>(
         &mut self,
@@ -148,7 +161,7 @@ impl Passing {
             };
             match verdict {
                 // There is no head to hold back any more.
-                Verdict::Continue | Verdict::Hold { .. } => {}
+                Verdict::Continue | Verdict::Hold { .. } | Verdict::Discard => {}
                 Verdict::Wait(waiting) => self.waiting = Some(waiting),
                 Verdict::Reply(reply) => {
                     self.left = 0;
@@ -166,11 +179,10 @@ impl Passing {
         match self.direction {
             Direction::Request => {
                 let at = filters.count() - 1 - *left;
-                filters.call(at, Hooks::REQUEST_DATA, |filter| filter.on_request_data(piece))
+                filters.call(at, Hooks::REQUEST_DATA, |filter, _| filter.on_request_data(piece))
             }
-            Direction::Response => {
-                filters.call(*left, Hooks::RESPONSE_DATA, |filter| filter.on_response_data(piece))
-            }
+            Direction::Response => filters
+                .call(*left, Hooks::RESPONSE_DATA, |filter, _| filter.on_response_data(piece)),
         }
     }
 

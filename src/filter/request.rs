@@ -50,6 +50,18 @@ impl<'a, Q: RequestSource> FilteredRequest<'a, Q> {
         }
     }
 
+    /// Reads the body to its end and keeps nothing of it.
+    ///
+    /// # Errors
+    ///
+    /// What the client's stream fails with.
+    pub fn poll_discard(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), BodyError>> {
+        match &mut self.passing {
+            Some(passing) => passing.poll_discard(cx, self.inner),
+            None => Poll::Ready(Ok(())),
+        }
+    }
+
     /// Shows the held body to the filter in this place.
     pub fn show_held(&mut self, at: usize, head: &mut RequestHead) -> Verdict {
         let Some(passing) = &mut self.passing else { return Verdict::Continue };

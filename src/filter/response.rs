@@ -9,7 +9,7 @@ use super::{
     passing::{Direction, Passing},
 };
 use crate::{
-    codec::ResponseHead,
+    codec::{Known, ResponseHead},
     local_reply::LocalReply,
     stream::{BodyError, BodySize, Frame, Reset, ResponseSource, Source},
 };
@@ -22,6 +22,8 @@ pub struct FilteredResponse<V> {
 
 struct Side {
     passing: Passing,
+    /// The host has asked to be left out; filters may say the same of us.
+    asks_out: bool,
     /// Of the host's body, once the head is here.
     size: Option<BodySize>,
     /// Filters that the head has still to pass.
@@ -39,9 +41,24 @@ impl<V: ResponseSource> FilteredResponse<V> {
         let side = filters.map(|filters| {
             let left = filters.count();
             let passing = Passing::new(filters, Direction::Response);
-            Box::new(Side { passing, size: None, left, waiting: None, holding: None })
+            Box::new(Side {
+                passing,
+                asks_out: false,
+                size: None,
+                left,
+                waiting: None,
+                holding: None,
+            })
         });
         Self { inner, side }
+    }
+
+    /// Whether the host has asked to be left out, with this head.
+    pub fn asks_out(&self, head: &ResponseHead) -> bool {
+        match &self.side {
+            Some(side) => side.asks_out,
+            None => head.headers.has(Known::XEnvoyImmediateHealthCheckFail),
+        }
     }
 }
 
@@ -59,6 +76,7 @@ impl<V: ResponseSource> ResponseSource for FilteredResponse<V> {
                 if head.status < 200 {
                     return Poll::Ready(Ok(size));
                 }
+                side.asks_out = head.headers.has(Known::XEnvoyImmediateHealthCheckFail);
                 if size == BodySize::None {
                     side.passing.has_no_body();
                 }
@@ -122,7 +140,7 @@ impl Side {
                 return Poll::Ready(Ok(()));
             };
             match verdict {
-                Verdict::Continue => {}
+                Verdict::Continue | Verdict::Discard => {}
                 Verdict::Wait(waiting) => self.waiting = Some(waiting),
                 Verdict::Hold { bytes_max } => self.holding = Some(bytes_max),
                 Verdict::Reply(reply) => {

@@ -1,10 +1,10 @@
 //! Owns the filters of one stream while it runs.
 
-use std::{cell::RefCell, rc::Rc};
+use std::{cell::RefCell, net::SocketAddr, rc::Rc};
 
 use understudy_actors::plan::Payload;
 
-use super::{Hooks, Placed, Seen, StreamFilter, Verdict};
+use super::{Hooks, Lookout, Placed, Seen, StreamFilter, Verdict};
 use crate::{
     codec::{RequestHead, ResponseHead},
     local_reply::LocalReply,
@@ -21,6 +21,8 @@ pub(super) struct Running {
     pub(super) states: Vec<State>,
     /// What a filter answers in place of what was under way.
     reply: Option<LocalReply>,
+    seen: Seen,
+    lookout: Rc<Lookout>,
 }
 
 pub(super) struct State {
@@ -31,13 +33,21 @@ pub(super) struct State {
 // === impl Filters ===
 
 impl Filters {
-    /// Begins a stream; `route` gives a filter's own configuration for the route, by its name.
-    pub fn begin<'r>(chain: &[Placed], route: impl Fn(&str) -> Option<&'r Payload>) -> Self {
+    /// Begins a stream; `route` gives a filter's own configuration for the route, by its name. The client
+    /// is `remote`, and `ends` says that its request is a head alone.
+    pub fn begin<'r>(
+        chain: &[Placed],
+        route: impl Fn(&str) -> Option<&'r Payload>,
+        lookout: &Rc<Lookout>,
+        remote: SocketAddr,
+        ends: bool,
+    ) -> Self {
         let states = chain.iter().map(|placed| State {
             hooks: placed.filter.hooks(),
             filter: placed.filter.stream(route(&placed.name)),
         });
-        let running = Running { states: states.collect(), reply: None };
+        let (seen, lookout) = (Seen::new(remote, ends, lookout.look()), lookout.clone());
+        let running = Running { states: states.collect(), reply: None, seen, lookout };
         Self { running: Rc::new(RefCell::new(running)) }
     }
 
@@ -46,24 +56,31 @@ impl Filters {
         self.running.borrow().states.len()
     }
 
+    /// Whether one of them has taken the request for a health check.
+    pub fn is_health_check(&self) -> bool {
+        self.running.borrow().seen.is_health_check()
+    }
+
     /// Shows the request's head to the filter in this place.
-    pub fn request_head(&self, at: usize, head: &mut RequestHead, seen: &Seen) -> Verdict {
-        self.call(at, Hooks::REQUEST_HEAD, |filter| filter.on_request_head(head, seen))
+    pub fn request_head(&self, at: usize, head: &mut RequestHead) -> Verdict {
+        self.call(at, Hooks::REQUEST_HEAD, |filter, seen| filter.on_request_head(head, seen))
     }
 
     /// Shows it the body that it has asked for.
     pub fn request_held(&self, at: usize, head: &mut RequestHead, body: &mut Vec<u8>) -> Verdict {
-        self.call(at, Hooks::REQUEST_HEAD, |filter| filter.on_request_held(head, body))
+        self.call(at, Hooks::REQUEST_HEAD, |filter, seen| filter.on_request_held(head, body, seen))
     }
 
     /// Shows the response's head to the filter in this place.
     pub fn response_head(&self, at: usize, head: &mut ResponseHead) -> Verdict {
-        self.call(at, Hooks::RESPONSE_HEAD, |filter| filter.on_response_head(head))
+        self.call(at, Hooks::RESPONSE_HEAD, |filter, seen| filter.on_response_head(head, seen))
     }
 
     /// Shows it the body that it has asked for.
     pub fn response_held(&self, at: usize, head: &mut ResponseHead, body: &mut Vec<u8>) -> Verdict {
-        self.call(at, Hooks::RESPONSE_HEAD, |filter| filter.on_response_held(head, body))
+        self.call(at, Hooks::RESPONSE_HEAD, |filter, seen| {
+            filter.on_response_held(head, body, seen)
+        })
     }
 
     /// Shows the head of a reply of our own to all, against the order of the file.
@@ -97,10 +114,14 @@ impl Filters {
         &self,
         at: usize,
         hook: Hooks,
-        call: impl FnOnce(&mut dyn StreamFilter) -> Verdict,
+        call: impl FnOnce(&mut dyn StreamFilter, &Seen) -> Verdict,
     ) -> Verdict {
-        match self.running.borrow_mut().states.get_mut(at) {
-            Some(state) if state.hooks.has(hook) => call(&mut *state.filter),
+        let Running { states, seen, lookout, .. } = &mut *self.running.borrow_mut();
+        match states.get_mut(at) {
+            Some(state) if state.hooks.has(hook) => {
+                seen.now = lookout.look();
+                call(&mut *state.filter, seen)
+            }
             _ => Verdict::Continue,
         }
     }

@@ -81,7 +81,7 @@ impl StreamFilter for Actor {
         self.at("request_head", "")
     }
 
-    fn on_request_held(&mut self, _: &mut RequestHead, body: &mut Vec<u8>) -> Verdict {
+    fn on_request_held(&mut self, _: &mut RequestHead, body: &mut Vec<u8>, _: &Seen) -> Verdict {
         let verdict = self.at("request_held", &text(body));
         body.make_ascii_uppercase();
         verdict
@@ -97,12 +97,12 @@ impl StreamFilter for Actor {
         trailers.append_name(b"x-seen-by", self.name.as_bytes());
     }
 
-    fn on_response_head(&mut self, head: &mut ResponseHead) -> Verdict {
+    fn on_response_head(&mut self, head: &mut ResponseHead, _: &Seen) -> Verdict {
         let status = head.status.to_string();
         self.at("response_head", &status)
     }
 
-    fn on_response_held(&mut self, _: &mut ResponseHead, body: &mut Vec<u8>) -> Verdict {
+    fn on_response_held(&mut self, _: &mut ResponseHead, body: &mut Vec<u8>, _: &Seen) -> Verdict {
         let verdict = self.at("response_held", &text(body));
         body.make_ascii_uppercase();
         verdict
@@ -131,7 +131,11 @@ fn chain(scripts: &[Role]) -> Filters {
         let told = Told { name, script: *script, calls: note };
         Placed { name: Arc::from(*name), filter: Arc::new(told) }
     });
-    Filters::begin(&placed.collect::<Vec<_>>(), |_| None)
+    begin(&placed.collect::<Vec<_>>())
+}
+
+fn begin(placed: &[Placed]) -> Filters {
+    Filters::begin(placed, |_| None, &seen::fake::dull(), ([127, 0, 0, 1], 1).into(), true)
 }
 
 /// A stream of parts that are here already, with or without trailers.
@@ -285,6 +289,19 @@ async fn a_held_body_is_whole_and_passes_by_once_more_as_one_part() {
 }
 
 #[tokio::test]
+async fn a_body_that_is_discarded_is_read_to_its_end_and_there_is_none_after_that() {
+    let filters = chain(&[("a", Vec::new)]);
+    let mut inner = parts(&["one", "two"]);
+    let mut request = FilteredRequest::new(&mut inner);
+    request.pass_by(filters, false);
+    assert_eq!(poll_fn(|cx| request.poll_discard(cx)).await, Ok(()));
+    request.show_held(0, &mut RequestHead::default());
+    assert_eq!(request.held(), Some(BodySize::None));
+    assert_eq!(calls(), ["a.request_held"]);
+    assert!(inner.parts.is_empty());
+}
+
+#[tokio::test]
 async fn a_response_may_be_held_waited_for_and_replaced() {
     let hold: fn() -> Verdict = || Verdict::Hold { bytes_max: 6 };
     type Case = (fn() -> Script, Result<&'static str, u16>, &'static [&'static str]);
@@ -339,9 +356,8 @@ fn only_declared_hooks_are_called() {
     }
     let told = Arc::new(Told { name: "a", script: Vec::new, calls: note });
     let placed = Placed { name: Arc::from("a"), filter: Arc::new(Deaf(told)) };
-    let filters = Filters::begin(&[placed], |_| None);
-    let seen = Seen { remote: ([127, 0, 0, 1], 1).into(), ends: true };
-    filters.request_head(0, &mut RequestHead::default(), &seen);
+    let filters = begin(&[placed]);
+    filters.request_head(0, &mut RequestHead::default());
     filters.show_reply(&mut ResponseHead::default());
     filters.end(404);
     assert_eq!(calls(), ["a.end 404"]);

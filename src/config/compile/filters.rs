@@ -1,11 +1,12 @@
 //! Owns compiling the HTTP filters of a chain, and what routes say about them.
 
-use understudy_actors::plan::Payload;
+use understudy_actors::plan::{Payload, Slot};
 
 use super::Compiler;
 use crate::{
     config::{Message, message::Value, model::http::RouterConfig},
-    filter::{KINDS, Placed},
+    filter::{Build, KINDS, Placed},
+    matcher::HeaderMatcher,
 };
 
 const ROUTER: &str = "envoy.extensions.filters.http.router.v3.Router";
@@ -30,7 +31,8 @@ impl Compiler<'_> {
                 }
                 router = Some(router_config(config));
             } else if let Some(kind) = KINDS.iter().find(|kind| kind.config == config.name()) {
-                filters.push(Placed { name: name.into(), filter: (kind.build)(config) });
+                let built = (kind.build)(config, self);
+                filters.extend(built.map(|filter| Placed { name: name.into(), filter }));
             } else if optional {
                 self.leave_out(filter, config);
             } else {
@@ -61,11 +63,32 @@ impl Compiler<'_> {
             let config = &any.message;
             let mut kinds = KINDS.iter().filter_map(|kind| kind.per_route);
             match kinds.find(|per_route| per_route.config == config.name()) {
-                Some(per_route) => configs.push((name.clone(), (per_route.build)(config))),
+                Some(per_route) => {
+                    let built = (per_route.build)(config, self);
+                    configs.extend(built.map(|own| (name.clone(), own)));
+                }
                 None => self.refuse_whole(config, config.name()),
             }
         }
         configs
+    }
+}
+
+impl Build for Compiler<'_> {
+    fn node_cluster(&self) -> &str {
+        &self.node.cluster
+    }
+
+    fn cluster(&self, name: &str) -> Slot {
+        self.slots.clusters.of(name)
+    }
+
+    fn header_matcher(&mut self, matcher: &Message) -> Option<HeaderMatcher> {
+        Compiler::header_matcher(self, matcher)
+    }
+
+    fn error(&mut self, message: &Message, field: &str, text: &str, hint: &str) {
+        Compiler::error(self, message.at_of(field), &message.path_of(field), text, hint);
     }
 }
 

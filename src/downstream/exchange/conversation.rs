@@ -13,6 +13,7 @@ use crate::{
     codec::Known,
     config::model::route::Forward,
     downstream::headers,
+    filter::FilteredResponse,
     stream::{
         BodyError, BodySize, Pump, PumpError, RequestSink, RequestSource, Reset, ResponseSink,
         ResponseSource,
@@ -27,7 +28,7 @@ pub(super) struct Conversation<'a, 'c, Q, P, U, V> {
     pub(super) source: &'a mut Q,
     pub(super) sink: &'a mut P,
     pub(super) up_sink: U,
-    pub(super) up_source: V,
+    pub(super) up_source: FilteredResponse<V>,
     /// Carries the request's body.
     pub(super) up: Pump,
     /// Nothing more is to be sent to the host.
@@ -172,14 +173,20 @@ where
 
     /// Hands the response's head to the client's side.
     fn respond(&mut self, size: BodySize) {
+        let health_check = self.exchange.is_health_check();
         let Exchange { heads, started, manager, worker, tally, .. } = &mut *self.exchange;
         let Heads { request, response } = &mut **heads;
         let waited = started.elapsed();
         tally.responded(response.status, waited);
         let internal = request.headers.has(Known::XEnvoyInternal);
-        let canary = response.headers.get(Known::XEnvoyUpstreamCanary) == Some(b"true");
-        count::upstream(self.chosen.target(), response.status, internal, canary, waited);
-        if response.headers.has(Known::XEnvoyImmediateHealthCheckFail) {
+        match health_check {
+            false => {
+                let canary = response.headers.get(Known::XEnvoyUpstreamCanary) == Some(b"true");
+                count::upstream(self.chosen.target(), response.status, internal, canary, waited);
+            }
+            true => count::upstream_health_check(self.chosen.target(), response.status),
+        }
+        if self.up_source.asks_out(response) {
             self.chosen.snapshot().ask_out(self.chosen.host());
         }
         headers::response(response, manager, worker, waited, request);

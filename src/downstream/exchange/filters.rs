@@ -2,11 +2,11 @@
 
 use std::{future::poll_fn, task::Poll};
 
-use understudy_actors::stats::HttpStat;
+use understudy_actors::{plan::Payload, stats::HttpStat};
 
 use super::{Exchange, failure::Failure};
 use crate::{
-    filter::{FilteredRequest, Filters, Seen, Verdict},
+    filter::{FilteredRequest, Filters, Verdict},
     local_reply::LocalReply,
     route::Found,
     stream::{BodySize, RequestSource, ResponseSink},
@@ -22,12 +22,10 @@ impl Exchange<'_> {
         sink: &mut P,
     ) -> Result<(), Failure> {
         let own = |name: &str| found.and_then(|found| found.route.filter_config(name));
-        let filters = Filters::begin(&self.manager.config.filters, own);
-        let seen = Seen { remote: self.peer.remote, ends: self.body == BodySize::None };
-        source.pass_by(filters.clone(), seen.ends);
-        self.filters = Some(filters.clone());
+        let filters = self.begin_filters(own);
+        source.pass_by(filters.clone(), self.body == BodySize::None);
         for at in 0..filters.count() {
-            let mut verdict = filters.request_head(at, &mut self.heads.request, &seen);
+            let mut verdict = filters.request_head(at, &mut self.heads.request);
             loop {
                 verdict = match verdict {
                     Verdict::Continue => break,
@@ -39,10 +37,39 @@ impl Exchange<'_> {
                         self.hold(bytes_max, source).await?;
                         source.show_held(at, &mut self.heads.request)
                     }
+                    Verdict::Discard => {
+                        self.discard(source).await?;
+                        source.show_held(at, &mut self.heads.request)
+                    }
                 };
             }
         }
         self.body = source.held().unwrap_or(self.body);
+        Ok(())
+    }
+
+    /// Begins the filters' states.
+    pub(super) fn begin_filters<'r>(
+        &mut self,
+        own: impl Fn(&str) -> Option<&'r Payload>,
+    ) -> Filters {
+        let (chain, ends) = (&self.manager.config.filters, self.body == BodySize::None);
+        let filters = Filters::begin(chain, own, &self.worker.lookout, self.peer.remote, ends);
+        self.filters.insert(filters).clone()
+    }
+
+    /// Reads the body to its end.
+    async fn discard<Q: RequestSource>(
+        &mut self,
+        source: &mut FilteredRequest<'_, Q>,
+    ) -> Result<(), Failure> {
+        let read = poll_fn(|cx| match source.poll_discard(cx) {
+            Poll::Ready(Ok(())) => Poll::Ready(Ok(())),
+            Poll::Ready(Err(error)) => Poll::Ready(Err(self.request_failed(&error))),
+            Poll::Pending => self.timers.poll(cx).map(|passed| Err(Failure::TimedOut(passed))),
+        });
+        read.await?;
+        self.request_done = true;
         Ok(())
     }
 

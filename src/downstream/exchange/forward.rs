@@ -145,7 +145,7 @@ impl<'c> Exchange<'c> {
         source: &'a mut Q,
         sink: &'a mut P,
         (up_sink, up_source): (U, V),
-    ) -> Conversation<'a, 'c, Q, P, U, FilteredResponse<V>>
+    ) -> Conversation<'a, 'c, Q, P, U, V>
     where
         V: ResponseSource,
     {

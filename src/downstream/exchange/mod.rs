@@ -219,10 +219,15 @@ impl<'c> Exchange<'c> {
             to_head: request.is_head(),
             unfinished: !self.request_done,
         };
-        headers::local_reply(response, &reply, made, request, self.manager, self.worker);
-        if let Some(filters) = &self.filters {
-            filters.show_reply(response);
+        headers::local_reply(response, &reply, made, self.manager);
+        if !self.manager.config.filters.is_empty() {
+            // Refused before its route was known, it is shown all the same. Observed: Envoy 1.40.
+            let begun = self.filters.clone();
+            let filters = begun.unwrap_or_else(|| self.begin_filters(|_| None));
+            filters.show_reply(&mut self.heads.response);
         }
+        let Heads { request, response } = &mut *self.heads;
+        headers::finish_reply(response, request, self.manager, self.worker);
         let body = if made.grpc { &[] } else { reply.body.as_bytes() };
         let size = match (body.is_empty(), made.to_head) {
             (true, _) => BodySize::None,
@@ -248,7 +253,7 @@ impl<'c> Exchange<'c> {
         self.tally.settled = true;
         let elapsed = self.tally.duration(self.started);
         self.manager.stats().dec(HttpStat::DownstreamRqActive);
-        count::downstream(self.manager, self.tally.status, elapsed);
+        count::downstream(self.manager, self.tally.status, elapsed, self.is_health_check());
     }
 
     /// Ready with what ends the wait for a response: the client goes, or takes its request back, or a
@@ -288,6 +293,11 @@ impl<'c> Exchange<'c> {
                 })
             }
         })
+    }
+
+    /// Whether a filter has taken the request for a health check, which is counted apart.
+    fn is_health_check(&self) -> bool {
+        self.filters.as_ref().is_some_and(Filters::is_health_check)
     }
 
     /// Whether the request comes from inside, as [`headers::request`] has found.

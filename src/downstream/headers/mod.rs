@@ -9,5 +9,5 @@ mod rewrite;
 
 pub use request::own_address;
 pub(super) use request::{empty_length, expected_timeout, request};
-pub(super) use response::{Local, continue_head, is_grpc, local_reply, response};
+pub(super) use response::{Local, continue_head, finish_reply, is_grpc, local_reply, response};
 pub(super) use rewrite::{direct_response, redirect, rewrite};

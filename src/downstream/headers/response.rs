@@ -81,14 +81,12 @@ pub(in crate::downstream) struct Local {
     pub(in crate::downstream) unfinished: bool,
 }
 
-/// Fills in the head of a reply of our own.
+/// Fills in the head of a reply of our own as filters see it.
 pub(in crate::downstream) fn local_reply(
     head: &mut ResponseHead,
     reply: &LocalReply,
     Local { grpc, unfinished, .. }: Local,
-    request: &RequestHead,
     manager: &Manager,
-    worker: &Worker,
 ) {
     head.clear();
     head.status = if grpc { 200 } else { reply.status };
@@ -96,8 +94,8 @@ pub(in crate::downstream) fn local_reply(
     if reply.overloaded && !manager.router().suppress_envoy_headers {
         headers.append(Known::XEnvoyOverloaded, b"true");
     }
-    if let Some(location) = &reply.location {
-        headers.append(Known::Location, location);
+    for (name, value) in &reply.headers {
+        headers.append(*name, value);
     }
     if grpc {
         headers.append(Known::ContentType, b"application/grpc");
@@ -111,10 +109,19 @@ pub(in crate::downstream) fn local_reply(
         headers.append(Known::ContentLength, text.format(reply.body.len()).as_bytes());
         headers.append(Known::ContentType, b"text/plain");
     }
-    worker.clock.with_date(|date| headers.append(Known::Date, date));
+    head.close = unfinished || reply.close;
+}
+
+/// Fills in what filters do not see of it.
+pub(in crate::downstream) fn finish_reply(
+    head: &mut ResponseHead,
+    request: &RequestHead,
+    manager: &Manager,
+    worker: &Worker,
+) {
+    worker.clock.with_date(|date| head.headers.append(Known::Date, date));
     server_and_via(head, manager);
     request_id(head, manager, request);
-    head.close = unfinished || reply.close;
 }
 
 /// The gRPC status for an HTTP status. Source: gRPC, "HTTP to gRPC Status Code Mapping".

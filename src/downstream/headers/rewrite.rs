@@ -53,11 +53,11 @@ pub(in crate::downstream) fn direct_response(
     let named = matches!(direct.status, 201 | 300..400);
     let location = named.then(|| {
         let scheme = request.headers.get(Known::XForwardedProto).unwrap_or(b"http");
-        [scheme, b"://", request.authority(), request.path()].concat()
+        (Known::Location, [scheme, b"://", request.authority(), request.path()].concat())
     });
     LocalReply {
         body: body.into(),
-        location,
+        headers: location.into_iter().collect(),
         ..LocalReply::new(direct.status, "", "direct_response")
     }
 }
@@ -103,7 +103,7 @@ pub(in crate::downstream) fn redirect(
         location.extend_from_slice(query);
     }
     let reply = LocalReply::new(redirect.status, "", "direct_response");
-    LocalReply { location: Some(location), ..reply }
+    LocalReply { headers: vec![(Known::Location, location)], ..reply }
 }
 
 /// A host without its port; the colons of a bracketed IPv6 address are not one.
