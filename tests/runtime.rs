@@ -2,7 +2,7 @@
 
 mod support;
 
-use std::{net::SocketAddr, time::Duration};
+use std::net::SocketAddr;
 
 use support::{
     client::{self, Client},
