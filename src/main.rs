@@ -160,6 +160,9 @@ fn run_service(flags: Flags) -> ExitCode {
 }
 
 fn validate(flags: &Flags, source: &Source) -> ExitCode {
+    if let Err(error) = flags.logging() {
+        return fail(&error.to_string());
+    }
     match compile::load(source, &flags.compile_options(), &AllSlots::default()) {
         Ok(compiled) => {
             eprint!("{}", compiled.notes.render(source));

@@ -86,6 +86,9 @@ pub async fn serve(settings: Settings, log: &Logging) -> Result<i32, ServerError
     let flags = &settings.flags;
     let compiled = compile::load(&settings.source, &flags.compile_options(), &slots);
     let compiled = compiled.map_err(ServerError::Config)?;
+    if let Some(pattern) = compiled.log_format.clone() {
+        log.dress(pattern);
+    }
     let notes = compiled.notes.render(&settings.source);
     for line in notes.lines().filter(|_| !notes.is_empty()) {
         tracing::warn!(target: "config", "{line}");

@@ -2,7 +2,7 @@
 
 use std::ffi::OsString;
 
-use crate::logging::{LevelError, PatternError};
+use crate::logging::LevelError;
 
 /// Why a flag is refused.
 #[derive(Debug, thiserror::Error)]
@@ -18,9 +18,6 @@ pub enum FlagError {
     /// `--log-level`, `--component-log-level`.
     #[error(transparent)]
     Level(#[from] LevelError),
-    /// `--log-format`.
-    #[error("error: {0}")]
-    Pattern(#[from] PatternError),
 }
 
 /// A flag of Envoy's that is not done yet.

@@ -315,10 +315,10 @@ impl Flags {
     ///
     /// # Errors
     ///
-    /// [`FlagError`] for a level, a component or a pattern that is not there.
+    /// [`FlagError`] for a level or a component that is not there.
     pub fn logging(&self) -> Result<logging::Options, FlagError> {
         Ok(logging::Options {
-            pattern: Pattern::parse(&self.log_format)?,
+            pattern: Pattern::parse(&self.log_format),
             escaped: self.log_format_escaped,
             path: self.log_path.clone().filter(|path| !path.as_os_str().is_empty()),
             levels: logging::levels(&self.log_level, &self.component_log_level)?,
@@ -346,6 +346,7 @@ impl Flags {
             stats_tags: self.stats_tag.clone(),
             service_zone: given(&self.service_zone),
             skip_unsupported: self.skip_unsupported,
+            log_format_given: self.log_format != logging::DEFAULT_PATTERN,
         }
     }
 

@@ -11,11 +11,11 @@ use std::{
     sync::Arc,
 };
 
-use parking_lot::Mutex;
+use parking_lot::{Mutex, RwLock};
 use understudy_actors::{Published, log_levels::LogLevels};
 
 pub use loggers::{LOGGERS, LevelError, changes, levels};
-pub use pattern::{DEFAULT_PATTERN, Pattern, PatternError};
+pub use pattern::{DEFAULT_PATTERN, Pattern};
 use subscriber::{Levels, Lines};
 
 /// How to log.
@@ -54,6 +54,7 @@ pub enum LoggingError {
 pub struct Logging {
     sink: Arc<Sink>,
     levels: Arc<Levels>,
+    pattern: Arc<RwLock<Pattern>>,
 }
 
 /// Where lines go.
@@ -81,18 +82,24 @@ impl Logging {
         let file = options.path.as_deref().map(open).transpose()?;
         let sink = Arc::new(Sink { path: options.path, file: Mutex::new(file) });
         let levels = Arc::new(Levels::new(Published::constant(options.levels)));
-        let lines = Lines {
-            pattern: options.pattern,
-            escaped: options.escaped,
-            sink: sink.clone(),
-            levels: levels.clone(),
-        };
-        Ok((Self { sink, levels }, lines))
+        let pattern = Arc::new(RwLock::new(options.pattern));
+        let lines = Lines::new(
+            pattern.clone(),
+            options.escaped,
+            sink.clone(),
+            levels.clone(),
+        );
+        Ok((Self { sink, levels, pattern }, lines))
     }
 
     /// Reads levels from this publisher from now on: a change is in force with the next line.
     pub fn follow(&self, levels: Published<LogLevels>) {
         self.levels.follow(levels);
+    }
+
+    /// Writes lines in this form from now on: `application_log_config`.
+    pub fn dress(&self, pattern: Pattern) {
+        *self.pattern.write() = pattern;
     }
 
     /// Opens the file again, for rotation; the old one stays if that fails.
@@ -153,7 +160,7 @@ mod tests {
         std::fs::create_dir_all(&folder).unwrap();
         let (path, moved) = (folder.join("log"), folder.join("log.1"));
         let options = Options {
-            pattern: Pattern::parse("[%l][%n] %v").unwrap(),
+            pattern: Pattern::parse("[%l][%n] %v"),
             escaped: false,
             path: Some(path.clone()),
             levels: levels("info", "").unwrap(),
@@ -177,13 +184,14 @@ mod tests {
             tracing::info!(target: "h2::proto", "chatter");
             std::fs::rename(&path, &moved).unwrap();
             logging.reopen().unwrap();
+            logging.dress(Pattern::parse(r#"{"Level":"%l","Message":"%j"}"#));
             say("three");
         });
         let old = "[info][admin] one\n[debug][upstream] two host=a\n\
                    [critical][main] over\n[warning][http2] odd\n";
         assert_eq!(std::fs::read_to_string(&moved).unwrap(), old);
         let new = std::fs::read_to_string(&path).unwrap();
-        assert_eq!(new, "[debug][upstream] three host=a\n");
+        assert_eq!(new, "{\"Level\":\"debug\",\"Message\":\"three host=a\"}\n");
         std::fs::remove_dir_all(&folder).unwrap();
     }
 }

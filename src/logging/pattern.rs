@@ -2,12 +2,12 @@
 
 use std::{
     io::Write,
-    time::{SystemTime, UNIX_EPOCH},
+    time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
 use understudy_actors::command::LogLevel;
 
-use crate::worker::clock::civil;
+use crate::{version, worker::clock::civil};
 
 /// Envoy's `--log-format` default.
 pub const DEFAULT_PATTERN: &str = "[%Y-%m-%d %T.%e][%t][%l][%n] [%g:%#] %v";
@@ -18,6 +18,8 @@ const WIDTH_MAX: usize = 64;
 /// What one line says.
 pub(super) struct Line<'a> {
     pub(super) at: SystemTime,
+    /// Since the line before.
+    pub(super) since: Duration,
     pub(super) thread: u32,
     pub(super) level: LogLevel,
     pub(super) logger: &'a str,
@@ -54,20 +56,9 @@ enum Side {
     Center,
 }
 
-/// Why a pattern is refused.
-#[derive(Debug, thiserror::Error, PartialEq, Eq)]
-pub enum PatternError {
-    /// An operator that spdlog has or has not, and we have not.
-    #[error(
-        "--log-format: operator '%{0}' is not supported; there are {1} and widths such as %-8l"
-    )]
-    Unknown(char, &'static str),
-    /// A `%` at the end.
-    #[error("--log-format: the pattern ends in a lone '%'; write '%%' for a percent sign")]
-    Lone,
-}
-
-const OPERATORS: &str = "v_jtPnlLaAbBcCyYDxmdHIMSefFEprRTXz+^$gs#@!%";
+/// What stands behind a `%`, with spdlog's meaning. Whatever is not here stays as it is written.
+/// Observed: Envoy 1.40; `%y` is not among them there either.
+const OPERATORS: &str = "v_jtPnNlLaAbhBcCYDxmdHIMSefFEiuoOprRTXz+^$&gs#@!%";
 
 /// A moment, taken apart.
 struct Moment {
@@ -81,14 +72,11 @@ struct Moment {
 // === impl Pattern ===
 
 impl Pattern {
-    /// Reads a pattern.
+    /// Reads a pattern. None is wrong: what is no operator stands for itself, and a `%` at the end for
+    /// nothing.
     ///
-    /// # Errors
-    ///
-    /// [`PatternError`] for an operator that is not there.
-    ///
-    /// Source: spdlog wiki, "Custom formatting"; `%_` and `%j` are Envoy's own.
-    pub fn parse(pattern: &str) -> Result<Self, PatternError> {
+    /// Source: spdlog wiki, "Custom formatting"; `%_` and `%j` are Envoy's own. Observed: Envoy 1.40.
+    pub fn parse(pattern: &str) -> Self {
         let mut parts = Vec::new();
         let mut text = String::new();
         let mut rest = pattern.chars().peekable();
@@ -114,9 +102,10 @@ impl Pattern {
             if cut {
                 rest.next();
             }
-            let operator = rest.next().ok_or(PatternError::Lone)?;
+            let Some(operator) = rest.next() else { break };
             if !OPERATORS.contains(operator) {
-                return Err(PatternError::Unknown(operator, OPERATORS));
+                text.extend(['%', operator]);
+                continue;
             }
             let column =
                 (width > 0).then(|| Column { side: side.unwrap_or(Side::Right), width, cut });
@@ -128,7 +117,15 @@ impl Pattern {
         if !text.is_empty() {
             parts.push(Part::Text(text));
         }
-        Ok(Self { parts })
+        Self { parts }
+    }
+
+    /// The first of these operators that is in it.
+    pub fn first_of(&self, operators: &str) -> Option<char> {
+        self.parts.iter().find_map(|part| match part {
+            Part::Operator(operator, _) => Some(*operator).filter(|it| operators.contains(*it)),
+            Part::Text(_) => None,
+        })
     }
 
     /// Writes a line without its end.
@@ -151,8 +148,7 @@ impl Pattern {
 
 impl Default for Pattern {
     fn default() -> Self {
-        // The default pattern is read in a test; an empty one would still log the text.
-        Self::parse(DEFAULT_PATTERN).unwrap_or(Self { parts: vec![Part::Operator('v', None)] })
+        Self::parse(DEFAULT_PATTERN)
     }
 }
 
@@ -190,7 +186,7 @@ fn operate(out: &mut Vec<u8>, operator: char, line: &Line<'_>, at: &Moment) {
         'L' => write!(out, "{}", short(line.level)),
         'a' => write!(out, "{}", &day[..3]),
         'A' => write!(out, "{day}"),
-        'b' => write!(out, "{}", &month[..3]),
+        'b' | 'h' => write!(out, "{}", &month[..3]),
         'B' => write!(out, "{month}"),
         'c' => write!(
             out,
@@ -200,7 +196,7 @@ fn operate(out: &mut Vec<u8>, operator: char, line: &Line<'_>, at: &Moment) {
             at.day,
             at.year
         ),
-        'C' | 'y' => write!(out, "{:02}", at.year % 100),
+        'C' => write!(out, "{:02}", at.year % 100),
         'Y' => write!(out, "{}", at.year),
         'D' | 'x' => write!(out, "{:02}/{:02}/{:02}", at.month, at.day, at.year % 100),
         'm' => write!(out, "{:02}", at.month),
@@ -213,6 +209,11 @@ fn operate(out: &mut Vec<u8>, operator: char, line: &Line<'_>, at: &Moment) {
         'f' => write!(out, "{:06}", at.nanos / 1_000),
         'F' => write!(out, "{:09}", at.nanos),
         'E' => write!(out, "{}", at.unix),
+        'i' => write!(out, "{}", line.since.as_micros()),
+        'u' => write!(out, "{}", line.since.as_nanos()),
+        'o' => write!(out, "{}", line.since.as_millis()),
+        'O' => write!(out, "{}", line.since.as_secs()),
+        'N' => write!(out, "{}", version::full()),
         'p' => write!(out, "{half}"),
         'r' => write!(out, "{twelve:02}:{minute:02}:{second:02} {half}"),
         'R' => write!(out, "{hour:02}:{minute:02}"),
@@ -225,7 +226,7 @@ fn operate(out: &mut Vec<u8>, operator: char, line: &Line<'_>, at: &Moment) {
         '@' => write!(out, "{}:{}", line.file, line.line),
         '!' => write!(out, "{}", line.module),
         '%' => write!(out, "%"),
-        // Where colours begin and end; no sink of ours has any.
+        // Where colours begin and end, and a context: no line of ours has any.
         _ => Ok(()),
     };
 }
@@ -302,13 +303,12 @@ impl Moment {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
 
     fn written(pattern: &str, text: &str) -> String {
         let line = Line {
             at: UNIX_EPOCH + Duration::from_nanos(1_795_454_005_982_003_004),
+            since: Duration::from_micros(2_024_258),
             thread: 8795,
             level: LogLevel::Info,
             logger: "config",
@@ -318,7 +318,7 @@ mod tests {
             text,
         };
         let mut out = Vec::new();
-        Pattern::parse(pattern).unwrap().write(&mut out, &line);
+        Pattern::parse(pattern).write(&mut out, &line);
         String::from_utf8(out).unwrap()
     }
 
@@ -336,39 +336,34 @@ mod tests {
             ("%_", "a\\n\\\"b\\\""),
             ("%j", "a\\n\\\"b\\\""),
             ("%L %s:%# %@ %!", "I mod.rs:132 src/config/mod.rs:132 understudy::config"),
-            ("%a %A %b %B %y %D", "Mon Monday Nov November 26 11/23/26"),
+            ("%a %A %b %h %B %C %D", "Mon Monday Nov Nov November 26 11/23/26"),
             ("%c", "Mon Nov 23 17:13:25 2026"),
             ("%I:%M %p|%r|%R|%E", "05:13 PM|05:13:25 PM|17:13|1795454005"),
             ("%f %F %z", "982003 982003004 +00:00"),
             ("[%8l][%-8l][%=8l][%2!l]", "[    info][info    ][  info  ][in]"),
-            ("%^%$plain", "plain"),
+            ("%i %u %o %O", "2024258 2024258000 2024 2"),
+            ("%^%$%&plain", "plain"),
+            ("%Q %-5q %y 100%", "%Q %q %y 100"),
         ] {
             assert_eq!(written(pattern, "a\n\"b\""), expected, "{pattern}");
         }
     }
 
-    #[test]
-    fn an_operator_that_is_not_there_is_refused_by_name() {
-        assert_eq!(Pattern::parse("%v %Q"), Err(PatternError::Unknown('Q', OPERATORS)));
-        assert_eq!(Pattern::parse("100%"), Err(PatternError::Lone));
-    }
-
     proptest::proptest! {
         #[test]
         fn no_pattern_and_no_text_panics(pattern in ".*", text in ".*") {
-            if let Ok(read) = Pattern::parse(&pattern) {
-                let line = Line {
-                    at: UNIX_EPOCH,
-                    thread: 1,
-                    level: LogLevel::Off,
-                    logger: "",
-                    file: "",
-                    line: 0,
-                    module: "",
-                    text: &text,
-                };
-                read.write(&mut Vec::new(), &line);
-            }
+            let line = Line {
+                at: UNIX_EPOCH,
+                since: Duration::ZERO,
+                thread: 1,
+                level: LogLevel::Off,
+                logger: "",
+                file: "",
+                line: 0,
+                module: "",
+                text: &text,
+            };
+            Pattern::parse(&pattern).write(&mut Vec::new(), &line);
         }
     }
 }

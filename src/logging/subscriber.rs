@@ -7,10 +7,10 @@ use std::{
         Arc,
         atomic::{AtomicU64, Ordering::Relaxed},
     },
-    time::SystemTime,
+    time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
-use parking_lot::Mutex;
+use parking_lot::{Mutex, RwLock};
 use tracing::{
     Event, Level, Metadata, Subscriber,
     callsite::Identifier,
@@ -32,10 +32,12 @@ const MEMORY: usize = 256;
 
 /// Turns events into lines.
 pub(super) struct Lines {
-    pub(super) pattern: Pattern,
-    pub(super) escaped: bool,
-    pub(super) sink: Arc<Sink>,
-    pub(super) levels: Arc<Levels>,
+    pattern: Arc<RwLock<Pattern>>,
+    escaped: bool,
+    sink: Arc<Sink>,
+    levels: Arc<Levels>,
+    /// When the line before was written, in nanoseconds since 1970.
+    before: AtomicU64,
 }
 
 /// The levels that are in force.
@@ -117,6 +119,23 @@ fn logger_at(metadata: &Metadata<'_>) -> usize {
 
 // === impl Lines ===
 
+impl Lines {
+    pub(super) fn new(
+        pattern: Arc<RwLock<Pattern>>,
+        escaped: bool,
+        sink: Arc<Sink>,
+        levels: Arc<Levels>,
+    ) -> Self {
+        Self { pattern, escaped, sink, levels, before: AtomicU64::new(nanos(SystemTime::now())) }
+    }
+}
+
+/// Since 1970; the year 2554 is as far as it goes.
+fn nanos(at: SystemTime) -> u64 {
+    let since = at.duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_nanos()).unwrap_or(u64::MAX)
+}
+
 /// An event's level in Envoy's terms. `tracing` has none above "error": a field named `critical` marks it.
 fn level_of(metadata: &Metadata<'_>) -> LogLevel {
     match *metadata.level() {
@@ -159,8 +178,11 @@ impl Subscriber for Lines {
             text.clear();
             out.clear();
             event.record(&mut Text(text));
+            let at = SystemTime::now();
+            let before = self.before.swap(nanos(at), Relaxed);
             let line = Line {
-                at: SystemTime::now(),
+                at,
+                since: Duration::from_nanos(nanos(at).saturating_sub(before)),
                 thread: rustix::thread::gettid().as_raw_nonzero().get().unsigned_abs(),
                 level: level_of(metadata),
                 logger: LOGGERS.get(logger).copied().unwrap_or_default(),
@@ -169,7 +191,7 @@ impl Subscriber for Lines {
                 module: metadata.module_path().unwrap_or_default(),
                 text,
             };
-            self.pattern.write(out, &line);
+            self.pattern.read().write(out, &line);
             if self.escaped {
                 let plain = String::from_utf8_lossy(out).into_owned();
                 out.clear();

@@ -8,6 +8,7 @@ mod filters;
 mod health_check;
 mod http;
 mod listener;
+mod logging;
 mod matcher;
 mod route;
 mod runtime;
@@ -26,6 +27,7 @@ use super::{
     model::stats::StatsRules,
     print,
 };
+use crate::logging::Pattern;
 
 /// What the command line says about a configuration.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -40,6 +42,8 @@ pub struct Options {
     pub service_zone: Option<String>,
     /// `--skip-unsupported`: what is not supported and only adds is left out with a warning.
     pub skip_unsupported: bool,
+    /// `--log-format` is there, so that the bootstrap may not have one.
+    pub log_format_given: bool,
 }
 
 /// Names for slots, kept for the life of the process.
@@ -59,6 +63,8 @@ pub struct Compiled {
     pub bootstrap: Arc<Message>,
     /// Which stats are shown, and how.
     pub stats: StatsRules,
+    /// `application_log_config.log_format`.
+    pub log_format: Option<Pattern>,
     /// Who we are.
     pub node: Node,
     /// Warnings and notes.
@@ -87,6 +93,7 @@ pub fn load(source: &Source, options: &Options, slots: &AllSlots) -> Result<Comp
         Compiler { errors: Diagnostics::default(), notes, options, slots, node: Node::default() };
     let plan = compiler.bootstrap(&bootstrap);
     let stats = compiler.stats(&bootstrap);
+    let log_format = compiler.log_format(&bootstrap);
     compiler.refuse_unread(&bootstrap);
     match compiler.errors.has_errors() {
         true => Err(compiler.errors),
@@ -94,6 +101,7 @@ pub fn load(source: &Source, options: &Options, slots: &AllSlots) -> Result<Comp
             plan,
             bootstrap: Arc::new(bootstrap),
             stats,
+            log_format,
             node: compiler.node,
             notes: compiler.notes,
         }),
