@@ -13,6 +13,7 @@ pub mod local_reply;
 pub mod logging;
 pub mod matcher;
 mod numbers;
+pub mod path;
 pub mod route;
 pub mod server;
 pub mod stream;
