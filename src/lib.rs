@@ -2,6 +2,7 @@
 
 pub mod access_log;
 pub mod admin;
+pub mod admission;
 pub mod cli;
 pub mod codec;
 pub mod config;
