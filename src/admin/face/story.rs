@@ -1,103 +1,98 @@
-//! Owns a response's body on its way out, and the line of the access log that is written at its end.
+//! Owns what is counted and logged of one exchange.
 
 use std::{
-    convert::Infallible,
     net::SocketAddr,
-    pin::Pin,
     sync::Arc,
-    task::{Context, Poll, ready},
     time::{Instant, SystemTime},
 };
 
-use bytes::Bytes;
-use futures_util::future::BoxFuture;
-use hyper::{
-    Method, Request, Version,
-    body::{Frame, Incoming},
-    header::{HOST, HeaderValue, USER_AGENT},
-};
-use tokio::task::JoinError;
 use understudy_actors::stats::HttpStat;
 
-use super::{
-    Clerk,
-    scribe::{self, Pieces, Scribe},
-};
+use super::Clerk;
 use crate::{
-    access_log::{Record, ResponseFlags},
-    admin::Body,
+    access_log::{Record, ResponseFlag, ResponseFlags},
+    codec::{Known, RequestHead, Version},
 };
 
-/// A body that tells its story when it ends, or when nobody takes it any more.
-pub(super) struct Told {
-    left: Left,
-    scribe: Scribe,
-    story: Story,
-}
-
-/// What is left of a body.
-enum Left {
-    Nothing,
-    Whole(Vec<u8>),
-    Pieces(Pieces),
-    /// A piece is being made.
-    Making(BoxFuture<'static, Result<(Vec<u8>, Option<Pieces>), JoinError>>),
-}
-
-/// What the access log tells of one exchange.
+/// An exchange; its end is its drop: the line of the access log is written there.
 pub(super) struct Story {
     clerk: Arc<Clerk>,
     started: SystemTime,
     clock: Instant,
-    method: Method,
-    target: String,
-    protocol: &'static str,
-    forwarded_for: Vec<u8>,
-    agent: Option<HeaderValue>,
-    request_id: Option<HeaderValue>,
-    authority: Option<String>,
+    peer: SocketAddr,
+    method: &'static str,
+    target: Vec<u8>,
+    version: Version,
+    forwarded_for: Option<Vec<u8>>,
+    agent: Option<Vec<u8>>,
+    request_id: Option<Vec<u8>>,
+    authority: Option<Vec<u8>>,
+    flags: ResponseFlags,
+    status: u16,
+    /// Bytes of the request's body.
     pub(super) received: u64,
-    pub(super) status: u16,
-    sent: u64,
+    /// Bytes of the response's body.
+    pub(super) sent: u64,
 }
 
 // === impl Story ===
 
 impl Story {
-    pub(super) fn begin(clerk: &Arc<Clerk>, peer: SocketAddr, request: &Request<Incoming>) -> Self {
+    /// A request begins; its head is empty if it could not be read.
+    pub(super) fn begin(clerk: &Arc<Clerk>, peer: SocketAddr, head: &RequestHead) -> Self {
+        let total = match head.version {
+            Version::Http2 => HttpStat::DownstreamRqHttp2Total,
+            Version::Http10 | Version::Http11 => HttpStat::DownstreamRqHttp1Total,
+        };
+        clerk.http.add(total, 1);
         clerk.http.add(HttpStat::DownstreamRqTotal, 1);
         clerk.http.shift(HttpStat::DownstreamRqActive, 1);
-        let (protocol, stat) = match request.version() {
-            Version::HTTP_2 => ("HTTP/2", HttpStat::DownstreamRqHttp2Total),
-            Version::HTTP_10 => ("HTTP/1.0", HttpStat::DownstreamRqHttp1Total),
-            _ => ("HTTP/1.1", HttpStat::DownstreamRqHttp1Total),
-        };
-        clerk.http.add(stat, 1);
-        let headers = request.headers();
-        let client = if peer.ip().is_loopback() { clerk.desk.facts.own_address } else { peer.ip() };
-        let before = headers.get("x-forwarded-for").map_or(&b""[..], HeaderValue::as_bytes);
-        let comma = if before.is_empty() { "" } else { "," };
-        let forwarded_for = [before, comma.as_bytes(), client.to_string().as_bytes()].concat();
-        let host = headers.get(HOST).and_then(|host| host.to_str().ok());
-        let authority = request.uri().authority().map(|authority| authority.as_str()).or(host);
+        let header = |known| head.headers.get(known).map(<[u8]>::to_vec);
         Self {
             clerk: clerk.clone(),
             started: SystemTime::now(),
             clock: Instant::now(),
-            method: request.method().clone(),
-            target: request.uri().path_and_query().map_or("/", |t| t.as_str()).to_owned(),
-            protocol,
-            forwarded_for,
-            agent: headers.get(USER_AGENT).cloned(),
-            request_id: headers.get("x-request-id").cloned(),
-            authority: authority.map(str::to_owned),
-            received: 0,
+            peer,
+            method: head.method.as_str(),
+            target: head.path().to_vec(),
+            version: head.version,
+            forwarded_for: header(Known::XForwardedFor),
+            agent: header(Known::UserAgent),
+            request_id: header(Known::XRequestId),
+            authority: head.has_authority().then(|| head.authority().to_vec()),
+            flags: ResponseFlags::default(),
             status: 0,
+            received: 0,
             sent: 0,
         }
     }
 
-    fn end(&self) {
+    /// The request goes on: its path is in its one form, and it is known who sends it. Observed: Envoy 1.40
+    /// says neither of a request that it refuses before.
+    pub(super) fn admit(&mut self, head: &RequestHead) {
+        self.target = head.path().to_vec();
+        let own = self.clerk.desk.facts.own_address;
+        let client = if self.peer.ip().is_loopback() { own } else { self.peer.ip() };
+        let before = self.forwarded_for.take().unwrap_or_default();
+        let comma = if before.is_empty() { "" } else { "," };
+        let all = [&before, comma.as_bytes(), client.to_string().as_bytes()].concat();
+        self.forwarded_for = Some(all);
+    }
+
+    /// An answer begins; an interim one (1xx) as well.
+    pub(super) fn answer(&mut self, status: u16) {
+        self.status = status;
+        self.clerk.count(status);
+    }
+
+    /// Why the answer is not what was asked for, or why there is none.
+    pub(super) fn flag(&mut self, flag: ResponseFlag) {
+        self.flags.insert(flag);
+    }
+}
+
+impl Drop for Story {
+    fn drop(&mut self) {
         let duration = self.clock.elapsed();
         let ms = u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
         self.clerk.http.shift(HttpStat::DownstreamRqActive, -1);
@@ -106,86 +101,22 @@ impl Story {
         let mut line = Vec::with_capacity(256);
         let record = Record {
             started: self.started,
-            method: self.method.as_str().as_bytes(),
-            path: self.target.as_bytes(),
-            protocol: self.protocol,
+            method: self.method.as_bytes(),
+            path: &self.target,
+            protocol: self.version.as_str(),
             status: self.status,
-            flags: ResponseFlags::default(),
+            flags: self.flags,
             received: self.received,
             sent: self.sent,
             duration,
             service_time: None,
-            forwarded_for: Some(&self.forwarded_for),
-            user_agent: self.agent.as_ref().map(HeaderValue::as_bytes),
-            request_id: self.request_id.as_ref().map(HeaderValue::as_bytes),
-            authority: self.authority.as_deref().map(str::as_bytes),
+            forwarded_for: self.forwarded_for.as_deref(),
+            user_agent: self.agent.as_deref(),
+            request_id: self.request_id.as_deref(),
+            authority: self.authority.as_deref(),
             upstream: None,
         };
         record.write_default(&mut line);
         writer.write(*sink, &line);
-    }
-}
-
-// === impl Told ===
-
-impl Told {
-    pub(super) fn new(body: Body, scribe: Scribe, story: Story) -> Self {
-        let left = match body {
-            Body::Whole(bytes) if bytes.is_empty() => Left::Nothing,
-            Body::Whole(bytes) => Left::Whole(bytes),
-            Body::Pieces(pieces) => Left::Pieces(pieces),
-        };
-        Self { left, scribe, story }
-    }
-
-    fn poll_piece(&mut self, cx: &mut Context<'_>) -> Poll<Option<Vec<u8>>> {
-        loop {
-            match std::mem::replace(&mut self.left, Left::Nothing) {
-                Left::Nothing => return Poll::Ready(None),
-                Left::Whole(bytes) => return Poll::Ready(Some(bytes)),
-                Left::Pieces(pieces) => {
-                    let making = self.scribe.clone().make(move || scribe::next(pieces));
-                    self.left = Left::Making(Box::pin(making));
-                }
-                Left::Making(mut making) => match making.as_mut().poll(cx) {
-                    Poll::Pending => {
-                        self.left = Left::Making(making);
-                        return Poll::Pending;
-                    }
-                    Poll::Ready(Ok((piece, rest))) => {
-                        self.left = rest.map_or(Left::Nothing, Left::Pieces);
-                        if !piece.is_empty() {
-                            return Poll::Ready(Some(piece));
-                        }
-                    }
-                    // The client must not take a part for the whole: its connection falls.
-                    Poll::Ready(Err(error)) => match error.try_into_panic() {
-                        Ok(panic) => std::panic::resume_unwind(panic),
-                        Err(_ended) => return Poll::Ready(None),
-                    },
-                },
-            }
-        }
-    }
-}
-
-/// Its length is never told, so HTTP/1 sends it in chunks, as Envoy does.
-impl hyper::body::Body for Told {
-    type Data = Bytes;
-    type Error = Infallible;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
-        let piece = ready!(self.poll_piece(cx));
-        self.story.sent += piece.as_ref().map_or(0, Vec::len) as u64;
-        Poll::Ready(piece.map(|piece| Ok(Frame::data(piece.into()))))
-    }
-}
-
-impl Drop for Told {
-    fn drop(&mut self) {
-        self.story.end();
     }
 }
