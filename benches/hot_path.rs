@@ -10,7 +10,9 @@ use understudy::{
     codec::{
         RequestHead, ResponseHead, Version,
         http1::{
-            Limits, request, response,
+            Limits,
+            request::{self, Accepts},
+            response,
             write::{self, BodyHeader},
         },
     },
@@ -22,6 +24,8 @@ use understudy::{
 };
 
 const LIMITS: Limits = Limits { head_bytes_max: 60 * 1024, headers_max: 100 };
+
+const ACCEPTS: Accepts = Accepts { http_10: false, absolute_form: true };
 
 const REQUEST: &[u8] = b"GET /service/1?page=2 HTTP/1.1\r\nHost: localhost:8000\r\nUser-Agent: Mozilla/5.0 (X11; Linux x86_64)\r\n\
     Accept: text/html,application/xhtml+xml\r\nAccept-Language: en\r\nAccept-Encoding: gzip, br\r\nConnection: keep-alive\r\n\
@@ -36,7 +40,7 @@ fn heads(bench: &mut Criterion) {
     let (mut request, mut response) = (RequestHead::default(), ResponseHead::default());
     group.throughput(Throughput::Bytes(REQUEST.len() as u64));
     group.bench_function("read a request's", |b| {
-        b.iter(|| request::parse(black_box(REQUEST), &LIMITS, false, &mut request).is_ok());
+        b.iter(|| request::parse(black_box(REQUEST), &LIMITS, ACCEPTS, &mut request).is_ok());
     });
     group.throughput(Throughput::Bytes(RESPONSE.len() as u64));
     group.bench_function("read a response's", |b| {

@@ -2,6 +2,7 @@
 
 pub mod access_log;
 pub mod admin;
+pub mod admission;
 pub mod cli;
 pub mod codec;
 pub mod config;
@@ -13,6 +14,7 @@ pub mod local_reply;
 pub mod logging;
 pub mod matcher;
 mod numbers;
+pub mod path;
 pub mod route;
 pub mod server;
 pub mod stream;

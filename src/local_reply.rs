@@ -2,7 +2,11 @@
 
 use std::borrow::Cow;
 
-use crate::{access_log::ResponseFlag, codec::Known, stream::Reset};
+use crate::{
+    access_log::ResponseFlag,
+    codec::{HeaderBlock, Known, http1::request::RequestError},
+    stream::Reset,
+};
 
 /// An answer of the proxy's own.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -39,6 +43,15 @@ impl LocalReply {
         }
     }
 
+    /// Says what the body is, if there is one.
+    pub fn describe_body(&self, headers: &mut HeaderBlock) {
+        if !self.body.is_empty() {
+            let mut text = itoa::Buffer::new();
+            headers.append(Known::ContentLength, text.format(self.body.len()).as_bytes());
+            headers.append(Known::ContentType, b"text/plain");
+        }
+    }
+
     /// The same as the connection's last answer.
     pub fn closing(self) -> Self {
         Self { close: true, ..self }
@@ -47,6 +60,12 @@ impl LocalReply {
     /// The same with a flag for the access log.
     pub fn flagged(self, flag: ResponseFlag) -> Self {
         Self { flag: Some(flag), ..self }
+    }
+
+    /// The request cannot be read.
+    pub fn malformed(error: RequestError) -> Self {
+        Self::new(error.status, error.body, error.details)
+            .flagged(ResponseFlag::DownstreamProtocolError)
     }
 
     /// No virtual host or no route takes the request.

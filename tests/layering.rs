@@ -62,6 +62,15 @@ fn each_layer_uses_only_what_it_may() {
 }
 
 #[test]
+fn only_http2_on_the_admin_port_is_hypers() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/admin");
+    for (path, code) in sources(&root) {
+        let its = path.ends_with("face/http2.rs");
+        assert!(its || !code.contains("hyper"), "{}", path.display());
+    }
+}
+
+#[test]
 fn nothing_but_main_uses_the_demo() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
     for (path, code) in sources(&root) {

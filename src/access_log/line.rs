@@ -52,7 +52,9 @@ impl Record<'_> {
         out.push(b'[');
         timestamp(out, self.started);
         out.extend_from_slice(b"] \"");
-        for part in [self.method, b" ", self.path, b" ", self.protocol.as_bytes(), b"\" "] {
+        for part in
+            [or_dash(self.method), b" ", or_dash(self.path), b" ", self.protocol.as_bytes(), b"\" "]
+        {
             out.extend_from_slice(part);
         }
         number(out, u64::from(self.status));
@@ -72,11 +74,16 @@ impl Record<'_> {
             [self.forwarded_for, self.user_agent, self.request_id, self.authority, upstream];
         for text in quoted {
             out.extend_from_slice(b" \"");
-            out.extend_from_slice(text.filter(|text| !text.is_empty()).unwrap_or(b"-"));
+            out.extend_from_slice(text.unwrap_or(b"-"));
             out.push(b'"');
         }
         out.push(b'\n');
     }
+}
+
+/// No first line has nothing for these: what is empty was not read.
+fn or_dash(part: &[u8]) -> &[u8] {
+    if part.is_empty() { b"-" } else { part }
 }
 
 fn ms(duration: Duration) -> u64 {
@@ -141,8 +148,8 @@ mod tests {
             duration: Duration::from_micros(29_700),
             service_time: Some(Duration::from_millis(28)),
             forwarded_for: None,
-            user_agent: Some(b"curl/7.88.1"),
-            request_id: Some(b""),
+            user_agent: Some(b""),
+            request_id: None,
             authority: Some(b"localhost"),
             upstream: Some("127.0.0.1:22100"),
         };
@@ -151,7 +158,7 @@ mod tests {
         assert_eq!(
             String::from_utf8(line).unwrap(),
             "[2026-11-23T17:21:09.873Z] \"GET /retry/status/503 HTTP/1.1\" 503 URX 0 265 29 28 \
-             \"-\" \"curl/7.88.1\" \"-\" \"localhost\" \"127.0.0.1:22100\"\n"
+             \"-\" \"\" \"-\" \"localhost\" \"127.0.0.1:22100\"\n"
         );
     }
 }

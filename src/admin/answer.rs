@@ -15,6 +15,9 @@ pub struct Answer {
     pub policy: Option<&'static str>,
     /// The body.
     pub body: Body,
+    /// `x-content-type-options` stands before all other headers as well, as in Envoy where a
+    /// `/config_dump` fails.
+    pub nosniff_twice: bool,
 }
 
 /// A body.
@@ -45,7 +48,7 @@ impl Answer {
     /// A status with text.
     pub fn status(status: u16, body: impl Into<String>) -> Self {
         let body = Body::Whole(body.into().into_bytes());
-        Self { status, content_type: TEXT, policy: None, body }
+        Self { status, content_type: TEXT, policy: None, nosniff_twice: false, body }
     }
 
     /// 200 with JSON, as Envoy prints it.

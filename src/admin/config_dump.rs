@@ -48,7 +48,7 @@ pub(super) fn config_dump(desk: &Desk, ask: &Ask) -> Answer {
         Some((text, Err(why))) => {
             let text =
                 format!("INVALID_ARGUMENT: Error while parsing name_regex from {text}: {why}");
-            return bare(400, text);
+            return Answer { content_type: BARE_TEXT, ..Answer::status(400, text) };
         }
         Some((_, Ok(regex))) => Some(regex),
         None => None,
@@ -85,7 +85,7 @@ pub(super) fn config_dump(desk: &Desk, ask: &Ask) -> Answer {
 }
 
 fn bare(status: u16, text: String) -> Answer {
-    Answer { content_type: BARE_TEXT, ..Answer::status(status, text) }
+    Answer { content_type: BARE_TEXT, nosniff_twice: true, ..Answer::status(status, text) }
 }
 
 fn shown(sections: Vec<Section>) -> Vec<Shown> {

@@ -1,22 +1,18 @@
-//! Owns the HTTP side of the admin port: hyper, the way to an endpoint, and the headers of its answer.
+//! Owns how a request becomes what is asked, whatever protocol brought it, and what answers it.
 
 mod guard;
+mod http1;
+mod http2;
 mod patience;
 mod present;
+mod response;
+mod rest;
 mod scribe;
-mod told;
+mod story;
 
-use std::{convert::Infallible, io, net::SocketAddr, rc::Rc, sync::Arc, time::Duration};
+use std::{io, net::SocketAddr, rc::Rc, sync::Arc, time::Duration};
 
 use futures_util::future::LocalBoxFuture;
-use http_body_util::{BodyExt, LengthLimitError, Limited};
-use hyper::{
-    Method, Request, Response,
-    body::Incoming,
-    header::{self, HeaderName, HeaderValue},
-    service::service_fn,
-};
-use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::TcpStream;
 use understudy_actors::{
     Commander,
@@ -29,14 +25,21 @@ use self::{
     guard::Guard,
     patience::Patience,
     present::{Present, Spoken},
+    response::Response,
+    rest::Rest,
     scribe::Scribe,
-    told::{Story, Told},
+    story::Story,
 };
 use super::{Action, Answer, Ask, Body, Desk, ENDPOINTS, Endpoint, Facts, help};
 use crate::{
     access_log::{SinkId, Writer},
+    admission::{self, Inadmissible},
+    codec::{
+        Known, Method, RequestHead,
+        http2::{Preface, preface},
+    },
     config::model::{access_log::AccessLogSink, admin::AdminOptions},
-    worker::clock::Clock,
+    path::{self, Outcome},
 };
 
 /// Bytes of a request's body at most.
@@ -48,11 +51,18 @@ const REQUEST_WAIT: Duration = Duration::from_secs(15);
 /// How long a client may take to read what is there for it.
 const READER_WAIT: Duration = Duration::from_secs(30);
 
-/// Bytes of a request's head at most, and of an answer that wait for the client.
-const BUFFER_BYTES_MAX: usize = 64 * 1024;
+/// Bytes of what an HTTP/2 client says first (RFC 9113, 3.4).
+const PREFACE_BYTES: usize = 24;
 
-/// What an HTTP/2 client says first (RFC 9113, 3.4).
-const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+/// The paths that Envoy's admin port makes one of.
+const PATHS: path::Rules = path::Rules {
+    escaped_slashes: path::EscapedSlashes::Keep,
+    normalize: true,
+    merge_slashes: true,
+};
+
+/// The only kind of body that is read.
+const FORM: &[u8] = b"application/x-www-form-urlencoded";
 
 /// Answers on the admin port.
 pub struct AdminFace {
@@ -112,11 +122,19 @@ impl Face for AdminFace {
         let clerk = self.clerk.clone();
         Box::pin(async move {
             let present = Rc::new(Present::arrive(clerk.http.clone()));
-            // A client that breaks off, or takes too long, has had its answer.
-            match tokio::time::timeout(REQUEST_WAIT, speaks_http2(&stream)).await {
-                Ok(Ok(true)) => drop(serve_http2(clerk, present, stream, peer).await),
-                Ok(Ok(false)) => drop(serve_http1(clerk, present, stream, peer).await),
-                Ok(Err(_)) | Err(_) => {}
+            let speaks_http2 = tokio::time::timeout(REQUEST_WAIT, speaks_http2(&stream)).await;
+            // A client that takes too long has said nothing.
+            let Ok(Ok(speaks_http2)) = speaks_http2 else { return };
+            let stream = Patience::new(stream, READER_WAIT, present.clone());
+            match speaks_http2 {
+                true => {
+                    present.speaks(Spoken::Http2);
+                    http2::serve(clerk, stream, peer).await;
+                }
+                false => {
+                    present.speaks(Spoken::Http1);
+                    http1::serve(clerk, present, stream, peer).await;
+                }
             }
         })
     }
@@ -124,124 +142,45 @@ impl Face for AdminFace {
 
 /// Looks at the first bytes without taking them.
 async fn speaks_http2(stream: &TcpStream) -> io::Result<bool> {
-    let mut seen = [0; PREFACE.len()];
+    let mut seen = [0; PREFACE_BYTES];
     loop {
         let length = stream.peek(&mut seen).await?;
-        let seen = seen.get(..length).unwrap_or_default();
-        match PREFACE.starts_with(seen) {
-            true if length == PREFACE.len() => return Ok(true),
-            true if length > 0 => tokio::time::sleep(Duration::from_millis(1)).await,
-            _ => return Ok(false),
+        match preface(seen.get(..length).unwrap_or_default()) {
+            Preface::Yes => return Ok(true),
+            Preface::Perhaps if length > 0 => tokio::time::sleep(Duration::from_millis(1)).await,
+            Preface::Perhaps | Preface::No => return Ok(false),
         }
     }
-}
-
-async fn serve_http1(
-    clerk: Arc<Clerk>,
-    present: Rc<Present>,
-    stream: TcpStream,
-    peer: SocketAddr,
-) -> hyper::Result<()> {
-    present.speaks(Spoken::Http1);
-    let io = TokioIo::new(Patience::new(stream, READER_WAIT, present));
-    hyper::server::conn::http1::Builder::new()
-        .timer(TokioTimer::new())
-        .header_read_timeout(REQUEST_WAIT)
-        .max_buf_size(BUFFER_BYTES_MAX)
-        // `printf … | nc` has no more to say, and waits for its answer.
-        .half_close(true)
-        .serve_connection(io, service_fn(move |request| answer(clerk.clone(), peer, request)))
-        .await
-}
-
-async fn serve_http2(
-    clerk: Arc<Clerk>,
-    present: Rc<Present>,
-    stream: TcpStream,
-    peer: SocketAddr,
-) -> hyper::Result<()> {
-    present.speaks(Spoken::Http2);
-    let io = TokioIo::new(Patience::new(stream, READER_WAIT, present));
-    hyper::server::conn::http2::Builder::new(Here)
-        .timer(TokioTimer::new())
-        .max_concurrent_streams(32)
-        .serve_connection(io, service_fn(move |request| answer(clerk.clone(), peer, request)))
-        .await
-}
-
-async fn answer(
-    clerk: Arc<Clerk>,
-    peer: SocketAddr,
-    request: Request<Incoming>,
-) -> Result<Response<Told>, Infallible> {
-    let mut story = Story::begin(&clerk, peer, &request);
-    let answer = match read(&clerk.guard, request, peer).await {
-        Ok((ask, received)) => {
-            story.received = received;
-            clerk.answer(ask).await
-        }
-        Err(refused) => refused,
-    };
-    story.status = answer.status;
-    Ok(response(&clerk, answer, story))
-}
-
-/// Reads the request's body, which only a form needs.
-async fn read(
-    guard: &Guard,
-    request: Request<Incoming>,
-    peer: SocketAddr,
-) -> Result<(Ask, u64), Answer> {
-    let (head, body) = request.into_parts();
-    guard.admit(&head)?;
-    let body = Limited::new(body, BODY_BYTES_MAX).collect();
-    let body = match tokio::time::timeout(REQUEST_WAIT, body).await {
-        Ok(Ok(body)) => body.to_bytes(),
-        Ok(Err(error)) if error.is::<LengthLimitError>() => {
-            return Err(Answer::status(413, "Payload Too Large"));
-        }
-        Ok(Err(_)) => return Err(Answer::status(400, "Bad Request")),
-        Err(_) => return Err(Answer::status(408, "Request Timeout")),
-    };
-    let kind = head.headers.get(header::CONTENT_TYPE).map_or(&b""[..], HeaderValue::as_bytes);
-    let form = kind.starts_with(b"application/x-www-form-urlencoded").then_some(&body[..]);
-    let target = head.uri.path_and_query().map_or("/", |target| target.as_str());
-    let mut ask = Ask::new(head.method.as_str(), target, form, peer);
-    let accepted = head.headers.get_all(header::ACCEPT).iter();
-    ask.reads_html =
-        accepted.filter_map(|kinds| kinds.to_str().ok()).any(|k| k.contains("text/html"));
-    Ok((ask, body.len() as u64))
-}
-
-fn response(clerk: &Clerk, answer: Answer, story: Story) -> Response<Told> {
-    thread_local! {
-        static CLOCK: Clock = Clock::default();
-    }
-    let date = CLOCK.with(|clock| clock.with_date(HeaderValue::from_bytes));
-    let headers: [(HeaderName, Option<HeaderValue>); 6] = [
-        (header::CONTENT_TYPE, Some(HeaderValue::from_static(answer.content_type))),
-        (header::CACHE_CONTROL, Some(HeaderValue::from_static("no-cache, max-age=0"))),
-        (header::X_CONTENT_TYPE_OPTIONS, Some(HeaderValue::from_static("nosniff"))),
-        (header::CONTENT_SECURITY_POLICY, answer.policy.map(HeaderValue::from_static)),
-        (header::DATE, date.ok()),
-        (header::SERVER, Some(HeaderValue::from_static("envoy"))),
-    ];
-    let status = answer.status;
-    let mut response = Response::new(Told::new(answer.body, clerk.scribe.clone(), story));
-    // Every status here is a constant of ours.
-    *response.status_mut() = hyper::StatusCode::from_u16(status).unwrap_or_default();
-    for (name, value) in headers {
-        if let Some(value) = value {
-            response.headers_mut().insert(name, value);
-        }
-    }
-    clerk.count(status);
-    response
 }
 
 // === impl Clerk ===
 
 impl Clerk {
+    /// Whether a request gets any further than its head; its path is in its one form then.
+    ///
+    /// # Errors
+    ///
+    /// The response that says why not.
+    fn admit(&self, head: &mut RequestHead, story: &mut Story) -> Result<(), Box<Response>> {
+        let fit = admission::check(head).and_then(|()| straighten(head));
+        fit.map_err(|why| {
+            why.stat().into_iter().for_each(|stat| self.http.add(stat, 1));
+            Box::new(Response::local(&why.reply()))
+        })?;
+        story.admit(head);
+        self.guard.admit(head).map_err(|refused| Box::new(Response::answering(refused)))
+    }
+
+    /// Does what is asked.
+    async fn respond(&self, head: &RequestHead, body: &[u8], peer: SocketAddr) -> Response {
+        let form = (head.headers.get(Known::ContentType) == Some(FORM)).then_some(body);
+        let target = String::from_utf8_lossy(head.path());
+        let mut ask = Ask::new(head.method.as_str(), &target, form, peer);
+        let accepted = head.headers.get_all(Known::Accept);
+        ask.reads_html = accepted.map(String::from_utf8_lossy).any(|k| k.contains("text/html"));
+        Response::answering(self.answer(ask).await)
+    }
+
     async fn answer(&self, ask: Ask) -> Answer {
         if let Err(refused) = self.guard.admit_path(&ask) {
             return refused;
@@ -249,7 +188,7 @@ impl Clerk {
         let Some(endpoint) = ENDPOINTS.iter().find(|endpoint| endpoint.path == ask.path) else {
             return Answer::status(404, format!("invalid path. {}", help::envoys()));
         };
-        if endpoint.action.wants_post() && ask.method != Method::POST.as_str() {
+        if endpoint.action.wants_post() && ask.method != Method::Post.as_str() {
             let text = format!("Method {} not allowed, POST required.", ask.method);
             return Answer::status(405, text);
         }
@@ -290,6 +229,7 @@ impl Clerk {
     fn count(&self, status: u16) {
         use {HttpStat as H, ListenerHttpStat as L};
         let (http, listener) = match status / 100 {
+            1 => (H::DownstreamRq1xx, L::DownstreamRq1xx),
             2 => (H::DownstreamRq2xx, L::DownstreamRq2xx),
             3 => (H::DownstreamRq3xx, L::DownstreamRq3xx),
             4 => (H::DownstreamRq4xx, L::DownstreamRq4xx),
@@ -312,14 +252,14 @@ fn begun(answer: Answer) -> Answer {
     Answer { body, ..answer }
 }
 
-/// Runs HTTP/2 streams on the thread they came by.
-#[derive(Clone, Copy)]
-struct Here;
-
-impl<F: Future + 'static> hyper::rt::Executor<F> for Here {
-    fn execute(&self, future: F) {
-        tokio::task::spawn_local(future);
-    }
+/// Gives the path its one form.
+fn straighten(head: &mut RequestHead) -> Result<(), Inadmissible> {
+    let straight = match path::apply(head.path(), &PATHS) {
+        Outcome::Target(target) => target.into_owned(),
+        Outcome::Redirect(_) | Outcome::Refused => return Err(Inadmissible::BadPath),
+    };
+    head.set_path(&straight);
+    Ok(())
 }
 
 #[cfg(test)]

@@ -1,14 +1,9 @@
 //! Owns who may use the admin port, and for what. The port knows no passwords: whoever reaches it drives it.
 //! A browser reaches it for every page that its user looks at, and such a page is kept out.
 
-use hyper::{
-    HeaderMap, Method,
-    header::{HOST, HeaderValue, ORIGIN},
-    http::request::Parts,
-};
-
 use crate::{
     admin::{Answer, Ask, Endpoint},
+    codec::{HeaderBlock, Method, RequestHead},
     matcher::TextMatcher,
 };
 
@@ -44,9 +39,10 @@ impl Guard {
     /// # Errors
     ///
     /// The answer that says so, and the way out.
-    pub(super) fn admit(&self, head: &Parts) -> Result<(), Answer> {
-        let said = head.headers.get(HOST).and_then(|host| host.to_str().ok());
-        let authority = head.uri.authority().map(|authority| authority.as_str()).or(said);
+    pub(super) fn admit(&self, head: &RequestHead) -> Result<(), Answer> {
+        let authority = Some(head.authority()).filter(|_| head.has_authority());
+        let authority = authority.map(String::from_utf8_lossy);
+        let authority = authority.as_deref();
         if let Some(authority) = authority.filter(|authority| !self.knows(host_of(authority))) {
             return Err(refuse(format!(
                 "host {authority:?} is not one of this admin port: a web page may stand behind it. IP \
@@ -54,15 +50,16 @@ impl Guard {
                 host_of(authority)
             )));
         }
-        let reads = [Method::GET, Method::HEAD, Method::OPTIONS].contains(&head.method);
+        let reads = [Method::Get, Method::Head, Method::Options].contains(&head.method);
         match reads {
             true => Ok(()),
             false => self.admit_change(&head.headers, authority),
         }
     }
 
-    fn admit_change(&self, headers: &HeaderMap, authority: Option<&str>) -> Result<(), Answer> {
-        let origin = headers.get(ORIGIN).map(|origin| origin.to_str().unwrap_or_default());
+    fn admit_change(&self, headers: &HeaderBlock, authority: Option<&str>) -> Result<(), Answer> {
+        let origin = headers.get_name(b"origin");
+        let origin = origin.map(|origin| std::str::from_utf8(origin).unwrap_or_default());
         if let Some(origin) = origin {
             let from = origin.split_once("://").map_or("", |(_, from)| from);
             let same = authority.is_some_and(|authority| authority.eq_ignore_ascii_case(from));
@@ -75,8 +72,7 @@ impl Guard {
                 if from.is_empty() { "NAME" } else { host_of(from) }
             )));
         }
-        let site = headers.get("sec-fetch-site").map(HeaderValue::as_bytes);
-        match site == Some(b"cross-site") {
+        match headers.get_name(b"sec-fetch-site") == Some(b"cross-site") {
             true => Err(refuse(format!(
                 "a web page from another site may not change anything here; start with {HOSTS_FLAG} NAME, \
                  the name of its host, to let it"
@@ -119,7 +115,7 @@ impl Guard {
         let single_label = !lower.contains('.');
         single_label
             || bare.parse::<std::net::IpAddr>().is_ok()
-            || PRIVATE_NAMES.iter().any(|name| below(&name))
+            || PRIVATE_NAMES.iter().any(below)
             || self.hosts.contains(&lower)
     }
 }
@@ -138,16 +134,17 @@ fn host_of(authority: &str) -> &str {
 
 #[cfg(test)]
 mod tests {
-    use hyper::Request;
-
     use super::*;
 
     fn verdict(guard: &Guard, method: &str, headers: &[(&str, &str)]) -> Result<(), String> {
-        let mut request = Request::builder().method(method).uri("/logging");
+        let mut head = RequestHead::default();
+        head.method = Method::parse(method.as_bytes()).unwrap();
         for (name, value) in headers {
-            request = request.header(*name, *value);
+            match *name {
+                "host" => head.set_authority(value.as_bytes()),
+                name => head.headers.append_name(name.as_bytes(), value.as_bytes()),
+            }
         }
-        let (head, ()) = request.body(()).unwrap().into_parts();
         guard.admit(&head).map_err(Answer::into_text)
     }
 

@@ -17,8 +17,8 @@ use tokio::{
 use super::present::Present;
 
 /// A connection whose writes fail when the client has taken nothing for too long.
-pub(super) struct Patience {
-    stream: TcpStream,
+pub(super) struct Patience<S = TcpStream> {
+    stream: S,
     limit: Duration,
     present: Rc<Present>,
     /// Runs while a write waits.
@@ -27,8 +27,8 @@ pub(super) struct Patience {
 
 // === impl Patience ===
 
-impl Patience {
-    pub(super) fn new(stream: TcpStream, limit: Duration, present: Rc<Present>) -> Self {
+impl<S> Patience<S> {
+    pub(super) fn new(stream: S, limit: Duration, present: Rc<Present>) -> Self {
         Self { stream, limit, present, waiting: None }
     }
 
@@ -50,7 +50,7 @@ impl Patience {
     }
 }
 
-impl AsyncRead for Patience {
+impl<S: AsyncRead + Unpin> AsyncRead for Patience<S> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -63,7 +63,7 @@ impl AsyncRead for Patience {
     }
 }
 
-impl AsyncWrite for Patience {
+impl<S: AsyncWrite + Unpin> AsyncWrite for Patience<S> {
     fn poll_write(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,

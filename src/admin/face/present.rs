@@ -10,6 +10,8 @@ pub(super) struct Present {
     since: Instant,
     spoken: Cell<Option<Spoken>>,
     peer_left: Cell<bool>,
+    we_left: Cell<bool>,
+    with_request: Cell<bool>,
 }
 
 /// What a connection speaks.
@@ -26,8 +28,9 @@ impl Present {
         http.add(HttpStat::DownstreamCxTotal, 1);
         http.shift(HttpStat::DownstreamCxActive, 1);
         http.set(HttpStat::DownstreamCxRxBytesBuffered, 0);
-        let (spoken, peer_left) = (Cell::new(None), Cell::new(false));
-        Self { http, since: Instant::now(), spoken, peer_left }
+        let [peer_left, we_left, with_request] = [(); 3].map(|()| Cell::new(false));
+        let (since, spoken) = (Instant::now(), Cell::new(None));
+        Self { http, since, spoken, peer_left, we_left, with_request }
     }
 
     pub(super) fn speaks(&self, spoken: Spoken) {
@@ -40,7 +43,17 @@ impl Present {
     /// Bytes came; none are the client's end.
     pub(super) fn heard(&self, bytes: usize) {
         self.http.add(HttpStat::DownstreamCxRxBytesTotal, bytes as u64);
-        self.peer_left.set(bytes == 0);
+        self.peer_left.set(bytes == 0 && !self.we_left.get());
+    }
+
+    /// We end it; that the client does so too comes later.
+    pub(super) fn leave(&self) {
+        self.we_left.set(true);
+    }
+
+    /// It ends while a request is on its way.
+    pub(super) fn cut(&self) {
+        self.with_request.set(true);
     }
 
     pub(super) fn said(&self, bytes: usize) {
@@ -50,11 +63,16 @@ impl Present {
 
 impl Drop for Present {
     fn drop(&mut self) {
-        let end = match self.peer_left.get() {
-            true => HttpStat::DownstreamCxDestroyRemote,
-            false => HttpStat::DownstreamCxDestroyLocal,
+        use HttpStat as S;
+        let (end, with_request) = match self.peer_left.get() {
+            true => (S::DownstreamCxDestroyRemote, S::DownstreamCxDestroyRemoteActiveRq),
+            false => (S::DownstreamCxDestroyLocal, S::DownstreamCxDestroyLocalActiveRq),
         };
         self.http.add(end, 1);
+        if self.with_request.get() {
+            self.http.add(with_request, 1);
+            self.http.add(S::DownstreamCxDestroyActiveRq, 1);
+        }
         self.http.add(HttpStat::DownstreamCxDestroy, 1);
         self.http.shift(HttpStat::DownstreamCxActive, -1);
         if let Some(spoken) = self.spoken.get() {

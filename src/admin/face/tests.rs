@@ -19,7 +19,7 @@ use crate::{
 };
 
 /// A face before the company is raised: everything can be read, and every change is refused.
-fn face(options: AdminOptions) -> (AdminFace, Arc<Writer>) {
+pub(super) fn face(options: AdminOptions) -> (AdminFace, Arc<Writer>) {
     flagged(options, &[])
 }
 
@@ -49,7 +49,7 @@ fn flagged(options: AdminOptions, flags: &[&str]) -> (AdminFace, Arc<Writer>) {
     (face, writer)
 }
 
-fn options() -> AdminOptions {
+pub(super) fn options() -> AdminOptions {
     AdminOptions::default()
 }
 
@@ -58,7 +58,7 @@ fn text(test: TextTest) -> TextMatcher {
 }
 
 /// What the face says to these bytes on one connection. The client closes its side after them.
-async fn told(face: &AdminFace, bytes: &[u8]) -> String {
+pub(super) async fn told(face: &AdminFace, bytes: &[u8]) -> String {
     let socket = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let at = socket.local_addr().unwrap();
     let asking = async {
@@ -79,7 +79,7 @@ async fn told(face: &AdminFace, bytes: &[u8]) -> String {
 }
 
 /// Without its date.
-fn undated(answer: &str) -> String {
+pub(super) fn undated(answer: &str) -> String {
     let lines = answer.split_inclusive("\r\n").filter(|line| !line.starts_with("date: "));
     lines.collect()
 }
@@ -144,6 +144,65 @@ async fn a_port_that_is_read_only_reads_and_a_stranger_does_not_get_in() {
 }
 
 #[tokio::test]
+async fn a_path_is_found_however_it_is_written_and_what_is_no_path_is_refused() {
+    let (face, _writer) = face(options());
+    let version = "/hot_restart_version";
+    for target in [
+        format!("/{version}"),
+        format!("/x/..{version}?\"<>"),
+        format!("/.{version}"),
+        version.replace("/h", "/%68"),
+        version.replace('/', "/\\"),
+    ] {
+        let request = format!("GET {target} HTTP/1.1\r\nhost: a\r\n\r\n");
+        let answer = told(&face, request.as_bytes()).await;
+        assert!(answer.starts_with("HTTP/1.1 200 OK\r\n"), "{target}: {answer}");
+    }
+    let (kept, last) = ("server: envoy\r\n", "server: envoy\r\nconnection: close\r\n");
+    for (request, status, after) in [
+        ("GET http://a/ready HTTP/1.1\r\nhost: a", "404 Not Found", kept),
+        ("GET ftp://a/ready HTTP/1.1\r\nhost: a", "404 Not Found", kept),
+        ("GET * HTTP/1.1\r\nhost: a", "404 Not Found", kept),
+        ("OPTIONS * HTTP/1.1\r\nhost: a", "404 Not Found", kept),
+        ("CONNECT a:80 HTTP/1.1\r\nhost: a", "404 Not Found", last),
+        ("GET /help#a HTTP/1.1\r\nhost: a", "400 Bad Request", last),
+        ("GET /help?a#a HTTP/1.1\r\nhost: a", "400 Bad Request", last),
+        ("GET /ready%00 HTTP/1.1\r\nhost: a", "400 Bad Request", last),
+        ("GET /ready HTTP/1.1\r\nuser-agent: a", "400 Bad Request", last),
+    ] {
+        let answer = told(&face, format!("{request}\r\n\r\n").as_bytes()).await;
+        let expected = format!("HTTP/1.1 {status}\r\n{after}content-length: 0\r\n\r\n");
+        assert_eq!(undated(&answer), expected, "{request}");
+    }
+}
+
+#[tokio::test]
+async fn a_path_that_is_allowed_is_so_in_any_form() {
+    let allow_paths = vec![text(TextTest::Exact(b"/help?x=//".as_slice().into()))];
+    let (face, _writer) = face(AdminOptions { allow_paths, ..options() });
+    for (target, status) in [("/help?x=//", 200), ("//%68elp?x=//", 200), ("/help?x=/", 403)] {
+        let request = format!("GET {target} HTTP/1.1\r\nhost: a\r\n\r\n");
+        let answer = told(&face, request.as_bytes()).await;
+        assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")), "{target}: {answer}");
+    }
+}
+
+#[tokio::test]
+async fn a_dump_that_fails_says_twice_that_nobody_shall_guess() {
+    let (face, _writer) = face(options());
+    for (query, twice) in
+        [("resource=nosuch", true), ("mask=nosuch", true), ("name_regex=(", false)]
+    {
+        let request = format!("GET /config_dump?{query} HTTP/1.1\r\nhost: a\r\n\r\n");
+        let answer = told(&face, request.as_bytes()).await;
+        let (_, headers) = answer.split_once("\r\n").unwrap();
+        assert_eq!(headers.starts_with("x-content-type-options: nosniff\r\n"), twice, "{answer}");
+        let times = headers.matches("nosniff").count();
+        assert_eq!(times, if twice { 2 } else { 1 }, "{answer}");
+    }
+}
+
+#[tokio::test]
 async fn a_form_is_read_where_there_is_no_query_and_a_large_one_is_refused() {
     let (face, _writer) = face(options());
     let post = |target: &str, kind: &str, body: &str| {
@@ -157,6 +216,8 @@ async fn a_form_is_read_where_there_is_no_query_and_a_large_one_is_refused() {
     for (target, kind, body, status) in [
         ("/logging", form, "level=loud", 400),
         ("/logging", "text/plain", "level=loud", 200),
+        ("/logging", &format!("{form}; charset=utf-8"), "level=loud", 200),
+        ("/stats", form, "type=loud", 200),
         ("/logging?paths=", form, "level=loud", 200),
         ("/logging", form, &"x".repeat(BODY_BYTES_MAX + 1), 413),
     ] {

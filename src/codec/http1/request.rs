@@ -14,6 +14,16 @@ use crate::codec::{Known, Method, RequestHead, Version, joined::IN_REQUESTS};
 /// Empty lines before a request that are forgiven (RFC 9112, 2.2 asks for at least one).
 const LEADING_LINES_BYTES_MAX: usize = 8;
 
+/// What is read of what is optional.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Accepts {
+    /// HTTP/1.0.
+    pub http_10: bool,
+    /// `http://authority/path` and `*` as targets. Where they are not, a path is made of all of it: one
+    /// that begins with no slash.
+    pub absolute_form: bool,
+}
+
 /// What is read of a request besides its head.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Parsed {
@@ -65,7 +75,7 @@ pub(super) fn invalid_url() -> RequestError {
 pub fn parse(
     input: &[u8],
     limits: &Limits,
-    accept_http_10: bool,
+    accepts: Accepts,
     head: &mut RequestHead,
 ) -> Result<Option<Parsed>, RequestError> {
     head.clear();
@@ -76,7 +86,8 @@ pub fn parse(
         Some(within) if text.len() > within.len() => (within, true),
         _ => (text, false),
     };
-    let line = request_line::read(within, head).map_err(|error| better_word(error, within))?;
+    let line = request_line::read(within, accepts.absolute_form, head)
+        .map_err(|error| better_word(error, within))?;
     let read = match line {
         Some(line) => {
             let rest = within.get(line..).unwrap_or_default();
@@ -89,7 +100,7 @@ pub fn parse(
         return if cut { Err(too_large("http1.headers_too_large")) } else { Ok(None) };
     };
     let framing = framing_of(head)?;
-    if head.version == Version::Http10 && !accept_http_10 {
+    if head.version == Version::Http10 && !accepts.http_10 {
         return Err(low_version());
     }
     take_host(head)?;

@@ -13,7 +13,11 @@ const MALFORMED: RequestError = bad("http1.codec_error");
 ///
 /// [`RequestError`] for what is not a request line, or has a method, target or version of no use.
 #[inline]
-pub(super) fn read(text: &[u8], head: &mut RequestHead) -> Result<Option<usize>, RequestError> {
+pub(super) fn read(
+    text: &[u8],
+    absolute_form: bool,
+    head: &mut RequestHead,
+) -> Result<Option<usize>, RequestError> {
     let method_end = visible_run(text);
     let after_method = text.get(method_end + 1..).unwrap_or_default();
     let target_end = visible_run(after_method);
@@ -25,15 +29,19 @@ pub(super) fn read(text: &[u8], head: &mut RequestHead) -> Result<Option<usize>,
         let method = text.get(..method_end).unwrap_or_default();
         let target = after_method.get(..target_end).unwrap_or_default();
         head.version = Version::Http11;
-        take_method_and_target(method, target, head)?;
+        take_method_and_target(method, target, absolute_form, head)?;
         return Ok(Some(method_end + 1 + target_end + b" HTTP/1.1\r\n".len()));
     }
-    read_slowly(text, head)
+    read_slowly(text, absolute_form, head)
 }
 
 /// Reads a line with other white space, another version, another line end, or no end yet.
 #[cold]
-fn read_slowly(text: &[u8], head: &mut RequestHead) -> Result<Option<usize>, RequestError> {
+fn read_slowly(
+    text: &[u8],
+    absolute_form: bool,
+    head: &mut RequestHead,
+) -> Result<Option<usize>, RequestError> {
     let Some(end) = text.iter().position(|byte| *byte == b'\n') else {
         return begins_well(text).map(|()| None);
     };
@@ -50,7 +58,7 @@ fn read_slowly(text: &[u8], head: &mut RequestHead) -> Result<Option<usize>, Req
     if words.next().is_some() || target.iter().any(|byte| !byte.is_ascii_graphic()) {
         return Err(MALFORMED);
     }
-    take_method_and_target(method, target, head)?;
+    take_method_and_target(method, target, absolute_form, head)?;
     head.version = match version {
         Some(b"HTTP/1.1") => Version::Http11,
         // Observed: Envoy 1.40 speaks HTTP/1.0 to any other version, if to that at all.
@@ -78,6 +86,7 @@ fn begins_well(text: &[u8]) -> Result<(), RequestError> {
 fn take_method_and_target(
     method: &[u8],
     target: &[u8],
+    absolute_form: bool,
     head: &mut RequestHead,
 ) -> Result<(), RequestError> {
     head.method = Method::parse(method).ok_or(MALFORMED)?;
@@ -89,14 +98,19 @@ fn take_method_and_target(
         (_, [b'/', ..]) => head.set_path(target),
         // What a server can make of other targets that begin so is for the route to say.
         (Method::Options, [b'*', ..]) => head.set_path(target),
+        (_, [b'*']) if !absolute_form => head.set_path(target),
         (_, [b'*', ..]) => return Err(invalid_url()),
-        _ => take_absolute(target, head)?,
+        _ => take_absolute(target, absolute_form, head)?,
     }
     Ok(())
 }
 
 /// Reads `http://authority/path?query` (RFC 9112, 3.2.2).
-fn take_absolute(target: &[u8], head: &mut RequestHead) -> Result<(), RequestError> {
+fn take_absolute(
+    target: &[u8],
+    absolute_form: bool,
+    head: &mut RequestHead,
+) -> Result<(), RequestError> {
     let colon = target.windows(3).position(|part| part == b"://").ok_or(MALFORMED)?;
     let (scheme, rest) = target.split_at(colon);
     if scheme.is_empty() || !scheme.iter().all(u8::is_ascii_alphabetic) {
@@ -107,6 +121,10 @@ fn take_absolute(target: &[u8], head: &mut RequestHead) -> Result<(), RequestErr
     let (authority, path) = rest.split_at(host_end);
     if authority.iter().any(|byte| b"#\"<>\\^`{|}".contains(byte)) {
         return Err(MALFORMED);
+    }
+    if !absolute_form {
+        head.set_path(target);
+        return Ok(());
     }
     head.set_says_https(scheme.eq_ignore_ascii_case(b"https"));
     if !scheme.eq_ignore_ascii_case(b"http") && !head.says_https() {

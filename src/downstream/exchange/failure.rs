@@ -6,7 +6,6 @@ use super::{
     forward::Chosen,
 };
 use crate::{
-    access_log::ResponseFlag,
     filter::Filters,
     local_reply::LocalReply,
     stream::{BodyError, Reset},
@@ -48,11 +47,7 @@ impl Exchange<'_> {
         match error {
             BodyError::Gone | BodyError::Reset => Failure::ClientGone,
             BodyError::Refused => self.refused(),
-            BodyError::Protocol(error) => {
-                let refusal = error.refusal();
-                let reply = LocalReply::new(refusal.status, refusal.body, refusal.details);
-                Failure::reply(reply.flagged(ResponseFlag::DownstreamProtocolError))
-            }
+            BodyError::Protocol(error) => Failure::reply(LocalReply::malformed(error.refusal())),
         }
     }
 

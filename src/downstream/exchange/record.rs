@@ -118,7 +118,7 @@ impl Exchange<'_> {
             forwarded_for: request.headers.get(Known::XForwardedFor),
             user_agent: request.headers.get(Known::UserAgent),
             request_id: request.headers.get(Known::XRequestId),
-            authority: Some(request.authority()),
+            authority: Some(request.authority()).filter(|_| request.has_authority()),
             upstream: tally.chosen.as_ref().map(|chosen| chosen.host().address_text.as_str()),
         };
         self.worker.with_line(|line| {

@@ -4,7 +4,8 @@ use std::net::{IpAddr, Ipv4Addr, UdpSocket};
 
 use super::hop_by_hop::{hop_by_hop, tokens};
 use crate::{
-    codec::{Known, KnownSet, Method, RequestHead},
+    admission,
+    codec::{Known, KnownSet, RequestHead},
     downstream::{exchange::Peer, manager::Manager, serve::Worker},
     local_reply::LocalReply,
     stream::BodySize,
@@ -50,7 +51,10 @@ pub(in crate::downstream) fn request(
     worker: &Worker,
     peer: &Peer,
 ) -> Result<(), LocalReply> {
-    check(head)?;
+    admission::check(head).map_err(|why| {
+        why.stat().into_iter().for_each(|stat| manager.stats().inc(stat));
+        why.reply()
+    })?;
     let upgrades = asks_to_upgrade(head);
     let config = &manager.config;
     hop_by_hop(head, config.proxy_100_continue)?;
@@ -112,30 +116,6 @@ pub(in crate::downstream) fn empty_length(head: &mut RequestHead, body: BodySize
     if body == BodySize::None && lengthless && head.method.announces_empty_body() {
         head.headers.append(Known::ContentLength, b"0");
     }
-}
-
-/// Refuses targets that Envoy refuses after parsing.
-fn check(head: &RequestHead) -> Result<(), LocalReply> {
-    if head.method == Method::Connect {
-        return Err(LocalReply::route_not_found().closing());
-    }
-    if !head.has_authority() {
-        return Err(LocalReply::new(400, "", "missing_host_header").closing());
-    }
-    // Observed: Envoy 1.40. A query without a type means nothing.
-    let untyped = || head.headers.get(Known::ContentType).is_none_or(<[u8]>::is_empty);
-    if head.method == Method::Query && untyped() {
-        return Err(LocalReply::new(400, "", "query_missing_content_type").closing());
-    }
-    let path = head.path();
-    if path.first() != Some(&b'/') {
-        return Err(LocalReply::new(404, "", "absolute_path_rejected"));
-    }
-    // Mostly short: a plain pass costs less than setting up a search.
-    if path.iter().fold(false, |found, byte| found | (*byte == b'#')) {
-        return Err(LocalReply::new(400, "", "path_normalization_failed").closing());
-    }
-    Ok(())
 }
 
 /// Whose request this is, as far as we trust what we are told.

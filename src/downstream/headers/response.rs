@@ -104,10 +104,8 @@ pub(in crate::downstream) fn local_reply(
         if !reply.body.is_empty() {
             headers.append(Known::GrpcMessage, &percent_encoded(reply.body.as_bytes()));
         }
-    } else if !reply.body.is_empty() {
-        let mut text = itoa::Buffer::new();
-        headers.append(Known::ContentLength, text.format(reply.body.len()).as_bytes());
-        headers.append(Known::ContentType, b"text/plain");
+    } else {
+        reply.describe_body(headers);
     }
     head.close = unfinished || reply.close;
 }

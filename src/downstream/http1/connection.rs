@@ -19,12 +19,11 @@ use understudy_actors::{
 
 use super::{request::Http1Request, response::Http1Response};
 use crate::{
-    access_log::ResponseFlag,
     codec::{
         Version,
         http1::{
             Framing, Limits,
-            request::{Parsed, RequestError, parse},
+            request::{Accepts, Parsed, RequestError, parse},
         },
         http2::{Preface, preface},
     },
@@ -198,8 +197,9 @@ impl Connection {
                         head_bytes_max: config.request_headers_bytes_max,
                         headers_max: config.request_headers_max,
                     };
-                    let accept_10 = config.http1.accept_http_10;
-                    match parse(input, &limits, accept_10, &mut head.request) {
+                    let accepts =
+                        Accepts { http_10: config.http1.accept_http_10, absolute_form: true };
+                    match parse(input, &limits, accepts, &mut head.request) {
                         Ok(Some(parsed)) => {
                             input.consume(parsed.consumed);
                             if input.is_empty() {
@@ -248,8 +248,7 @@ impl Connection {
     fn refusal(&self, error: RequestError) -> LocalReply {
         let stats = self.manager.stats();
         stats.inc(HttpStat::DownstreamCxProtocolError);
-        LocalReply::new(error.status, error.body, error.details)
-            .flagged(ResponseFlag::DownstreamProtocolError)
+        LocalReply::malformed(error)
     }
 
     /// For how long there has been no request.

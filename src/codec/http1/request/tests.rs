@@ -7,12 +7,16 @@ use super::*;
 
 const LIMITS: Limits = Limits { head_bytes_max: 60 * 1024, headers_max: 100 };
 
+const ALL: Accepts = Accepts { http_10: true, absolute_form: true };
+const NEWER: Accepts = Accepts { http_10: false, ..ALL };
+
 fn parsed(
     text: &[u8],
     accept_http_10: bool,
 ) -> Result<Option<(RequestHead, Parsed)>, RequestError> {
     let mut head = RequestHead::default();
-    let parsed = parse(text, &LIMITS, accept_http_10, &mut head);
+    let accepts = Accepts { http_10: accept_http_10, ..ALL };
+    let parsed = parse(text, &LIMITS, accepts, &mut head);
     parsed.map(|parsed| parsed.map(|parsed| (head, parsed)))
 }
 
@@ -353,10 +357,10 @@ proptest! {
     #[test]
     fn how_much_comes_at_once_changes_nothing(text in head_like()) {
         let mut head = RequestHead::default();
-        let whole = parse(&text, &LIMITS, true, &mut head);
+        let whole = parse(&text, &LIMITS, ALL, &mut head);
         let mut first = Ok(None);
         for cut in 0..=text.len() {
-            first = parse(&text[..cut], &LIMITS, true, &mut head);
+            first = parse(&text[..cut], &LIMITS, ALL, &mut head);
             if first != Ok(None) {
                 break;
             }
@@ -371,12 +375,12 @@ proptest! {
     fn what_is_written_reads_the_same(text in head_like()) {
         use crate::codec::http1::write::{BodyHeader, request};
         let mut head = RequestHead::default();
-        if let Ok(Some(parsed)) = parse(&text, &LIMITS, false, &mut head) {
+        if let Ok(Some(parsed)) = parse(&text, &LIMITS, NEWER, &mut head) {
             // What a route would have refused is never written.
             prop_assume!(head.has_authority() && head.path().first() == Some(&b'/'));
             let (mut wire, mut again) = (Vec::new(), RequestHead::default());
             request(&mut wire, &head, BodyHeader::AsIs, false);
-            let back = parse(&wire, &LIMITS, false, &mut again).unwrap().unwrap();
+            let back = parse(&wire, &LIMITS, NEWER, &mut again).unwrap().unwrap();
             prop_assert_eq!((back.framing, back.keep_alive), (parsed.framing, parsed.keep_alive));
             prop_assert_eq!((again.method, again.path()), (head.method, head.path()));
             prop_assert_eq!(again.authority(), head.authority());
@@ -391,7 +395,7 @@ proptest! {
     #[test]
     fn noise_never_makes_it_panic(noise in prop::collection::vec(any::<u8>(), 0..200)) {
         let mut head = RequestHead::default();
-        let _ = parse(&noise, &LIMITS, true, &mut head);
-        let _ = parse(&[b"GET / HTTP/1.1\r\n", &noise[..]].concat(), &LIMITS, true, &mut head);
+        let _ = parse(&noise, &LIMITS, ALL, &mut head);
+        let _ = parse(&[b"GET / HTTP/1.1\r\n", &noise[..]].concat(), &LIMITS, ALL, &mut head);
     }
 }
