@@ -13,6 +13,7 @@ pub mod local_reply;
 pub mod logging;
 pub mod matcher;
 mod numbers;
+pub mod re2;
 pub mod route;
 pub mod server;
 pub mod stream;
