@@ -1,6 +1,6 @@
 //! `/config_dump`: the configuration in force, in Envoy's dress.
 
-use regex::Regex;
+use regex::bytes::Regex;
 use serde_json::{Map, Value, json};
 use understudy_actors::snapshot::{ClusterSnapshot, Host};
 
@@ -8,16 +8,18 @@ use super::{
     Answer, Ask, Desk,
     answer::BARE_TEXT,
     clusters::locality,
-    expression,
     json::{self as admin_json, timestamp},
     mask::Mask,
     server_info::node,
 };
-use crate::config::{
-    Message,
-    message::Value as Field,
-    print,
-    schema::{self, FieldKind},
+use crate::{
+    config::{
+        Message,
+        message::Value as Field,
+        print,
+        schema::{self, FieldKind},
+    },
+    re2::{self, Extent},
 };
 
 const ADMIN: &str = "envoy.admin.v3.";
@@ -34,7 +36,7 @@ struct Section {
 pub(super) fn config_dump(desk: &Desk, ask: &Ask) -> Answer {
     let given = |name: &str| ask.param(name).filter(|value| !value.is_empty());
     // A name is matched as a whole, as string matchers do.
-    let named = given("name_regex").map(|text| (text, expression::read(&format!("^(?:{text})$"))));
+    let named = given("name_regex").map(|text| (text, re2::compile(text, Extent::Whole)));
     let named = match named {
         Some((text, Err(why))) => {
             let text =
@@ -84,7 +86,7 @@ fn sections(desk: &Desk, named: Option<&Regex>, include_eds: bool) -> Vec<Sectio
             Field::String(name) => name.as_str(),
             _ => "",
         });
-        named.is_none_or(|regex| regex.is_match(name.unwrap_or_default()))
+        named.is_none_or(|regex| regex.is_match(name.unwrap_or_default().as_bytes()))
     };
     let resources = |list: &str| -> Vec<&Message> {
         let resources = bootstrap.peek("static_resources").map(|set| &set.value);
@@ -166,8 +168,8 @@ fn collect<'m>(value: &'m Field, out: &mut Vec<&'m Message>) {
 fn endpoints(desk: &Desk, named: Option<&Regex>) -> Vec<Value> {
     let directory = desk.view.clusters.read();
     let clusters = directory.slots.iter().flatten().map(|cluster| cluster.read());
-    let chosen =
-        clusters.filter(|cluster| named.is_none_or(|regex| regex.is_match(&cluster.plan.name)));
+    let chosen = clusters
+        .filter(|cluster| named.is_none_or(|regex| regex.is_match(cluster.plan.name.as_bytes())));
     chosen.map(|cluster| json!({"endpoint_config": assignment(&cluster)})).collect()
 }
 

@@ -8,7 +8,6 @@ mod clusters;
 mod config_dump;
 mod drain;
 mod endpoint;
-mod expression;
 mod face;
 mod help;
 mod home;

@@ -7,10 +7,11 @@ mod text;
 
 use std::sync::Arc;
 
-use regex::Regex;
+use regex::bytes::Regex;
 use understudy_actors::stats::{AnyGroup, HistogramReading, Registry, Value};
 
-use super::{Answer, Ask, Desk, answer, expression, home};
+use super::{Answer, Ask, Desk, answer, home};
+use crate::re2::{self, Extent};
 
 /// What somebody wants to see.
 #[derive(Clone)]
@@ -108,7 +109,7 @@ fn read(ask: &Ask) -> Result<Wanted, Answer> {
     };
     let filter = match ask.param("filter").filter(|filter| !filter.is_empty()) {
         Some(filter) => Some(
-            expression::read(filter)
+            re2::compile(filter, Extent::Part)
                 .map_err(|why| Answer::status(400, format!("Invalid re2 regex: {why}")))?,
         ),
         None => None,
@@ -192,7 +193,7 @@ fn steps(runs: Vec<Run>) -> Vec<Step> {
 
 impl Wanted {
     fn accepts(&self, name: &str, used: bool) -> bool {
-        let matches = self.filter.as_ref().is_none_or(|filter| filter.is_match(name));
+        let matches = self.filter.as_ref().is_none_or(|filter| filter.is_match(name.as_bytes()));
         (used || !self.used_only) && (matches != (self.invert && self.filter.is_some()))
     }
 
