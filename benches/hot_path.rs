@@ -5,7 +5,7 @@
 use std::hint::black_box;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
-use regex::Regex;
+use regex::bytes::Regex;
 use understudy::{
     codec::{
         RequestHead, ResponseHead, Version,

@@ -15,6 +15,7 @@ pub mod logging;
 pub mod matcher;
 mod numbers;
 pub mod path;
+pub mod re2;
 pub mod route;
 pub mod server;
 pub mod stream;

@@ -11,7 +11,8 @@ use understudy_actors::{
     stats::HostStat,
 };
 
-use super::{Answer, Ask, Desk, answer, doc::Doc, expression, json as print};
+use super::{Answer, Ask, Desk, answer, doc::Doc, json as print};
+use crate::re2::{self, Extent};
 
 const COUNTERS: [(HostStat, &str); 6] = [
     (HostStat::CxConnectFail, "cx_connect_fail"),
@@ -43,7 +44,7 @@ const IN_TEXT: [(HostStat, &str); 9] = [
 
 pub(super) fn clusters(desk: &Desk, ask: &Ask) -> Answer {
     let filter = ask.param("filter").filter(|filter| !filter.is_empty());
-    let filter = match filter.map(expression::read) {
+    let filter = match filter.map(|filter| re2::compile(filter, Extent::Part)) {
         Some(Err(_)) => return Answer::status(400, "Invalid re2 regex"),
         Some(Ok(filter)) => Some(filter),
         None => None,
@@ -51,8 +52,9 @@ pub(super) fn clusters(desk: &Desk, ask: &Ask) -> Answer {
     let directory = desk.view.clusters.read();
     let mut snapshots: Vec<Arc<ClusterSnapshot>> =
         directory.slots.iter().flatten().map(|cluster| cluster.read()).collect();
-    snapshots
-        .retain(|cluster| filter.as_ref().is_none_or(|filter| filter.is_match(&cluster.plan.name)));
+    snapshots.retain(|cluster| {
+        filter.as_ref().is_none_or(|filter| filter.is_match(cluster.plan.name.as_bytes()))
+    });
     let runtime = desk.view.runtime.read();
     if ask.param("format") == Some("json") {
         let any = !snapshots.is_empty();

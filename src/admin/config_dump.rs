@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use regex::Regex;
+use regex::bytes::Regex;
 use serde_json::{Map, Value, json};
 use understudy_actors::snapshot::{ClusterSnapshot, HealthFlag, Host};
 
@@ -11,16 +11,18 @@ use super::{
     answer::BARE_TEXT,
     clusters::locality,
     doc::Doc,
-    expression,
     json::{self as admin_json, timestamp},
     mask::Mask,
     server_info::node,
 };
-use crate::config::{
-    Message,
-    message::{Set, Value as Field},
-    print,
-    schema::{self, FieldKind},
+use crate::{
+    config::{
+        Message,
+        message::{Set, Value as Field},
+        print,
+        schema::{self, FieldKind},
+    },
+    re2::{self, Extent},
 };
 
 const ADMIN: &str = "envoy.admin.v3.";
@@ -43,7 +45,7 @@ struct Shown {
 pub(super) fn config_dump(desk: &Desk, ask: &Ask) -> Answer {
     let given = |name: &str| ask.param(name).filter(|value| !value.is_empty());
     // A name is matched as a whole, as string matchers do.
-    let named = given("name_regex").map(|text| (text, expression::read(&format!("^(?:{text})$"))));
+    let named = given("name_regex").map(|text| (text, re2::compile(text, Extent::Whole)));
     let named = match named {
         Some((text, Err(why))) => {
             let text =
@@ -142,7 +144,7 @@ fn each(
             Field::String(name) => name.as_str(),
             _ => "",
         });
-        named.as_ref().is_none_or(|regex| regex.is_match(name.unwrap_or_default()))
+        named.as_ref().is_none_or(|regex| regex.is_match(name.unwrap_or_default().as_bytes()))
     };
     let count = resources(&bootstrap).and_then(|resources| resources.peek(list)).map_or(0, length);
     (0..count).flat_map(move |index| {
@@ -248,8 +250,8 @@ fn endpoints(
 ) -> impl Iterator<Item = Doc> + Send + use<> + 'static {
     let directory = desk.view.clusters.read();
     let clusters = directory.slots.iter().flatten().map(|cluster| cluster.read());
-    let chosen =
-        clusters.filter(|cluster| named.is_none_or(|regex| regex.is_match(&cluster.plan.name)));
+    let chosen = clusters
+        .filter(|cluster| named.is_none_or(|regex| regex.is_match(cluster.plan.name.as_bytes())));
     let chosen: Vec<Arc<ClusterSnapshot>> = chosen.collect();
     let item = |cluster: &ClusterSnapshot| json!({"endpoint_config": assignment(cluster)});
     chosen.into_iter().map(move |cluster| Doc::Value(item(&cluster)))

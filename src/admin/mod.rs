@@ -9,7 +9,6 @@ mod config_dump;
 mod doc;
 mod drain;
 mod endpoint;
-mod expression;
 mod face;
 mod help;
 mod home;

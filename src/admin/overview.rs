@@ -5,7 +5,7 @@ use std::{
     time::SystemTime,
 };
 
-use regex::Regex;
+use regex::bytes::Regex;
 use serde_json::{Value, json};
 use understudy_actors::{
     command::LogLevel,
@@ -19,8 +19,12 @@ use understudy_actors::{
     view::View,
 };
 
-use super::{Answer, Ask, Desk, actors, clusters::health_flags, expression};
-use crate::{logging::LOGGERS, version};
+use super::{Answer, Ask, Desk, actors, clusters::health_flags};
+use crate::{
+    logging::LOGGERS,
+    re2::{self, Extent},
+    version,
+};
 
 /// Clusters, and lines of each other list, that are told where nobody says how many.
 pub(super) const LISTED: usize = 200;
@@ -98,7 +102,7 @@ fn read(ask: &Ask) -> Result<Wanted, Answer> {
     let filter = match ask.param("filter").filter(|filter| !filter.is_empty()) {
         None => None,
         Some(filter) => Some(
-            expression::read(filter)
+            re2::compile(filter, Extent::Part)
                 .map_err(|why| Answer::status(400, format!("Invalid re2 regex: {why}\n")))?,
         ),
     };
@@ -290,7 +294,7 @@ fn runtime(runtime: &Runtime, limit: usize) -> Value {
 
 impl Wanted {
     fn accepts(&self, name: &str) -> bool {
-        self.filter.as_ref().is_none_or(|filter| filter.is_match(name))
+        self.filter.as_ref().is_none_or(|filter| filter.is_match(name.as_bytes()))
     }
 }
 

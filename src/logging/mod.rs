@@ -83,12 +83,7 @@ impl Logging {
         let sink = Arc::new(Sink { path: options.path, file: Mutex::new(file) });
         let levels = Arc::new(Levels::new(Published::constant(options.levels)));
         let pattern = Arc::new(RwLock::new(options.pattern));
-        let lines = Lines::new(
-            pattern.clone(),
-            options.escaped,
-            sink.clone(),
-            levels.clone(),
-        );
+        let lines = Lines::new(pattern.clone(), options.escaped, sink.clone(), levels.clone());
         Ok((Self { sink, levels, pattern }, lines))
     }
 

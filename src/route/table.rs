@@ -74,7 +74,7 @@ fn takes(rule: &RouteMatch, path: &[u8]) -> bool {
     match &rule.path {
         PathMatch::Prefix(prefix) => starts(prefix.as_bytes()),
         PathMatch::Exact(whole) => same(rule, path, whole.as_bytes()),
-        PathMatch::Regex(regex) => std::str::from_utf8(path).is_ok_and(|path| regex.is_match(path)),
+        PathMatch::Regex(regex) => regex.is_match(path),
     }
 }
 
@@ -90,7 +90,7 @@ mod tests {
     use std::sync::Arc;
 
     use proptest::prelude::*;
-    use regex::Regex;
+    use regex::bytes::Regex;
     use understudy_actors::runtime::Share;
 
     use super::*;

@@ -8,11 +8,14 @@ mod text;
 
 use std::sync::Arc;
 
-use regex::Regex;
+use regex::bytes::Regex;
 use understudy_actors::stats::{AnyGroup, HistogramReading, Registry, Value};
 
-use super::{Answer, Ask, Desk, answer, expression, home};
-use crate::config::model::stats::StatsRules;
+use super::{Answer, Ask, Desk, answer, home};
+use crate::{
+    config::model::stats::StatsRules,
+    re2::{self, Extent},
+};
 
 /// What somebody wants to see.
 #[derive(Clone)]
@@ -109,7 +112,7 @@ fn metrics(runs: Vec<Run>, wanted: Wanted) -> Answer {
 fn read(ask: &Ask, rules: &Arc<StatsRules>) -> Result<Wanted, Answer> {
     let filter = match ask.param("filter").filter(|filter| !filter.is_empty()) {
         Some(filter) => Some(
-            expression::read(filter)
+            re2::compile(filter, Extent::Part)
                 .map_err(|why| Answer::status(400, format!("Invalid re2 regex: {why}")))?,
         ),
         None => None,
@@ -204,7 +207,7 @@ fn steps(runs: Vec<Run>) -> Vec<Step> {
 
 impl Wanted {
     fn accepts(&self, name: &str, used: bool) -> bool {
-        let matches = self.filter.as_ref().is_none_or(|filter| filter.is_match(name));
+        let matches = self.filter.as_ref().is_none_or(|filter| filter.is_match(name.as_bytes()));
         (used || !self.used_only) && (matches != self.invert) && self.rules.shows(name)
     }
 

@@ -155,6 +155,6 @@ fn what_is_wrong_with_a_question_is_said_as_envoy_says_it() {
     ] {
         assert_eq!(asked(query), (400, text.to_owned()), "{query}");
     }
-    let (status, text) = asked("filter=*bad");
-    assert!(status == 400 && text.starts_with("Invalid re2 regex: "), "{text}");
+    let text = "Invalid re2 regex: no argument for repetition operator: *";
+    assert_eq!(asked("filter=*bad"), (400, text.to_owned()));
 }

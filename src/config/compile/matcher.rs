@@ -1,15 +1,11 @@
 //! Owns compiling matchers of texts and headers.
 
-use regex::bytes::RegexBuilder;
-
 use super::Compiler;
 use crate::{
     config::Message,
     matcher::{HeaderMatcher, HeaderTest, TextMatcher, TextTest},
+    re2::{self, Extent},
 };
-
-/// Bytes a compiled expression may take.
-const COMPILED_BYTES_MAX: usize = 8 << 20;
 
 impl Compiler<'_> {
     /// `envoy.type.matcher.v3.StringMatcher`
@@ -37,13 +33,9 @@ impl Compiler<'_> {
     pub(super) fn expression(&mut self, matcher: &Message) -> Option<regex::bytes::Regex> {
         matcher.ignore("google_re2", "the only engine there is");
         let text = matcher.text("regex").unwrap_or_default();
-        let built =
-            RegexBuilder::new(&format!("^(?:{text})$")).size_limit(COMPILED_BYTES_MAX).build();
-        match built {
+        match re2::compile(text, Extent::Whole) {
             Ok(regex) => Some(regex),
-            Err(error) => {
-                let error = error.to_string();
-                let why = error.lines().last().unwrap_or_default().trim().to_owned();
+            Err(why) => {
                 let text = format!("`{text}` is not a regular expression of RE2: {why}");
                 self.error(matcher.at_of("regex"), &matcher.path_of("regex"), text, "");
                 None

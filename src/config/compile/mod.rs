@@ -321,4 +321,34 @@ static_resources:
         let twice = format!("{HEAD}{}", &HEAD[HEAD.find("  - name").unwrap()..]);
         assert!(errors(&twice).contains("duplicate cluster"), "{}", errors(&twice));
     }
+
+    #[test]
+    fn what_re2_refuses_is_told_in_its_words_where_it_stands() {
+        let text = r#"
+static_resources:
+  listeners:
+  - name: main
+    address: {socket_address: {address: 127.0.0.1, port_value: 1}}
+    filter_chains:
+    - filters:
+      - name: hcm
+        typed_config:
+          "@type": type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager
+          stat_prefix: x
+          http_filters:
+          - name: router
+            typed_config: {"@type": type.googleapis.com/envoy.extensions.filters.http.router.v3.Router}
+          route_config:
+            virtual_hosts:
+            - name: all
+              domains: ["*"]
+              routes:
+              - match: {safe_regex: {regex: "/a**"}}
+                direct_response: {status: 200}
+"#;
+        let told = errors(text);
+        let words = "`/a**` is not a regular expression of RE2: bad repetition operator: **";
+        assert!(told.contains(words) && told.contains("t.yaml:20:"), "{told}");
+        assert_eq!(errors(&text.replace("/a**", r"/\\Qa**\\E")), "");
+    }
 }

@@ -2,7 +2,6 @@
 
 use std::{collections::HashSet, fs, sync::Arc, time::Duration};
 
-use regex::Regex;
 use understudy_actors::{plan::Payload, runtime::Share};
 
 use super::{Compiler, filters::with_outer, http::limit};
@@ -94,19 +93,7 @@ impl Compiler<'_> {
         } else if let Some(path) = rule.text("path") {
             PathMatch::Exact(path.to_owned())
         } else {
-            let matcher = rule.message("safe_regex")?;
-            matcher.ignore("google_re2", "the only engine there is");
-            let text = matcher.text("regex").unwrap_or_default();
-            match Regex::new(&format!("^(?:{text})$")) {
-                Ok(regex) => PathMatch::Regex(regex),
-                Err(error) => {
-                    let error = error.to_string();
-                    let why = error.lines().last().unwrap_or_default().trim().to_owned();
-                    let text = format!("`{text}` is not a regular expression of RE2: {why}");
-                    self.error(matcher.at_of("regex"), &matcher.path_of("regex"), text, "");
-                    return None;
-                }
-            }
+            PathMatch::Regex(self.expression(rule.message("safe_regex")?)?)
         };
         let fraction = rule.message("runtime_fraction").map(runtime_fraction);
         Some(RouteMatch { path, case_sensitive, fraction })

@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use regex::Regex;
+use regex::bytes::Regex;
 use understudy_actors::{
     plan::{Payload, Slot},
     runtime::Share,
