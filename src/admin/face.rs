@@ -1,5 +1,6 @@
 //! Owns the HTTP side of the admin port: hyper, the way to an endpoint, and the headers of its answer.
 
+mod manners;
 mod patience;
 mod present;
 mod scribe;
@@ -108,6 +109,8 @@ impl Face for AdminFace {
     fn serve(&self, stream: TcpStream, peer: SocketAddr) -> LocalBoxFuture<'static, ()> {
         let clerk = self.clerk.clone();
         Box::pin(async move {
+            // It is served where it was accepted: on the port's own thread.
+            manners::stand_back();
             let present = Rc::new(Present::arrive(clerk.http.clone()));
             // A client that breaks off, or takes too long, has had its answer.
             match tokio::time::timeout(REQUEST_WAIT, speaks_http2(&stream)).await {

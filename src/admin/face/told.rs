@@ -21,7 +21,7 @@ use understudy_actors::stats::HttpStat;
 
 use super::{
     Clerk,
-    scribe::{self, Pieces, Scribe},
+    scribe::{self, Piece, Pieces, Scribe},
 };
 use crate::{
     access_log::{Record, ResponseFlags},
@@ -41,7 +41,7 @@ enum Left {
     Whole(Vec<u8>),
     Pieces(Pieces),
     /// A piece is being made.
-    Making(BoxFuture<'static, Result<(Vec<u8>, Option<Pieces>), JoinError>>),
+    Making(BoxFuture<'static, Result<Piece, JoinError>>),
 }
 
 /// What the access log tells of one exchange.
