@@ -3,6 +3,7 @@
 mod guard;
 mod http1;
 mod http2;
+mod manners;
 mod patience;
 mod present;
 mod response;
@@ -121,6 +122,8 @@ impl Face for AdminFace {
     fn serve(&self, stream: TcpStream, peer: SocketAddr) -> LocalBoxFuture<'static, ()> {
         let clerk = self.clerk.clone();
         Box::pin(async move {
+            // It is served where it was accepted: on the port's own thread.
+            manners::stand_back();
             let present = Rc::new(Present::arrive(clerk.http.clone()));
             let speaks_http2 = tokio::time::timeout(REQUEST_WAIT, speaks_http2(&stream)).await;
             // A client that takes too long has said nothing.

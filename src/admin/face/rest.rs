@@ -8,7 +8,7 @@ use std::{
 use futures_util::future::BoxFuture;
 use tokio::task::JoinError;
 
-use super::scribe::{self, Pieces, Scribe};
+use super::scribe::{self, Piece, Pieces, Scribe};
 use crate::admin::Body;
 
 /// A body on its way out.
@@ -23,11 +23,8 @@ enum Left {
     Whole(Vec<u8>),
     Pieces(Pieces),
     /// A piece is being made.
-    Making(BoxFuture<'static, Result<Made, JoinError>>),
+    Making(BoxFuture<'static, Result<Piece, JoinError>>),
 }
-
-/// A piece, and what comes after it.
-type Made = (Vec<u8>, Option<Pieces>);
 
 // === impl Rest ===
 

@@ -13,6 +13,9 @@ const PIECE_BYTES: usize = 64 * 1024;
 /// An answer's rest.
 pub(super) type Pieces = Box<dyn Iterator<Item = Vec<u8>> + Send>;
 
+/// A piece, and what comes after it.
+pub(super) type Piece = (Vec<u8>, Option<Pieces>);
+
 /// Makes large answers. Whoever asks waits in a queue, and leaves it when they are dropped; so a hundred
 /// scrapes are as many answers on their way and one at work, and a slow reader keeps nobody from it.
 #[derive(Clone)]
@@ -48,7 +51,7 @@ impl Scribe {
 }
 
 /// The next piece, and what comes after it.
-pub(super) fn next(mut pieces: Pieces) -> (Vec<u8>, Option<Pieces>) {
+pub(super) fn next(mut pieces: Pieces) -> Piece {
     let mut out = Vec::new();
     while out.len() < PIECE_BYTES {
         match pieces.next() {
