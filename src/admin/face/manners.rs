@@ -18,8 +18,8 @@ pub(super) fn stand_back() {
     }
 }
 
-/// Batch work does not break in on a running thread when it wakes (sched(7)). Measured with
-/// `benches/admin_under_load.py`: without, the slowest requests wait a tenth to a fifth longer for admin calls.
+/// Batch work does not break in on a running thread when it wakes (sched(7)). `benches/admin_under_load.py`
+/// measures what admin calls cost the slowest requests.
 #[cfg(target_os = "linux")]
 fn set() {
     use thread_priority::{
