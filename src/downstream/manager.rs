@@ -9,9 +9,11 @@ use understudy_actors::{
     view::View,
 };
 
+use super::headers::path_rules;
 use crate::{
     access_log::{SinkId, Writer},
     config::model::http::{HttpConnectionManager, RouterConfig},
+    path,
     route::RouteTable,
 };
 
@@ -19,6 +21,8 @@ use crate::{
 pub struct Manager {
     /// Its configuration.
     pub config: Arc<HttpConnectionManager>,
+    /// What is done to paths; `None` for nothing.
+    pub paths: Option<path::Rules>,
     worker: usize,
     stats: Arc<Group<HttpStat>>,
     router_stats: Arc<Group<RouterStat>>,
@@ -64,6 +68,7 @@ impl Manager {
             listener_stats: registry.group(listener_scope),
             tracing_stats: registry.group(Scope::http_tracing(&config.stat_prefix)),
             table: RefCell::new(Table { published: None, payload: None, in_force: None }),
+            paths: path_rules(config.paths, &view.runtime.read()),
             config,
             worker,
             view,
