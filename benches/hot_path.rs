@@ -85,6 +85,8 @@ fn table(count: usize) -> RouteTable {
             matcher: RouteMatch { path, case_sensitive: true, fraction: None },
             action: RouteAction::Direct(direct.into()),
             filter_configs: Vec::new(),
+            mutations: None,
+            metadata: None,
         }
     });
     let host = VirtualHost {

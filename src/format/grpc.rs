@@ -47,8 +47,14 @@ pub(super) fn status(info: &StreamInfo<'_>) -> Option<u64> {
     from_headers(info).or_else(|| (info.status > 0).then(|| of_http(info.status)))
 }
 
+/// The gRPC status of any exchange, as filters of the access log take it; 2, which is unknown, for none.
+pub fn named_status(info: &StreamInfo<'_>) -> u64 {
+    let of_http = || (info.status > 0).then(|| of_http(info.status));
+    from_headers(info).or_else(of_http).unwrap_or(2)
+}
+
 /// The gRPC status that the upstream has named, in trailers or headers.
-pub(super) fn from_headers(info: &StreamInfo<'_>) -> Option<u64> {
+fn from_headers(info: &StreamInfo<'_>) -> Option<u64> {
     let trailers = info.trailers.and_then(|trailers| trailers.get(Known::GrpcStatus));
     let said = trailers.or_else(|| info.response?.headers.get(Known::GrpcStatus));
     std::str::from_utf8(said?).ok()?.parse().ok()
@@ -68,7 +74,7 @@ fn of_http(status: u16) -> u64 {
 }
 
 /// The number of a status by its name in an access log filter, such as `DEADLINE_EXCEEDED`.
-pub(crate) fn number_of(name: &str) -> Option<u64> {
+pub fn number_of(name: &str) -> Option<u64> {
     let name = if name == "CANCELED" { "CANCELLED" } else { name };
     let at = NAMES.iter().position(|(_, snake)| *snake == name)?;
     u64::try_from(at).ok()

@@ -8,19 +8,21 @@ mod json;
 mod operators;
 mod parse;
 mod stream_info;
+#[cfg(test)]
+mod tests;
 mod time;
 mod value;
 mod zone;
 
 use std::fmt;
 
+pub use grpc::{named_status as named_grpc_status, number_of as grpc_status_number};
 pub use json::JsonFormat;
 pub use operators::{LACKING, OPERATORS};
 pub use parse::FormatError;
-pub use stream_info::{AccessLogType, StreamInfo, Timing, UpstreamInfo};
+pub use stream_info::{AccessLogType, StreamInfo, Timing, UpstreamConnection, UpstreamInfo};
 
 use operators::Operator;
-use value::Value;
 
 /// What stands where an operator has nothing to say.
 const NOTHING: &[u8] = b"-";

@@ -110,6 +110,8 @@ mod tests {
             matcher: RouteMatch { path, case_sensitive, fraction },
             action: RouteAction::Direct(Arc::new(direct)),
             filter_configs: Vec::new(),
+            mutations: None,
+            metadata: None,
         }
     }
 

@@ -9,10 +9,7 @@ use crate::{
     config::{
         Message,
         message::Value,
-        model::{
-            access_log::AccessLog,
-            http::{CodecType, Http1Options, Http2Options, HttpConnectionManager, ServerHeader},
-        },
+        model::http::{CodecType, Http1Options, Http2Options, HttpConnectionManager, ServerHeader},
     },
     route::RouteTable,
 };
@@ -95,6 +92,7 @@ impl Compiler<'_> {
                 Some(Duration::from_secs(1)),
             ),
             access_logs: self.access_logs(manager),
+            filter_chain: String::new(),
             node_cluster: self.node.cluster.clone(),
         }
     }
@@ -196,14 +194,5 @@ impl Compiler<'_> {
             }
         }
         ranges
-    }
-
-    fn access_logs(&mut self, manager: &Message) -> Vec<AccessLog> {
-        let mut logs = Vec::new();
-        for log in manager.messages("access_log") {
-            log.ignore("name", "free text; the type decides");
-            logs.extend(self.access_log_sink(log).map(|sink| AccessLog { sink }));
-        }
-        logs
     }
 }

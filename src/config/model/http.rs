@@ -77,6 +77,8 @@ pub struct HttpConnectionManager {
     pub delayed_close_timeout: Option<Duration>,
     /// `access_log`.
     pub access_logs: Vec<AccessLog>,
+    /// `FilterChain.name` of the chain it ends; empty for none.
+    pub filter_chain: String,
     /// `Bootstrap.node.cluster` (or `--service-cluster`), for filters and headers that name it.
     pub node_cluster: String,
 }

@@ -62,13 +62,17 @@ where
     }
 
     async fn talk(&mut self) -> Result<(), Failure> {
-        let Exchange { heads, body, manager, .. } = &mut *self.exchange;
+        let Exchange { heads, body, .. } = &mut *self.exchange;
         match self.up_sink.head(&mut heads.request, *body) {
             Ok(()) => {}
             Err(Reset::Terminated) => return Err(Failure::Stale),
             Err(reset) => return Err(Failure::Reset(reset)),
         }
-        let passes_interim = manager.config.proxy_100_continue;
+        self.exchange.mark(|timing, now| {
+            timing.pool_ready = now;
+            timing.request_sending = now;
+        });
+        let passes_interim = self.exchange.manager.config.proxy_100_continue;
         let size = loop {
             let size = poll_fn(|cx| self.poll_head(cx)).await?;
             let response = &self.exchange.heads.response;
@@ -128,7 +132,10 @@ where
         // A pump that waits is as good as a new one: what it has moved is the sink's.
         let mut down = Pump::new(false);
         match down.poll_transfer(cx, &mut self.up_source, self.sink, || timers.touch()) {
-            Poll::Ready(Ok(())) => return Poll::Ready(Ok(())),
+            Poll::Ready(Ok(())) => {
+                self.exchange.mark(|timing, now| timing.response_received = now);
+                return Poll::Ready(Ok(()));
+            }
             Poll::Ready(Err(PumpError::Source(error))) => {
                 // What came before the fault is the client's; a full socket ends it here.
                 let _ = self.sink.poll_flush(cx);
@@ -151,11 +158,16 @@ where
 
     /// Sends what there is of the request.
     fn poll_send(&mut self, cx: &mut Context<'_>) -> Result<(), Failure> {
-        let Exchange { timers, request_done, .. } = &mut *self.exchange;
+        let Exchange { timers, .. } = &mut *self.exchange;
         match self.up.poll(cx, self.source, &mut self.up_sink, || timers.touch()) {
             Poll::Pending => Ok(()),
             Poll::Ready(Ok(())) => {
                 self.sent = true;
+                self.exchange.mark(|timing, now| {
+                    timing.request_received = timing.request_received.or(now);
+                    timing.request_sent = now;
+                });
+                let Exchange { timers, request_done, .. } = &mut *self.exchange;
                 if !*request_done {
                     *request_done = true;
                     timers.await_response(Instant::now(), self.route.timeout);
@@ -174,7 +186,7 @@ where
     /// Hands the response's head to the client's side.
     fn respond(&mut self, size: BodySize) {
         let health_check = self.exchange.is_health_check();
-        let Exchange { heads, started, manager, worker, tally, .. } = &mut *self.exchange;
+        let Exchange { heads, started, manager, tally, .. } = &mut *self.exchange;
         let Heads { request, response } = &mut **heads;
         let waited = started.elapsed();
         tally.responded(response.status, waited);
@@ -189,9 +201,14 @@ where
         if self.up_source.asks_out(response) {
             self.chosen.snapshot().ask_out(self.chosen.host());
         }
-        headers::response(response, manager, worker, waited, request);
+        headers::response(response, manager, waited);
+        self.exchange.mutate_response();
+        let Exchange { heads, manager, worker, .. } = &mut *self.exchange;
+        let Heads { request, response } = &mut **heads;
+        headers::finish_response(response, manager, worker, request);
         self.sink.head(response, size);
         if size == BodySize::None {
+            self.exchange.mark(|timing, now| timing.response_received = now);
             self.sink.end(None);
         }
     }

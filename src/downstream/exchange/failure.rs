@@ -94,6 +94,7 @@ impl Exchange<'_> {
     /// Counts a failure of the upstream's, and answers for it.
     pub(super) fn upstream_reset(&mut self, chosen: &Chosen, reset: Reset) -> Failure {
         let reply = LocalReply::upstream_reset(&reset);
+        self.tally.lost(&reset);
         count::upstream_reset(chosen.target(), &reset, chosen.has_streams());
         count::upstream_failure(chosen.target(), reply.status, self.is_internal());
         Failure::reply(reply)

@@ -59,6 +59,7 @@ impl<'c> Exchange<'c> {
         }
         let table = self.manager.table();
         let found = self.find(table.as_deref().map(|table| &**table))?;
+        self.remember(table.as_ref(), found);
         let source = &mut FilteredRequest::new(source);
         if !self.manager.config.filters.is_empty() {
             // Boxed: most chains have no filter but the router.
@@ -177,6 +178,7 @@ impl<'c> Exchange<'c> {
                 route.cluster_not_found_status,
             )));
         };
+        self.tally.goes_to(&cluster);
         if cluster.is_in_maintenance() {
             return Err(self.turn_away(&cluster));
         }
@@ -204,9 +206,7 @@ impl<'c> Exchange<'c> {
         match turn.and_then(|turn| current.pools.get(turn)).cloned() {
             Some(pool) => {
                 let chosen = Chosen { current, pool, worker };
-                if !self.manager.log_sinks().is_empty() {
-                    self.tally.chosen = Some(chosen.clone());
-                }
+                self.tally.tries(&chosen, !self.manager.logs().is_empty());
                 Ok(chosen)
             }
             None => {

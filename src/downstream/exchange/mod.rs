@@ -12,6 +12,7 @@ mod failure;
 mod filters;
 mod forward;
 mod record;
+mod told;
 
 use std::{
     cell::OnceCell,
@@ -33,10 +34,11 @@ use crate::{
     codec::{Known, RequestHead, ResponseHead},
     config::model::route::{Forward, RouteAction, RuntimeFraction},
     filter::Filters,
+    format::AccessLogType,
     local_reply::LocalReply,
     route::{Found, RouteTable},
     stream::{BodySize, Data, RequestSource, ResponseSink},
-    worker::{AddressText, Deadline},
+    worker::{AddressText, Deadline, next_connection_id},
 };
 use record::Tally;
 
@@ -61,6 +63,8 @@ pub struct Peer {
     pub local: SocketAddr,
     /// The client's IP address, written out once.
     pub text: AddressText,
+    /// The connection's number.
+    pub id: u64,
 }
 
 /// How an exchange ended, for the connection it was on.
@@ -98,7 +102,8 @@ impl Peer {
     /// Who has connected.
     pub fn of(accepted: &Accepted) -> Self {
         let text = AddressText::new(accepted.peer.ip());
-        Self { remote: accepted.peer, local: accepted.local, text }
+        let id = next_connection_id();
+        Self { remote: accepted.peer, local: accepted.local, text, id }
     }
 }
 
@@ -122,7 +127,7 @@ impl<'c> Exchange<'c> {
         let request_done = body == BodySize::None;
         let request_timeout = manager.config.request_timeout.filter(|_| !request_done);
         timers.await_request(started, request_timeout);
-        let (filters, tally) = (None, Tally::default());
+        let (filters, tally) = (None, Tally::new(manager.tells(), request_done, started));
         Self { worker, manager, peer, heads, body, started, timers, request_done, filters, tally }
     }
 
@@ -199,7 +204,14 @@ impl<'c> Exchange<'c> {
                 if !self.manager.router().suppress_envoy_headers {
                     headers::expected_timeout(request, &forward.timeout_ms);
                 }
-                self.tally.original_path = headers::rewrite(request, forward, rule, self.manager);
+                if let Some(mutations) = &found.route.mutations {
+                    if let Some(cluster) = self.worker.clusters.get(forward.cluster) {
+                        self.tally.goes_to(&cluster);
+                    }
+                    self.mutate_request(mutations);
+                }
+                let request = &mut self.heads.request;
+                headers::rewrite(request, forward, rule, self.manager);
                 headers::empty_length(request, self.body);
                 Ok(forward)
             }
@@ -219,7 +231,11 @@ impl<'c> Exchange<'c> {
             to_head: request.is_head(),
             unfinished: !self.request_done,
         };
-        headers::local_reply(response, &reply, made, self.manager);
+        headers::begin_reply(response, &reply, self.manager);
+        self.mutate_response();
+        self.tally.status = reply.status;
+        let Heads { response, .. } = &mut *self.heads;
+        headers::local_reply(response, &reply, made);
         self.tally.status = response.status;
         if !self.manager.config.filters.is_empty() {
             // Refused before its route was known, it is shown all the same. Observed: Envoy 1.40.
@@ -313,8 +329,8 @@ impl Drop for Exchange<'_> {
         if let Some(filters) = &self.filters {
             filters.end(self.tally.status);
         }
-        if !self.manager.log_sinks().is_empty() {
-            self.log(self.tally.duration(self.started));
+        if !self.manager.logs().is_empty() {
+            self.log(AccessLogType::DownstreamEnd);
         }
     }
 }

@@ -3,6 +3,7 @@
 //! Source: Envoy's "HTTP header manipulation" documents; every rule was observed on Envoy 1.40.
 
 mod hop_by_hop;
+mod mutation;
 mod paths;
 mod request;
 mod response;
@@ -11,5 +12,8 @@ mod rewrite;
 pub(super) use paths::path_rules;
 pub use request::own_address;
 pub(super) use request::{empty_length, expected_timeout, request};
-pub(super) use response::{Local, continue_head, finish_reply, is_grpc, local_reply, response};
+pub(super) use response::{
+    Local, begin_reply, continue_head, finish_reply, finish_response, is_grpc, local_reply,
+    response,
+};
 pub(super) use rewrite::{direct_response, redirect, rewrite};

@@ -14,9 +14,7 @@ use crate::{
 pub(in crate::downstream) fn response(
     head: &mut ResponseHead,
     manager: &Manager,
-    worker: &Worker,
     waited: Duration,
-    request: &RequestHead,
 ) {
     let headers = &mut head.headers;
     headers.remove_all(RESPONSE_HOP_BY_HOP);
@@ -25,6 +23,16 @@ pub(in crate::downstream) fn response(
         let ms = u64::try_from(waited.as_millis()).unwrap_or(u64::MAX);
         headers.set(Known::XEnvoyUpstreamServiceTime, text.format(ms).as_bytes());
     }
+}
+
+/// Adds what the connection manager has to say.
+pub(in crate::downstream) fn finish_response(
+    head: &mut ResponseHead,
+    manager: &Manager,
+    worker: &Worker,
+    request: &RequestHead,
+) {
+    let headers = &mut head.headers;
     if headers.get(Known::Date).is_none() {
         worker.clock.with_date(|date| headers.append(Known::Date, date));
     }
@@ -81,15 +89,14 @@ pub(in crate::downstream) struct Local {
     pub(in crate::downstream) unfinished: bool,
 }
 
-/// Fills in the head of a reply of our own as filters see it.
-pub(in crate::downstream) fn local_reply(
+/// Begins the head of a reply of our own: what the route's header mutations see of it.
+pub(in crate::downstream) fn begin_reply(
     head: &mut ResponseHead,
     reply: &LocalReply,
-    Local { grpc, unfinished, .. }: Local,
     manager: &Manager,
 ) {
     head.clear();
-    head.status = if grpc { 200 } else { reply.status };
+    head.status = reply.status;
     let headers = &mut head.headers;
     if reply.overloaded && !manager.router().suppress_envoy_headers {
         headers.append(Known::XEnvoyOverloaded, b"true");
@@ -97,8 +104,18 @@ pub(in crate::downstream) fn local_reply(
     for (name, value) in &reply.headers {
         headers.append(*name, value);
     }
+}
+
+/// Fills in the head of a reply of our own as filters see it.
+pub(in crate::downstream) fn local_reply(
+    head: &mut ResponseHead,
+    reply: &LocalReply,
+    Local { grpc, unfinished, .. }: Local,
+) {
+    head.status = if grpc { 200 } else { reply.status };
+    let headers = &mut head.headers;
     if grpc {
-        headers.append(Known::ContentType, b"application/grpc");
+        headers.set(Known::ContentType, b"application/grpc");
         let mut text = itoa::Buffer::new();
         headers.append(Known::GrpcStatus, text.format(grpc_status(reply.status)).as_bytes());
         if !reply.body.is_empty() {

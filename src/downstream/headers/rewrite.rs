@@ -17,13 +17,13 @@ fn matched_prefix(rule: &RouteMatch) -> Option<usize> {
     }
 }
 
-/// Rewrites path and host as the route asks; gives the old path back if it changed.
+/// Rewrites path and host as the route asks.
 pub(in crate::downstream) fn rewrite(
     head: &mut RequestHead,
     route: &Forward,
     rule: &RouteMatch,
     manager: &Manager,
-) -> Option<Box<[u8]>> {
+) {
     let tells = !manager.router().suppress_envoy_headers;
     if !route.host_rewrite.is_empty() {
         let old = head.authority().to_vec();
@@ -32,7 +32,8 @@ pub(in crate::downstream) fn rewrite(
             head.headers.set(Known::XEnvoyOriginalHost, &old);
         }
     }
-    let prefix = matched_prefix(rule).filter(|_| !route.prefix_rewrite.is_empty())?;
+    let prefix = matched_prefix(rule).filter(|_| !route.prefix_rewrite.is_empty());
+    let Some(prefix) = prefix else { return };
     let old = head.path().to_vec();
     let rest = old.get(prefix..).unwrap_or_default();
     let new = [route.prefix_rewrite.as_bytes(), rest].concat();
@@ -40,7 +41,6 @@ pub(in crate::downstream) fn rewrite(
     if tells {
         head.headers.set(Known::XEnvoyOriginalPath, &old);
     }
-    Some(old.into())
 }
 
 /// The reply of a `direct_response` route. One that says `Created` or redirects names the request's own

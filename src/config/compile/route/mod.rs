@@ -3,6 +3,7 @@
 mod direct;
 mod forward;
 mod matching;
+mod mutation;
 mod redirect;
 
 use std::{collections::HashSet, sync::Arc};
@@ -12,8 +13,12 @@ use understudy_actors::plan::Payload;
 use super::{Compiler, filters::with_outer};
 use crate::config::{
     Message,
+    message::Value,
     model::route::{Route, RouteAction, RouteConfig, VirtualHost},
 };
+
+pub(super) use matching::runtime_share;
+use mutation::OuterMutations;
 
 impl Compiler<'_> {
     pub(super) fn route_config(
@@ -26,6 +31,8 @@ impl Compiler<'_> {
         let known = validate.then_some(clusters);
         let (mut seen, mut hosts) = (HashSet::new(), Vec::new());
         let table_filters = self.per_filter(config);
+        let table_mutations = self.mutation_level(config);
+        let wins = config.boolean("most_specific_header_mutations_wins").unwrap_or(false);
         for host in config.messages("virtual_hosts") {
             let mut domains = Vec::new();
             for (domain, at) in host.texts("domains") {
@@ -51,8 +58,14 @@ impl Compiler<'_> {
                 domains.push(domain.to_owned());
             }
             let filters = with_outer(self.per_filter(host), &table_filters);
+            let mutations = OuterMutations {
+                host: self.mutation_level(host),
+                table: table_mutations.clone(),
+                most_specific_wins: wins,
+            };
             let routes = host.messages("routes");
-            let routes = routes.filter_map(|route| self.route(route, known, &filters)).collect();
+            let routes =
+                routes.filter_map(|route| self.route(route, known, &filters, &mutations)).collect();
             let name = host.text("name").unwrap_or_default().to_owned();
             hosts.push(VirtualHost { name, domains, routes });
         }
@@ -64,7 +77,10 @@ impl Compiler<'_> {
         route: &Message,
         clusters: Option<&HashSet<String>>,
         outer: &[(String, Payload)],
+        outer_mutations: &OuterMutations,
     ) -> Option<Route> {
+        let mutations = outer_mutations.with(&[&self.mutation_level(route)]);
+        let metadata = route.message("metadata").map(filter_metadata);
         let filter_configs = with_outer(self.per_filter(route), outer);
         let matcher = route.message("match").and_then(|rule| self.route_match(rule));
         let action = if let Some(action) = route.message("route") {
@@ -78,6 +94,22 @@ impl Compiler<'_> {
             None
         };
         let name = route.text("name").unwrap_or_default().to_owned();
-        Some(Route { name, matcher: matcher?, action: action?, filter_configs })
+        Some(Route {
+            name,
+            matcher: matcher?,
+            action: action?,
+            filter_configs,
+            mutations,
+            metadata,
+        })
     }
+}
+
+/// `Metadata.filter_metadata` as one object.
+fn filter_metadata(metadata: &Message) -> serde_json::Value {
+    let members = metadata.map("filter_metadata").iter().filter_map(|(name, item)| {
+        let Value::Json(value) = &item.value else { return None };
+        Some((name.clone(), value.clone()))
+    });
+    serde_json::Value::Object(members.collect())
 }

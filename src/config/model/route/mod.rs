@@ -3,6 +3,7 @@
 mod direct;
 mod forward;
 mod matching;
+mod mutation;
 mod redirect;
 
 use std::sync::Arc;
@@ -12,6 +13,7 @@ use understudy_actors::plan::Payload;
 pub use direct::DirectResponse;
 pub use forward::Forward;
 pub use matching::{PathMatch, RouteMatch, RuntimeFraction};
+pub use mutation::{AppendAction, EditedName, HeaderEdit, HeaderEdits, MutationLevel, Mutations};
 pub use redirect::{Redirect, RedirectPath};
 
 /// `RouteConfiguration`.
@@ -46,6 +48,10 @@ pub struct Route {
     /// `typed_per_filter_config` by the filter's name: the route's own before its virtual host's before
     /// its table's.
     pub filter_configs: Vec<(String, Payload)>,
+    /// What is done to headers, by the route and what it stands in.
+    pub mutations: Option<Arc<Mutations>>,
+    /// `metadata.filter_metadata`, an object.
+    pub metadata: Option<serde_json::Value>,
 }
 
 /// What a route does.

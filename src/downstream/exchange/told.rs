@@ -1,0 +1,160 @@
+//! Owns what an exchange remembers for formats, and what it tells them at any moment.
+
+use std::{borrow::Cow, net::IpAddr, rc::Rc, time::Instant};
+
+use super::{super::manager::InForce, Exchange, Heads};
+use crate::{
+    codec::HeaderBlock,
+    config::model::route::{Mutations, Route},
+    format::{AccessLogType, StreamInfo, Timing, UpstreamConnection, UpstreamInfo},
+    route::{Found, RouteTable},
+    upstream::Current,
+};
+
+/// What is remembered where somebody may ask for it: a format in the access log, in a reply of our own, or
+/// in the route's headers.
+#[derive(Default)]
+pub(super) struct Told {
+    way: Option<Way>,
+    /// The cluster that was chosen.
+    pub(super) cluster: Option<Rc<Current>>,
+    /// Where the answer comes from.
+    pub(super) details: Cow<'static, str>,
+    /// Why no connection could be had.
+    pub(super) transport_failure: String,
+    /// The connection to the host.
+    pub(super) connection: Option<UpstreamConnection>,
+    /// The response's trailers.
+    pub(super) trailers: Option<HeaderBlock>,
+    /// Moments on the way.
+    pub(super) timing: Timing,
+    /// How many times an upstream was tried.
+    pub(super) attempts: u32,
+    /// The client's address as far as we trust what we are told.
+    pub(super) remote: Option<IpAddr>,
+    /// The body of a reply of our own.
+    pub(super) local_reply_body: Vec<u8>,
+}
+
+/// A route, by its place in the table that was in force.
+#[derive(Clone)]
+struct Way {
+    table: Rc<InForce>,
+    host: usize,
+    route: usize,
+}
+
+// === impl Way ===
+
+impl Way {
+    fn route(&self) -> Option<&Route> {
+        self.table.config().virtual_hosts.get(self.host)?.routes.get(self.route)
+    }
+}
+
+// === impl Exchange ===
+
+impl Exchange<'_> {
+    /// Remembers the route, if anybody may ask.
+    #[inline]
+    pub(super) fn remember(&mut self, table: Option<&Rc<InForce>>, found: Option<Found<'_>>) {
+        let (Some(table), Some(found)) = (table, found) else { return };
+        if self.tally.told.is_none() && found.route.mutations.is_none() {
+            return;
+        }
+        let (host, route) = place(table, found);
+        let told = self.tally.told.get_or_insert_default();
+        told.way = Some(Way { table: table.clone(), host, route });
+    }
+
+    /// Does to the request's headers what the route says.
+    pub(super) fn mutate_request(&mut self, mutations: &Mutations) {
+        for edits in &mutations.request {
+            edits.remove_from(&mut self.heads.request.headers);
+            let info = self.info(AccessLogType::NotSet);
+            let made = edits.make(&self.heads.request.headers, &info);
+            made.put_into(&mut self.heads.request.headers);
+        }
+    }
+
+    /// Does to the response's headers what the route says.
+    #[inline]
+    pub(super) fn mutate_response(&mut self) {
+        if let Some(told) = &self.tally.told
+            && let Some(way) = told.way.clone()
+            && let Some(mutations) = way.route().and_then(|route| route.mutations.as_deref())
+        {
+            for edits in &mutations.response {
+                edits.remove_from(&mut self.heads.response.headers);
+                let info = self.info(AccessLogType::NotSet);
+                let made = edits.make(&self.heads.response.headers, &info);
+                made.put_into(&mut self.heads.response.headers);
+            }
+        }
+    }
+
+    /// What is known of the exchange at this moment.
+    pub(super) fn info(&self, log_type: AccessLogType) -> StreamInfo<'_> {
+        let Heads { request, response } = &*self.heads;
+        let tally = &self.tally;
+        let told = tally.told.as_deref();
+        let route = told.and_then(|told| told.way.as_ref()?.route());
+        let upstream = tally.chosen.as_ref().map(|chosen| UpstreamInfo {
+            address: &chosen.host().address_text,
+            hostname: &chosen.host().endpoint.hostname,
+            connection: told.and_then(|told| told.connection),
+        });
+        let cluster = told.and_then(|told| told.cluster.as_ref());
+        let plan = cluster.map(|current| &*current.snapshot.plan);
+        StreamInfo {
+            request: Some(request),
+            response: Some(response).filter(|response| response.status > 0),
+            trailers: told.and_then(|told| told.trailers.as_ref()),
+            started: Some(self.started),
+            elapsed: tally.elapsed.unwrap_or_else(|| self.started.elapsed()),
+            timing: told.map(|told| &told.timing),
+            status: tally.status,
+            flags: tally.flags,
+            details: told.map_or("", |told| &told.details),
+            termination_details: "",
+            received: tally.received,
+            sent: tally.sent,
+            remote: told.and_then(|told| told.remote),
+            peer: Some(self.peer.remote),
+            local: Some(self.peer.local),
+            connection_id: self.peer.id,
+            filter_chain: &self.manager.config.filter_chain,
+            route_name: route.map_or("", |route| &route.name),
+            route_metadata: route.and_then(|route| route.metadata.as_ref()),
+            virtual_cluster: "",
+            cluster: plan.map_or("", |plan| &plan.name),
+            cluster_stat_name: plan.map_or("", |plan| &plan.stat_name),
+            upstream,
+            attempts: told.map_or(0, |told| told.attempts),
+            transport_failure: told.map_or("", |told| &told.transport_failure),
+            local_reply_body: told.map_or(b"", |told| &told.local_reply_body),
+            log_type,
+        }
+    }
+
+    /// Takes note of a moment, if anybody may ask.
+    #[inline]
+    pub(super) fn mark(&mut self, note: impl FnOnce(&mut Timing, Option<Instant>)) {
+        if let Some(told) = &mut self.tally.told {
+            note(&mut told.timing, Some(Instant::now()));
+        }
+    }
+}
+
+/// Where a route stands in its table.
+fn place(table: &RouteTable, found: Found<'_>) -> (usize, usize) {
+    let hosts = &table.config().virtual_hosts;
+    let host = index_of(hosts, found.virtual_host);
+    (host, index_of(&found.virtual_host.routes, found.route))
+}
+
+/// The index of an item that is in a list, told by where it is.
+fn index_of<T>(list: &[T], item: &T) -> usize {
+    let from = std::ptr::from_ref(item).addr().wrapping_sub(list.as_ptr().addr());
+    from / size_of::<T>().max(1)
+}
