@@ -11,6 +11,7 @@ use understudy_actors::{
 
 use crate::{
     access_log::{SinkId, Writer},
+    codec::Known,
     config::model::http::{HttpConnectionManager, RouterConfig},
     route::RouteTable,
 };
@@ -27,6 +28,7 @@ pub struct Manager {
     table: RefCell<Table>,
     view: View,
     sinks: Vec<SinkId>,
+    server_line: Box<[u8]>,
 }
 
 /// The route table in force, as this worker saw it last.
@@ -63,6 +65,7 @@ impl Manager {
             router_stats: registry.group(Scope::http(&config.stat_prefix)),
             listener_stats: registry.group(listener_scope),
             tracing_stats: registry.group(Scope::http_tracing(&config.stat_prefix)),
+            server_line: Known::Server.line(config.server_name.as_bytes()),
             table: RefCell::new(Table { published: None, payload: None, in_force: None }),
             config,
             worker,
@@ -94,6 +97,11 @@ impl Manager {
     /// What the router was told.
     pub fn router(&self) -> &RouterConfig {
         &self.config.router
+    }
+
+    /// The line of the `server` header that names us.
+    pub fn server_line(&self) -> &[u8] {
+        &self.server_line
     }
 
     /// Where access log lines go.
