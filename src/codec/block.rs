@@ -140,6 +140,18 @@ impl HeaderBlock {
         }
     }
 
+    /// Removes every header that is not known and whose name is `unwanted`; gives back how many.
+    pub fn remove_others(&mut self, unwanted: impl Fn(&[u8]) -> bool) -> usize {
+        let Self { bytes, entries, .. } = self;
+        let others = entries.iter_mut().filter(|entry| entry.known == Known::Other);
+        let mut removed = 0;
+        for entry in others.filter(|entry| !entry.removed) {
+            entry.removed = unwanted(entry.name.of(bytes));
+            removed += usize::from(entry.removed);
+        }
+        removed
+    }
+
     /// Gives a known header one value: in place of its first, or at the end.
     pub fn set(&mut self, known: Known, value: &[u8]) {
         let Some(first) = self.index.first(known) else { return self.append(known, value) };

@@ -9,10 +9,12 @@ use understudy_actors::{
     view::View,
 };
 
+use super::headers::path_rules;
 use crate::{
     access_log::{SinkId, Writer},
     codec::Known,
     config::model::http::{HttpConnectionManager, RouterConfig},
+    path,
     route::RouteTable,
 };
 
@@ -20,6 +22,8 @@ use crate::{
 pub struct Manager {
     /// Its configuration.
     pub config: Arc<HttpConnectionManager>,
+    /// What is done to paths; `None` for nothing.
+    pub paths: Option<path::Rules>,
     worker: usize,
     stats: Arc<Group<HttpStat>>,
     router_stats: Arc<Group<RouterStat>>,
@@ -67,6 +71,7 @@ impl Manager {
             tracing_stats: registry.group(Scope::http_tracing(&config.stat_prefix)),
             server_line: Known::Server.line(config.server_name.as_bytes()),
             table: RefCell::new(Table { published: None, payload: None, in_force: None }),
+            paths: path_rules(config.paths, &view.runtime.read()),
             config,
             worker,
             view,

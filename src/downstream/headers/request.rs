@@ -2,7 +2,10 @@
 
 use std::net::{IpAddr, Ipv4Addr, UdpSocket};
 
-use super::hop_by_hop::{hop_by_hop, tokens};
+use super::{
+    hop_by_hop::{hop_by_hop, tokens},
+    paths,
+};
 use crate::{
     admission,
     codec::{Known, KnownSet, RequestHead},
@@ -55,6 +58,9 @@ pub(in crate::downstream) fn request(
         why.stat().into_iter().for_each(|stat| manager.stats().inc(stat));
         why.reply()
     })?;
+    if let Some(rules) = &manager.paths {
+        paths::normalize(head, rules, manager)?;
+    }
     let upgrades = asks_to_upgrade(head);
     let config = &manager.config;
     hop_by_hop(head, config.proxy_100_continue)?;
