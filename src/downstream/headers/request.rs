@@ -81,7 +81,7 @@ pub(in crate::downstream) fn request(
     }
     if head.headers.get(Known::XForwardedProto).is_none() || (edge && config.xff_trusted_hops == 0)
     {
-        head.headers.set(Known::XForwardedProto, b"http");
+        head.headers.set_line(Known::XForwardedProto, b"x-forwarded-proto: http\r\n");
     }
     if let Some(address) = trusted.filter(|_| edge && !internal) {
         // Mostly it is the peer itself, whose text is at hand.
