@@ -79,7 +79,8 @@ impl Manager {
             Some(Log { sink, filter: log.filter.clone(), format: log.format.clone() })
         };
         let logs: Vec<Log> = config.access_logs.iter().filter_map(opened).collect();
-        let tells = logs.iter().any(|log| log.filter.is_some() || log.format.is_some());
+        let logged = logs.iter().any(|log| log.filter.is_some() || log.format.is_some());
+        let tells = logged || config.local_replies.is_some();
         let registry = &view.registry;
         let listener_scope =
             Scope::listener_http(&config.listener_stat_prefix, &config.stat_prefix);

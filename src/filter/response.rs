@@ -9,7 +9,7 @@ use super::{
     passing::{Direction, Passing},
 };
 use crate::{
-    codec::{Known, ResponseHead},
+    codec::{HeaderBlock, Known, ResponseHead},
     local_reply::LocalReply,
     stream::{BodyError, BodySize, Frame, Reset, ResponseSource, Source},
 };
@@ -18,6 +18,8 @@ use crate::{
 pub struct FilteredResponse<V> {
     inner: V,
     side: Option<Box<Side>>,
+    /// Trailers, where somebody will ask for them.
+    trailers: Option<Box<HeaderBlock>>,
 }
 
 struct Side {
@@ -50,7 +52,17 @@ impl<V: ResponseSource> FilteredResponse<V> {
                 holding: None,
             })
         });
-        Self { inner, side }
+        Self { inner, side, trailers: None }
+    }
+
+    /// Keeps trailers for [`Self::take_trailers`].
+    pub fn keep_trailers(&mut self) {
+        self.trailers = Some(Box::default());
+    }
+
+    /// The trailers that came.
+    pub fn take_trailers(&mut self) -> Option<Box<HeaderBlock>> {
+        self.trailers.take()
     }
 
     /// Whether the host has asked to be left out, with this head.
@@ -95,10 +107,16 @@ impl<V: ResponseSource> ResponseSource for FilteredResponse<V> {
 
 impl<V: ResponseSource> Source for FilteredResponse<V> {
     fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Result<Frame<'_>, BodyError>> {
-        match &mut self.side {
+        let frame = match &mut self.side {
             Some(side) => side.passing.poll_frame(cx, &mut self.inner),
             None => self.inner.poll_frame(cx),
+        };
+        if let Poll::Ready(Ok(Frame::Trailers(trailers))) = &frame
+            && let Some(kept) = &mut self.trailers
+        {
+            **kept = (*trailers).clone();
         }
+        frame
     }
 
     fn has_more(&self) -> bool {

@@ -63,7 +63,6 @@ fn from_headers(info: &StreamInfo<'_>) -> Option<u64> {
 /// The gRPC status for an HTTP status. Source: gRPC, "HTTP to gRPC Status Code Mapping".
 fn of_http(status: u16) -> u64 {
     match status {
-        200 => 0,
         400 => 13,
         401 => 16,
         403 => 7,

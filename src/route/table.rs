@@ -102,7 +102,7 @@ mod tests {
 
     /// A share of 100 % is drawn, every other is not.
     fn drawn_route(path: PathMatch, case_sensitive: bool, percent: Option<u32>) -> Route {
-        let direct = DirectResponse { status: 200, body: Vec::new() };
+        let direct = DirectResponse { status: 200, body: Vec::new(), format: None };
         let share = percent.map(|numerator| Share { numerator, denominator: 100 });
         let fraction = share.map(|default| RuntimeFraction { default, key: String::new() });
         Route {

@@ -32,6 +32,15 @@ impl Compiler<'_> {
         logs
     }
 
+    /// Whether a line is written when a request comes.
+    pub(super) fn logs_new_requests(&mut self, manager: &Message) -> bool {
+        let options = manager.message("access_log_options");
+        let flag = |name: &str| options.and_then(|options| options.boolean(name)).unwrap_or(false);
+        let old = manager.boolean("flush_access_log_on_new_request").unwrap_or(false);
+        // Lines in between are left unread, and so refused.
+        old || flag("flush_access_log_on_new_request")
+    }
+
     /// Reads where an access log goes.
     pub(super) fn access_log_sink(&mut self, log: &Message) -> Option<AccessLogSink> {
         let at = log.at;

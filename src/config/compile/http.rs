@@ -92,6 +92,8 @@ impl Compiler<'_> {
                 Some(Duration::from_secs(1)),
             ),
             access_logs: self.access_logs(manager),
+            logs_new_requests: self.logs_new_requests(manager),
+            local_replies: self.local_replies(manager).map(Box::new),
             filter_chain: String::new(),
             node_cluster: self.node.cluster.clone(),
         }

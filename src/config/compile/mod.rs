@@ -11,6 +11,7 @@ mod format;
 mod health_check;
 mod http;
 mod listener;
+mod local_reply;
 mod logging;
 mod matcher;
 mod paths;

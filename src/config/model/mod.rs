@@ -5,6 +5,7 @@ pub mod admin;
 pub mod cluster;
 pub mod http;
 pub mod listener;
+pub mod local_reply;
 pub mod paths;
 pub mod route;
 pub mod stats;

@@ -68,10 +68,7 @@ where
             Err(Reset::Terminated) => return Err(Failure::Stale),
             Err(reset) => return Err(Failure::Reset(reset)),
         }
-        self.exchange.mark(|timing, now| {
-            timing.pool_ready = now;
-            timing.request_sending = now;
-        });
+        self.exchange.mark(|timing, now| timing.request_sending = now);
         let passes_interim = self.exchange.manager.config.proxy_100_continue;
         let size = loop {
             let size = poll_fn(|cx| self.poll_head(cx)).await?;
@@ -134,6 +131,9 @@ where
         match down.poll_transfer(cx, &mut self.up_source, self.sink, || timers.touch()) {
             Poll::Ready(Ok(())) => {
                 self.exchange.mark(|timing, now| timing.response_received = now);
+                if let Some(told) = &mut self.exchange.tally.told {
+                    told.trailers = self.up_source.take_trailers();
+                }
                 return Poll::Ready(Ok(()));
             }
             Poll::Ready(Err(PumpError::Source(error))) => {
@@ -208,6 +208,9 @@ where
         }
         headers::response(response, manager, waited);
         self.exchange.mutate_response();
+        if self.exchange.tally.told.is_some() {
+            self.up_source.keep_trailers();
+        }
         let Exchange { heads, manager, worker, .. } = &mut *self.exchange;
         let Heads { request, response } = &mut **heads;
         headers::finish_response(response, manager, worker, request);

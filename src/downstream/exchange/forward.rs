@@ -10,8 +10,10 @@ use understudy_actors::{
 
 use super::{super::count, Exchange, conversation::Conversation, failure::Failure};
 use crate::{
+    codec::Version,
     config::model::route::Forward,
     filter::{FilteredRequest, FilteredResponse},
+    format::AccessLogType,
     local_reply::LocalReply,
     stream::{Pump, RequestSource, Reset, ResponseSink, ResponseSource},
     upstream::{
@@ -59,6 +61,9 @@ impl<'c> Exchange<'c> {
         }
         let table = self.manager.table();
         let found = self.find(table.as_deref().map(|table| &**table))?;
+        if self.manager.config.logs_new_requests {
+            self.log(AccessLogType::DownstreamStart);
+        }
         self.remember(table.as_ref(), found);
         let source = &mut FilteredRequest::new(source);
         if !self.manager.config.filters.is_empty() {
@@ -96,6 +101,8 @@ impl<'c> Exchange<'c> {
                         connection.give_back();
                         return Err(self.too_many_requests(&chosen));
                     };
+                    let address = chosen.host().address;
+                    self.tally.connected(address, connection.life(), Version::Http11);
                     let (reused, to_head) = (connection.reused, self.heads.request.is_head());
                     let mut stream = Http1Stream::new(connection, pool.options(), to_head);
                     let up = stream.split(&self.worker.buffers);
@@ -115,6 +122,8 @@ impl<'c> Exchange<'c> {
                     let Some(_in_flight) = InFlight::begin(&chosen) else {
                         return Err(self.too_many_requests(&chosen));
                     };
+                    let address = chosen.host().address;
+                    self.tally.connected(address, lease.life(), Version::Http2);
                     let mut stream = Http2Stream::new(lease, self.heads.request.is_head());
                     let up = stream.split();
                     self.converse(route, &chosen, true, source, sink, up).hold().await

@@ -11,6 +11,7 @@ mod conversation;
 mod failure;
 mod filters;
 mod forward;
+mod local_reply;
 mod record;
 mod told;
 
@@ -37,7 +38,7 @@ use crate::{
     format::AccessLogType,
     local_reply::LocalReply,
     route::{Found, RouteTable},
-    stream::{BodySize, Data, RequestSource, ResponseSink},
+    stream::{BodySize, RequestSource, ResponseSink},
     worker::{AddressText, Deadline, next_connection_id},
 };
 use record::Tally;
@@ -192,7 +193,9 @@ impl<'c> Exchange<'c> {
         match &found.route.action {
             RouteAction::Direct(direct) => {
                 stats.inc(RouterStat::RqDirectResponse);
-                Err(Failure::reply(headers::direct_response(direct, &self.heads.request)))
+                let mut reply = headers::direct_response(direct, &self.heads.request);
+                self.format_direct(direct, &mut reply);
+                Err(Failure::reply(reply))
             }
             RouteAction::Redirect(redirect) => {
                 // Envoy's own `rq_redirect` stays zero. Observed: Envoy 1.40.
@@ -224,40 +227,8 @@ impl<'c> Exchange<'c> {
         reply: Box<LocalReply>,
         sink: &mut P,
     ) -> Result<(), Failure> {
-        self.tally.replied(&reply);
-        let Heads { request, response } = &mut *self.heads;
-        let made = headers::Local {
-            grpc: headers::is_grpc(request),
-            to_head: request.is_head(),
-            unfinished: !self.request_done,
-        };
-        headers::begin_reply(response, &reply, self.manager);
-        self.mutate_response();
-        self.tally.status = reply.status;
-        let Heads { response, .. } = &mut *self.heads;
-        headers::local_reply(response, &reply, made);
-        self.tally.status = response.status;
-        if !self.manager.config.filters.is_empty() {
-            // Refused before its route was known, it is shown all the same. Observed: Envoy 1.40.
-            let begun = self.filters.clone();
-            let filters = begun.unwrap_or_else(|| self.begin_filters(|_| None));
-            filters.show_reply(&mut self.heads.response);
-        }
-        let Heads { request, response } = &mut *self.heads;
-        headers::finish_reply(response, request, self.manager, self.worker);
-        let body = if made.grpc { &[] } else { reply.body.as_bytes() };
-        let size = match (body.is_empty(), made.to_head) {
-            (true, _) => BodySize::None,
-            // Its head says how long the body would have been.
-            (false, true) => BodySize::None,
-            (false, false) => BodySize::Known(body.len() as u64),
-        };
-        sink.head(response, size);
-        if let BodySize::Known(_) = size {
-            sink.data(Data::Slice(body));
-        }
-        sink.end(None);
-        self.settle();
+        self.compose(&reply, sink);
+        drop(reply);
         self.flush(sink).await
     }
 

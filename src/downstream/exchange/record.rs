@@ -1,15 +1,18 @@
 //! Owns what is remembered of an exchange for stats and access log, and writing its line.
 
-use std::time::{Duration, Instant, SystemTime};
+use std::{
+    net::SocketAddr,
+    time::{Duration, Instant, SystemTime},
+};
 
 use super::{super::timers::Passed, Exchange, Heads, forward::Chosen, told::Told};
 use crate::{
     access_log::{Record, ResponseFlag, ResponseFlags, Seen},
-    codec::Known,
-    format::AccessLogType,
+    codec::{Known, Version},
+    format::{AccessLogType, UpstreamConnection},
     local_reply::LocalReply,
     stream::{BodyError, Reset},
-    upstream::Cluster,
+    upstream::{Cluster, connect::Life},
 };
 
 /// What access log and stats want to know at the end.
@@ -54,17 +57,28 @@ impl Tally {
     pub(super) fn goes_to(&mut self, cluster: &Cluster) {
         if let Some(told) = &mut self.told {
             told.cluster = Some(cluster.current());
+            // Observed: Envoy 1.40: a request that finds no host has been tried once.
+            told.attempts = 1;
         }
     }
 
     /// A host is tried.
     pub(super) fn tries(&mut self, chosen: &Chosen, logged: bool) {
         if let Some(told) = &mut self.told {
-            told.attempts += 1;
+            told.attempts += u32::from(self.chosen.is_some());
             told.timing.pool_asked = Some(Instant::now());
         }
         if logged || self.told.is_some() {
             self.chosen = Some(chosen.clone());
+        }
+    }
+
+    /// A connection is at hand.
+    pub(super) fn connected(&mut self, remote: SocketAddr, life: &Life, protocol: Version) {
+        if let Some(told) = &mut self.told {
+            let (local, id) = (life.local(), life.id());
+            told.connection = Some(UpstreamConnection { local, remote, id, protocol });
+            told.timing.pool_ready = Some(Instant::now());
         }
     }
 

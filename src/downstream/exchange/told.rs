@@ -25,15 +25,13 @@ pub(super) struct Told {
     /// The connection to the host.
     pub(super) connection: Option<UpstreamConnection>,
     /// The response's trailers.
-    pub(super) trailers: Option<HeaderBlock>,
+    pub(super) trailers: Option<Box<HeaderBlock>>,
     /// Moments on the way.
     pub(super) timing: Timing,
     /// How many times an upstream was tried.
     pub(super) attempts: u32,
     /// The client's address as far as we trust what we are told.
     pub(super) remote: Option<IpAddr>,
-    /// The body of a reply of our own.
-    pub(super) local_reply_body: Vec<u8>,
 }
 
 /// A route, by its place in the table that was in force.
@@ -109,7 +107,7 @@ impl Exchange<'_> {
         StreamInfo {
             request: Some(request),
             response: Some(response).filter(|response| response.status > 0),
-            trailers: told.and_then(|told| told.trailers.as_ref()),
+            trailers: told.and_then(|told| told.trailers.as_deref()),
             started: Some(self.started),
             elapsed: tally.elapsed.unwrap_or_else(|| self.started.elapsed()),
             timing: told.map(|told| &told.timing),
@@ -132,7 +130,7 @@ impl Exchange<'_> {
             upstream,
             attempts: told.map_or(0, |told| told.attempts),
             transport_failure: told.map_or("", |told| &told.transport_failure),
-            local_reply_body: told.map_or(b"", |told| &told.local_reply_body),
+            local_reply_body: b"",
             log_type,
         }
     }

@@ -85,8 +85,8 @@ pub(in crate::downstream) struct Local {
     pub(in crate::downstream) grpc: bool,
     /// A HEAD request, whose answer has no body.
     pub(in crate::downstream) to_head: bool,
-    /// A request that is not complete: its rest is nobody's, and the connection ends.
-    pub(in crate::downstream) unfinished: bool,
+    /// The connection ends with it: the request is not complete and its rest nobody's, or the reply says so.
+    pub(in crate::downstream) closes: bool,
 }
 
 /// Begins the head of a reply of our own: what the route's header mutations see of it.
@@ -106,25 +106,36 @@ pub(in crate::downstream) fn begin_reply(
     }
 }
 
-/// Fills in the head of a reply of our own as filters see it.
+/// Fills in the head of a reply of our own as filters see it. `content_type` is what the body is, where
+/// somebody has said so.
 pub(in crate::downstream) fn local_reply(
     head: &mut ResponseHead,
-    reply: &LocalReply,
-    Local { grpc, unfinished, .. }: Local,
+    status: u16,
+    body: &[u8],
+    content_type: Option<&str>,
+    Local { grpc, closes, .. }: Local,
 ) {
-    head.status = if grpc { 200 } else { reply.status };
+    head.close = closes;
+    head.status = if grpc { 200 } else { status };
     let headers = &mut head.headers;
+    let mut text = itoa::Buffer::new();
     if grpc {
         headers.set(Known::ContentType, b"application/grpc");
-        let mut text = itoa::Buffer::new();
-        headers.append(Known::GrpcStatus, text.format(grpc_status(reply.status)).as_bytes());
-        if !reply.body.is_empty() {
-            headers.append(Known::GrpcMessage, &percent_encoded(reply.body.as_bytes()));
+        headers.set(Known::GrpcStatus, text.format(grpc_status(status)).as_bytes());
+        if !body.is_empty() {
+            headers.set(Known::GrpcMessage, &percent_encoded(body));
         }
+    } else if body.is_empty() {
+        headers.remove(Known::ContentLength);
+        headers.remove(Known::ContentType);
     } else {
-        reply.describe_body(headers);
+        headers.set(Known::ContentLength, text.format(body.len()).as_bytes());
+        match content_type {
+            Some(kind) => headers.set(Known::ContentType, kind.as_bytes()),
+            None if headers.has(Known::ContentType) => {}
+            None => headers.append(Known::ContentType, b"text/plain"),
+        }
     }
-    head.close = unfinished || reply.close;
 }
 
 /// Fills in what filters do not see of it.
@@ -134,7 +145,9 @@ pub(in crate::downstream) fn finish_reply(
     manager: &Manager,
     worker: &Worker,
 ) {
-    worker.clock.with_date_line(|line| head.headers.append_line(Known::Date, line));
+    if !head.headers.has(Known::Date) {
+        worker.clock.with_date_line(|line| head.headers.append_line(Known::Date, line));
+    }
     server_and_via(head, manager);
     request_id(head, manager, request);
 }

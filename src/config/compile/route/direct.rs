@@ -20,6 +20,8 @@ impl Compiler<'_> {
                 self.error(source.at, &source.path, text, "");
             }
         }
-        Some(DirectResponse { status, body })
+        let format = direct.message("body_format");
+        let format = format.and_then(|format| self.format_string(format));
+        Some(DirectResponse { status, body, format })
     }
 }
