@@ -135,6 +135,6 @@ fn a_format_that_is_none_is_refused_with_its_place_and_the_way_out() {
         let run = support::proxy::binary().args(validate).arg(&file).output().expect("it runs");
         let said = String::from_utf8_lossy(&run.stderr).into_owned();
         assert!(!run.status.success() && said.contains(told), "{format}: {said}");
-        assert!(said.contains("config.yaml:13:"), "{format}: {said}");
+        assert!(said.contains("config.yaml:14:"), "{format}: {said}");
     }
 }
