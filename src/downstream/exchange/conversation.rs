@@ -175,7 +175,7 @@ where
     fn respond(&mut self, size: BodySize) {
         let health_check = self.exchange.is_health_check();
         let Exchange { heads, started, manager, worker, tally, .. } = &mut *self.exchange;
-        let Heads { request, response } = &mut **heads;
+        let Heads { request, response, .. } = &mut **heads;
         let waited = started.elapsed();
         tally.responded(response.status, waited);
         let internal = request.headers.has(Known::XEnvoyInternal);
