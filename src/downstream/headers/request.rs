@@ -117,7 +117,7 @@ fn scheme(head: &mut RequestHead, manager: &Manager, peer: &Peer) {
                 head.scheme = Scheme::parse(said);
             }
         }
-        _ => head.headers.set(Known::XForwardedProto, b"http"),
+        _ => head.headers.set_line(Known::XForwardedProto, b"x-forwarded-proto: http\r\n"),
     }
     let options = &config.client;
     if options.append_port && (!trusted || head.headers.get_name(FORWARDED_PORT).is_none()) {
