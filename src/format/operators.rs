@@ -444,7 +444,7 @@ fn request_bytes(info: &StreamInfo<'_>) -> u64 {
     let lines: usize = request.headers.iter().map(|(name, value)| name.len() + value.len()).sum();
     let pseudo =
         |name: &str, value: &[u8]| if value.is_empty() { 0 } else { name.len() + value.len() };
-    let scheme = request.headers.get(crate::codec::Known::XForwardedProto).unwrap_or(b"http");
+    let scheme = request.scheme.as_str().as_bytes();
     let first = pseudo(":method", request.method.as_str().as_bytes())
         + pseudo(":path", request.path())
         + pseudo(":authority", request.authority())

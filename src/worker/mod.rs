@@ -16,4 +16,4 @@ pub use clock::Clock;
 pub use connection_id::next_connection_id;
 pub use deadline::{Deadline, Deadlines, Tick};
 pub use metered::{Meter, Metered};
-pub use uuids::Uuids;
+pub use uuids::{UUID_BYTES, Uuids};

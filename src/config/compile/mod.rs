@@ -4,6 +4,7 @@
 mod access_log;
 mod address;
 mod admin;
+mod client;
 mod cluster;
 mod data_source;
 mod filters;

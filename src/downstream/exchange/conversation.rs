@@ -192,7 +192,7 @@ where
     fn respond(&mut self, size: BodySize) {
         let health_check = self.exchange.is_health_check();
         let Exchange { heads, started, manager, tally, .. } = &mut *self.exchange;
-        let Heads { request, response } = &mut **heads;
+        let Heads { request, response, .. } = &mut **heads;
         let waited = started.elapsed();
         tally.responded(response.status, waited);
         let internal = request.headers.has(Known::XEnvoyInternal);
@@ -212,7 +212,7 @@ where
             self.up_source.keep_trailers();
         }
         let Exchange { heads, manager, worker, .. } = &mut *self.exchange;
-        let Heads { request, response } = &mut **heads;
+        let Heads { request, response, .. } = &mut **heads;
         headers::finish_response(response, manager, worker, request);
         self.sink.head(response, size);
         if size == BodySize::None {

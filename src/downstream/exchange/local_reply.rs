@@ -35,7 +35,7 @@ impl Exchange<'_> {
         if let Some(rules) = &self.manager.config.local_replies {
             self.apply(rules, &mut composed);
         }
-        let Heads { request, response } = &mut *self.heads;
+        let Heads { request, response, .. } = &mut *self.heads;
         let made = headers::Local {
             grpc: headers::is_grpc(request),
             to_head: request.is_head(),
@@ -50,7 +50,7 @@ impl Exchange<'_> {
             let filters = begun.unwrap_or_else(|| self.begin_filters(|_| None));
             filters.show_reply(&mut self.heads.response);
         }
-        let Heads { request, response } = &mut *self.heads;
+        let Heads { request, response, .. } = &mut *self.heads;
         headers::finish_reply(response, request, self.manager, self.worker);
         // A head says how long the body would have been, and gRPC has none.
         let size = match body.is_empty() || made.grpc || made.to_head {

@@ -197,7 +197,7 @@ impl Exchange<'_> {
 
     /// What Envoy's default line tells.
     fn record(&self, elapsed: Duration) -> Record<'_> {
-        let Heads { request, response } = &*self.heads;
+        let Heads { request, response, .. } = &*self.heads;
         let tally = &self.tally;
         Record {
             started: SystemTime::now().checked_sub(elapsed).unwrap_or(SystemTime::UNIX_EPOCH),

@@ -1,6 +1,6 @@
 //! Owns what an exchange remembers for formats, and what it tells them at any moment.
 
-use std::{borrow::Cow, net::IpAddr, rc::Rc, time::Instant};
+use std::{borrow::Cow, rc::Rc, time::Instant};
 
 use super::{super::manager::InForce, Exchange, Heads};
 use crate::{
@@ -30,8 +30,6 @@ pub(super) struct Told {
     pub(super) timing: Timing,
     /// How many times an upstream was tried.
     pub(super) attempts: u32,
-    /// The client's address as far as we trust what we are told.
-    pub(super) remote: Option<IpAddr>,
 }
 
 /// A route, by its place in the table that was in force.
@@ -93,7 +91,7 @@ impl Exchange<'_> {
 
     /// What is known of the exchange at this moment.
     pub(super) fn info(&self, log_type: AccessLogType) -> StreamInfo<'_> {
-        let Heads { request, response } = &*self.heads;
+        let Heads { request, response, client } = &*self.heads;
         let tally = &self.tally;
         let told = tally.told.as_deref();
         let route = told.and_then(|told| told.way.as_ref()?.route());
@@ -117,7 +115,7 @@ impl Exchange<'_> {
             termination_details: "",
             received: tally.received,
             sent: tally.sent,
-            remote: told.and_then(|told| told.remote),
+            remote: *client,
             peer: Some(self.peer.remote),
             local: Some(self.peer.local),
             connection_id: self.peer.id,

@@ -505,7 +505,7 @@ impl HeaderName {
             Self::Authority => head.has_authority().then(|| head.authority()),
             Self::Scheme => {
                 there(head.path())?;
-                Some(head.headers.get(Known::XForwardedProto).unwrap_or(b"http"))
+                Some(head.scheme.as_str().as_bytes())
             }
             _ => self.of_block(&head.headers),
         }
