@@ -20,7 +20,8 @@ pub use grpc::{named_status as named_grpc_status, number_of as grpc_status_numbe
 pub use json::JsonFormat;
 pub use operators::{LACKING, OPERATORS};
 pub use parse::FormatError;
-pub use stream_info::{AccessLogType, StreamInfo, Timing, UpstreamConnection, UpstreamInfo};
+pub use stream_info::{
+    Attempted, AccessLogType, StreamInfo, Timing, UpstreamConnection, UpstreamInfo};
 
 use operators::Operator;
 

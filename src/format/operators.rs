@@ -4,7 +4,7 @@ mod args;
 
 use std::{borrow::Cow, fmt, net::SocketAddr, time::SystemTime};
 
-use super::{FormatError, StreamInfo, grpc, value::Value};
+use super::{Attempted, FormatError, StreamInfo, grpc, value::Value};
 use args::{Args, PathSource};
 
 /// One kind of operator.
@@ -212,6 +212,17 @@ pub static OPERATORS: &[Kind] = &[
         Value::Text(Cow::Borrowed(name)) => Value::bytes(args::without_port(name)),
         other => other,
     }),
+    plain("UPSTREAM_HOSTS_ATTEMPTED", |_, info| attempted(info, |one| one.address.clone())),
+    plain("UPSTREAM_HOSTS_ATTEMPTED_WITHOUT_PORT", |_, info| {
+        attempted(info, |one| portless(&one.address))
+    }),
+    plain("UPSTREAM_HOST_NAMES_ATTEMPTED", |_, info| attempted(info, |one| one.name().to_owned())),
+    plain("UPSTREAM_HOST_NAMES_ATTEMPTED_WITHOUT_PORT", |_, info| {
+        attempted(info, |one| portless(one.name()))
+    }),
+    plain("UPSTREAM_CONNECTION_IDS_ATTEMPTED", |_, info| {
+        attempted(info, |one| one.connection_id.to_string())
+    }),
     plain("UPSTREAM_REQUEST_ATTEMPT_COUNT", |_, info| Value::Number(u64::from(info.attempts))),
     plain("UPSTREAM_TRANSPORT_FAILURE_REASON", |_, info| {
         Value::unless_empty(info.transport_failure)
@@ -384,11 +395,6 @@ pub static LACKING: &[&str] = &[
     "UPSTREAM_HEADER_BYTES_SENT",
     "UPSTREAM_DECOMPRESSED_HEADER_BYTES_RECEIVED",
     "UPSTREAM_DECOMPRESSED_HEADER_BYTES_SENT",
-    "UPSTREAM_CONNECTION_IDS_ATTEMPTED",
-    "UPSTREAM_HOSTS_ATTEMPTED",
-    "UPSTREAM_HOSTS_ATTEMPTED_WITHOUT_PORT",
-    "UPSTREAM_HOST_NAMES_ATTEMPTED",
-    "UPSTREAM_HOST_NAMES_ATTEMPTED_WITHOUT_PORT",
     "ROUTE_RESOLUTION_COUNT",
     "ROUTE_RESOLUTION_TIME_US",
 ];
@@ -408,6 +414,16 @@ fn host_name<'a>(info: &StreamInfo<'a>) -> Value<'a> {
         Some(upstream) => Value::text(upstream.hostname),
         None => Value::Nothing,
     }
+}
+
+/// A word for each host that was tried.
+fn attempted<'a>(info: &StreamInfo<'a>, word: impl Fn(&Attempted) -> String) -> Value<'a> {
+    let words: Vec<String> = info.attempted.iter().map(word).collect();
+    if words.is_empty() { Value::Nothing } else { Value::owned(words.join(",")) }
+}
+
+fn portless(host: &str) -> String {
+    String::from_utf8_lossy(args::without_port(host.as_bytes())).into_owned()
 }
 
 fn flags<'a>(

@@ -61,6 +61,8 @@ pub struct StreamInfo<'a> {
     pub upstream: Option<UpstreamInfo<'a>>,
     /// How many times an upstream was tried.
     pub attempts: u32,
+    /// The hosts to which there was a connection, in order.
+    pub attempted: &'a [Attempted],
     /// Why no connection could be had; empty for nothing.
     pub transport_failure: &'a str,
     /// The body of a reply of our own.
@@ -91,6 +93,17 @@ pub struct UpstreamConnection {
     pub id: u64,
     /// What is spoken on it.
     pub protocol: Version,
+}
+
+/// A host to which there was a connection.
+#[derive(Clone, Debug, Default)]
+pub struct Attempted {
+    /// Its address as `ip:port`.
+    pub address: String,
+    /// Its name, if it has one.
+    pub hostname: String,
+    /// The connection's number.
+    pub connection_id: u64,
 }
 
 /// Moments of an exchange.
@@ -155,6 +168,15 @@ impl StreamInfo<'_> {
         let now = SystemTime::now();
         let ago = self.started.map_or(Duration::ZERO, |started| started.elapsed());
         now.checked_sub(ago).unwrap_or(SystemTime::UNIX_EPOCH)
+    }
+}
+
+// === impl Attempted ===
+
+impl Attempted {
+    /// A host without a name is called by its address.
+    pub(super) fn name(&self) -> &str {
+        if self.hostname.is_empty() { &self.address } else { &self.hostname }
     }
 }
 

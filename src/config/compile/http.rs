@@ -96,6 +96,7 @@ impl Compiler<'_> {
             ),
             access_logs: self.access_logs(manager),
             logs_new_requests: self.logs_new_requests(manager),
+            early_mutations: self.early_mutations(manager),
             local_replies: self.local_replies(manager).map(Box::new),
             filter_chain: String::new(),
             node_cluster: self.node.cluster.clone(),

@@ -9,6 +9,7 @@ use super::{
     client::ClientOptions,
     local_reply::LocalReplies,
     paths::{PathOptions, Underscores},
+    route::HeaderEdits,
 };
 use crate::filter::Placed;
 
@@ -83,6 +84,8 @@ pub struct HttpConnectionManager {
     pub logs_new_requests: bool,
     /// `access_log`.
     pub access_logs: Vec<AccessLog>,
+    /// `early_header_mutation_extensions`: done to requests before all else, one after the other.
+    pub early_mutations: Vec<HeaderEdits>,
     /// `local_reply_config`; boxed: most have none.
     pub local_replies: Option<Box<LocalReplies>>,
     /// `FilterChain.name` of the chain it ends; empty for none.

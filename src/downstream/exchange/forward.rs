@@ -101,8 +101,7 @@ impl<'c> Exchange<'c> {
                         connection.give_back();
                         return Err(self.too_many_requests(&chosen));
                     };
-                    let address = chosen.host().address;
-                    self.tally.connected(address, connection.life(), Version::Http11);
+                    self.tally.connected(chosen.host(), connection.life(), Version::Http11);
                     let (reused, to_head) = (connection.reused, self.heads.request.is_head());
                     let mut stream = Http1Stream::new(connection, pool.options(), to_head);
                     let up = stream.split(&self.worker.buffers);
@@ -122,8 +121,7 @@ impl<'c> Exchange<'c> {
                     let Some(_in_flight) = InFlight::begin(&chosen) else {
                         return Err(self.too_many_requests(&chosen));
                     };
-                    let address = chosen.host().address;
-                    self.tally.connected(address, lease.life(), Version::Http2);
+                    self.tally.connected(chosen.host(), lease.life(), Version::Http2);
                     let mut stream = Http2Stream::new(lease, self.heads.request.is_head());
                     let up = stream.split();
                     self.converse(route, &chosen, true, source, sink, up).hold().await

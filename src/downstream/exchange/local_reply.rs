@@ -58,6 +58,7 @@ impl Exchange<'_> {
             false => BodySize::Known(body.len() as u64),
         };
         sink.head(response, size);
+        self.mark(|timing, now| timing.response_sending = now);
         if let BodySize::Known(_) = size {
             sink.data(Data::Slice(body));
         }

@@ -172,6 +172,9 @@ impl<'c> Exchange<'c> {
     /// Makes the request one that may go on, and finds its route, if there is one.
     fn find<'t>(&mut self, table: Option<&'t RouteTable>) -> Result<Option<Found<'t>>, Failure> {
         let Self { manager, worker, peer, .. } = *self;
+        for step in &manager.config.early_mutations {
+            self.edit_request(step);
+        }
         let client = headers::request(&mut self.heads.request, manager, worker, peer);
         self.heads.client = client.map_err(Failure::reply)?;
         let request = &self.heads.request;

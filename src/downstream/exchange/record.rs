@@ -1,15 +1,16 @@
 //! Owns what is remembered of an exchange for stats and access log, and writing its line.
 
 use std::{
-    net::SocketAddr,
     time::{Duration, Instant, SystemTime},
 };
+
+use understudy_actors::snapshot::Host;
 
 use super::{super::timers::Passed, Exchange, Heads, forward::Chosen, told::Told};
 use crate::{
     access_log::{Record, ResponseFlag, ResponseFlags, Seen},
     codec::{Known, Version},
-    format::{AccessLogType, UpstreamConnection},
+    format::{AccessLogType, Attempted, UpstreamConnection},
     local_reply::LocalReply,
     stream::{BodyError, Reset},
     upstream::{Cluster, connect::Life},
@@ -21,8 +22,6 @@ pub(super) struct Tally {
     pub(super) flags: ResponseFlags,
     /// What formats may ask for, where there are any.
     pub(super) told: Option<Box<Told>>,
-    /// How long it took, once it is over.
-    pub(super) elapsed: Option<Duration>,
     /// The host that was tried last, for the access log if there is one.
     pub(super) chosen: Option<Chosen>,
     /// From the request's beginning to the head of the upstream's response.
@@ -74,8 +73,14 @@ impl Tally {
     }
 
     /// A connection is at hand.
-    pub(super) fn connected(&mut self, remote: SocketAddr, life: &Life, protocol: Version) {
+    pub(super) fn connected(&mut self, host: &Host, life: &Life, protocol: Version) {
         if let Some(told) = &mut self.told {
+            told.attempted.push(Attempted {
+                address: host.address_text.clone(),
+                hostname: host.endpoint.hostname.clone(),
+                connection_id: life.id(),
+            });
+            let remote = host.address;
             let (local, id) = (life.local(), life.id());
             told.connection = Some(UpstreamConnection { local, remote, id, protocol });
             told.timing.pool_ready = Some(Instant::now());
@@ -170,9 +175,11 @@ impl Exchange<'_> {
     /// Writes the access log.
     pub(super) fn log(&mut self, log_type: AccessLogType) {
         let elapsed = self.tally.duration(self.started);
-        self.tally.elapsed = Some(elapsed);
-        if let Some(told) = self.tally.told.as_mut().filter(|_| self.tally.status > 0) {
-            told.timing.response_sent = Some(self.started + elapsed);
+        if let Some(told) = &mut self.tally.told {
+            told.elapsed = Some(elapsed);
+            if self.tally.status > 0 {
+                told.timing.response_sent = Some(self.started + elapsed);
+            }
         }
         for log in self.manager.logs() {
             if let Some(filter) = &log.filter {

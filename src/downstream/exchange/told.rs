@@ -1,12 +1,12 @@
 //! Owns what an exchange remembers for formats, and what it tells them at any moment.
 
-use std::{borrow::Cow, rc::Rc, time::Instant};
+use std::{borrow::Cow, rc::Rc, time::{Duration, Instant}};
 
 use super::{super::manager::InForce, Exchange, Heads};
 use crate::{
     codec::HeaderBlock,
-    config::model::route::{Mutations, Route},
-    format::{AccessLogType, StreamInfo, Timing, UpstreamConnection, UpstreamInfo},
+    config::model::route::{HeaderEdits, Mutations, Route},
+    format::{AccessLogType, Attempted, StreamInfo, Timing, UpstreamConnection, UpstreamInfo},
     route::{Found, RouteTable},
     upstream::Current,
 };
@@ -26,10 +26,14 @@ pub(super) struct Told {
     pub(super) connection: Option<UpstreamConnection>,
     /// The response's trailers.
     pub(super) trailers: Option<Box<HeaderBlock>>,
+    /// How long it took, once it is over.
+    pub(super) elapsed: Option<Duration>,
     /// Moments on the way.
     pub(super) timing: Timing,
     /// How many times an upstream was tried.
     pub(super) attempts: u32,
+    /// The hosts to which there was a connection.
+    pub(super) attempted: Vec<Attempted>,
 }
 
 /// A route, by its place in the table that was in force.
@@ -65,12 +69,15 @@ impl Exchange<'_> {
 
     /// Does to the request's headers what the route says.
     pub(super) fn mutate_request(&mut self, mutations: &Mutations) {
-        for edits in &mutations.request {
-            edits.remove_from(&mut self.heads.request.headers);
-            let info = self.info(AccessLogType::NotSet);
-            let made = edits.make(&self.heads.request.headers, &info);
-            made.put_into(&mut self.heads.request.headers);
-        }
+        mutations.request.iter().for_each(|edits| self.edit_request(edits));
+    }
+
+    /// Edits the request's headers.
+    pub(super) fn edit_request(&mut self, edits: &HeaderEdits) {
+        edits.remove_from(&mut self.heads.request.headers);
+        let info = self.info(AccessLogType::NotSet);
+        let made = edits.make(&self.heads.request.headers, &info);
+        made.put_into(&mut self.heads.request.headers);
     }
 
     /// Does to the response's headers what the route says.
@@ -107,7 +114,7 @@ impl Exchange<'_> {
             response: Some(response).filter(|response| response.status > 0),
             trailers: told.and_then(|told| told.trailers.as_deref()),
             started: Some(self.started),
-            elapsed: tally.elapsed.unwrap_or_else(|| self.started.elapsed()),
+            elapsed: told.and_then(|told| told.elapsed).unwrap_or_else(|| self.started.elapsed()),
             timing: told.map(|told| &told.timing),
             status: tally.status,
             flags: tally.flags,
@@ -127,6 +134,7 @@ impl Exchange<'_> {
             cluster_stat_name: plan.map_or("", |plan| &plan.stat_name),
             upstream,
             attempts: told.map_or(0, |told| told.attempts),
+            attempted: told.map_or(&[], |told| &told.attempted),
             transport_failure: told.map_or("", |told| &told.transport_failure),
             local_reply_body: b"",
             log_type,

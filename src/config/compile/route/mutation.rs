@@ -5,9 +5,13 @@ use std::sync::Arc;
 use super::super::Compiler;
 use crate::config::{
     Message,
+    diagnostic::Span,
     message::Value,
     model::route::{AppendAction, EditedName, HeaderEdit, HeaderEdits, MutationLevel, Mutations},
 };
+
+const EARLY_MUTATION: &str =
+    "envoy.extensions.http.early_header_mutation.header_mutation.v3.HeaderMutation";
 
 /// What is done to headers by what a route stands in.
 pub(super) struct OuterMutations {
@@ -37,13 +41,44 @@ impl Compiler<'_> {
         }
     }
 
+    /// `early_header_mutation_extensions`: each step sees what those before it have done.
+    pub(in crate::config::compile) fn early_mutations(
+        &mut self,
+        manager: &Message,
+    ) -> Vec<HeaderEdits> {
+        let mut steps = Vec::new();
+        for extension in manager.messages("early_header_mutation_extensions") {
+            extension.ignore("name", "free text; the type decides");
+            let Some(config) = extension.any("typed_config") else { continue };
+            if config.message.name() != EARLY_MUTATION {
+                self.refuse_whole(&config.message, config.message.name());
+                continue;
+            }
+            for mutation in config.message.messages("mutations") {
+                let mut step = HeaderEdits::default();
+                if let Some(append) = mutation.message("append") {
+                    step.add.extend(self.header_edit(append));
+                } else if let Some(name) = mutation.text("remove") {
+                    self.check_removal(mutation.at_of("remove"), &mutation.path_of("remove"), name);
+                    step.remove.push(EditedName::new(name));
+                }
+                steps.push(step);
+            }
+        }
+        steps
+    }
+
+    fn check_removal(&mut self, at: Span, path: &str, name: &str) {
+        if name.starts_with(':') || name.eq_ignore_ascii_case("host") {
+            let text = ":-prefixed or host headers may not be removed";
+            self.error(at, path, text, "they make the request what it is");
+        }
+    }
+
     fn header_edits(&mut self, holder: &Message, add: &str, remove: &str) -> HeaderEdits {
         let mut edits = HeaderEdits::default();
         for (name, at) in holder.texts(remove) {
-            if name.starts_with(':') || name.eq_ignore_ascii_case("host") {
-                let text = ":-prefixed or host headers may not be removed";
-                self.error(at, &holder.path_of(remove), text, "they make the request what it is");
-            }
+            self.check_removal(at, &holder.path_of(remove), name);
             edits.remove.push(EditedName::new(name));
         }
         edits.add = holder.messages(add).filter_map(|option| self.header_edit(option)).collect();
