@@ -1,17 +1,22 @@
 //! Owns one exchange: a request, the way to its upstream, and its response. One future, no spawn.
 //!
 //! What happens, in order: [`Exchange::carry`] (`forward`) makes the request one that may go on, finds
-//! its route, passes it by the `filters`, and finds a host and a connection; `conversation` carries heads and bodies;
+//! its route, and passes it by the `filters`; `attempt` finds a host and a connection; `conversation` carries
+//! heads and bodies; `retry` makes another try of one that failed, as `tries` and `retrying` allow;
 //! [`Exchange::conclude`] (here) makes of a failure on the way a reply of our own; `record` tells stats
 //! and access log what became of it.
 //!
 //! Every client with a request on its way holds one such future: a test bounds its size.
 
+mod attempt;
 mod conversation;
 mod failure;
 mod filters;
 mod forward;
 mod record;
+mod retry;
+mod retrying;
+mod tries;
 
 use std::{
     cell::OnceCell,
@@ -39,6 +44,7 @@ use crate::{
     worker::{AddressText, Deadline},
 };
 use record::Tally;
+use tries::Tries;
 
 /// Both heads of an exchange; they are pooled, since their buffers are worth keeping.
 #[derive(Debug, Default)]
@@ -89,6 +95,8 @@ pub struct Exchange<'c> {
     request_done: bool,
     /// None where the chain has none but the router.
     filters: Option<Filters>,
+    /// None where the route says nothing of tries.
+    tries: Option<Box<Tries>>,
     tally: Tally,
 }
 
@@ -122,8 +130,23 @@ impl<'c> Exchange<'c> {
         let request_done = body == BodySize::None;
         let request_timeout = manager.config.request_timeout.filter(|_| !request_done);
         timers.await_request(started, request_timeout);
-        let (filters, tally) = (None, Tally::default());
-        Self { worker, manager, peer, heads, body, started, timers, request_done, filters, tally }
+        if let Some(max) = manager.config.max_stream_duration {
+            timers.limit_stream(started, Some(max));
+        }
+        let (filters, tries, tally) = (None, None, Tally::default());
+        Self {
+            worker,
+            manager,
+            peer,
+            heads,
+            body,
+            started,
+            timers,
+            request_done,
+            filters,
+            tries,
+            tally,
+        }
     }
 
     /// Ends what [`Self::carry`] has begun: a failure before the response becomes a reply of our own.
@@ -195,10 +218,8 @@ impl<'c> Exchange<'c> {
                 Err(Failure::reply(headers::redirect(redirect, rule, &self.heads.request)))
             }
             RouteAction::Forward(forward) => {
+                self.plan_tries(forward);
                 let request = &mut self.heads.request;
-                if !self.manager.router().suppress_envoy_headers {
-                    headers::expected_timeout(request, &forward.timeout_ms);
-                }
                 self.tally.original_path = headers::rewrite(request, forward, rule, self.manager);
                 headers::empty_length(request, self.body);
                 Ok(forward)
@@ -288,7 +309,8 @@ impl<'c> Exchange<'c> {
             Poll::Pending => {
                 self.tally.paused = true;
                 self.timers.poll(cx).map(|passed| {
-                    self.tally.cut_by_timeout(passed);
+                    count::passed(self.manager, passed);
+                    self.tally.cut_by_timeout(passed, self.request_done);
                     Err(Failure::Cut)
                 })
             }

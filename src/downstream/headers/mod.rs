@@ -8,6 +8,6 @@ mod response;
 mod rewrite;
 
 pub use request::own_address;
-pub(super) use request::{empty_length, expected_timeout, request};
+pub(super) use request::{empty_length, expected_timeout, grpc_timeout, request};
 pub(super) use response::{Local, continue_head, finish_reply, is_grpc, local_reply, response};
 pub(super) use rewrite::{direct_response, redirect, rewrite};
