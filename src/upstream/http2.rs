@@ -288,6 +288,11 @@ impl Incoming {
         self.received
     }
 
+    /// The trailers, to be changed; none but what [`Self::poll_frame`] has found.
+    pub fn trailers_mut(&mut self) -> &mut HeaderBlock {
+        self.trailers.get_or_insert_default()
+    }
+
     /// The next frame; the window opens for what the last one held.
     ///
     /// # Errors
