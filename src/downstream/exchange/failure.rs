@@ -14,7 +14,7 @@ use crate::{
     upstream::{connect::ConnectError, pool::PoolError},
 };
 
-use understudy_actors::stats::ClusterStat;
+use understudy_actors::stats::{ClusterStat, HttpStat};
 
 /// Why the way upstream gave no response.
 pub enum Failure {
