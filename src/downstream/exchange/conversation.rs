@@ -145,6 +145,11 @@ where
             Poll::Ready(Err(PumpError::Sink(_))) => return Poll::Ready(Err(Failure::ClientGone)),
             Poll::Pending => {}
         }
+        // A response that pauses would not find out by being written.
+        let left = *request_done && self.source.poll_gone(cx).is_ready();
+        if left || self.sink.poll_gone(cx).is_ready() {
+            return Poll::Ready(Err(Failure::ClientGone));
+        }
         tally.paused = true;
         timers.poll(cx).map(|passed| {
             count::passed(manager, passed);

@@ -74,7 +74,7 @@ impl<'c> Exchange<'c> {
                     }
                     Err(failure) => failure,
                 };
-                let untouched = source.received() == 0;
+                let untouched = source.received() == 0 && !self.retries_lost_connections();
                 match failure {
                     Failure::Stale if untouched && stale < STALE_TRIES_MAX => stale += 1,
                     // Boxed: it is rare.

@@ -47,6 +47,12 @@ impl Exchange<'_> {
         }
     }
 
+    /// Whether the retry policy sees to connections that end: then it decides, and counts.
+    pub(super) fn retries_lost_connections(&self) -> bool {
+        let retrying = self.tries.as_ref().and_then(|tries| tries.retrying.as_ref());
+        retrying.is_some_and(|retrying| retrying.asks_after(&Reset::Terminated))
+    }
+
     /// What has happened cannot be undone: there will be no other try.
     pub(super) fn give_up_retries(&mut self) {
         if let Some(tries) = &mut self.tries {

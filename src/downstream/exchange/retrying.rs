@@ -180,7 +180,7 @@ impl Retrying {
     }
 
     /// Whether a try that ended like this asks for another.
-    fn asks_after(&self, reset: &Reset) -> bool {
+    pub(super) fn asks_after(&self, reset: &Reset) -> bool {
         let always = RetryOn::RESET | RetryOn::FIVE_XX | RetryOn::GATEWAY_ERROR;
         match reset {
             Reset::Overflow | Reset::Refused => false,
