@@ -188,7 +188,7 @@ where
         let Exchange { heads, started, manager, worker, tally, tries, timers, .. } =
             &mut *self.exchange;
         timers.answer_try();
-        let Heads { request, response } = &mut **heads;
+        let Heads { request, response, .. } = &mut **heads;
         let waited = started.elapsed();
         tally.responded(response.status, waited);
         let internal = request.headers.has(Known::XEnvoyInternal);

@@ -21,7 +21,7 @@ mod tries;
 use std::{
     cell::OnceCell,
     future::poll_fn,
-    net::SocketAddr,
+    net::{IpAddr, SocketAddr},
     task::{Context, Poll},
     time::Instant,
 };
@@ -35,7 +35,7 @@ pub use failure::Failure;
 
 use super::{count, headers, manager::Manager, serve::Worker, timers::Timers};
 use crate::{
-    codec::{Known, RequestHead, ResponseHead},
+    codec::{Known, RequestHead, ResponseHead, Scheme},
     config::model::route::{Forward, RouteAction, RuntimeFraction},
     filter::Filters,
     local_reply::LocalReply,
@@ -53,6 +53,8 @@ pub struct Heads {
     pub request: RequestHead,
     /// The response's.
     pub response: ResponseHead,
+    /// Whom the request is from, where that is not the peer.
+    pub client: Option<IpAddr>,
 }
 
 /// Heads on loan from the worker. Boxed: a connection that waits has no room for them.
@@ -187,8 +189,13 @@ impl<'c> Exchange<'c> {
     /// Makes the request one that may go on, and finds its route, if there is one.
     fn find<'t>(&mut self, table: Option<&'t RouteTable>) -> Result<Option<Found<'t>>, Failure> {
         let Self { manager, worker, peer, .. } = *self;
-        headers::request(&mut self.heads.request, manager, worker, peer).map_err(Failure::reply)?;
+        let client = headers::request(&mut self.heads.request, manager, worker, peer);
+        self.heads.client = client.map_err(Failure::reply)?;
         let request = &self.heads.request;
+        if request.headers.get(Known::XForwardedProto) == Some(b"") {
+            // Who says nothing there has no route. Observed: Envoy 1.40.
+            return Ok(None);
+        }
         // One number decides for the whole request, however many shares it is held against.
         let random = OnceCell::new();
         let draw = |fraction: &RuntimeFraction| {
@@ -220,6 +227,10 @@ impl<'c> Exchange<'c> {
             RouteAction::Forward(forward) => {
                 self.plan_tries(forward);
                 let request = &mut self.heads.request;
+                if self.manager.config.client.matches_upstream_scheme {
+                    // Nothing upstream is encrypted yet.
+                    request.scheme = Scheme::Http;
+                }
                 self.tally.original_path = headers::rewrite(request, forward, rule, self.manager);
                 headers::empty_length(request, self.body);
                 Ok(forward)
@@ -234,7 +245,7 @@ impl<'c> Exchange<'c> {
         sink: &mut P,
     ) -> Result<(), Failure> {
         self.tally.replied(&reply);
-        let Heads { request, response } = &mut *self.heads;
+        let Heads { request, response, .. } = &mut *self.heads;
         let made = headers::Local {
             grpc: headers::is_grpc(request),
             to_head: request.is_head(),
@@ -248,7 +259,7 @@ impl<'c> Exchange<'c> {
             let filters = begun.unwrap_or_else(|| self.begin_filters(|_| None));
             filters.show_reply(&mut self.heads.response);
         }
-        let Heads { request, response } = &mut *self.heads;
+        let Heads { request, response, .. } = &mut *self.heads;
         headers::finish_reply(response, request, self.manager, self.worker);
         let body = if made.grpc { &[] } else { reply.body.as_bytes() };
         let size = match (body.is_empty(), made.to_head) {
