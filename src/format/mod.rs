@@ -21,7 +21,8 @@ pub use json::JsonFormat;
 pub use operators::{LACKING, OPERATORS};
 pub use parse::FormatError;
 pub use stream_info::{
-    Attempted, AccessLogType, StreamInfo, Timing, UpstreamConnection, UpstreamInfo};
+    AccessLogType, Attempted, StreamInfo, Timing, UpstreamConnection, UpstreamInfo,
+};
 
 use operators::Operator;
 

@@ -11,7 +11,7 @@ use bytes::Bytes;
 use h2::{Reason, RecvStream, SendStream, client::ResponseFuture};
 use http::HeaderMap;
 
-use super::pool::Http2Lease;
+use super::{connect::Life, pool::Http2Lease};
 use crate::{
     codec::{HeaderBlock, RequestHead, ResponseHead, http2},
     stream::{BodyError, BodySize, Data, Frame, RequestSink, Reset, ResponseSource, Sink, Source},
@@ -79,6 +79,11 @@ impl Http2Stream {
     pub fn new(lease: Http2Lease, to_head_request: bool) -> Self {
         let (out, body, response) = (Outgoing::default(), None, Cell::new(None));
         Self { lease, out, body, response, to_head_request }
+    }
+
+    /// The life of its connection.
+    pub fn life(&self) -> &Life {
+        self.lease.life()
     }
 
     /// The two halves.
@@ -175,6 +180,7 @@ impl Source for Http2Source<'_> {
 fn reset_of(error: &h2::Error) -> Reset {
     match error.reason() {
         _ if error.is_io() || error.is_go_away() => Reset::Terminated,
+        Some(Reason::REFUSED_STREAM) if error.is_remote() => Reset::RemoteRefused,
         Some(_) if error.is_remote() => Reset::Remote,
         Some(_) => Reset::Protocol,
         None => Reset::Terminated,

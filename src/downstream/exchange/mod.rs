@@ -1,19 +1,24 @@
 //! Owns one exchange: a request, the way to its upstream, and its response. One future, no spawn.
 //!
 //! What happens, in order: [`Exchange::carry`] (`forward`) makes the request one that may go on, finds
-//! its route, passes it by the `filters`, and finds a host and a connection; `conversation` carries heads and bodies;
+//! its route, and passes it by the `filters`; `attempt` finds a host and a connection; `conversation` carries
+//! heads and bodies; `retry` makes another try of one that failed, as `tries` and `retrying` allow;
 //! [`Exchange::conclude`] (here) makes of a failure on the way a reply of our own; `record` tells stats
 //! and access log what became of it.
 //!
 //! Every client with a request on its way holds one such future: a test bounds its size.
 
+mod attempt;
 mod conversation;
 mod failure;
 mod filters;
 mod forward;
 mod local_reply;
 mod record;
+mod retry;
+mod retrying;
 mod told;
+mod tries;
 
 use std::{
     cell::OnceCell,
@@ -42,6 +47,7 @@ use crate::{
     worker::{AddressText, Deadline, next_connection_id},
 };
 use record::Tally;
+use tries::Tries;
 
 /// Both heads of an exchange; they are pooled, since their buffers are worth keeping.
 #[derive(Debug, Default)]
@@ -96,6 +102,8 @@ pub struct Exchange<'c> {
     request_done: bool,
     /// None where the chain has none but the router.
     filters: Option<Filters>,
+    /// None where the route says nothing of tries.
+    tries: Option<Box<Tries>>,
     tally: Tally,
 }
 
@@ -130,8 +138,24 @@ impl<'c> Exchange<'c> {
         let request_done = body == BodySize::None;
         let request_timeout = manager.config.request_timeout.filter(|_| !request_done);
         timers.await_request(started, request_timeout);
-        let (filters, tally) = (None, Tally::new(manager.tells(), request_done, started));
-        Self { worker, manager, peer, heads, body, started, timers, request_done, filters, tally }
+        if let Some(max) = manager.config.max_stream_duration {
+            timers.limit_stream(started, Some(max));
+        }
+        let (filters, tries, tally) =
+            (None, None, Tally::new(manager.tells(), request_done, started));
+        Self {
+            worker,
+            manager,
+            peer,
+            heads,
+            body,
+            started,
+            timers,
+            request_done,
+            filters,
+            tries,
+            tally,
+        }
     }
 
     /// Ends what [`Self::carry`] has begun: a failure before the response becomes a reply of our own.
@@ -213,13 +237,11 @@ impl<'c> Exchange<'c> {
                 Err(Failure::reply(headers::redirect(redirect, rule, &self.heads.request)))
             }
             RouteAction::Forward(forward) => {
+                self.plan_tries(forward);
                 let request = &mut self.heads.request;
                 if self.manager.config.client.matches_upstream_scheme {
                     // Nothing upstream is encrypted yet.
                     request.scheme = Scheme::Http;
-                }
-                if !self.manager.router().suppress_envoy_headers {
-                    headers::expected_timeout(request, &forward.timeout_ms);
                 }
                 if let Some(mutations) = &found.route.mutations {
                     if let Some(cluster) = self.worker.clusters.get(forward.cluster) {
@@ -236,14 +258,13 @@ impl<'c> Exchange<'c> {
     }
 
     /// Sends a reply of our own.
-    async fn reply<P: ResponseSink>(
+    fn reply<P: ResponseSink>(
         &mut self,
         reply: Box<LocalReply>,
         sink: &mut P,
-    ) -> Result<(), Failure> {
+    ) -> impl Future<Output = Result<(), Failure>> {
         self.compose(&reply, sink);
-        drop(reply);
-        self.flush(sink).await
+        self.flush(sink)
     }
 
     /// Counts the exchange as done: before its last bytes are sent, so that whoever has read them finds
@@ -290,7 +311,8 @@ impl<'c> Exchange<'c> {
             Poll::Pending => {
                 self.tally.paused = true;
                 self.timers.poll(cx).map(|passed| {
-                    self.tally.cut_by_timeout(passed);
+                    count::passed(self.manager, passed);
+                    self.tally.cut_by_timeout(passed, self.request_done);
                     Err(Failure::Cut)
                 })
             }

@@ -1,12 +1,10 @@
 //! Owns what is remembered of an exchange for stats and access log, and writing its line.
 
-use std::{
-    time::{Duration, Instant, SystemTime},
-};
+use std::time::{Duration, Instant, SystemTime};
 
 use understudy_actors::snapshot::Host;
 
-use super::{super::timers::Passed, Exchange, Heads, forward::Chosen, told::Told};
+use super::{super::timers::Passed, Exchange, Heads, attempt::Chosen, told::Told};
 use crate::{
     access_log::{Record, ResponseFlag, ResponseFlags, Seen},
     codec::{Known, Version},
@@ -56,15 +54,12 @@ impl Tally {
     pub(super) fn goes_to(&mut self, cluster: &Cluster) {
         if let Some(told) = &mut self.told {
             told.cluster = Some(cluster.current());
-            // Observed: Envoy 1.40: a request that finds no host has been tried once.
-            told.attempts = 1;
         }
     }
 
     /// A host is tried.
     pub(super) fn tries(&mut self, chosen: &Chosen, logged: bool) {
         if let Some(told) = &mut self.told {
-            told.attempts += u32::from(self.chosen.is_some());
             told.timing.pool_asked = Some(Instant::now());
         }
         if logged || self.told.is_some() {
@@ -149,15 +144,18 @@ impl Tally {
         self.end(flag, details);
     }
 
+    /// One more reason why the answer is what it is.
+    pub(super) fn flag(&mut self, flag: ResponseFlag) {
+        self.flags.insert(flag);
+    }
+
     /// A timeout passed after the response had begun.
-    pub(super) fn cut_by_timeout(&mut self, passed: Passed) {
-        let (flag, details) = match passed {
-            Passed::Idle => (ResponseFlag::StreamIdleTimeout, "stream_idle_timeout"),
-            Passed::Response | Passed::Request => {
-                (ResponseFlag::UpstreamRequestTimeout, "response_timeout")
-            }
-        };
-        self.end(flag, details);
+    pub(super) fn cut_by_timeout(&mut self, passed: Passed, request_done: bool) {
+        let reply = LocalReply::timed_out(passed, request_done);
+        if let Some(flag) = reply.flag {
+            self.flags.insert(flag);
+        }
+        tracing::debug!(target: "http", "the exchange is cut short: {}", reply.details);
     }
 
     fn end(&mut self, flag: ResponseFlag, details: &'static str) {

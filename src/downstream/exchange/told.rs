@@ -1,6 +1,10 @@
 //! Owns what an exchange remembers for formats, and what it tells them at any moment.
 
-use std::{borrow::Cow, rc::Rc, time::{Duration, Instant}};
+use std::{
+    borrow::Cow,
+    rc::Rc,
+    time::{Duration, Instant},
+};
 
 use super::{super::manager::InForce, Exchange, Heads};
 use crate::{
@@ -30,8 +34,6 @@ pub(super) struct Told {
     pub(super) elapsed: Option<Duration>,
     /// Moments on the way.
     pub(super) timing: Timing,
-    /// How many times an upstream was tried.
-    pub(super) attempts: u32,
     /// The hosts to which there was a connection.
     pub(super) attempted: Vec<Attempted>,
 }
@@ -133,7 +135,8 @@ impl Exchange<'_> {
             cluster: plan.map_or("", |plan| &plan.name),
             cluster_stat_name: plan.map_or("", |plan| &plan.stat_name),
             upstream,
-            attempts: told.map_or(0, |told| told.attempts),
+            // A request that finds no host has been tried once. Observed: Envoy 1.40.
+            attempts: plan.map_or(0, |_| self.tries.as_ref().map_or(1, |tries| tries.count)),
             attempted: told.map_or(&[], |told| &told.attempted),
             transport_failure: told.map_or("", |told| &told.transport_failure),
             local_reply_body: b"",

@@ -13,7 +13,7 @@ mod rewrite;
 
 pub(super) use paths::path_rules;
 pub use request::own_address;
-pub(super) use request::{empty_length, expected_timeout, request};
+pub(super) use request::{empty_length, expected_timeout, grpc_timeout, request};
 pub(super) use response::{
     Local, begin_reply, continue_head, finish_reply, finish_response, is_grpc, local_reply,
     response,

@@ -15,6 +15,7 @@ pub(in crate::downstream) fn response(
     head: &mut ResponseHead,
     manager: &Manager,
     waited: Duration,
+    attempts: Option<u32>,
 ) {
     let headers = &mut head.headers;
     headers.remove_all(RESPONSE_HOP_BY_HOP);
@@ -22,6 +23,9 @@ pub(in crate::downstream) fn response(
         let mut text = itoa::Buffer::new();
         let ms = u64::try_from(waited.as_millis()).unwrap_or(u64::MAX);
         headers.set(Known::XEnvoyUpstreamServiceTime, text.format(ms).as_bytes());
+    }
+    if let Some(attempts) = attempts {
+        headers.set(Known::XEnvoyAttemptCount, itoa::Buffer::new().format(attempts).as_bytes());
     }
 }
 

@@ -1,14 +1,18 @@
 //! Owns compiling route configurations.
 
+mod attempts;
 mod direct;
 mod forward;
 mod matching;
 mod mutation;
 mod redirect;
+mod retry;
 
 use std::{collections::HashSet, sync::Arc};
 
 use understudy_actors::plan::Payload;
+
+use attempts::{Above, HostAttempts};
 
 use super::{Compiler, filters::with_outer};
 use crate::config::{
@@ -19,6 +23,13 @@ use crate::config::{
 
 pub(super) use matching::runtime_share;
 use mutation::OuterMutations;
+
+/// What a route is told by what it stands in.
+struct Outer<'m> {
+    filters: &'m [(String, Payload)],
+    mutations: OuterMutations,
+    tries: HostAttempts<'m>,
+}
 
 impl Compiler<'_> {
     pub(super) fn route_config(
@@ -58,14 +69,17 @@ impl Compiler<'_> {
                 domains.push(domain.to_owned());
             }
             let filters = with_outer(self.per_filter(host), &table_filters);
-            let mutations = OuterMutations {
-                host: self.mutation_level(host),
-                table: table_mutations.clone(),
-                most_specific_wins: wins,
+            let outer = Outer {
+                filters: &filters,
+                mutations: OuterMutations {
+                    host: self.mutation_level(host),
+                    table: table_mutations.clone(),
+                    most_specific_wins: wins,
+                },
+                tries: self.host_attempts(host),
             };
             let routes = host.messages("routes");
-            let routes =
-                routes.filter_map(|route| self.route(route, known, &filters, &mutations)).collect();
+            let routes = routes.filter_map(|route| self.route(route, known, &outer)).collect();
             let name = host.text("name").unwrap_or_default().to_owned();
             hosts.push(VirtualHost { name, domains, routes });
         }
@@ -76,15 +90,16 @@ impl Compiler<'_> {
         &mut self,
         route: &Message,
         clusters: Option<&HashSet<String>>,
-        outer: &[(String, Payload)],
-        outer_mutations: &OuterMutations,
+        outer: &Outer<'_>,
     ) -> Option<Route> {
-        let mutations = outer_mutations.with(&[&self.mutation_level(route)]);
+        let mutations = outer.mutations.with(&[&self.mutation_level(route)]);
         let metadata = route.message("metadata").map(filter_metadata);
-        let filter_configs = with_outer(self.per_filter(route), outer);
+        let filter_configs = with_outer(self.per_filter(route), outer.filters);
         let matcher = route.message("match").and_then(|rule| self.route_match(rule));
         let action = if let Some(action) = route.message("route") {
-            self.forward(action, clusters).map(|forward| RouteAction::Forward(Arc::new(forward)))
+            let above = Above { host: &outer.tries, route };
+            self.forward(action, clusters, above)
+                .map(|forward| RouteAction::Forward(Arc::new(forward)))
         } else if let Some(redirect) = route.message("redirect") {
             Some(RouteAction::Redirect(Arc::new(redirect::redirect(redirect))))
         } else if let Some(direct) = route.message("direct_response") {

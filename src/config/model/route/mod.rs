@@ -1,20 +1,24 @@
 //! Owns the compiled route configuration: what the route table is built from.
 
+mod attempts;
 mod direct;
 mod forward;
 mod matching;
 mod mutation;
 mod redirect;
+mod retry;
 
 use std::sync::Arc;
 
 use understudy_actors::plan::Payload;
 
+pub use attempts::{Attempts, GrpcTimeout, StreamDuration, Tells};
 pub use direct::DirectResponse;
 pub use forward::Forward;
 pub use matching::{PathMatch, RouteMatch, RuntimeFraction};
 pub use mutation::{AppendAction, EditedName, HeaderEdit, HeaderEdits, MutationLevel, Mutations};
 pub use redirect::{Redirect, RedirectPath};
+pub use retry::{BackOff, ResetHeader, RetryOn, RetryPolicy};
 
 /// `RouteConfiguration`.
 #[derive(Debug)]
