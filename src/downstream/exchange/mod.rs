@@ -1,22 +1,27 @@
 //! Owns one exchange: a request, the way to its upstream, and its response. One future, no spawn.
 //!
 //! What happens, in order: [`Exchange::carry`] (`forward`) makes the request one that may go on, finds
-//! its route, passes it by the `filters`, and finds a host and a connection; `conversation` carries heads and bodies;
+//! its route, and passes it by the `filters`; `attempt` finds a host and a connection; `conversation` carries
+//! heads and bodies; `retry` makes another try of one that failed, as `tries` and `retrying` allow;
 //! [`Exchange::conclude`] (here) makes of a failure on the way a reply of our own; `record` tells stats
 //! and access log what became of it.
 //!
 //! Every client with a request on its way holds one such future: a test bounds its size.
 
+mod attempt;
 mod conversation;
 mod failure;
 mod filters;
 mod forward;
 mod record;
+mod retry;
+mod retrying;
+mod tries;
 
 use std::{
     cell::OnceCell,
     future::poll_fn,
-    net::SocketAddr,
+    net::{IpAddr, SocketAddr},
     task::{Context, Poll},
     time::Instant,
 };
@@ -30,7 +35,7 @@ pub use failure::Failure;
 
 use super::{count, headers, manager::Manager, serve::Worker, timers::Timers};
 use crate::{
-    codec::{Known, RequestHead, ResponseHead},
+    codec::{Known, RequestHead, ResponseHead, Scheme},
     config::model::route::{Forward, RouteAction, RuntimeFraction},
     filter::Filters,
     local_reply::LocalReply,
@@ -39,6 +44,7 @@ use crate::{
     worker::{AddressText, Deadline},
 };
 use record::Tally;
+use tries::Tries;
 
 /// Both heads of an exchange; they are pooled, since their buffers are worth keeping.
 #[derive(Debug, Default)]
@@ -47,6 +53,8 @@ pub struct Heads {
     pub request: RequestHead,
     /// The response's.
     pub response: ResponseHead,
+    /// Whom the request is from, where that is not the peer.
+    pub client: Option<IpAddr>,
 }
 
 /// Heads on loan from the worker. Boxed: a connection that waits has no room for them.
@@ -89,6 +97,8 @@ pub struct Exchange<'c> {
     request_done: bool,
     /// None where the chain has none but the router.
     filters: Option<Filters>,
+    /// None where the route says nothing of tries.
+    tries: Option<Box<Tries>>,
     tally: Tally,
 }
 
@@ -122,8 +132,23 @@ impl<'c> Exchange<'c> {
         let request_done = body == BodySize::None;
         let request_timeout = manager.config.request_timeout.filter(|_| !request_done);
         timers.await_request(started, request_timeout);
-        let (filters, tally) = (None, Tally::default());
-        Self { worker, manager, peer, heads, body, started, timers, request_done, filters, tally }
+        if let Some(max) = manager.config.max_stream_duration {
+            timers.limit_stream(started, Some(max));
+        }
+        let (filters, tries, tally) = (None, None, Tally::default());
+        Self {
+            worker,
+            manager,
+            peer,
+            heads,
+            body,
+            started,
+            timers,
+            request_done,
+            filters,
+            tries,
+            tally,
+        }
     }
 
     /// Ends what [`Self::carry`] has begun: a failure before the response becomes a reply of our own.
@@ -164,8 +189,13 @@ impl<'c> Exchange<'c> {
     /// Makes the request one that may go on, and finds its route, if there is one.
     fn find<'t>(&mut self, table: Option<&'t RouteTable>) -> Result<Option<Found<'t>>, Failure> {
         let Self { manager, worker, peer, .. } = *self;
-        headers::request(&mut self.heads.request, manager, worker, peer).map_err(Failure::reply)?;
+        let client = headers::request(&mut self.heads.request, manager, worker, peer);
+        self.heads.client = client.map_err(Failure::reply)?;
         let request = &self.heads.request;
+        if request.headers.get(Known::XForwardedProto) == Some(b"") {
+            // Who says nothing there has no route. Observed: Envoy 1.40.
+            return Ok(None);
+        }
         // One number decides for the whole request, however many shares it is held against.
         let random = OnceCell::new();
         let draw = |fraction: &RuntimeFraction| {
@@ -195,9 +225,11 @@ impl<'c> Exchange<'c> {
                 Err(Failure::reply(headers::redirect(redirect, rule, &self.heads.request)))
             }
             RouteAction::Forward(forward) => {
+                self.plan_tries(forward);
                 let request = &mut self.heads.request;
-                if !self.manager.router().suppress_envoy_headers {
-                    headers::expected_timeout(request, &forward.timeout_ms);
+                if self.manager.config.client.matches_upstream_scheme {
+                    // Nothing upstream is encrypted yet.
+                    request.scheme = Scheme::Http;
                 }
                 self.tally.original_path = headers::rewrite(request, forward, rule, self.manager);
                 headers::empty_length(request, self.body);
@@ -213,7 +245,7 @@ impl<'c> Exchange<'c> {
         sink: &mut P,
     ) -> Result<(), Failure> {
         self.tally.replied(&reply);
-        let Heads { request, response } = &mut *self.heads;
+        let Heads { request, response, .. } = &mut *self.heads;
         let made = headers::Local {
             grpc: headers::is_grpc(request),
             to_head: request.is_head(),
@@ -227,7 +259,7 @@ impl<'c> Exchange<'c> {
             let filters = begun.unwrap_or_else(|| self.begin_filters(|_| None));
             filters.show_reply(&mut self.heads.response);
         }
-        let Heads { request, response } = &mut *self.heads;
+        let Heads { request, response, .. } = &mut *self.heads;
         headers::finish_reply(response, request, self.manager, self.worker);
         let body = if made.grpc { &[] } else { reply.body.as_bytes() };
         let size = match (body.is_empty(), made.to_head) {
@@ -289,7 +321,8 @@ impl<'c> Exchange<'c> {
             Poll::Pending => {
                 self.tally.paused = true;
                 self.timers.poll(cx).map(|passed| {
-                    self.tally.cut_by_timeout(passed);
+                    count::passed(self.manager, passed);
+                    self.tally.cut_by_timeout(passed, self.request_done);
                     Err(Failure::Cut)
                 })
             }
