@@ -26,7 +26,6 @@ use crate::{
 pub(super) struct Chosen {
     current: Rc<Current>,
     pool: Rc<HostPool>,
-    worker: usize,
 }
 
 /// A request in flight to a host, on a connection; counted until dropped.
@@ -58,7 +57,7 @@ impl<'c> Exchange<'c> {
         }
         match pool {
             Some(pool) => {
-                let chosen = Chosen { current, pool, worker };
+                let chosen = Chosen { current, pool };
                 if !self.manager.log_sinks().is_empty() {
                     self.tally.chosen = Some(chosen.clone());
                 }
@@ -157,10 +156,10 @@ impl<'c> Exchange<'c> {
 
 impl Chosen {
     /// The host whose turn it is, if there is any.
-    pub(super) fn pick(current: Rc<Current>, worker: usize) -> Option<Self> {
+    pub(super) fn pick(current: Rc<Current>) -> Option<Self> {
         let turn = balancer::pick(&current.snapshot)?;
         let pool = current.pools.get(turn)?.clone();
-        Some(Self { current, pool, worker })
+        Some(Self { current, pool })
     }
 
     /// The host's pool.
@@ -200,10 +199,10 @@ impl<'a> InFlight<'a> {
             requests.fetch_sub(1, Relaxed);
             return None;
         }
-        let stats = snapshot.shared.stats.lane(chosen.worker);
+        let stats = snapshot.shared.stats.lane(chosen.target().worker);
         stats.inc(ClusterStat::UpstreamRqTotal);
         stats.inc(ClusterStat::UpstreamRqActive);
-        let host_stats = chosen.host().stats.lane(chosen.worker);
+        let host_stats = chosen.host().stats.lane(chosen.target().worker);
         host_stats.inc(HostStat::RqTotal);
         host_stats.inc(HostStat::RqActive);
         Some(Self { chosen, priority })
@@ -212,7 +211,7 @@ impl<'a> InFlight<'a> {
 
 impl Drop for InFlight<'_> {
     fn drop(&mut self) {
-        let Chosen { worker, .. } = *self.chosen;
+        let worker = self.chosen.target().worker;
         let shared = &self.chosen.snapshot().shared;
         if let Some(breakers) = shared.breakers.get(self.priority) {
             breakers.requests.fetch_sub(1, Relaxed);

@@ -33,24 +33,15 @@ impl<'c> Exchange<'c> {
     /// # Errors
     ///
     /// [`Failure`], which [`Exchange::conclude`] makes an end of.
-    #[expect(clippy::manual_async_fn, reason = "an `async fn` would hold each argument twice")]
     pub fn carry<Q: RequestSource, P: ResponseSink>(
         &mut self,
         source: &mut Q,
         sink: &mut P,
     ) -> impl Future<Output = Result<(), Failure>> {
-        async move {
-            match self.pass(false, source, sink).await {
-                // Boxed: it is rare.
-                Err(failure @ Failure::Redirected(_)) => {
-                    Box::pin(self.redirected(failure, source, sink)).await
-                }
-                done => done,
-            }
-        }
+        self.pass(false, source, sink)
     }
 
-    /// The same for one address; `redirected` is a request that has been through this before.
+    /// The same; `redirected` is a request that has been through this before, and has another address now.
     #[expect(clippy::manual_async_fn, reason = "an `async fn` would hold each argument twice")]
     pub(super) fn pass<Q: RequestSource, P: ResponseSink>(
         &mut self,

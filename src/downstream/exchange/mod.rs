@@ -161,6 +161,13 @@ impl<'c> Exchange<'c> {
         sink: &mut P,
     ) -> Ended {
         let outcome = match outcome {
+            // Boxed: it is rare.
+            Err(failure @ Failure::Redirected(_)) => {
+                Box::pin(self.redirected(failure, source, sink)).await
+            }
+            outcome => outcome,
+        };
+        let outcome = match outcome {
             Err(Failure::Reply(reply)) => self.reply(reply, sink).await,
             Err(Failure::TimedOut(passed)) => {
                 let reply = Box::new(self.timeout_reply(passed));
