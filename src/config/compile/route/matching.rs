@@ -24,7 +24,7 @@ impl Compiler<'_> {
 }
 
 /// `RuntimeFractionalPercent`
-fn runtime_fraction(fraction: &Message) -> RuntimeFraction {
+pub(super) fn runtime_fraction(fraction: &Message) -> RuntimeFraction {
     RuntimeFraction {
         default: runtime_share(fraction.message("default_value")),
         key: fraction.text("runtime_key").unwrap_or_default().to_owned(),

@@ -4,6 +4,7 @@ mod attempts;
 mod direct;
 mod forward;
 mod matching;
+mod mirror;
 mod mutation;
 mod redirect;
 mod retry;
@@ -41,6 +42,7 @@ impl Compiler<'_> {
         let validate = config.boolean("validate_clusters").unwrap_or(true);
         let known = validate.then_some(clusters);
         let (mut seen, mut hosts) = (HashSet::new(), Vec::new());
+        let table_mirrors = self.mirrors(config, known);
         let table_filters = self.per_filter(config);
         let table_mutations = self.mutation_level(config);
         let wins = config.boolean("most_specific_header_mutations_wins").unwrap_or(false);
@@ -76,7 +78,7 @@ impl Compiler<'_> {
                     table: table_mutations.clone(),
                     most_specific_wins: wins,
                 },
-                tries: self.host_attempts(host),
+                tries: self.host_attempts(host, &table_mirrors, known),
             };
             let routes = host.messages("routes");
             let routes = routes.filter_map(|route| self.route(route, known, &outer)).collect();
@@ -97,7 +99,7 @@ impl Compiler<'_> {
         let filter_configs = with_outer(self.per_filter(route), outer.filters);
         let matcher = route.message("match").and_then(|rule| self.route_match(rule));
         let action = if let Some(action) = route.message("route") {
-            let above = Above { host: &outer.tries, route };
+            let above = Above { host: &outer.tries, route, clusters };
             self.forward(action, clusters, above)
                 .map(|forward| RouteAction::Forward(Arc::new(forward)))
         } else if let Some(redirect) = route.message("redirect") {
