@@ -2,7 +2,7 @@
 
 use serde_json::Value as Json;
 
-use super::{Format, FormatError, Piece, StreamInfo, value::Value};
+use super::{Format, FormatError, NOTHING, Piece, StreamInfo, value::Value};
 
 /// A JSON format. Members stand in the order of their names, as Envoy writes them.
 #[derive(Clone, Debug, PartialEq)]
@@ -64,13 +64,22 @@ impl JsonFormat {
             Self::Fixed(text) => out.extend_from_slice(text),
             Self::Format(format) => match format.pieces() {
                 [Piece::Operator(operator)] => typed(out, &operator.value(info)),
-                _ => {
-                    let mut text = Vec::new();
-                    match omit {
-                        true => format.write_omitting(&mut text, info),
-                        false => format.write(&mut text, info),
+                pieces => {
+                    out.push(b'"');
+                    let mut said = Vec::new();
+                    for piece in pieces {
+                        said.clear();
+                        match piece {
+                            Piece::Text(text) => said.extend_from_slice(text),
+                            Piece::Operator(operator) => {
+                                if !operator.value(info).write(&mut said) && !omit {
+                                    said.extend_from_slice(NOTHING);
+                                }
+                            }
+                        }
+                        escaped(out, &said);
                     }
-                    string(out, &text);
+                    out.push(b'"');
                 }
             },
             Self::Object(members) => {
@@ -142,20 +151,14 @@ fn typed(out: &mut Vec<u8>, said: &Value<'_>) {
     }
 }
 
-/// Writes a value as Envoy does: members by name, and a number that is not whole as a text.
+/// Writes a value as Envoy does: members by name, and a number that is no whole one of 32 bits as a text.
 ///
-/// Observed: Envoy 1.40: `2.5` is written `"2.5"`.
+/// Observed: Envoy 1.40: `2.5` is written `"2.5"`, 123456789012 `"123456789012"`.
 pub(super) fn value(out: &mut Vec<u8>, json: &Json) {
     match json {
         Json::String(text) => string(out, text.as_bytes()),
         Json::Number(number) => {
-            // Numbers are doubles in protobuf; the whole ones are written as such.
-            let whole = number.as_i64().or_else(|| {
-                let double = number.as_f64()?;
-                let within = double.fract() == 0.0 && double.abs() < 9.2e18;
-                within.then_some(double as i64)
-            });
-            match whole {
+            match number.as_i64().filter(|whole| i32::try_from(*whole).is_ok()) {
                 Some(whole) => {
                     out.extend_from_slice(itoa::Buffer::new().format(whole).as_bytes());
                 }
@@ -191,11 +194,16 @@ pub(super) fn value(out: &mut Vec<u8>, json: &Json) {
     }
 }
 
-/// Writes a JSON string. What is no UTF-8 is written byte by byte, so that the line stays JSON.
-///
-/// Observed: Envoy 1.40: a header `a\xff"` is written `"a\u00ff\u0022"`, and `a"` as `"a\""`.
 fn string(out: &mut Vec<u8>, text: &[u8]) {
     out.push(b'"');
+    escaped(out, text);
+    out.push(b'"');
+}
+
+/// Writes a part of a JSON string. What is no UTF-8 is written byte by byte, so that the line stays JSON.
+///
+/// Observed: Envoy 1.40: a header `a\xff"` is written `a\u00ff\u0022`, and `a"` as `a\"`.
+fn escaped(out: &mut Vec<u8>, text: &[u8]) {
     let unicode = std::str::from_utf8(text).is_ok();
     for byte in text {
         let short: &[u8] = match (byte, unicode) {
@@ -219,7 +227,6 @@ fn string(out: &mut Vec<u8>, text: &[u8]) {
         };
         out.extend_from_slice(short);
     }
-    out.push(b'"');
 }
 
 #[cfg(test)]
@@ -243,7 +250,8 @@ mod tests {
         for (format, expected, omitting) in [
             (r#"{"b": "%BYTES_SENT%", "a": "%REQ(x)%"}"#, r#"{"a":null,"b":7}"#, r#"{"b":7}"#),
             (r#"{"a": "n %BYTES_SENT%%REQ(x)%"}"#, r#"{"a":"n 7-"}"#, r#"{"a":"n 7"}"#),
-            (r#"{"a": 2.5, "b": 5, "c": true}"#, r#"{"a":"2.5","b":5,"c":true}"#, ""),
+            (r#"{"a": 2.5, "b": -5, "c": true}"#, r#"{"a":"2.5","b":-5,"c":true}"#, ""),
+            (r#"{"a": 123456789012, "b": 1000.0}"#, r#"{"a":"123456789012","b":"1000.0"}"#, ""),
             (r#"{"a": ["%REQ(x)%", 1, []]}"#, r#"{"a":[null,1,[]]}"#, r#"{"a":[1,[]]}"#),
             (r#"{"a": {"b": "%REQ(x)%"}, "c": null}"#, r#"{"a":{"b":null},"c":null}"#, "{}"),
             (r#"{"a": "%REQ(x-bin)%"}"#, r#"{"a":"a\u00ff\u0022\u005c"}"#, ""),

@@ -55,8 +55,8 @@ fn operators_say_what_envoys_say() {
         ("%RESP(server)%|%RESP(:status)%|%TRAILER(x)%", "them|503|-"),
         ("%PATH%|%PATH(NQ)%|%PATH(NQ:PATH)%|%PATH(WQ:ORIG):4%", "/old?x=1|/old|/new|/old"),
         (
-            "%QUERY_PARAM(a)%|%QUERY_PARAM(z)%|%QUERY_PARAMS%|%QUERY_PARAMS(DECODED):8%",
-            "1|-|a=1&b=%41&a=2|a=1&b=A&",
+            "%QUERY_PARAM(a)%|%QUERY_PARAM(b)%|%QUERY_PARAM(z)%|%QUERY_PARAMS%|%QUERY_PARAMS(DECODED):8%",
+            "1|A|-|a=1&b=%41&a=2|a=1&b=A&",
         ),
         (
             "%RESPONSE_CODE%|%RESPONSE_CODE_DETAILS%|%RESPONSE_CODE_DETAILS(ALLOW_WHITESPACES)%",
@@ -71,7 +71,7 @@ fn operators_say_what_envoys_say() {
             "%DOWNSTREAM_DIRECT_REMOTE_ADDRESS_WITHOUT_PORT(16)%|%DOWNSTREAM_LOCAL_PORT%",
             "10.1.0.0/16|80",
         ),
-        ("%DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT(99)%", "-"),
+        ("%DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT(99)%", "192.0.2.1/32"),
         (
             "%UPSTREAM_HOST_NAME%|%UPSTREAM_HOST_NAME_WITHOUT_PORT%|%UPSTREAM_PROTOCOL%",
             "10.0.0.1:81|10.0.0.1|-",

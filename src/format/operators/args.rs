@@ -188,7 +188,8 @@ pub(super) fn grpc(params: &str) -> Result<Args, FormatError> {
 
 /// A text that is no number masks nothing. Observed: Envoy 1.40.
 pub(super) fn prefix(params: &str) -> Result<Args, FormatError> {
-    Ok(Args::Prefix(params.parse().ok()))
+    let length = params.parse::<u32>().ok();
+    Ok(Args::Prefix(length.map(|length| u8::try_from(length).unwrap_or(u8::MAX))))
 }
 
 pub(super) fn duration(params: &str) -> Result<Args, FormatError> {
@@ -317,7 +318,7 @@ impl Args {
         if let Args::Time(format) = self { Value::owned(format.write(at)) } else { Value::Nothing }
     }
 
-    /// The first value of a query parameter, as it stands.
+    /// The first value of a query parameter, decoded. Observed: Envoy 1.40.
     pub(super) fn query_param<'a>(&self, path: &'a [u8]) -> Value<'a> {
         let Args::Text(wanted) = self else { return Value::Nothing };
         let Some(query) = query_of(path) else { return Value::Nothing };
@@ -325,8 +326,11 @@ impl Args {
             let equals = pair.iter().position(|byte| *byte == b'=');
             equals.map_or((pair, &b""[..]), |at| (&pair[..at], &pair[at + 1..]))
         });
-        let found = pairs.find(|(name, _)| *name == wanted.as_bytes());
-        Value::of(found.map(|(_, value)| value))
+        let found = pairs.find(|(name, _)| decoded(name) == wanted.as_bytes());
+        found.map_or(Value::Nothing, |(_, value)| match value.contains(&b'%') {
+            true => Value::Text(decoded(value).into()),
+            false => Value::bytes(value),
+        })
     }
 
     pub(super) fn query_params<'a>(&self, path: &'a [u8]) -> Value<'a> {
@@ -361,9 +365,8 @@ impl Args {
         let Some(ip) = address.map(|address| address.ip()) else { return Value::Nothing };
         let longest = if ip.is_ipv4() { 32 } else { 128 };
         match *self {
-            Args::Prefix(Some(length)) if length <= longest => masked(ip, length),
-            // A length that is none says nothing. Observed: Envoy 1.40.
-            Args::Prefix(Some(_)) => Value::Nothing,
+            // No more bits than there are. Observed: Envoy 1.40.
+            Args::Prefix(Some(length)) => masked(ip, length.min(longest)),
             _ => Value::owned(ip.to_string()),
         }
     }
