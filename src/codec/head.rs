@@ -114,6 +114,15 @@ impl RequestHead {
         self.has_authority = true;
     }
 
+    /// Whether it says that it is a gRPC call.
+    pub fn is_grpc(&self) -> bool {
+        let Some(kind) = self.headers.get(Known::ContentType) else { return false };
+        match kind.strip_prefix(b"application/grpc") {
+            Some(rest) => rest.is_empty() || rest.starts_with(b"+"),
+            None => false,
+        }
+    }
+
     /// Whether the response has no body whatever its head says.
     pub fn is_head(&self) -> bool {
         self.method == Method::Head

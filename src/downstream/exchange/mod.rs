@@ -31,7 +31,10 @@ pub use failure::Failure;
 use super::{count, headers, manager::Manager, serve::Worker, timers::Timers};
 use crate::{
     codec::{Known, RequestHead, ResponseHead},
-    config::model::route::{Forward, RouteAction, RuntimeFraction},
+    config::model::{
+        http::HostForm,
+        route::{Forward, RouteAction, RuntimeFraction},
+    },
     filter::Filters,
     local_reply::LocalReply,
     route::{Found, RouteTable},
@@ -165,14 +168,22 @@ impl<'c> Exchange<'c> {
     fn find<'t>(&mut self, table: Option<&'t RouteTable>) -> Result<Option<Found<'t>>, Failure> {
         let Self { manager, worker, peer, .. } = *self;
         headers::request(&mut self.heads.request, manager, worker, peer).map_err(Failure::reply)?;
-        let request = &self.heads.request;
+        if manager.config.host_form != HostForm::default() {
+            let form = manager.config.host_form;
+            headers::form_host(&mut self.heads.request, form, peer.local.port());
+        }
+        let Some(table) = table else { return Ok(None) };
+        if !table.config().internal_only_headers.is_empty() && !self.is_internal() {
+            let own = &table.config().internal_only_headers;
+            own.iter().for_each(|name| self.heads.request.headers.remove_name(name));
+        }
         // One number decides for the whole request, however many shares it is held against.
         let random = OnceCell::new();
         let draw = |fraction: &RuntimeFraction| {
             let random = *random.get_or_init(|| fastrand::u64(..));
             worker.with_runtime(|runtime| runtime.enabled(&fraction.key, fraction.default, random))
         };
-        Ok(table.and_then(|table| table.find(request.authority(), request.path(), draw)))
+        Ok(table.find(&self.heads.request, draw))
     }
 
     /// Where the route sends the request, or what it answers itself.

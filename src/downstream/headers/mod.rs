@@ -3,11 +3,15 @@
 //! Source: Envoy's "HTTP header manipulation" documents; every rule was observed on Envoy 1.40.
 
 mod hop_by_hop;
+mod host;
+mod redirect;
 mod request;
 mod response;
 mod rewrite;
 
+pub(super) use host::form_host;
+pub(super) use redirect::redirect;
 pub use request::own_address;
 pub(super) use request::{empty_length, expected_timeout, request};
 pub(super) use response::{Local, continue_head, finish_reply, is_grpc, local_reply, response};
-pub(super) use rewrite::{direct_response, redirect, rewrite};
+pub(super) use rewrite::{direct_response, rewrite};

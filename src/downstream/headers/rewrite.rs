@@ -2,18 +2,35 @@
 
 use crate::{
     codec::{Known, RequestHead},
-    config::model::route::{
-        DirectResponse, Forward, PathMatch, Redirect, RedirectPath, RouteMatch,
-    },
+    config::model::route::{DirectResponse, Forward, PathMatch, RouteMatch},
     downstream::manager::Manager,
     local_reply::LocalReply,
 };
 
-/// The length of the path that a route's rule has taken, for `prefix_rewrite`.
-fn matched_prefix(rule: &RouteMatch) -> Option<usize> {
-    match &rule.path {
-        PathMatch::Prefix(prefix) | PathMatch::Exact(prefix) => Some(prefix.len()),
-        PathMatch::Regex(_) => None,
+/// A path of which what the route's rule has taken is replaced by another text; `path` has no query. A rule
+/// that is no text has taken all of it.
+///
+/// Observed: Envoy 1.40. One slash is enough between `/` and what follows a `path_separated_prefix`.
+pub(super) fn with_prefix(path: &[u8], rule: &RouteMatch, prefix: &str) -> Vec<u8> {
+    let prefix = prefix.as_bytes();
+    let rest = match &rule.path {
+        PathMatch::Prefix(taken) | PathMatch::Exact(taken) => path.get(taken.len()..),
+        PathMatch::Separated(taken) => {
+            let rest = path.get(taken.len()..);
+            rest.map(|rest| {
+                rest.strip_prefix(b"/").filter(|_| prefix.ends_with(b"/")).unwrap_or(rest)
+            })
+        }
+        PathMatch::Regex(_) | PathMatch::Template(_) | PathMatch::Connect => None,
+    };
+    [prefix, rest.unwrap_or_default()].concat()
+}
+
+/// A path before its query, and the query with its `?`.
+pub(super) fn split_query(path: &[u8]) -> (&[u8], &[u8]) {
+    match path.iter().position(|byte| *byte == b'?') {
+        Some(at) => path.split_at(at),
+        None => (path, b""),
     }
 }
 
@@ -32,10 +49,12 @@ pub(in crate::downstream) fn rewrite(
             head.headers.set(Known::XEnvoyOriginalHost, &old);
         }
     }
-    let prefix = matched_prefix(rule).filter(|_| !route.prefix_rewrite.is_empty())?;
+    if route.prefix_rewrite.is_empty() {
+        return None;
+    }
     let old = head.path().to_vec();
-    let rest = old.get(prefix..).unwrap_or_default();
-    let new = [route.prefix_rewrite.as_bytes(), rest].concat();
+    let (path, query) = split_query(&old);
+    let new = [&with_prefix(path, rule, &route.prefix_rewrite), query].concat();
     head.set_path(&new);
     if tells {
         head.headers.set(Known::XEnvoyOriginalPath, &old);
@@ -59,57 +78,5 @@ pub(in crate::downstream) fn direct_response(
         body: body.into(),
         headers: location.into_iter().collect(),
         ..LocalReply::new(direct.status, "", "direct_response")
-    }
-}
-
-/// The reply of a `redirect` route.
-pub(in crate::downstream) fn redirect(
-    redirect: &Redirect,
-    rule: &RouteMatch,
-    request: &RequestHead,
-) -> LocalReply {
-    let mut location = Vec::new();
-    let own = request.headers.get(Known::XForwardedProto).unwrap_or(b"http");
-    let scheme = if redirect.scheme.is_empty() { own } else { redirect.scheme.as_bytes() };
-    location.extend_from_slice(scheme);
-    location.extend_from_slice(b"://");
-    let host =
-        if redirect.host.is_empty() { request.authority() } else { redirect.host.as_bytes() };
-    match redirect.port {
-        0 => location.extend_from_slice(host),
-        port => {
-            location.extend_from_slice(without_port(host));
-            location.push(b':');
-            location.extend_from_slice(itoa::Buffer::new().format(port).as_bytes());
-        }
-    }
-    let path = request.path();
-    let (bare, query) = match path.iter().position(|byte| *byte == b'?') {
-        Some(at) => path.split_at(at),
-        None => (path, &b""[..]),
-    };
-    let query = if redirect.strip_query { b"" } else { query };
-    match &redirect.path {
-        RedirectPath::Keep => location.extend_from_slice(bare),
-        RedirectPath::Replace(new) => location.extend_from_slice(new.as_bytes()),
-        RedirectPath::Prefix(new) => {
-            location.extend_from_slice(new.as_bytes());
-            let prefix = matched_prefix(rule).unwrap_or(0);
-            location.extend_from_slice(bare.get(prefix..).unwrap_or_default());
-        }
-    }
-    // A replacement with a query of its own keeps that one.
-    if !matches!(&redirect.path, RedirectPath::Replace(new) if new.contains('?')) {
-        location.extend_from_slice(query);
-    }
-    let reply = LocalReply::new(redirect.status, "", "direct_response");
-    LocalReply { headers: vec![(Known::Location, location)], ..reply }
-}
-
-/// A host without its port; the colons of a bracketed IPv6 address are not one.
-fn without_port(host: &[u8]) -> &[u8] {
-    match host.iter().rposition(|byte| *byte == b':') {
-        Some(at) if !host[at..].contains(&b']') => &host[..at],
-        _ => host,
     }
 }

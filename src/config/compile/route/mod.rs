@@ -12,8 +12,18 @@ use understudy_actors::plan::Payload;
 use super::{Compiler, filters::with_outer};
 use crate::config::{
     Message,
-    model::route::{Route, RouteAction, RouteConfig, VirtualHost},
+    model::route::{RequireTls, Route, RouteAction, RouteConfig, VirtualHost},
 };
+
+/// What is said around a route that matters to it.
+struct Around<'a> {
+    /// The clusters there are; none where nobody asks.
+    clusters: Option<&'a HashSet<String>>,
+    /// `typed_per_filter_config` of its virtual host and table.
+    filters: &'a [(String, Payload)],
+    /// `max_direct_response_body_size_bytes`.
+    direct_bytes_max: usize,
+}
 
 impl Compiler<'_> {
     pub(super) fn route_config(
@@ -26,58 +36,86 @@ impl Compiler<'_> {
         let known = validate.then_some(clusters);
         let (mut seen, mut hosts) = (HashSet::new(), Vec::new());
         let table_filters = self.per_filter(config);
+        let direct_bytes_max = config
+            .number("max_direct_response_body_size_bytes")
+            .and_then(|bytes| usize::try_from(bytes).ok())
+            .unwrap_or(direct::BODY_BYTES_MAX);
         for host in config.messages("virtual_hosts") {
-            let mut domains = Vec::new();
-            for (domain, at) in host.texts("domains") {
-                if !seen.insert(domain.to_ascii_lowercase()) {
-                    let text = match domain {
-                        "*" => {
-                            format!("Only a single wildcard domain is permitted in route {name}")
-                        }
-                        other => format!(
-                            "Only unique values for domains are permitted; {other:?} stands twice"
-                        ),
-                    };
-                    self.error(at, &host.path_of("domains"), text, "");
-                }
-                let stars = domain.matches('*').count();
-                if domain.is_empty()
-                    || stars > 1
-                    || (stars == 1 && !domain.starts_with('*') && !domain.ends_with('*'))
-                {
-                    let text = format!("{domain:?} is not a domain");
-                    self.error(at, &host.path_of("domains"), text, "one star, first or last");
-                }
-                domains.push(domain.to_owned());
-            }
+            let domains = self.domains(host, &name, &mut seen);
             let filters = with_outer(self.per_filter(host), &table_filters);
+            let around = Around { clusters: known, filters: &filters, direct_bytes_max };
             let routes = host.messages("routes");
-            let routes = routes.filter_map(|route| self.route(route, known, &filters)).collect();
+            let routes = routes.filter_map(|route| self.route(route, &around)).collect();
             let name = host.text("name").unwrap_or_default().to_owned();
-            hosts.push(VirtualHost { name, domains, routes });
+            let require_tls = match host.choice("require_tls") {
+                Some("EXTERNAL_ONLY") => RequireTls::ExternalOnly,
+                Some("ALL") => RequireTls::All,
+                _ => RequireTls::None,
+            };
+            host.ignore("metadata", "nobody reads it");
+            hosts.push(VirtualHost { name, domains, routes, require_tls });
         }
-        RouteConfig { name, virtual_hosts: hosts }
+        config.ignore("metadata", "nobody reads it");
+        let lower = |name: &str| name.to_ascii_lowercase().into_bytes();
+        let flag = |name: &str| config.boolean(name).unwrap_or(false);
+        RouteConfig {
+            name,
+            virtual_hosts: hosts,
+            ignore_port: flag("ignore_port_in_host_matching"),
+            vhost_header: config.text("vhost_header").filter(|name| !name.is_empty()).map(lower),
+            ignore_path_parameters: flag("ignore_path_parameters_in_path_matching"),
+            internal_only_headers: config
+                .texts("internal_only_headers")
+                .map(|(name, _)| lower(name))
+                .collect(),
+        }
     }
 
-    fn route(
-        &mut self,
-        route: &Message,
-        clusters: Option<&HashSet<String>>,
-        outer: &[(String, Payload)],
-    ) -> Option<Route> {
-        let filter_configs = with_outer(self.per_filter(route), outer);
+    /// The domains of a virtual host; `seen` are those of the table's others.
+    fn domains(&mut self, host: &Message, table: &str, seen: &mut HashSet<String>) -> Vec<String> {
+        let mut domains = Vec::new();
+        for (domain, at) in host.texts("domains") {
+            if !seen.insert(domain.to_ascii_lowercase()) {
+                let text = match domain {
+                    "*" => format!("Only a single wildcard domain is permitted in route {table}"),
+                    other => format!(
+                        "Only unique values for domains are permitted; {other:?} stands twice"
+                    ),
+                };
+                self.error(at, &host.path_of("domains"), text, "");
+            }
+            let stars = domain.matches('*').count();
+            if domain.is_empty()
+                || stars > 1
+                || (stars == 1 && !domain.starts_with('*') && !domain.ends_with('*'))
+            {
+                let text = format!("{domain:?} is not a domain");
+                self.error(at, &host.path_of("domains"), text, "one star, first or last");
+            }
+            domains.push(domain.to_owned());
+        }
+        domains
+    }
+
+    fn route(&mut self, route: &Message, around: &Around<'_>) -> Option<Route> {
+        let filter_configs = with_outer(self.per_filter(route), around.filters);
         let matcher = route.message("match").and_then(|rule| self.route_match(rule));
         let action = if let Some(action) = route.message("route") {
-            self.forward(action, clusters).map(|forward| RouteAction::Forward(Arc::new(forward)))
+            self.forward(action, around.clusters)
+                .map(|forward| RouteAction::Forward(Arc::new(forward)))
         } else if let Some(redirect) = route.message("redirect") {
-            Some(RouteAction::Redirect(Arc::new(redirect::redirect(redirect))))
+            self.redirect(redirect).map(|redirect| RouteAction::Redirect(Arc::new(redirect)))
         } else if let Some(direct) = route.message("direct_response") {
-            self.direct(direct).map(|direct| RouteAction::Direct(Arc::new(direct)))
+            let direct = self.direct(direct, around.direct_bytes_max);
+            direct.map(|direct| RouteAction::Direct(Arc::new(direct)))
         } else {
             // `filter_action` and the like are left unread, and so refused.
             None
         };
         let name = route.text("name").unwrap_or_default().to_owned();
+        route.ignore("metadata", "nobody reads it");
+        route.ignore("decorator", "there are no spans whose operation it could name");
+        route.ignore("tracing", "there is no tracing whose sampling it could change");
         Some(Route { name, matcher: matcher?, action: action?, filter_configs })
     }
 }
