@@ -118,7 +118,8 @@ impl RouteTable {
 
 /// The redirect of `require_tls`: a port stays, even 80. Observed: Envoy 1.40.
 fn to_https() -> Route {
-    let redirect = Redirect { scheme: "https".to_owned(), keep_port: true, ..Redirect::default() };
+    let scheme = "https".to_owned();
+    let redirect = Redirect { scheme, keep_port: true, status: 301, ..Redirect::default() };
     Route {
         name: String::new(),
         matcher: RouteMatch {
