@@ -140,6 +140,18 @@ impl HeaderBlock {
         }
     }
 
+    /// Removes every header that is not known and whose name is `unwanted`; gives back how many.
+    pub fn remove_others(&mut self, unwanted: impl Fn(&[u8]) -> bool) -> usize {
+        let Self { bytes, entries, .. } = self;
+        let others = entries.iter_mut().filter(|entry| entry.known == Known::Other);
+        let mut removed = 0;
+        for entry in others.filter(|entry| !entry.removed) {
+            entry.removed = unwanted(entry.name.of(bytes));
+            removed += usize::from(entry.removed);
+        }
+        removed
+    }
+
     /// Gives a known header one value: in place of its first, or at the end.
     pub fn set(&mut self, known: Known, value: &[u8]) {
         let Some(first) = self.index.first(known) else { return self.append(known, value) };
@@ -166,6 +178,32 @@ impl HeaderBlock {
         self.bytes.extend_from_slice(value);
         self.bytes.extend_from_slice(b"\r\n");
         self.enter(known, start, line_start.len() - 2, value.len());
+    }
+
+    /// Adds a known header whose [line](Known::line) was written before: one copy.
+    #[inline]
+    pub fn append_line(&mut self, known: Known, line: &[u8]) {
+        debug_assert!(line.starts_with(known.line_start().as_bytes()) && line.ends_with(b"\r\n"));
+        let (start, name_bytes) = (self.bytes.len(), known.name().len());
+        self.bytes.extend_from_slice(line);
+        self.enter(
+            known,
+            start,
+            name_bytes,
+            line.len().saturating_sub(name_bytes + LINE_EXTRA_BYTES),
+        );
+    }
+
+    /// The same in place of the header's first, if it is there.
+    #[inline]
+    pub fn set_line(&mut self, known: Known, line: &[u8]) {
+        match self.has(known) {
+            false => self.append_line(known, line),
+            true => {
+                let end = line.len().saturating_sub(2);
+                self.set(known, line.get(known.name().len() + 2..end).unwrap_or_default());
+            }
+        }
     }
 
     /// Adds a header at the end; the name must be in lower case.

@@ -5,7 +5,7 @@ use std::{
     future::poll_fn,
     pin::pin,
     rc::Rc,
-    task::{Context, Poll},
+    task::{Context, Poll, ready},
     time::Duration,
 };
 
@@ -25,10 +25,12 @@ use super::{
     manager::Manager,
     opened::{EndedBy, Opened, Protocol},
     serve::Worker,
+    underscores::{Refused, check_http2},
 };
 use crate::{
     access_log::ResponseFlag,
     codec::{HeaderBlock, Known, ResponseHead, http2},
+    config::model::paths::Underscores,
     local_reply::LocalReply,
     stream::{BodyError, BodySize, Data, Frame, RequestSource, ResponseSink, Sink, Source},
     upstream::http2::{Incoming, Outgoing},
@@ -189,7 +191,8 @@ async fn carry(
     let (parts, body) = request.into_parts();
     let mut heads = worker.heads();
     let read = http2::read_request(&parts, &mut heads.request);
-    let too_many = http2::field_count(&parts) > manager.config.request_headers_max;
+    let config = &manager.config;
+    let too_many = http2::field_count(&parts) > config.request_headers_max;
     let size = match body.is_end_stream() {
         true => BodySize::None,
         false => match heads.request.headers.get(Known::ContentLength).and_then(length) {
@@ -202,9 +205,13 @@ async fn carry(
         .headers
         .get(Known::Expect)
         .is_some_and(|value| value.eq_ignore_ascii_case(b"100-continue"));
-    let mut source = Http2Request { body: Incoming::new(body), expects_continue };
+    let underscored = config.underscores != Underscores::Allow
+        && check_http2(&mut heads.request.headers, config.underscores, &worker).is_err();
+    let body = Incoming::new(body);
+    let mut source = Http2Request { body, expects_continue, manager: &manager, worker: &worker };
     let mut sink = Http2Response { respond, out: Outgoing::default(), begun: false };
-    if too_many {
+    if too_many || underscored {
+        manager.stats().inc(HttpStat::DownstreamRqTotal);
         // Observed: Envoy 1.40 resets such a stream without an answer.
         return sink.respond.send_reset(Reason::INTERNAL_ERROR);
     }
@@ -242,9 +249,11 @@ fn length(text: &[u8]) -> Option<u64> {
 }
 
 /// The rest of a request.
-struct Http2Request {
+struct Http2Request<'a> {
     body: Incoming,
     expects_continue: bool,
+    manager: &'a Manager,
+    worker: &'a Worker,
 }
 
 /// The response on its way.
@@ -256,9 +265,23 @@ struct Http2Response {
 
 // === impl Http2Request ===
 
-impl Source for Http2Request {
+impl Source for Http2Request<'_> {
     fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Result<Frame<'_>, BodyError>> {
-        self.body.poll_frame(cx)
+        let action = self.manager.config.underscores;
+        if action == Underscores::Allow {
+            return self.body.poll_frame(cx);
+        }
+        match ready!(self.body.poll_frame(cx))? {
+            Frame::Data(data) => {
+                return Poll::Ready(Ok(Frame::Data(Data::Bytes(data.into_bytes()))));
+            }
+            Frame::End => return Poll::Ready(Ok(Frame::End)),
+            Frame::Trailers(_) => {}
+        }
+        let trailers = self.body.trailers_mut();
+        let checked = check_http2(trailers, action, self.worker);
+        checked.map_err(|Refused| BodyError::Reset)?;
+        Poll::Ready(Ok(Frame::Trailers(trailers)))
     }
 
     fn has_more(&self) -> bool {
@@ -270,7 +293,7 @@ impl Source for Http2Request {
     }
 }
 
-impl RequestSource for Http2Request {
+impl RequestSource for Http2Request<'_> {
     fn poll_gone(&mut self, _: &mut Context<'_>) -> Poll<()> {
         // The response's half is told of a reset.
         Poll::Pending
@@ -322,7 +345,7 @@ impl ResponseSink for Http2Response {
 
     fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         match self.begun {
-            true => Poll::Pending,
+            true => self.out.poll_reset(cx),
             false => self.respond.poll_reset(cx).map(|_| ()),
         }
     }

@@ -9,9 +9,12 @@ use understudy_actors::{
     view::View,
 };
 
+use super::headers::path_rules;
 use crate::{
     access_log::{SinkId, Writer},
+    codec::Known,
     config::model::http::{HttpConnectionManager, RouterConfig},
+    path,
     route::RouteTable,
 };
 
@@ -19,6 +22,8 @@ use crate::{
 pub struct Manager {
     /// Its configuration.
     pub config: Arc<HttpConnectionManager>,
+    /// What is done to paths; `None` for nothing.
+    pub paths: Option<path::Rules>,
     worker: usize,
     stats: Arc<Group<HttpStat>>,
     router_stats: Arc<Group<RouterStat>>,
@@ -27,6 +32,7 @@ pub struct Manager {
     table: RefCell<Table>,
     view: View,
     sinks: Vec<SinkId>,
+    server_line: Box<[u8]>,
 }
 
 /// The route table in force, as this worker saw it last.
@@ -63,7 +69,9 @@ impl Manager {
             router_stats: registry.group(Scope::http(&config.stat_prefix)),
             listener_stats: registry.group(listener_scope),
             tracing_stats: registry.group(Scope::http_tracing(&config.stat_prefix)),
+            server_line: Known::Server.line(config.server_name.as_bytes()),
             table: RefCell::new(Table { published: None, payload: None, in_force: None }),
+            paths: path_rules(config.paths, &view.runtime.read()),
             config,
             worker,
             view,
@@ -94,6 +102,11 @@ impl Manager {
     /// What the router was told.
     pub fn router(&self) -> &RouterConfig {
         &self.config.router
+    }
+
+    /// The line of the `server` header that names us.
+    pub fn server_line(&self) -> &[u8] {
+        &self.server_line
     }
 
     /// Where access log lines go.

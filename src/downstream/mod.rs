@@ -9,6 +9,7 @@ mod manager;
 mod opened;
 pub mod serve;
 mod timers;
+mod underscores;
 
 pub use headers::own_address;
 pub use serve::DataPlane;

@@ -13,7 +13,7 @@ use understudy_actors::{
     runtime::Runtime,
     seams::{Accepted, Control, MakeServe, Serve},
     server_state::ServerState,
-    stats::{ClusterHttp2Stat, Lane, Later, Scope},
+    stats::{ClusterHttp2Stat, Http1Stat, Lane, Later, Scope},
     view::View,
 };
 
@@ -68,6 +68,7 @@ pub struct Worker {
     pub own_address: AddressText,
     server: RefCell<Cached<ServerState>>,
     runtime: RefCell<Cached<Runtime>>,
+    http1: Later<Http1Stat>,
     http2: Later<ClusterHttp2Stat>,
     heads: RefCell<Vec<Loan>>,
     chains: RefCell<Vec<Chain>>,
@@ -152,6 +153,7 @@ impl Worker {
             own_address: AddressText::new(headers::own_address()),
             server: RefCell::new(view.server.cached()),
             runtime: RefCell::new(view.runtime.cached()),
+            http1: Later::new(view.registry.clone(), Scope::plain("http1.")),
             http2: Later::new(view.registry.clone(), Scope::plain("http2.")),
             heads: RefCell::default(),
             chains: RefCell::default(),
@@ -165,6 +167,11 @@ impl Worker {
     /// Whether answers tell their connection to end.
     pub fn draining(&self) -> bool {
         self.server.borrow_mut().load().draining()
+    }
+
+    /// `http1.`.
+    pub fn http1_stats(&self) -> &Lane<Http1Stat> {
+        self.http1.get().lane(self.index)
     }
 
     /// `http2.`, listed from the first client on that speaks it.

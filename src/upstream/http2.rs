@@ -224,6 +224,14 @@ impl Outgoing {
         }
     }
 
+    /// Ready when the peer has taken the stream back.
+    pub fn poll_reset(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        match &mut self.stream {
+            Some(stream) => stream.poll_reset(cx).map(|_| ()),
+            None => Poll::Pending,
+        }
+    }
+
     /// Sends what flow control allows.
     ///
     /// # Errors
@@ -285,6 +293,11 @@ impl Incoming {
     /// Bytes received.
     pub fn received(&self) -> u64 {
         self.received
+    }
+
+    /// The trailers, to be changed; none but what [`Self::poll_frame`] has found.
+    pub fn trailers_mut(&mut self) -> &mut HeaderBlock {
+        self.trailers.get_or_insert_default()
     }
 
     /// The next frame; the window opens for what the last one held.

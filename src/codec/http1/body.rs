@@ -70,6 +70,9 @@ pub enum FramingError {
     /// More trailers than a head may have headers.
     #[error("there are more trailers than a head may have headers")]
     TooMany,
+    /// A trailer with `_` in its name, where none may have one.
+    #[error("a trailer has an underscore in its name")]
+    Underscore,
     /// The connection ended before the body did.
     #[error("the connection ended before the body did")]
     Cut,
@@ -83,6 +86,7 @@ impl FramingError {
         match self {
             FramingError::Malformed | FramingError::Cut => bad("http1.codec_error"),
             FramingError::InvalidCharacters => bad("http1.invalid_characters"),
+            FramingError::Underscore => bad("http1.unexpected_underscore"),
             FramingError::TooLarge => too_large("http1.headers_too_large"),
             FramingError::TooMany => too_large("http1.too_many_headers"),
         }
@@ -116,6 +120,11 @@ impl Decoder {
     /// Trailers, once the body is complete and if it has any.
     pub fn trailers(&self) -> Option<&HeaderBlock> {
         self.trailers.as_deref().filter(|trailers| !trailers.is_empty())
+    }
+
+    /// The same, to be changed.
+    pub fn trailers_mut(&mut self) -> Option<&mut HeaderBlock> {
+        self.trailers.as_deref_mut()
     }
 
     /// The next step for this input.

@@ -51,11 +51,13 @@ pub struct RequestError {
 
 const BAD_REQUEST: RequestError = bad("http1.codec_error");
 
-pub(super) const fn bad(details: &'static str) -> RequestError {
+/// A request that is refused as bad.
+pub const fn bad(details: &'static str) -> RequestError {
     RequestError { status: 400, body: "Bad Request", details }
 }
 
-pub(super) const fn too_large(details: &'static str) -> RequestError {
+/// A head that is refused as too large.
+pub const fn too_large(details: &'static str) -> RequestError {
     RequestError { status: 431, body: "Request Header Fields Too Large", details }
 }
 

@@ -73,6 +73,8 @@ impl Compiler<'_> {
             always_set_request_id_in_response: manager
                 .boolean("always_set_request_id_in_response")
                 .unwrap_or(false),
+            paths: self.path_options(manager),
+            underscores: self.underscores(common),
             proxy_100_continue: manager.boolean("proxy_100_continue").unwrap_or(false),
             request_headers_bytes_max: usize::try_from(header_kb).unwrap_or(8192) * 1024,
             request_headers_max: common

@@ -10,6 +10,7 @@ mod http;
 mod listener;
 mod logging;
 mod matcher;
+mod paths;
 mod route;
 mod runtime;
 mod stats;

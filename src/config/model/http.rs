@@ -4,7 +4,10 @@ use std::time::Duration;
 
 use understudy_actors::plan::Slot;
 
-use super::access_log::AccessLog;
+use super::{
+    access_log::AccessLog,
+    paths::{PathOptions, Underscores},
+};
 use crate::filter::Placed;
 
 /// `HttpConnectionManager`, defaults filled in.
@@ -46,6 +49,10 @@ pub struct HttpConnectionManager {
     pub preserve_external_request_id: bool,
     /// `always_set_request_id_in_response`.
     pub always_set_request_id_in_response: bool,
+    /// Rules for paths.
+    pub paths: PathOptions,
+    /// `common_http_protocol_options.headers_with_underscores_action`.
+    pub underscores: Underscores,
     /// `proxy_100_continue`: pass 100 and other interim answers on instead of saying 100 ourselves.
     pub proxy_100_continue: bool,
     /// `max_request_headers_kb` in bytes; Envoy's default is 60 KiB.

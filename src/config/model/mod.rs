@@ -5,5 +5,6 @@ pub mod admin;
 pub mod cluster;
 pub mod http;
 pub mod listener;
+pub mod paths;
 pub mod route;
 pub mod stats;

@@ -47,7 +47,10 @@ impl Exchange<'_> {
         match error {
             BodyError::Gone | BodyError::Reset => Failure::ClientGone,
             BodyError::Refused => self.refused(),
-            BodyError::Protocol(error) => Failure::reply(LocalReply::malformed(error.refusal())),
+            BodyError::Protocol(error) => {
+                self.manager.stats().inc(HttpStat::DownstreamCxProtocolError);
+                Failure::reply(LocalReply::malformed(error.refusal()))
+            }
         }
     }
 

@@ -231,6 +231,7 @@ impl<'c> Exchange<'c> {
             unfinished: !self.request_done,
         };
         headers::local_reply(response, &reply, made, self.manager);
+        self.tally.status = response.status;
         if !self.manager.config.filters.is_empty() {
             // Refused before its route was known, it is shown all the same. Observed: Envoy 1.40.
             let begun = self.filters.clone();

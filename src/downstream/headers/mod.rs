@@ -4,12 +4,14 @@
 
 mod hop_by_hop;
 mod host;
+mod paths;
 mod redirect;
 mod request;
 mod response;
 mod rewrite;
 
 pub(super) use host::form_host;
+pub(super) use paths::path_rules;
 pub(super) use redirect::redirect;
 pub use request::own_address;
 pub(super) use request::{empty_length, expected_timeout, request};

@@ -2,7 +2,10 @@
 
 use std::net::{IpAddr, Ipv4Addr, UdpSocket};
 
-use super::hop_by_hop::{hop_by_hop, tokens};
+use super::{
+    hop_by_hop::{hop_by_hop, tokens},
+    paths,
+};
 use crate::{
     admission,
     codec::{Known, KnownSet, RequestHead},
@@ -55,6 +58,9 @@ pub(in crate::downstream) fn request(
         why.stat().into_iter().for_each(|stat| manager.stats().inc(stat));
         why.reply()
     })?;
+    if let Some(rules) = &manager.paths {
+        paths::normalize(head, rules, manager)?;
+    }
     let upgrades = asks_to_upgrade(head);
     let config = &manager.config;
     hop_by_hop(head, config.proxy_100_continue)?;
@@ -75,7 +81,7 @@ pub(in crate::downstream) fn request(
     }
     if head.headers.get(Known::XForwardedProto).is_none() || (edge && config.xff_trusted_hops == 0)
     {
-        head.headers.set(Known::XForwardedProto, b"http");
+        head.headers.set_line(Known::XForwardedProto, b"x-forwarded-proto: http\r\n");
     }
     if let Some(address) = trusted.filter(|_| edge && !internal) {
         // Mostly it is the peer itself, whose text is at hand.

@@ -23,17 +23,18 @@ use crate::{
         Version,
         http1::{
             Framing, Limits,
-            request::{Accepts, Parsed, RequestError, parse},
+            request::{Accepts, Parsed, RequestError, parse, too_large},
         },
         http2::{Preface, preface},
     },
-    config::model::http::CodecType,
+    config::model::{http::CodecType, paths::Underscores},
     downstream::{
-        exchange::{Ended, Exchange, Loan, Peer},
+        exchange::{Ended, Exchange, Heads, Loan, Peer},
         http2,
         manager::Manager,
         opened::{EndedBy, Opened, Protocol},
         serve::Worker,
+        underscores,
     },
     local_reply::LocalReply,
     stream::BodySize,
@@ -195,7 +196,11 @@ impl Connection {
                     let head = heads.get_or_insert_with(|| worker.heads());
                     let limits = Limits {
                         head_bytes_max: config.request_headers_bytes_max,
-                        headers_max: config.request_headers_max,
+                        // What is left out does not count. The bytes bound them all.
+                        headers_max: match config.underscores {
+                            Underscores::Allow => config.request_headers_max,
+                            Underscores::Drop | Underscores::Reject => usize::MAX,
+                        },
                     };
                     let accepts =
                         Accepts { http_10: config.http1.accept_http_10, absolute_form: true };
@@ -205,14 +210,11 @@ impl Connection {
                             if input.is_empty() {
                                 self.input = None;
                             }
-                            let heads = heads.take().unwrap_or_default();
-                            // Observed: Envoy 1.40 checks the scheme only where it is the edge.
-                            let edge = config.use_remote_address && config.xff_trusted_hops == 0;
-                            if edge && heads.request.says_https() {
-                                let refusal = self.refusal(FORBIDDEN_SCHEME);
-                                return Poll::Ready(Next::Refuse(heads, refusal));
-                            }
-                            return Poll::Ready(Next::Request(heads, parsed));
+                            let mut heads = heads.take().unwrap_or_default();
+                            return Poll::Ready(match self.objection(&mut heads) {
+                                None => Next::Request(heads, parsed),
+                                Some(error) => Next::Refuse(heads, self.refusal(error)),
+                            });
                         }
                         Ok(None) => {}
                         Err(error) => {
@@ -243,6 +245,24 @@ impl Connection {
                 }
             }
         }
+    }
+
+    /// What this connection has against a head that could be read.
+    #[inline]
+    fn objection(&self, heads: &mut Heads) -> Option<RequestError> {
+        let config = &self.manager.config;
+        if config.underscores != Underscores::Allow {
+            let headers = &mut heads.request.headers;
+            let checked = underscores::check_http1(headers, config.underscores, &self.worker);
+            // The host has been taken out of them.
+            let count = headers.len() + usize::from(heads.request.has_authority());
+            if checked.is_err() || count > config.request_headers_max {
+                return checked.err().or(Some(too_large("http1.too_many_headers")));
+            }
+        }
+        // Observed: Envoy 1.40 checks the scheme only where it is the edge.
+        let edge = config.use_remote_address && config.xff_trusted_hops == 0;
+        (edge && heads.request.says_https()).then_some(FORBIDDEN_SCHEME)
     }
 
     fn refusal(&self, error: RequestError) -> LocalReply {

@@ -12,10 +12,11 @@ use understudy_actors::stats::HttpStat;
 use crate::{
     codec::http1::{
         Limits,
-        body::{Decoder, Step},
+        body::{Decoder, FramingError, Step},
         request::Parsed,
     },
-    downstream::{manager::Manager, serve::Worker},
+    config::model::paths::Underscores,
+    downstream::{manager::Manager, serve::Worker, underscores::check_http1},
     stream::{BodyError, Data, Frame, RequestSource, Source},
     worker::Buffer,
 };
@@ -114,6 +115,13 @@ impl Source for Http1Request<'_> {
                 }
                 Step::End => {
                     let wanted = self.manager.config.http1.enable_trailers;
+                    let action = self.manager.config.underscores;
+                    if wanted && action != Underscores::Allow {
+                        let trailers = self.decoder.trailers_mut();
+                        let checked = trailers
+                            .map_or(Ok(()), |block| check_http1(block, action, self.worker));
+                        checked.map_err(|_| BodyError::Protocol(FramingError::Underscore))?;
+                    }
                     let trailers = self.decoder.trailers().filter(|_| wanted);
                     return Poll::Ready(Ok(trailers.map_or(Frame::End, Frame::Trailers)));
                 }
