@@ -114,6 +114,17 @@ impl RequestHead {
         self.has_authority = true;
     }
 
+    /// The first value of a header by its name in lower case, or what HTTP/2 calls by such a name.
+    pub fn value(&self, name: &[u8]) -> Option<&[u8]> {
+        match name {
+            b":authority" | b"host" => self.has_authority.then_some(&*self.authority),
+            b":path" => Some(&self.path),
+            b":method" => Some(self.method.as_str().as_bytes()),
+            b":scheme" => Some(self.headers.get(Known::XForwardedProto).unwrap_or(b"http")),
+            name => self.headers.get_name(name),
+        }
+    }
+
     /// Whether it says that it is a gRPC call.
     pub fn is_grpc(&self) -> bool {
         let Some(kind) = self.headers.get(Known::ContentType) else { return false };

@@ -1,8 +1,9 @@
 //! Owns holding a request against one route's match, said plainly; the index must agree with it.
 
+use super::Lots;
 use crate::{
     codec::{Method, RequestHead},
-    config::model::route::{Condition, PathMatch, RouteMatch, RuntimeFraction},
+    config::model::route::{Condition, PathMatch, RouteMatch},
 };
 
 /// What of a match a request does not satisfy.
@@ -18,15 +19,15 @@ pub enum Miss<'a> {
 
 impl RouteMatch {
     /// Whether the request is one for the route, or the first thing that is not so; `path` is the request's
-    /// without query. `draw` says whether it is one of a share of all requests.
+    /// without query.
     pub(super) fn check(
         &self,
         request: &RequestHead,
         path: &[u8],
-        draw: impl Fn(&RuntimeFraction) -> bool,
+        lots: &impl Lots,
     ) -> Result<(), Miss<'_>> {
         match self.takes(request, path) {
-            true => self.check_conditions(request, draw),
+            true => self.check_conditions(request, lots),
             false => Err(Miss::Path),
         }
     }
@@ -36,12 +37,12 @@ impl RouteMatch {
     pub(super) fn check_conditions(
         &self,
         request: &RequestHead,
-        draw: impl Fn(&RuntimeFraction) -> bool,
+        lots: &impl Lots,
     ) -> Result<(), Miss<'_>> {
         // Most routes ask for nothing else.
         for condition in &self.conditions {
             let so = match condition {
-                Condition::Fraction(fraction) => draw(fraction),
+                Condition::Fraction(fraction) => lots.draws(fraction),
                 other => other.is_so(request),
             };
             if !so {

@@ -5,6 +5,7 @@ mod matching;
 mod paths;
 mod table;
 mod texts;
+mod weights;
 
 pub use matching::Miss;
-pub use table::{Found, RouteTable};
+pub use table::{Found, Lots, RouteTable};

@@ -2,12 +2,14 @@
 
 use std::{borrow::Cow, sync::Arc};
 
+use understudy_actors::plan::Payload;
+
 use super::{domains::Domains, paths::Paths};
 use crate::{
     codec::{Known, RequestHead},
     config::model::route::{
-        PathMatch, Redirect, RequireTls, Route, RouteAction, RouteConfig, RouteMatch,
-        RuntimeFraction, VirtualHost,
+        ClusterChoice, ClusterWeight, PathMatch, Redirect, RequireTls, Route, RouteAction,
+        RouteConfig, RouteMatch, RuntimeFraction, VirtualHost,
     },
 };
 
@@ -32,6 +34,29 @@ pub struct Found<'a> {
     pub virtual_host: &'a VirtualHost,
     /// The route.
     pub route: &'a Route,
+    /// Which of its `weighted_clusters`, once it was drawn.
+    pub part: Option<&'a ClusterWeight>,
+}
+
+/// What decides where it is not the request alone.
+pub trait Lots {
+    /// Whether the request is one of a share of all requests.
+    fn draws(&self, fraction: &RuntimeFraction) -> bool;
+    /// The request's number, the same for all its lots.
+    fn number(&self) -> u64;
+    /// The weight that the runtime has for a key, or else this.
+    fn weight(&self, key: &str, default: u32) -> u32;
+}
+
+// === impl Found ===
+
+impl Found<'_> {
+    /// The configuration for the filter of this name: the most specific one.
+    pub fn filter_config(&self, name: &str) -> Option<&Payload> {
+        let part = self.part.map(|part| &part.filter_configs);
+        let own = part.and_then(|own| own.iter().find(|(known, _)| known == name));
+        own.map(|(_, config)| config).or_else(|| self.route.filter_config(name))
+    }
 }
 
 // === impl RouteTable ===
@@ -77,32 +102,34 @@ impl RouteTable {
         Some(if self.config.ignore_port { without_port(name) } else { name })
     }
 
-    /// The first route that takes the request. `draw` says whether the request is one of a share of them.
-    pub fn find(
-        &self,
-        request: &RequestHead,
-        draw: impl Fn(&RuntimeFraction) -> bool,
-    ) -> Option<Found<'_>> {
+    /// The first route that takes the request.
+    pub fn find(&self, request: &RequestHead, lots: &impl Lots) -> Option<Found<'_>> {
         let (at, virtual_host) = self.virtual_host(request)?;
         if virtual_host.require_tls != RequireTls::None
             && wants_https(virtual_host.require_tls, request)
         {
-            return Some(Found { virtual_host, route: &self.to_https });
+            return Some(Found { virtual_host, route: &self.to_https, part: None });
         }
         let path = self.path(request);
         let route = match self.paths.get(at)? {
             None => {
-                let is_for = |route: &&Route| route.matcher.check(request, &path, &draw).is_ok();
+                let is_for = |route: &&Route| route.matcher.check(request, &path, lots).is_ok();
                 virtual_host.routes.iter().find(is_for)?
             }
             Some(paths) => {
-                let fits = |route: &Route| route.matcher.check_conditions(request, &draw).is_ok();
+                let fits = |route: &Route| route.matcher.check_conditions(request, lots).is_ok();
                 let takes = |route: &Route| route.matcher.takes(request, &path);
                 let routes = &virtual_host.routes;
                 routes.get(paths.find(&path, |at| takes(&routes[at]), |at| fits(&routes[at]))?)?
             }
         };
-        Some(Found { virtual_host, route })
+        let mut found = Found { virtual_host, route, part: None };
+        if let RouteAction::Forward(forward) = &route.action
+            && let ClusterChoice::Weighted(weighted) = &forward.cluster
+        {
+            found.part = Some(weighted.pick(request, lots)?);
+        }
+        Some(found)
     }
 
     /// What routes see of the request's path.
@@ -227,12 +254,24 @@ mod tests {
     }
 
     /// A share of 100 % is drawn, every other is not.
-    fn drawn(fraction: &RuntimeFraction) -> bool {
-        fraction.default.numerator == 100
+    struct Whole;
+
+    impl Lots for Whole {
+        fn draws(&self, fraction: &RuntimeFraction) -> bool {
+            fraction.default.numerator == 100
+        }
+
+        fn number(&self) -> u64 {
+            0
+        }
+
+        fn weight(&self, _: &str, default: u32) -> u32 {
+            default
+        }
     }
 
     fn position(table: &RouteTable, request: &RequestHead) -> Option<usize> {
-        let found = table.find(request, drawn)?;
+        let found = table.find(request, &Whole)?;
         found.virtual_host.routes.iter().position(|route| std::ptr::eq(route, found.route))
     }
 
@@ -302,7 +341,7 @@ mod tests {
                 request.headers.append_name(name.as_bytes(), value.as_bytes());
             }
             let table = RouteTable::new(config);
-            let found = table.find(&request, drawn).map(|found| found.virtual_host.name.as_str());
+            let found = table.find(&request, &Whole).map(|found| found.virtual_host.name.as_str());
             assert_eq!(found.unwrap_or("-"), expected, "{authority} {path}");
         }
         let tls = RouteTable::new(tls);
@@ -319,7 +358,7 @@ mod tests {
             for (name, value) in headers {
                 request.headers.append_name(name.as_bytes(), value.as_bytes());
             }
-            let found = tls.find(&request, drawn).unwrap();
+            let found = tls.find(&request, &Whole).unwrap();
             let redirects = matches!(found.route.action, RouteAction::Redirect(_));
             assert_eq!(redirects, sent, "{authority} {path} {headers:?}");
         }
@@ -387,7 +426,7 @@ mod tests {
             let bare = without_query(request.path());
             let routes = &table.config().virtual_hosts[0].routes;
             let scanned = routes.iter().position(|route| {
-                route.matcher.check(&request, bare, drawn).is_ok()
+                route.matcher.check(&request, bare, &Whole).is_ok()
             });
             prop_assert_eq!(position(&table, &request), scanned);
         }

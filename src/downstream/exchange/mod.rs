@@ -17,6 +17,7 @@ use std::{
     cell::OnceCell,
     future::poll_fn,
     net::SocketAddr,
+    rc::Rc,
     task::{Context, Poll},
     time::Instant,
 };
@@ -37,8 +38,9 @@ use crate::{
     },
     filter::Filters,
     local_reply::LocalReply,
-    route::{Found, RouteTable},
+    route::{Found, Lots, RouteTable},
     stream::{BodySize, Data, RequestSource, ResponseSink},
+    upstream::Cluster,
     worker::{AddressText, Deadline},
 };
 use record::Tally;
@@ -77,6 +79,13 @@ pub enum Ended {
     Cut,
 }
 
+/// The lots that a worker draws for a request.
+struct Draw<'w> {
+    worker: &'w Worker,
+    /// One number decides for the whole request, however many shares it is held against.
+    number: OnceCell<u64>,
+}
+
 /// One exchange. Its end, however it comes, is its drop: stats and access log are written there.
 ///
 /// It borrows what belongs to its connection, so that the future that carries it stays small.
@@ -102,6 +111,24 @@ impl Peer {
     pub fn of(accepted: &Accepted) -> Self {
         let text = AddressText::new(accepted.peer.ip());
         Self { remote: accepted.peer, local: accepted.local, text }
+    }
+}
+
+// === impl Draw ===
+
+impl Lots for Draw<'_> {
+    fn draws(&self, fraction: &RuntimeFraction) -> bool {
+        let number = self.number();
+        self.worker.with_runtime(|runtime| runtime.enabled(&fraction.key, fraction.default, number))
+    }
+
+    fn number(&self) -> u64 {
+        *self.number.get_or_init(|| fastrand::u64(..))
+    }
+
+    fn weight(&self, key: &str, default: u32) -> u32 {
+        let weight = self.worker.with_runtime(|runtime| runtime.integer(key, u64::from(default)));
+        u32::try_from(weight).unwrap_or(u32::MAX)
     }
 }
 
@@ -177,17 +204,11 @@ impl<'c> Exchange<'c> {
             let own = &table.config().internal_only_headers;
             own.iter().for_each(|name| self.heads.request.headers.remove_name(name));
         }
-        // One number decides for the whole request, however many shares it is held against.
-        let random = OnceCell::new();
-        let draw = |fraction: &RuntimeFraction| {
-            let random = *random.get_or_init(|| fastrand::u64(..));
-            worker.with_runtime(|runtime| runtime.enabled(&fraction.key, fraction.default, random))
-        };
-        Ok(table.find(&self.heads.request, draw))
+        Ok(table.find(&self.heads.request, &Draw { worker, number: OnceCell::new() }))
     }
 
     /// Where the route sends the request, or what it answers itself.
-    fn act<'t>(&mut self, found: Option<Found<'t>>) -> Result<&'t Forward, Failure> {
+    fn act<'t>(&mut self, found: Option<Found<'t>>) -> Result<(&'t Forward, Rc<Cluster>), Failure> {
         let stats = self.manager.router_stats();
         stats.inc(RouterStat::RqTotal);
         let Some(found) = found else {
@@ -206,13 +227,15 @@ impl<'c> Exchange<'c> {
                 Err(Failure::reply(headers::redirect(redirect, rule, &self.heads.request)))
             }
             RouteAction::Forward(forward) => {
+                let cluster = self.cluster(forward, found.part)?;
                 let request = &mut self.heads.request;
                 if !self.manager.router().suppress_envoy_headers {
                     headers::expected_timeout(request, &forward.timeout_ms);
                 }
-                self.tally.original_path = headers::rewrite(request, forward, rule, self.manager);
+                self.tally.original_path =
+                    headers::rewrite(request, forward, found.part, rule, self.manager);
                 headers::empty_length(request, self.body);
-                Ok(forward)
+                Ok((forward, cluster))
             }
         }
     }

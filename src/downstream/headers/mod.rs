@@ -16,4 +16,4 @@ pub(super) use redirect::redirect;
 pub use request::own_address;
 pub(super) use request::{empty_length, expected_timeout, request};
 pub(super) use response::{Local, continue_head, finish_reply, is_grpc, local_reply, response};
-pub(super) use rewrite::{direct_response, rewrite};
+pub(super) use rewrite::{direct_response, rewrite, rewrite_to_upstream};

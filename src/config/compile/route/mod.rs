@@ -4,6 +4,7 @@ mod direct;
 mod forward;
 mod matching;
 mod redirect;
+mod weighted;
 
 use std::{collections::HashSet, sync::Arc};
 
@@ -12,7 +13,7 @@ use understudy_actors::plan::Payload;
 use super::{Compiler, filters::with_outer};
 use crate::config::{
     Message,
-    model::route::{RequireTls, Route, RouteAction, RouteConfig, VirtualHost},
+    model::route::{RequireTls, Route, RouteAction, RouteConfig, RouteMatch, VirtualHost},
 };
 
 /// What is said around a route that matters to it.
@@ -100,22 +101,34 @@ impl Compiler<'_> {
     fn route(&mut self, route: &Message, around: &Around<'_>) -> Option<Route> {
         let filter_configs = with_outer(self.per_filter(route), around.filters);
         let matcher = route.message("match").and_then(|rule| self.route_match(rule));
-        let action = if let Some(action) = route.message("route") {
-            self.forward(action, around.clusters)
-                .map(|forward| RouteAction::Forward(Arc::new(forward)))
-        } else if let Some(redirect) = route.message("redirect") {
-            self.redirect(redirect).map(|redirect| RouteAction::Redirect(Arc::new(redirect)))
-        } else if let Some(direct) = route.message("direct_response") {
-            let direct = self.direct(direct, around.direct_bytes_max);
-            direct.map(|direct| RouteAction::Direct(Arc::new(direct)))
-        } else {
-            // `filter_action` and the like are left unread, and so refused.
-            None
-        };
+        let action = self.action(route, matcher.as_ref(), around);
         let name = route.text("name").unwrap_or_default().to_owned();
         route.ignore("metadata", "nobody reads it");
         route.ignore("decorator", "there are no spans whose operation it could name");
         route.ignore("tracing", "there is no tracing whose sampling it could change");
         Some(Route { name, matcher: matcher?, action: action?, filter_configs })
+    }
+
+    fn action(
+        &mut self,
+        route: &Message,
+        matcher: Option<&RouteMatch>,
+        around: &Around<'_>,
+    ) -> Option<RouteAction> {
+        if let Some(action) = route.message("route") {
+            let forward = self.forward(action, matcher, around.clusters)?;
+            return Some(RouteAction::Forward(Arc::new(forward)));
+        }
+        if let Some(redirect) = route.message("redirect") {
+            return self
+                .redirect(redirect)
+                .map(|redirect| RouteAction::Redirect(Arc::new(redirect)));
+        }
+        if let Some(direct) = route.message("direct_response") {
+            let direct = self.direct(direct, around.direct_bytes_max)?;
+            return Some(RouteAction::Direct(Arc::new(direct)));
+        }
+        let _neither = route.message("filter_action").or(route.message("non_forwarding_action"))?;
+        Some(RouteAction::Forward(Arc::new(self.nowhere())))
     }
 }

@@ -10,7 +10,9 @@ use std::sync::Arc;
 use understudy_actors::plan::Payload;
 
 pub use direct::DirectResponse;
-pub use forward::Forward;
+pub use forward::{
+    ClusterChoice, ClusterName, ClusterWeight, Forward, HostChange, PathChange, WeightedClusters,
+};
 pub use matching::{Condition, PathMatch, RouteMatch, RuntimeFraction};
 pub use redirect::{Redirect, RedirectPath};
 
