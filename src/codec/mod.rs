@@ -10,6 +10,6 @@ pub mod method;
 mod scan;
 
 pub use block::HeaderBlock;
-pub use head::{RequestHead, ResponseHead, Version};
+pub use head::{RequestHead, ResponseHead, Scheme, Version};
 pub use known::{Known, KnownSet};
 pub use method::Method;

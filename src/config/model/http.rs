@@ -6,6 +6,7 @@ use understudy_actors::plan::Slot;
 
 use super::{
     access_log::AccessLog,
+    client::ClientOptions,
     paths::{PathOptions, Underscores},
 };
 use crate::filter::Placed;
@@ -41,6 +42,8 @@ pub struct HttpConnectionManager {
     pub skip_xff_append: bool,
     /// `internal_address_config.cidr_ranges`.
     pub internal_addresses: Vec<ipnet::IpNet>,
+    /// Whose word is taken for who the client is, and what is said of it.
+    pub client: ClientOptions,
     /// `via`; empty for none.
     pub via: String,
     /// `generate_request_id`; Envoy's default is true.
@@ -65,6 +68,8 @@ pub struct HttpConnectionManager {
     pub max_connection_duration: Option<Duration>,
     /// `common_http_protocol_options.max_requests_per_connection`; 0 is no limit.
     pub max_requests_per_connection: u32,
+    /// `common_http_protocol_options.max_stream_duration`; `None` is off.
+    pub max_stream_duration: Option<Duration>,
     /// `stream_idle_timeout`; Envoy's default is 5 min; `None` is off.
     pub stream_idle_timeout: Option<Duration>,
     /// `request_timeout`.
@@ -131,6 +136,8 @@ pub enum ServerHeader {
 pub struct RouterConfig {
     /// `suppress_envoy_headers`.
     pub suppress_envoy_headers: bool,
+    /// `respect_expected_rq_timeout`.
+    pub respect_expected_rq_timeout: bool,
 }
 
 /// `Http1ProtocolOptions`, for both sides.

@@ -1,22 +1,27 @@
 //! Owns one exchange: a request, the way to its upstream, and its response. One future, no spawn.
 //!
 //! What happens, in order: [`Exchange::carry`] (`forward`) makes the request one that may go on, finds
-//! its route, passes it by the `filters`, and finds a host and a connection; `conversation` carries heads and bodies;
+//! its route, and passes it by the `filters`; `attempt` finds a host and a connection; `conversation` carries
+//! heads and bodies; `retry` makes another try of one that failed, as `tries` and `retrying` allow;
 //! [`Exchange::conclude`] (here) makes of a failure on the way a reply of our own; `record` tells stats
 //! and access log what became of it.
 //!
 //! Every client with a request on its way holds one such future: a test bounds its size.
 
+mod attempt;
 mod conversation;
 mod failure;
 mod filters;
 mod forward;
 mod record;
+mod retry;
+mod retrying;
+mod tries;
 
 use std::{
     cell::OnceCell,
     future::poll_fn,
-    net::SocketAddr,
+    net::{IpAddr, SocketAddr},
     rc::Rc,
     task::{Context, Poll},
     time::Instant,
@@ -31,7 +36,7 @@ pub use failure::Failure;
 
 use super::{count, headers, manager::Manager, serve::Worker, timers::Timers};
 use crate::{
-    codec::{Known, RequestHead, ResponseHead},
+    codec::{Known, RequestHead, ResponseHead, Scheme},
     config::model::{
         http::HostForm,
         route::{Forward, RouteAction, RuntimeFraction},
@@ -44,6 +49,7 @@ use crate::{
     worker::{AddressText, Deadline},
 };
 use record::Tally;
+use tries::Tries;
 
 /// Both heads of an exchange; they are pooled, since their buffers are worth keeping.
 #[derive(Debug, Default)]
@@ -52,6 +58,8 @@ pub struct Heads {
     pub request: RequestHead,
     /// The response's.
     pub response: ResponseHead,
+    /// Whom the request is from, where that is not the peer.
+    pub client: Option<IpAddr>,
 }
 
 /// Heads on loan from the worker. Boxed: a connection that waits has no room for them.
@@ -101,6 +109,8 @@ pub struct Exchange<'c> {
     request_done: bool,
     /// None where the chain has none but the router.
     filters: Option<Filters>,
+    /// None where the route says nothing of tries.
+    tries: Option<Box<Tries>>,
     tally: Tally,
 }
 
@@ -152,8 +162,23 @@ impl<'c> Exchange<'c> {
         let request_done = body == BodySize::None;
         let request_timeout = manager.config.request_timeout.filter(|_| !request_done);
         timers.await_request(started, request_timeout);
-        let (filters, tally) = (None, Tally::default());
-        Self { worker, manager, peer, heads, body, started, timers, request_done, filters, tally }
+        if let Some(max) = manager.config.max_stream_duration {
+            timers.limit_stream(started, Some(max));
+        }
+        let (filters, tries, tally) = (None, None, Tally::default());
+        Self {
+            worker,
+            manager,
+            peer,
+            heads,
+            body,
+            started,
+            timers,
+            request_done,
+            filters,
+            tries,
+            tally,
+        }
     }
 
     /// Ends what [`Self::carry`] has begun: a failure before the response becomes a reply of our own.
@@ -194,7 +219,12 @@ impl<'c> Exchange<'c> {
     /// Makes the request one that may go on, and finds its route, if there is one.
     fn find<'t>(&mut self, table: Option<&'t RouteTable>) -> Result<Option<Found<'t>>, Failure> {
         let Self { manager, worker, peer, .. } = *self;
-        headers::request(&mut self.heads.request, manager, worker, peer).map_err(Failure::reply)?;
+        let client = headers::request(&mut self.heads.request, manager, worker, peer);
+        self.heads.client = client.map_err(Failure::reply)?;
+        if self.heads.request.headers.get(Known::XForwardedProto) == Some(b"") {
+            // Who says nothing there has no route. Observed: Envoy 1.40.
+            return Ok(None);
+        }
         if manager.config.host_form != HostForm::default() {
             let form = manager.config.host_form;
             headers::form_host(&mut self.heads.request, form, peer.local.port());
@@ -228,9 +258,11 @@ impl<'c> Exchange<'c> {
             }
             RouteAction::Forward(forward) => {
                 let cluster = self.cluster(forward, found.part)?;
+                self.plan_tries(forward);
                 let request = &mut self.heads.request;
-                if !self.manager.router().suppress_envoy_headers {
-                    headers::expected_timeout(request, &forward.timeout_ms);
+                if self.manager.config.client.matches_upstream_scheme {
+                    // Nothing upstream is encrypted yet.
+                    request.scheme = Scheme::Http;
                 }
                 self.tally.original_path =
                     headers::rewrite(request, forward, found.part, rule, self.manager);
@@ -247,7 +279,7 @@ impl<'c> Exchange<'c> {
         sink: &mut P,
     ) -> Result<(), Failure> {
         self.tally.replied(&reply);
-        let Heads { request, response } = &mut *self.heads;
+        let Heads { request, response, .. } = &mut *self.heads;
         let made = headers::Local {
             grpc: headers::is_grpc(request),
             to_head: request.is_head(),
@@ -261,7 +293,7 @@ impl<'c> Exchange<'c> {
             let filters = begun.unwrap_or_else(|| self.begin_filters(|_| None));
             filters.show_reply(&mut self.heads.response);
         }
-        let Heads { request, response } = &mut *self.heads;
+        let Heads { request, response, .. } = &mut *self.heads;
         headers::finish_reply(response, request, self.manager, self.worker);
         let body = if made.grpc { &[] } else { reply.body.as_bytes() };
         let size = match (body.is_empty(), made.to_head) {
@@ -323,7 +355,8 @@ impl<'c> Exchange<'c> {
             Poll::Pending => {
                 self.tally.paused = true;
                 self.timers.poll(cx).map(|passed| {
-                    self.tally.cut_by_timeout(passed);
+                    count::passed(self.manager, passed);
+                    self.tally.cut_by_timeout(passed, self.request_done);
                     Err(Failure::Cut)
                 })
             }

@@ -2,10 +2,12 @@
 //!
 //! Source: Envoy's "HTTP header manipulation" documents; every rule was observed on Envoy 1.40.
 
+mod client;
 mod hop_by_hop;
 mod host;
 mod paths;
 mod redirect;
+mod referer;
 mod request;
 mod response;
 mod rewrite;
@@ -14,6 +16,6 @@ pub(super) use host::form_host;
 pub(super) use paths::path_rules;
 pub(super) use redirect::redirect;
 pub use request::own_address;
-pub(super) use request::{empty_length, expected_timeout, request};
+pub(super) use request::{empty_length, expected_timeout, grpc_timeout, request};
 pub(super) use response::{Local, continue_head, finish_reply, is_grpc, local_reply, response};
 pub(super) use rewrite::{direct_response, rewrite, rewrite_to_upstream};

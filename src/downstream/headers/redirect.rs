@@ -22,7 +22,7 @@ pub(in crate::downstream) fn redirect(
 ///
 /// Observed: Envoy 1.40, forty redirects.
 fn location(redirect: &Redirect, rule: &RouteMatch, request: &RequestHead) -> Vec<u8> {
-    let own = request.headers.get(Known::XForwardedProto).unwrap_or(b"http");
+    let own = request.scheme.as_str().as_bytes();
     let scheme = if redirect.scheme.is_empty() { own } else { redirect.scheme.as_bytes() };
     let mut location = [scheme, b"://"].concat();
     let host =
@@ -86,7 +86,10 @@ fn without_port(host: &[u8]) -> &[u8] {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::model::route::{PathMatch, Substitution};
+    use crate::{
+        codec::Scheme,
+        config::model::route::{PathMatch, Substitution},
+    };
 
     fn rule(path: &str) -> RouteMatch {
         let path = PathMatch::Prefix(path.to_owned());
@@ -97,7 +100,7 @@ mod tests {
         let mut request = RequestHead::default();
         request.set_authority(host.as_bytes());
         request.set_path(path.as_bytes());
-        request.headers.append(Known::XForwardedProto, scheme.as_bytes());
+        request.scheme = if scheme == "https" { Scheme::Https } else { Scheme::Http };
         String::from_utf8(location(redirect, &rule(prefix), &request)).unwrap()
     }
 

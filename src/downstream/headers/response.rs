@@ -16,6 +16,7 @@ pub(in crate::downstream) fn response(
     manager: &Manager,
     worker: &Worker,
     waited: Duration,
+    attempts: Option<u32>,
     request: &RequestHead,
 ) {
     let headers = &mut head.headers;
@@ -25,6 +26,9 @@ pub(in crate::downstream) fn response(
         let ms = u64::try_from(waited.as_millis()).unwrap_or(u64::MAX);
         headers.set(Known::XEnvoyUpstreamServiceTime, text.format(ms).as_bytes());
     }
+    if let Some(attempts) = attempts {
+        headers.set(Known::XEnvoyAttemptCount, itoa::Buffer::new().format(attempts).as_bytes());
+    }
     if headers.get(Known::Date).is_none() {
         worker.clock.with_date_line(|line| headers.append_line(Known::Date, line));
     }
@@ -32,9 +36,10 @@ pub(in crate::downstream) fn response(
     request_id(head, manager, request);
 }
 
-/// Source: `always_set_request_id_in_response`.
+/// Source: `always_set_request_id_in_response`, and `x-envoy-force-trace`.
 fn request_id(head: &mut ResponseHead, manager: &Manager, request: &RequestHead) {
-    if manager.config.always_set_request_id_in_response
+    let always = manager.config.always_set_request_id_in_response;
+    if (always || request.headers.has(Known::XEnvoyForceTrace))
         && let Some(id) = request.headers.get(Known::XRequestId)
     {
         head.headers.set(Known::XRequestId, id);

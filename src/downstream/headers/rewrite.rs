@@ -141,7 +141,7 @@ pub(in crate::downstream) fn direct_response(
     let body = String::from_utf8_lossy(&direct.body).into_owned();
     let named = matches!(direct.status, 201 | 300..400);
     let location = named.then(|| {
-        let scheme = request.headers.get(Known::XForwardedProto).unwrap_or(b"http");
+        let scheme = request.scheme.as_str().as_bytes();
         (Known::Location, [scheme, b"://", request.authority(), request.path()].concat())
     });
     LocalReply {
@@ -155,7 +155,7 @@ pub(in crate::downstream) fn direct_response(
 mod tests {
     use super::*;
     use crate::{
-        config::model::route::{ClusterChoice, Substitution},
+        config::model::route::{Attempts, ClusterChoice, Substitution},
         uri_template::{PathRewrite, PathTemplate},
     };
 
@@ -168,6 +168,7 @@ mod tests {
             cluster: ClusterChoice::Header(Vec::new()),
             timeout: None,
             timeout_ms: String::new(),
+            attempts: Attempts::default(),
             idle_timeout: None,
             path_rewrite,
             host_rewrite,

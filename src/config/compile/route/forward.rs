@@ -2,12 +2,16 @@
 
 use std::{collections::HashSet, time::Duration};
 
-use super::super::{Compiler, http::limit};
+use super::{
+    super::Compiler,
+    attempts::{Above, timeouts},
+};
 use crate::{
     config::{
         Message,
         model::route::{
-            ClusterChoice, ClusterName, Forward, HostChange, PathChange, PathMatch, RouteMatch,
+            Attempts, ClusterChoice, ClusterName, Forward, HostChange, PathChange, PathMatch,
+            RouteMatch,
         },
     },
     uri_template::PathRewrite,
@@ -25,6 +29,7 @@ impl Compiler<'_> {
         action: &Message,
         rule: Option<&RouteMatch>,
         clusters: Option<&HashSet<String>>,
+        above: Above<'_>,
     ) -> Option<Forward> {
         let cluster = self.cluster_choice(action, clusters);
         let path_rewrite = self.path_change(action, rule);
@@ -32,11 +37,13 @@ impl Compiler<'_> {
         self.hash_policies(action);
         action.ignore("metadata_match", "no cluster has subsets that it could choose among");
         let status = action.choice("cluster_not_found_response_code");
-        let timeout = limit(action.duration("timeout"), Some(TIMEOUT));
+        let attempts = self.attempts(action, above);
+        let (timeout, timeout_ms) = timeouts(action, &attempts, TIMEOUT);
         Some(Forward {
             cluster: cluster?,
             timeout,
-            timeout_ms: timeout.map(|timeout| timeout.as_millis().to_string()).unwrap_or_default(),
+            timeout_ms,
+            attempts,
             idle_timeout: action.duration("idle_timeout"),
             path_rewrite: path_rewrite?,
             host_rewrite: host_rewrite?,
@@ -57,6 +64,7 @@ impl Compiler<'_> {
             cluster: ClusterChoice::Named(self.cluster_name("")),
             timeout: Some(TIMEOUT),
             timeout_ms: String::new(),
+            attempts: Attempts::default(),
             idle_timeout: None,
             path_rewrite: PathChange::Keep,
             host_rewrite: HostChange::Keep,

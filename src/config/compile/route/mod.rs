@@ -1,14 +1,18 @@
 //! Owns compiling route configurations.
 
+mod attempts;
 mod direct;
 mod forward;
 mod matching;
 mod redirect;
+mod retry;
 mod weighted;
 
 use std::{collections::HashSet, sync::Arc};
 
 use understudy_actors::plan::Payload;
+
+use attempts::{Above, HostAttempts};
 
 use super::{Compiler, filters::with_outer};
 use crate::config::{
@@ -24,6 +28,8 @@ struct Around<'a> {
     filters: &'a [(String, Payload)],
     /// `max_direct_response_body_size_bytes`.
     direct_bytes_max: usize,
+    /// What its virtual host says of tries.
+    tries: &'a HostAttempts<'a>,
 }
 
 impl Compiler<'_> {
@@ -44,7 +50,9 @@ impl Compiler<'_> {
         for host in config.messages("virtual_hosts") {
             let domains = self.domains(host, &name, &mut seen);
             let filters = with_outer(self.per_filter(host), &table_filters);
-            let around = Around { clusters: known, filters: &filters, direct_bytes_max };
+            let tries = self.host_attempts(host);
+            let around =
+                Around { clusters: known, filters: &filters, direct_bytes_max, tries: &tries };
             let routes = host.messages("routes");
             let routes = routes.filter_map(|route| self.route(route, &around)).collect();
             let name = host.text("name").unwrap_or_default().to_owned();
@@ -116,7 +124,8 @@ impl Compiler<'_> {
         around: &Around<'_>,
     ) -> Option<RouteAction> {
         if let Some(action) = route.message("route") {
-            let forward = self.forward(action, matcher, around.clusters)?;
+            let above = Above { host: around.tries, route };
+            let forward = self.forward(action, matcher, around.clusters, above)?;
             return Some(RouteAction::Forward(Arc::new(forward)));
         }
         if let Some(redirect) = route.message("redirect") {

@@ -7,6 +7,8 @@ use understudy_actors::plan::{Payload, Slot};
 use super::Substitution;
 use crate::uri_template::PathRewrite;
 
+use super::Attempts;
+
 /// `RouteAction` to a cluster.
 #[derive(Debug)]
 pub struct Forward {
@@ -14,8 +16,10 @@ pub struct Forward {
     pub cluster: ClusterChoice,
     /// `timeout`; Envoy's default is 15 s; `None` is off.
     pub timeout: Option<Duration>,
-    /// `timeout` in milliseconds, as the upstream is told of it; empty for none.
+    /// How long a try may take, in milliseconds, as the upstream is told of it; empty for none.
     pub timeout_ms: String,
+    /// What is said about tries.
+    pub attempts: Attempts,
     /// `idle_timeout`; `None` takes the connection manager's `stream_idle_timeout`.
     pub idle_timeout: Option<Duration>,
     /// What becomes of the path.
