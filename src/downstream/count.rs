@@ -178,7 +178,7 @@ pub(super) fn passed_upstream(target: &Target, passed: Passed, has_streams: bool
 }
 
 /// Counts a route timeout; a stream is reset, a connection of HTTP/1 is closed.
-fn upstream_timeout(Target { shared, host, worker, .. }: &Target, has_streams: bool) {
+pub(super) fn upstream_timeout(Target { shared, host, worker, .. }: &Target, has_streams: bool) {
     let stats = shared.stats.lane(*worker);
     stats.inc(ClusterStat::UpstreamRqTimeout);
     if has_streams {

@@ -8,7 +8,7 @@ use std::{
 
 use understudy_actors::stats::ClusterStat;
 
-use super::{super::count, Exchange, Failure, Heads, attempt::Chosen};
+use super::{super::count, Exchange, Failure, Heads, attempt::Chosen, retry::Judgement};
 use crate::{
     codec::{Known, ResponseHead},
     config::model::route::Forward,
@@ -95,25 +95,38 @@ where
         {
             return Poll::Ready(Err(failure));
         }
-        let Exchange { heads, tries, tally, worker, .. } = &mut *self.exchange;
-        let mut again = None;
-        let unwanted = |head: &mut ResponseHead| match tries {
-            None => false,
-            Some(tries) => {
-                again = tries.judge(head, self.chosen, worker, tally);
-                again.is_some()
+        loop {
+            let Exchange { heads, tries, tally, worker, .. } = &mut *self.exchange;
+            let mut judgement = None;
+            let unwanted = |head: &mut ResponseHead| match tries {
+                None => false,
+                Some(tries) => {
+                    judgement = tries.judge(head, self.chosen, worker, tally);
+                    judgement.is_some()
+                }
+            };
+            match self.up_source.poll_head(cx, &mut heads.response, unwanted) {
+                Poll::Ready(Ok(size)) => return Poll::Ready(Ok(size)),
+                Poll::Ready(Err(Reset::Terminated)) => return Poll::Ready(Err(Failure::Stale)),
+                Poll::Ready(Err(Reset::Unwanted)) => match judgement {
+                    Some(Judgement::Again(wait)) => return Poll::Ready(Err(Failure::Again(wait))),
+                    _ if self.is_redirected() => {
+                        return Poll::Ready(Err(Failure::Redirected(None)));
+                    }
+                    // It goes on as it is.
+                    _ => {}
+                },
+                Poll::Ready(Err(reset)) => return Poll::Ready(Err(Failure::Reset(reset))),
+                Poll::Pending => break,
             }
-        };
-        match self.up_source.poll_head(cx, &mut heads.response, unwanted) {
-            Poll::Ready(Ok(size)) => return Poll::Ready(Ok(size)),
-            Poll::Ready(Err(Reset::Terminated)) => return Poll::Ready(Err(Failure::Stale)),
-            Poll::Ready(Err(Reset::Unwanted)) => {
-                return Poll::Ready(Err(again.unwrap_or(Failure::Cut)));
-            }
-            Poll::Ready(Err(reset)) => return Poll::Ready(Err(Failure::Reset(reset))),
-            Poll::Pending => {}
         }
         self.exchange.poll_interrupted(cx, self.source, self.sink).map(Err)
+    }
+
+    /// Whether the answer is a redirect that is followed.
+    fn is_redirected(&mut self) -> bool {
+        let kept = self.exchange.body == BodySize::None || self.source.whole().is_some();
+        self.exchange.redirect(self.chosen, kept)
     }
 
     /// Carries both bodies until the response's end has been taken by the sink.
@@ -162,7 +175,11 @@ where
     /// Sends what there is of the request.
     fn poll_send(&mut self, cx: &mut Context<'_>) -> Result<(), Failure> {
         let Exchange { timers, .. } = &mut *self.exchange;
-        match self.up.poll(cx, self.source, &mut self.up_sink, || timers.touch()) {
+        let sent = self.up.poll(cx, self.source, &mut self.up_sink, || timers.touch());
+        if self.source.is_lost() {
+            self.exchange.abandon_body(self.chosen);
+        }
+        match sent {
             Poll::Pending => Ok(()),
             Poll::Ready(Ok(())) => {
                 self.sent = true;
@@ -170,6 +187,7 @@ where
                     self.exchange.request_done = true;
                     self.exchange.await_response(Instant::now(), self.route);
                     self.exchange.begin_try(self.chosen);
+                    self.exchange.mirror(self.source.whole());
                 }
                 Ok(())
             }
@@ -189,7 +207,8 @@ where
             &mut *self.exchange;
         timers.answer_try();
         let Heads { request, response, .. } = &mut **heads;
-        let waited = started.elapsed();
+        let asked = tries.as_ref().and_then(|tries| tries.redirects.at).unwrap_or(*started);
+        let waited = asked.elapsed();
         tally.responded(response.status, waited);
         let internal = request.headers.has(Known::XEnvoyInternal);
         match health_check {

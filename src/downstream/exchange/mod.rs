@@ -13,7 +13,9 @@ mod conversation;
 mod failure;
 mod filters;
 mod forward;
+mod mirror;
 mod record;
+mod redirect;
 mod retry;
 mod retrying;
 mod tries;
@@ -189,6 +191,13 @@ impl<'c> Exchange<'c> {
         sink: &mut P,
     ) -> Ended {
         let outcome = match outcome {
+            // Boxed: it is rare.
+            Err(failure @ Failure::Redirected(_)) => {
+                Box::pin(self.redirected(failure, source, sink)).await
+            }
+            outcome => outcome,
+        };
+        let outcome = match outcome {
             Err(Failure::Reply(reply)) => self.reply(reply, sink).await,
             Err(Failure::TimedOut(passed)) => {
                 let reply = Box::new(self.timeout_reply(passed));
@@ -217,24 +226,36 @@ impl<'c> Exchange<'c> {
     }
 
     /// Makes the request one that may go on, and finds its route, if there is one.
-    fn find<'t>(&mut self, table: Option<&'t RouteTable>) -> Result<Option<Found<'t>>, Failure> {
+    fn find<'t>(
+        &mut self,
+        table: Option<&'t RouteTable>,
+        redirected: bool,
+    ) -> Result<Option<Found<'t>>, Failure> {
         let Self { manager, worker, peer, .. } = *self;
-        let client = headers::request(&mut self.heads.request, manager, worker, peer);
-        self.heads.client = client.map_err(Failure::reply)?;
-        if self.heads.request.headers.get(Known::XForwardedProto) == Some(b"") {
-            // Who says nothing there has no route. Observed: Envoy 1.40.
-            return Ok(None);
-        }
-        if manager.config.host_form != HostForm::default() {
-            let form = manager.config.host_form;
-            headers::form_host(&mut self.heads.request, form, peer.local.port());
+        if !redirected {
+            let client = headers::request(&mut self.heads.request, manager, worker, peer);
+            self.heads.client = client.map_err(Failure::reply)?;
+            if manager.config.host_form != HostForm::default() {
+                let form = manager.config.host_form;
+                headers::form_host(&mut self.heads.request, form, peer.local.port());
+            }
         }
         let Some(table) = table else { return Ok(None) };
         if !table.config().internal_only_headers.is_empty() && !self.is_internal() {
             let own = &table.config().internal_only_headers;
             own.iter().for_each(|name| self.heads.request.headers.remove_name(name));
         }
-        Ok(table.find(&self.heads.request, &Draw { worker, number: OnceCell::new() }))
+        Ok(self.route_of(table))
+    }
+
+    /// The route of the request as it is now.
+    fn route_of<'t>(&self, table: &'t RouteTable) -> Option<Found<'t>> {
+        if self.heads.request.headers.get(Known::XForwardedProto) == Some(b"") {
+            // Who says nothing there has no route. Observed: Envoy 1.40.
+            return None;
+        }
+        let draw = Draw { worker: self.worker, number: OnceCell::new() };
+        table.find(&self.heads.request, &draw)
     }
 
     /// Where the route sends the request, or what it answers itself.

@@ -4,6 +4,7 @@ mod attempts;
 mod direct;
 mod forward;
 mod matching;
+mod mirror;
 mod redirect;
 mod retry;
 mod weighted;
@@ -42,6 +43,7 @@ impl Compiler<'_> {
         let validate = config.boolean("validate_clusters").unwrap_or(true);
         let known = validate.then_some(clusters);
         let (mut seen, mut hosts) = (HashSet::new(), Vec::new());
+        let table_mirrors = self.mirrors(config, known);
         let table_filters = self.per_filter(config);
         let direct_bytes_max = config
             .number("max_direct_response_body_size_bytes")
@@ -50,7 +52,7 @@ impl Compiler<'_> {
         for host in config.messages("virtual_hosts") {
             let domains = self.domains(host, &name, &mut seen);
             let filters = with_outer(self.per_filter(host), &table_filters);
-            let tries = self.host_attempts(host);
+            let tries = self.host_attempts(host, &table_mirrors, known);
             let around =
                 Around { clusters: known, filters: &filters, direct_bytes_max, tries: &tries };
             let routes = host.messages("routes");
@@ -124,7 +126,7 @@ impl Compiler<'_> {
         around: &Around<'_>,
     ) -> Option<RouteAction> {
         if let Some(action) = route.message("route") {
-            let above = Above { host: around.tries, route };
+            let above = Above { host: around.tries, route, clusters: around.clusters };
             let forward = self.forward(action, matcher, around.clusters, above)?;
             return Some(RouteAction::Forward(Arc::new(forward)));
         }

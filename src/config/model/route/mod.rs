@@ -3,7 +3,9 @@
 mod attempts;
 mod direct;
 mod forward;
+mod internal_redirect;
 mod matching;
+mod mirror;
 mod redirect;
 mod retry;
 
@@ -16,7 +18,9 @@ pub use direct::DirectResponse;
 pub use forward::{
     ClusterChoice, ClusterName, ClusterWeight, Forward, HostChange, PathChange, WeightedClusters,
 };
+pub use internal_redirect::{InternalRedirect, RedirectPredicate};
 pub use matching::{Condition, PathMatch, RouteMatch, RuntimeFraction};
+pub use mirror::{Mirror, MirrorTarget};
 pub use redirect::{Redirect, RedirectPath};
 pub use retry::{BackOff, ResetHeader, RetryOn, RetryPolicy};
 
