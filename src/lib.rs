@@ -21,5 +21,6 @@ pub mod route;
 pub mod server;
 pub mod stream;
 pub mod upstream;
+pub mod uri_template;
 pub mod version;
 pub mod worker;

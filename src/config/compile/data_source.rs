@@ -14,15 +14,13 @@ impl Compiler<'_> {
         if let Some(Value::Bytes(bytes)) = source.get("inline_bytes").map(|set| &set.value) {
             return Some(bytes.clone());
         }
-        let (read, what) = if let Some(path) = source.text("filename") {
-            (fs::read(path).map_err(|error| error.to_string()), path)
+        let read = if let Some(path) = source.text("filename") {
+            fs::read(path).map_err(|error| format!("cannot read {path:?}: {error}"))
         } else {
             let name = source.text("environment_variable")?;
-            (env::var(name).map(String::into_bytes).map_err(|error| error.to_string()), name)
+            let missing = |_| format!("environment variable {name} is not set");
+            env::var(name).map(String::into_bytes).map_err(missing)
         };
-        read.map_err(|why| {
-            self.error(source.at, &source.path, format!("cannot read {what:?}: {why}"), "");
-        })
-        .ok()
+        read.map_err(|told| self.error(source.at, &source.path, told, "")).ok()
     }
 }

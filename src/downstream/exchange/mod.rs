@@ -26,6 +26,7 @@ use std::{
     cell::OnceCell,
     future::poll_fn,
     net::{IpAddr, SocketAddr},
+    rc::Rc,
     task::{Context, Poll},
     time::Instant,
 };
@@ -40,12 +41,16 @@ pub use failure::Failure;
 use super::{count, headers, manager::Manager, serve::Worker, timers::Timers};
 use crate::{
     codec::{Known, RequestHead, ResponseHead, Scheme},
-    config::model::route::{Forward, RouteAction, RuntimeFraction},
+    config::model::{
+        http::HostForm,
+        route::{Forward, RouteAction, RuntimeFraction},
+    },
     filter::Filters,
     format::AccessLogType,
     local_reply::LocalReply,
-    route::{Found, RouteTable},
+    route::{Found, Lots, RouteTable},
     stream::{BodySize, RequestSource, ResponseSink},
+    upstream::Cluster,
     worker::{AddressText, Deadline, next_connection_id},
 };
 use record::Tally;
@@ -89,6 +94,13 @@ pub enum Ended {
     Cut,
 }
 
+/// The lots that a worker draws for a request.
+struct Draw<'w> {
+    worker: &'w Worker,
+    /// One number decides for the whole request, however many shares it is held against.
+    number: OnceCell<u64>,
+}
+
 /// One exchange. Its end, however it comes, is its drop: stats and access log are written there.
 ///
 /// It borrows what belongs to its connection, so that the future that carries it stays small.
@@ -117,6 +129,24 @@ impl Peer {
         let text = AddressText::new(accepted.peer.ip());
         let id = next_connection_id();
         Self { remote: accepted.peer, local: accepted.local, text, id }
+    }
+}
+
+// === impl Draw ===
+
+impl Lots for Draw<'_> {
+    fn draws(&self, fraction: &RuntimeFraction) -> bool {
+        let number = self.number();
+        self.worker.with_runtime(|runtime| runtime.enabled(&fraction.key, fraction.default, number))
+    }
+
+    fn number(&self) -> u64 {
+        *self.number.get_or_init(|| fastrand::u64(..))
+    }
+
+    fn weight(&self, key: &str, default: u32) -> u32 {
+        let weight = self.worker.with_runtime(|runtime| runtime.integer(key, u64::from(default)));
+        u32::try_from(weight).unwrap_or(u32::MAX)
     }
 }
 
@@ -215,29 +245,31 @@ impl<'c> Exchange<'c> {
             }
             let client = headers::request(&mut self.heads.request, manager, worker, peer);
             self.heads.client = client.map_err(Failure::reply)?;
+            if manager.config.host_form != HostForm::default() {
+                let form = manager.config.host_form;
+                headers::form_host(&mut self.heads.request, form, peer.local.port());
+            }
         }
-        Ok(table.and_then(|table| self.route_of(table)))
+        let Some(table) = table else { return Ok(None) };
+        if !table.config().internal_only_headers.is_empty() && !self.is_internal() {
+            let own = &table.config().internal_only_headers;
+            own.iter().for_each(|name| self.heads.request.headers.remove_name(name));
+        }
+        Ok(self.route_of(table))
     }
 
     /// The route of the request as it is now.
     fn route_of<'t>(&self, table: &'t RouteTable) -> Option<Found<'t>> {
-        let Self { worker, .. } = *self;
-        let request = &self.heads.request;
-        if request.headers.get(Known::XForwardedProto) == Some(b"") {
+        if self.heads.request.headers.get(Known::XForwardedProto) == Some(b"") {
             // Who says nothing there has no route. Observed: Envoy 1.40.
             return None;
         }
-        // One number decides for the whole request, however many shares it is held against.
-        let random = OnceCell::new();
-        let draw = |fraction: &RuntimeFraction| {
-            let random = *random.get_or_init(|| fastrand::u64(..));
-            worker.with_runtime(|runtime| runtime.enabled(&fraction.key, fraction.default, random))
-        };
-        table.find(request.authority(), request.path(), draw)
+        let draw = Draw { worker: self.worker, number: OnceCell::new() };
+        table.find(&self.heads.request, &draw)
     }
 
     /// Where the route sends the request, or what it answers itself.
-    fn act<'t>(&mut self, found: Option<Found<'t>>) -> Result<&'t Forward, Failure> {
+    fn act<'t>(&mut self, found: Option<Found<'t>>) -> Result<(&'t Forward, Rc<Cluster>), Failure> {
         let stats = self.manager.router_stats();
         stats.inc(RouterStat::RqTotal);
         let Some(found) = found else {
@@ -258,22 +290,21 @@ impl<'c> Exchange<'c> {
                 Err(Failure::reply(headers::redirect(redirect, rule, &self.heads.request)))
             }
             RouteAction::Forward(forward) => {
+                let cluster = self.cluster(forward, found.part)?;
                 self.plan_tries(forward);
                 let request = &mut self.heads.request;
                 if self.manager.config.client.matches_upstream_scheme {
                     // Nothing upstream is encrypted yet.
                     request.scheme = Scheme::Http;
                 }
-                if let Some(mutations) = &found.route.mutations {
-                    if let Some(cluster) = self.worker.clusters.get(forward.cluster) {
-                        self.tally.goes_to(&cluster);
-                    }
+                let part = found.part.and_then(|part| part.mutations.as_ref());
+                if let Some(mutations) = part.or(found.route.mutations.as_ref()) {
                     self.mutate_request(mutations);
                 }
                 let request = &mut self.heads.request;
-                headers::rewrite(request, forward, rule, self.manager);
+                headers::rewrite(request, forward, found.part, rule, self.manager);
                 headers::empty_length(request, self.body);
-                Ok(forward)
+                Ok((forward, cluster))
             }
         }
     }

@@ -9,9 +9,11 @@ use std::{
 use super::{super::manager::InForce, Exchange, Heads};
 use crate::{
     codec::HeaderBlock,
-    config::model::route::{HeaderEdits, Mutations, Route},
+    config::model::route::{
+        ClusterChoice, ClusterWeight, HeaderEdits, Mutations, Route, RouteAction,
+    },
     format::{AccessLogType, Attempted, StreamInfo, Timing, UpstreamConnection, UpstreamInfo},
-    route::{Found, RouteTable},
+    route::Found,
     upstream::Current,
 };
 
@@ -44,13 +46,32 @@ struct Way {
     table: Rc<InForce>,
     host: usize,
     route: usize,
+    /// Its share of a weighted cluster, by its place among them.
+    part: Option<usize>,
 }
 
 // === impl Way ===
 
 impl Way {
+    /// The way to what was found in this table.
+    fn to(table: &Rc<InForce>, found: Found<'_>) -> Self {
+        Self {
+            table: table.clone(),
+            host: index_of(&table.config().virtual_hosts, found.virtual_host),
+            route: index_of(&found.virtual_host.routes, found.route),
+            part: found.part.map(|part| index_of(parts(found.route), part)),
+        }
+    }
+
     fn route(&self) -> Option<&Route> {
         self.table.config().virtual_hosts.get(self.host)?.routes.get(self.route)
+    }
+
+    /// What is done to headers: the share's word is more than the route's.
+    fn mutations(&self) -> Option<&Mutations> {
+        let route = self.route()?;
+        let part = self.part.and_then(|part| parts(route).get(part));
+        part.and_then(|part| part.mutations.as_deref()).or(route.mutations.as_deref())
     }
 }
 
@@ -61,12 +82,12 @@ impl Exchange<'_> {
     #[inline]
     pub(super) fn remember(&mut self, table: Option<&Rc<InForce>>, found: Option<Found<'_>>) {
         let (Some(table), Some(found)) = (table, found) else { return };
-        if self.tally.told.is_none() && found.route.mutations.is_none() {
+        let part_mutates = found.part.is_some_and(|part| part.mutations.is_some());
+        if self.tally.told.is_none() && found.route.mutations.is_none() && !part_mutates {
             return;
         }
-        let (host, route) = place(table, found);
         let told = self.tally.told.get_or_insert_default();
-        told.way = Some(Way { table: table.clone(), host, route });
+        told.way = Some(Way::to(table, found));
     }
 
     /// Does to the request's headers what the route says.
@@ -87,7 +108,7 @@ impl Exchange<'_> {
     pub(super) fn mutate_response(&mut self) {
         if let Some(told) = &self.tally.told
             && let Some(way) = told.way.clone()
-            && let Some(mutations) = way.route().and_then(|route| route.mutations.as_deref())
+            && let Some(mutations) = way.mutations()
         {
             for edits in &mutations.response {
                 edits.remove_from(&mut self.heads.response.headers);
@@ -153,11 +174,15 @@ impl Exchange<'_> {
     }
 }
 
-/// Where a route stands in its table.
-fn place(table: &RouteTable, found: Found<'_>) -> (usize, usize) {
-    let hosts = &table.config().virtual_hosts;
-    let host = index_of(hosts, found.virtual_host);
-    (host, index_of(&found.virtual_host.routes, found.route))
+/// The shares of a route's weighted clusters.
+fn parts(route: &Route) -> &[ClusterWeight] {
+    match &route.action {
+        RouteAction::Forward(forward) => match &forward.cluster {
+            ClusterChoice::Weighted(weighted) => &weighted.clusters,
+            _ => &[],
+        },
+        _ => &[],
+    }
 }
 
 /// The index of an item that is in a list, told by where it is.
