@@ -156,6 +156,7 @@ where
                 // What came before the fault is the client's; a full socket ends it here.
                 let _ = self.sink.poll_flush(cx);
                 tally.cut_by_upstream(&error);
+                tally.tried(self.chosen, "ended its answer in the middle".to_owned());
                 if let BodyError::Protocol(_) = error {
                     let stats = self.chosen.snapshot().shared.stats.lane(worker.index);
                     stats.inc(ClusterStat::UpstreamCxProtocolError);
@@ -220,6 +221,9 @@ where
         let asked = tries.as_ref().and_then(|tries| tries.redirects.at).unwrap_or(*started);
         let waited = asked.elapsed();
         tally.responded(response.status, waited);
+        if response.status >= 500 {
+            tally.tried(self.chosen, format!("answered {}", response.status));
+        }
         let internal = request.headers.has(Known::XEnvoyInternal);
         match health_check {
             false => {

@@ -17,6 +17,7 @@ use crate::{
     filter::FilteredRequest,
     format::AccessLogType,
     local_reply::LocalReply,
+    route::Found,
     stream::{BodySize, Replay, RequestSource, ResponseSink, Source},
     upstream::Cluster,
 };
@@ -61,6 +62,24 @@ impl<'c> Exchange<'c> {
                 self.log(AccessLogType::DownstreamStart);
             }
             self.remember(table.as_ref(), found);
+            let outcome = self.forward(found, redirected, source, sink).await;
+            if outcome.is_err() || self.tally.status >= 500 {
+                self.blame(table.as_ref(), found);
+            }
+            outcome
+        }
+    }
+
+    /// Passes the request by the filters and does what its route says.
+    #[expect(clippy::manual_async_fn, reason = "an `async fn` would hold each argument twice")]
+    fn forward<Q: RequestSource, P: ResponseSink>(
+        &mut self,
+        found: Option<Found<'_>>,
+        redirected: bool,
+        source: &mut Q,
+        sink: &mut P,
+    ) -> impl Future<Output = Result<(), Failure>> {
+        async move {
             let source = &mut FilteredRequest::new(source);
             if !self.manager.config.filters.is_empty() {
                 // Boxed: most chains have no filter but the router.

@@ -89,6 +89,7 @@ impl Exchange<'_> {
         sink: &mut P,
     ) -> Result<(), Failure> {
         self.timers.end_try();
+        self.note_try(chosen, &failure);
         let timed_out = matches!(failure, Failure::TimedOut(_));
         let wait = self.after(failure, chosen).map_err(|failure| self.tell_count(failure))?;
         source.rewind();
