@@ -53,7 +53,8 @@ static_resources:
     )
 }
 
-fn cluster(name: &str, hosts: &[SocketAddr]) -> String {
+/// The lines of one cluster.
+pub fn cluster(name: &str, hosts: &[SocketAddr]) -> String {
     let endpoints: String = hosts
         .iter()
         .map(|host| {

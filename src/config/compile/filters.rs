@@ -4,6 +4,7 @@ use understudy_actors::plan::{Payload, Slot};
 
 use super::Compiler;
 use crate::{
+    codec::Known,
     config::{Message, message::Value, model::http::RouterConfig},
     filter::{Build, KINDS, Placed},
     matcher::HeaderMatcher,

@@ -9,7 +9,7 @@ use super::{
     client::ClientOptions,
     paths::{PathOptions, Underscores},
 };
-use crate::filter::Placed;
+use crate::{codec::Known, filter::Placed};
 
 /// `HttpConnectionManager`, defaults filled in.
 #[derive(Debug)]
@@ -115,6 +115,8 @@ pub struct RouterConfig {
     pub suppress_envoy_headers: bool,
     /// `respect_expected_rq_timeout`.
     pub respect_expected_rq_timeout: bool,
+    /// `strict_check_headers`.
+    pub strict_headers: Vec<Known>,
 }
 
 /// `Http1ProtocolOptions`, for both sides.
