@@ -99,6 +99,10 @@ fn router_config(config: &Message) -> RouterConfig {
     RouterConfig {
         suppress_envoy_headers: config.boolean("suppress_envoy_headers").unwrap_or(false),
         respect_expected_rq_timeout: config.boolean("respect_expected_rq_timeout").unwrap_or(false),
+        strict_headers: config
+            .texts("strict_check_headers")
+            .map(|(name, _)| Known::of(name.as_bytes()))
+            .collect(),
     }
 }
 
