@@ -4,6 +4,7 @@
 
 mod client;
 mod hop_by_hop;
+mod mutation;
 mod paths;
 mod redirect;
 mod referer;
@@ -15,5 +16,8 @@ pub use paths::path_rules;
 pub(super) use redirect::redirect;
 pub use request::own_address;
 pub(super) use request::{empty_length, expected_timeout, grpc_timeout, request};
-pub(super) use response::{Local, continue_head, finish_reply, is_grpc, local_reply, response};
+pub(super) use response::{
+    Local, begin_reply, continue_head, finish_reply, finish_response, is_grpc, local_reply,
+    response,
+};
 pub(super) use rewrite::{direct_response, rewrite, rewrite_to_upstream};

@@ -9,8 +9,7 @@ use crate::{
     local_reply::LocalReply,
 };
 
-/// Rewrites host and path as the route asks, or its share of a weighted cluster; gives the old path back if
-/// it changed.
+/// Rewrites host and path as the route asks, or its share of a weighted cluster.
 #[inline]
 pub(in crate::downstream) fn rewrite(
     head: &mut RequestHead,
@@ -18,10 +17,10 @@ pub(in crate::downstream) fn rewrite(
     part: Option<&ClusterWeight>,
     rule: &RouteMatch,
     manager: &Manager,
-) -> Option<Box<[u8]>> {
+) {
     let keeps_path = matches!(route.path_rewrite, PathChange::Keep);
     if keeps_path && matches!(route.host_rewrite, HostChange::Keep) && part.is_none() {
-        return None;
+        return;
     }
     let tells = !manager.router().suppress_envoy_headers;
     // Of this the upstream is not told the old one. Observed: Envoy 1.40.
@@ -31,13 +30,12 @@ pub(in crate::downstream) fn rewrite(
     if let Some(host) = route.new_host(head) {
         change_host(head, &host, route.append_forwarded_host, tells);
     }
-    let new = route.new_path(rule, head.path())?;
+    let Some(new) = route.new_path(rule, head.path()) else { return };
     let old = head.path().to_vec();
     head.set_path(&new);
     if tells {
         head.headers.set(Known::XEnvoyOriginalPath, &old);
     }
-    Some(old.into())
 }
 
 /// `auto_host_rewrite`: the request is for the host that was chosen, if that has a name.
