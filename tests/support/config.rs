@@ -53,7 +53,7 @@ static_resources:
     )
 }
 
-/// The lines of one cluster.
+/// One cluster of these hosts, as lines.
 pub fn cluster(name: &str, hosts: &[SocketAddr]) -> String {
     let endpoints: String = hosts
         .iter()
