@@ -44,7 +44,10 @@ fn heads(bench: &mut Criterion) {
     });
     group.throughput(Throughput::Bytes(RESPONSE.len() as u64));
     group.bench_function("read a response's", |b| {
-        b.iter(|| response::parse(black_box(RESPONSE), &LIMITS, false, &mut response).is_ok());
+        b.iter(|| {
+            response::parse(black_box(RESPONSE), &LIMITS, response::Asked::Plain, &mut response)
+                .is_ok()
+        });
     });
     let mut out = Vec::new();
     group.bench_function("write a response's", |b| {

@@ -4,15 +4,15 @@
 use libfuzzer_sys::fuzz_target;
 use understudy::codec::{
     ResponseHead,
-    http1::{Limits, response::parse},
+    http1::{Limits, response::{Asked, parse}},
 };
 
 const LIMITS: Limits = Limits { head_bytes_max: 4096, headers_max: 32 };
 
 fuzz_target!(|bytes: &[u8]| {
     let mut head = ResponseHead::default();
-    for to_head_request in [false, true] {
-        if let Ok(Some(parsed)) = parse(bytes, &LIMITS, to_head_request, &mut head) {
+    for asked in [Asked::Plain, Asked::Head, Asked::Upgrade, Asked::Connect] {
+        if let Ok(Some(parsed)) = parse(bytes, &LIMITS, asked, &mut head) {
             assert!(parsed.consumed <= bytes.len());
             assert!(head.status >= 100);
         }

@@ -42,22 +42,24 @@ pub(super) fn upstream(
     status: u16,
     internal: bool,
     canary: bool,
-    waited: Duration,
+    waited: Option<Duration>,
 ) {
     let Target { shared, host, worker, .. } = target;
     let stats = shared.stats.lane(*worker);
     upstream_status(stats, status, internal);
-    let waited = waited.as_millis() as u64;
-    stats.record(ClusterStat::UpstreamRqTime, waited);
+    let waited = waited.map(|waited| waited.as_millis() as u64);
     let origin = match internal {
         true => ClusterStat::InternalUpstreamRqTime,
         false => ClusterStat::ExternalUpstreamRqTime,
     };
-    stats.record(origin, waited);
+    if let Some(waited) = waited {
+        stats.record(ClusterStat::UpstreamRqTime, waited);
+        stats.record(origin, waited);
+    }
     let outcome = if status >= 500 { HostStat::RqError } else { HostStat::RqSuccess };
     host.stats.lane(*worker).inc(outcome);
     if canary || has_more_to_count(target) {
-        answer(target, canary, status, Some(waited));
+        answer(target, canary, status, waited);
     }
 }
 

@@ -102,7 +102,7 @@ impl Decoder {
             Framing::None | Framing::Length(0) => State::Done,
             Framing::Length(length) => State::Length(length),
             Framing::Chunked => State::Size,
-            Framing::UntilClose => State::UntilClose,
+            Framing::UntilClose | Framing::Tunnel => State::UntilClose,
         };
         Self { state, ..Self::default() }
     }

@@ -14,6 +14,7 @@ mod paths;
 mod route;
 mod runtime;
 mod stats;
+mod upgrades;
 
 use std::{
     hash::{DefaultHasher, Hash, Hasher},

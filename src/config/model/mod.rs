@@ -8,3 +8,4 @@ pub mod listener;
 pub mod paths;
 pub mod route;
 pub mod stats;
+pub mod upgrade;

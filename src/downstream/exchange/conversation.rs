@@ -3,14 +3,14 @@
 use std::{
     future::poll_fn,
     task::{Context, Poll},
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use understudy_actors::stats::ClusterStat;
 
 use super::{super::count, Exchange, Failure, Heads, forward::Chosen};
 use crate::{
-    codec::Known,
+    codec::{Known, Switch},
     config::model::route::Forward,
     downstream::headers,
     filter::FilteredResponse,
@@ -62,24 +62,23 @@ where
     }
 
     async fn talk(&mut self) -> Result<(), Failure> {
-        let Exchange { heads, body, manager, .. } = &mut *self.exchange;
+        let Exchange { heads, body, .. } = &mut *self.exchange;
         match self.up_sink.head(&mut heads.request, *body) {
             Ok(()) => {}
             Err(Reset::Terminated) => return Err(Failure::Stale),
             Err(reset) => return Err(Failure::Reset(reset)),
         }
-        let passes_interim = manager.config.proxy_100_continue;
+        if heads.request.switch != Switch::Nothing {
+            // Boxed: few requests do.
+            return Box::pin(self.switch()).await;
+        }
         let size = loop {
             let size = poll_fn(|cx| self.poll_head(cx)).await?;
-            let response = &self.exchange.heads.response;
             // 101 would need an upgrade, which was not asked for: the codec refuses it.
-            if response.status >= 200 {
+            if self.exchange.heads.response.status >= 200 {
                 break size;
             }
-            if passes_interim {
-                self.sink.interim(response);
-                self.exchange.flush(self.sink).await?;
-            }
+            self.pass_interim().await?;
         };
         self.respond(size);
         match size {
@@ -114,7 +113,7 @@ where
     }
 
     /// Carries both bodies until the response's end has been taken by the sink.
-    fn poll_bodies(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Failure>> {
+    pub(super) fn poll_bodies(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Failure>> {
         if !self.sent
             && let Err(failure) = self.poll_send(cx)
         {
@@ -171,13 +170,22 @@ where
         }
     }
 
-    /// Hands the response's head to the client's side.
-    fn respond(&mut self, size: BodySize) {
+    /// Counts an interim answer, and passes it on if that is wanted.
+    pub(super) async fn pass_interim(&mut self) -> Result<(), Failure> {
+        if !self.exchange.manager.config.proxy_100_continue {
+            return Ok(());
+        }
+        self.sink.interim(&self.exchange.heads.response);
+        self.exchange.flush(self.sink).await
+    }
+
+    /// Counts the response, and hands its head to the client's side.
+    pub(super) fn respond(&mut self, size: BodySize) {
         let health_check = self.exchange.is_health_check();
-        let Exchange { heads, started, manager, worker, tally, .. } = &mut *self.exchange;
+        let Exchange { heads, started, request_done, .. } = &mut *self.exchange;
         let Heads { request, response } = &mut **heads;
-        let waited = started.elapsed();
-        tally.responded(response.status, waited);
+        // How long the host took can be said where it had the whole request. Observed: Envoy 1.40.
+        let waited = request_done.then(|| started.elapsed());
         let internal = request.headers.has(Known::XEnvoyInternal);
         match health_check {
             false => {
@@ -189,7 +197,17 @@ where
         if self.up_source.asks_out(response) {
             self.chosen.snapshot().ask_out(self.chosen.host());
         }
+        self.pass_on(size, waited);
+    }
+
+    /// Hands the response's head to the client's side.
+    pub(super) fn pass_on(&mut self, size: BodySize, waited: Option<Duration>) {
+        let Exchange { heads, manager, worker, tally, request_done, .. } = &mut *self.exchange;
+        let Heads { request, response } = &mut **heads;
+        tally.responded(response.status, waited);
         headers::response(response, manager, worker, waited, request);
+        // The rest of the request is nobody's: what follows it cannot be told from it.
+        response.close |= !*request_done && size != BodySize::Tunnel;
         self.sink.head(response, size);
         if size == BodySize::None {
             self.sink.end(None);

@@ -10,6 +10,7 @@ use understudy_actors::{
 
 use super::{super::count, Exchange, conversation::Conversation, failure::Failure};
 use crate::{
+    codec::{Switch, http1::response::Asked},
     config::model::route::Forward,
     filter::{FilteredRequest, FilteredResponse},
     local_reply::LocalReply,
@@ -59,8 +60,11 @@ impl<'c> Exchange<'c> {
         }
         let table = self.manager.table();
         let found = self.find(table.as_deref().map(|table| &**table))?;
+        if self.heads.request.switch != Switch::Nothing {
+            self.admit_switch(found)?;
+        }
         let source = &mut FilteredRequest::new(source);
-        if !self.manager.config.filters.is_empty() {
+        if !self.chain.is_empty() {
             // Boxed: most chains have no filter but the router.
             Box::pin(self.filter(found, source, sink)).await?;
         }
@@ -95,8 +99,8 @@ impl<'c> Exchange<'c> {
                         connection.give_back();
                         return Err(self.too_many_requests(&chosen));
                     };
-                    let (reused, to_head) = (connection.reused, self.heads.request.is_head());
-                    let mut stream = Http1Stream::new(connection, pool.options(), to_head);
+                    let (reused, asked) = (connection.reused, Asked::by(&self.heads.request));
+                    let mut stream = Http1Stream::new(connection, pool.options(), asked);
                     let up = stream.split(&self.worker.buffers);
                     let done = self.converse(route, &chosen, reused, source, sink, up).hold().await;
                     // The next request may have the connection while this answer is still sent.
@@ -114,7 +118,7 @@ impl<'c> Exchange<'c> {
                     let Some(_in_flight) = InFlight::begin(&chosen) else {
                         return Err(self.too_many_requests(&chosen));
                     };
-                    let mut stream = Http2Stream::new(lease, self.heads.request.is_head());
+                    let mut stream = Http2Stream::new(lease, &self.heads.request);
                     let up = stream.split();
                     self.converse(route, &chosen, true, source, sink, up).hold().await
                 }

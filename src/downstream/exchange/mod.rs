@@ -12,6 +12,8 @@ mod failure;
 mod filters;
 mod forward;
 mod record;
+mod tunnel;
+mod upgrade;
 
 use std::{
     cell::OnceCell,
@@ -32,7 +34,7 @@ use super::{count, headers, manager::Manager, serve::Worker, timers::Timers};
 use crate::{
     codec::{Known, RequestHead, ResponseHead},
     config::model::route::{Forward, RouteAction, RuntimeFraction},
-    filter::Filters,
+    filter::{Filters, Placed},
     local_reply::LocalReply,
     route::{Found, RouteTable},
     stream::{BodySize, Data, RequestSource, ResponseSink},
@@ -72,6 +74,8 @@ pub enum Ended {
     RequestUnfinished,
     /// The response cannot be finished, or the client has gone.
     Cut,
+    /// The host has ended a tunnel.
+    TunnelEnded,
 }
 
 /// One exchange. Its end, however it comes, is its drop: stats and access log are written there.
@@ -87,6 +91,8 @@ pub struct Exchange<'c> {
     timers: Timers<'c>,
     /// The whole request has been read.
     request_done: bool,
+    /// The filters that the request is for: the connection manager's, or an upgrade's own.
+    chain: &'c [Placed],
     /// None where the chain has none but the router.
     filters: Option<Filters>,
     tally: Tally,
@@ -123,7 +129,20 @@ impl<'c> Exchange<'c> {
         let request_timeout = manager.config.request_timeout.filter(|_| !request_done);
         timers.await_request(started, request_timeout);
         let (filters, tally) = (None, Tally::default());
-        Self { worker, manager, peer, heads, body, started, timers, request_done, filters, tally }
+        let chain = &manager.config.filters;
+        Self {
+            worker,
+            manager,
+            peer,
+            heads,
+            body,
+            started,
+            timers,
+            request_done,
+            chain,
+            filters,
+            tally,
+        }
     }
 
     /// Ends what [`Self::carry`] has begun: a failure before the response becomes a reply of our own.
@@ -150,6 +169,7 @@ impl<'c> Exchange<'c> {
                 self.tally.client_gone();
                 Ended::Cut
             }
+            Err(Failure::TunnelEnded) => Ended::TunnelEnded,
             Err(_) => Ended::Cut,
         }
     }
@@ -221,7 +241,7 @@ impl<'c> Exchange<'c> {
         };
         headers::local_reply(response, &reply, made, self.manager);
         self.tally.status = response.status;
-        if !self.manager.config.filters.is_empty() {
+        if !self.chain.is_empty() {
             // Refused before its route was known, it is shown all the same. Observed: Envoy 1.40.
             let begun = self.filters.clone();
             let filters = begun.unwrap_or_else(|| self.begin_filters(|_| None));
@@ -312,6 +332,9 @@ impl Drop for Exchange<'_> {
         self.settle();
         if let Some(filters) = &self.filters {
             filters.end(self.tally.status);
+        }
+        if self.tally.switching {
+            self.manager.stats().dec(HttpStat::DownstreamCxUpgradesActive);
         }
         if !self.manager.log_sinks().is_empty() {
             self.log(self.tally.duration(self.started));

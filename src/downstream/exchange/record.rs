@@ -18,6 +18,8 @@ pub(super) struct Tally {
     pub(super) chosen: Option<Chosen>,
     /// From the request's beginning to the head of the upstream's response.
     pub(super) service_time: Option<Duration>,
+    /// It may become something else than HTTP, and is counted among those.
+    pub(super) switching: bool,
     /// It is counted as done.
     pub(super) settled: bool,
     /// Something was waited for after the response had begun.
@@ -36,9 +38,9 @@ pub(super) struct Tally {
 
 impl Tally {
     /// The upstream's response begins.
-    pub(super) fn responded(&mut self, status: u16, waited: Duration) {
+    pub(super) fn responded(&mut self, status: u16, waited: Option<Duration>) {
         self.status = status;
-        self.service_time = Some(waited);
+        self.service_time = waited;
     }
 
     /// How long the exchange took. A response that went out as it came in took no longer than its head:
@@ -54,6 +56,11 @@ impl Tally {
         }
         self.status = reply.status;
         tracing::debug!(target: "http", "Sending local reply with details {}", reply.details);
+    }
+
+    /// The host answered neither with what was asked for nor with an error.
+    pub(super) fn handshake_failed(&mut self) {
+        tracing::debug!(target: "http", "websocket_handshake_unsuccessful");
     }
 
     /// The client went before it had its answer.

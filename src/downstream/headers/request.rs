@@ -2,13 +2,10 @@
 
 use std::net::{IpAddr, Ipv4Addr, UdpSocket};
 
-use super::{
-    hop_by_hop::{hop_by_hop, tokens},
-    paths,
-};
+use super::{hop_by_hop::hop_by_hop, paths};
 use crate::{
     admission,
-    codec::{Known, KnownSet, RequestHead},
+    codec::{Known, KnownSet, RequestHead, Switch},
     downstream::{exchange::Peer, manager::Manager, serve::Worker},
     local_reply::LocalReply,
     stream::BodySize,
@@ -54,14 +51,16 @@ pub(in crate::downstream) fn request(
     worker: &Worker,
     peer: &Peer,
 ) -> Result<(), LocalReply> {
-    admission::check(head).map_err(|why| {
-        why.stat().into_iter().for_each(|stat| manager.stats().inc(stat));
-        why.reply()
-    })?;
-    if let Some(rules) = &manager.paths {
-        paths::normalize(head, rules, manager)?;
+    // A CONNECT has a target and no path, and its target was read.
+    if head.switch != Switch::Connect {
+        admission::check(head).map_err(|why| {
+            why.stat().into_iter().for_each(|stat| manager.stats().inc(stat));
+            why.reply()
+        })?;
+        if let Some(rules) = &manager.paths {
+            paths::normalize(head, rules, manager)?;
+        }
     }
-    let upgrades = asks_to_upgrade(head);
     let config = &manager.config;
     hop_by_hop(head, config.proxy_100_continue)?;
     let edge = config.use_remote_address;
@@ -100,20 +99,7 @@ pub(in crate::downstream) fn request(
         head.headers.append_to_value(Known::Via, b", ", config.via.as_bytes());
     }
     request_id(head, manager, worker, edge && !internal);
-    match upgrades {
-        true => Err(LocalReply::new(403, "", "upgrade_failed").closing()),
-        false => Ok(()),
-    }
-}
-
-/// Whether the client wants to speak another protocol. `h2c` alone may be passed over (RFC 9113, 3.1).
-fn asks_to_upgrade(head: &RequestHead) -> bool {
-    let upgrade = head.headers.get(Known::Upgrade);
-    if upgrade.is_none_or(|value| value.eq_ignore_ascii_case(b"h2c")) {
-        return false;
-    }
-    let connection = head.headers.get(Known::Connection).unwrap_or_default();
-    tokens(connection).any(|token| token.eq_ignore_ascii_case(b"upgrade"))
+    Ok(())
 }
 
 /// Says that there is no body where one is to be expected.

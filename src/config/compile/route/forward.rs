@@ -34,6 +34,7 @@ impl Compiler<'_> {
             idle_timeout: action.duration("idle_timeout"),
             prefix_rewrite: action.text("prefix_rewrite").unwrap_or_default().to_owned(),
             host_rewrite: action.text("host_rewrite_literal").unwrap_or_default().to_owned(),
+            upgrades: self.route_upgrades(action),
             cluster_not_found_status: match status {
                 Some("NOT_FOUND") => 404,
                 Some("INTERNAL_SERVER_ERROR") => 500,

@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use understudy_actors::plan::Slot;
 
+use crate::config::model::upgrade::RouteUpgrade;
+
 /// `RouteAction` to a cluster.
 #[derive(Debug)]
 pub struct Forward {
@@ -21,6 +23,8 @@ pub struct Forward {
     pub prefix_rewrite: String,
     /// `host_rewrite_literal`; empty for none.
     pub host_rewrite: String,
+    /// `upgrade_configs`.
+    pub upgrades: Vec<RouteUpgrade>,
     /// `cluster_not_found_response_code`; Envoy's default is 503.
     pub cluster_not_found_status: u16,
 }
