@@ -11,6 +11,7 @@ use tokio::sync::watch;
 
 use crate::{
     command::{Applied, Command, Refusal},
+    failures::Failures,
     plan::Plan,
     published::Publisher,
     roster::Roster,
@@ -88,6 +89,7 @@ impl Company {
             temporary: settings.temporary.subscribe(),
             server: settings.server.subscribe(),
             registry,
+            failures: Arc::new(Failures::new(options.concurrency)),
             roster: roster.clone(),
         };
         let commander = Commander { supervisor: Arc::default(), roster };

@@ -7,6 +7,7 @@ pub mod command;
 pub mod company;
 mod connection;
 mod dns_refresh;
+pub mod failures;
 #[cfg(test)]
 mod fakes;
 mod health_check;

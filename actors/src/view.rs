@@ -4,6 +4,7 @@
 use std::{net::SocketAddr, sync::Arc, time::SystemTime};
 
 use crate::{
+    failures::Failures,
     log_levels::LogLevels,
     plan::{ListenerPlan, Plan},
     published::Published,
@@ -37,6 +38,8 @@ pub struct View {
     pub server: Published<ServerState>,
     /// Stats.
     pub registry: Arc<Registry>,
+    /// The last requests that failed.
+    pub failures: Arc<Failures>,
     /// Who is on stage, and the journal.
     pub roster: Arc<Roster>,
 }

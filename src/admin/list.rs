@@ -9,8 +9,8 @@ use super::{
         Endpoint, Origin, Param,
         ParamKind::{Flag, OneOf, Text},
     },
-    help, home, listeners, logging, memory, overview, profiler, runtime, server_info, simple,
-    stats,
+    failures, help, home, listeners, logging, memory, overview, profiler, runtime, server_info,
+    simple, stats,
 };
 
 /// Every endpoint: Envoy's in its order, then ours.
@@ -389,6 +389,24 @@ pub static ENDPOINTS: &[Endpoint] = &[
         }],
         origin: Origin::Ours,
         action: Change(actors::kill, Answer::ok),
+    },
+    Endpoint {
+        path: "/failures",
+        help: "the last requests that got an error, of ours or of a host's, and what to do about each",
+        params: &[
+            Param { name: "limit", help: "how many are shown; 50 if not given", kind: Text },
+            Param {
+                name: "cluster",
+                help: "only those that were to go to this cluster",
+                kind: Text,
+            },
+            Param { name: "route", help: "only those that this route took", kind: Text },
+            Param { name: "status", help: "only those that were told this status", kind: Text },
+            Param { name: "request_id", help: "only the one with this x-request-id", kind: Text },
+            Param { name: "format", help: "how to write it", kind: OneOf(&["text", "json"]) },
+        ],
+        origin: Origin::Ours,
+        action: ReadMuch(failures::failures),
     },
     Endpoint {
         path: "/overview",

@@ -10,6 +10,7 @@ mod doc;
 mod drain;
 mod endpoint;
 mod face;
+mod failures;
 mod help;
 mod home;
 mod json;

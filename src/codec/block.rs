@@ -180,6 +180,32 @@ impl HeaderBlock {
         self.enter(known, start, line_start.len() - 2, value.len());
     }
 
+    /// Adds a known header whose [line](Known::line) was written before: one copy.
+    #[inline]
+    pub fn append_line(&mut self, known: Known, line: &[u8]) {
+        debug_assert!(line.starts_with(known.line_start().as_bytes()) && line.ends_with(b"\r\n"));
+        let (start, name_bytes) = (self.bytes.len(), known.name().len());
+        self.bytes.extend_from_slice(line);
+        self.enter(
+            known,
+            start,
+            name_bytes,
+            line.len().saturating_sub(name_bytes + LINE_EXTRA_BYTES),
+        );
+    }
+
+    /// The same in place of the header's first, if it is there.
+    #[inline]
+    pub fn set_line(&mut self, known: Known, line: &[u8]) {
+        match self.has(known) {
+            false => self.append_line(known, line),
+            true => {
+                let end = line.len().saturating_sub(2);
+                self.set(known, line.get(known.name().len() + 2..end).unwrap_or_default());
+            }
+        }
+    }
+
     /// Adds a header at the end; the name must be in lower case.
     pub fn append_name(&mut self, name: &[u8], value: &[u8]) {
         let start = self.bytes.len();

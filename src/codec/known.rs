@@ -185,6 +185,11 @@ static KEYS: [Key; Known::ALL.len() + 1] = {
 // === impl Known ===
 
 impl Known {
+    /// Its whole line with this value, for [`HeaderBlock::append_line`](super::HeaderBlock::append_line).
+    pub fn line(self, value: &[u8]) -> Box<[u8]> {
+        [self.line_start().as_bytes(), value, b"\r\n"].concat().into()
+    }
+
     /// Finds a header by its name in lower case.
     #[inline]
     pub fn of(name: &[u8]) -> Known {

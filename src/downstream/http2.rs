@@ -348,7 +348,7 @@ impl ResponseSink for Http2Response {
 
     fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         match self.begun {
-            true => Poll::Pending,
+            true => self.out.poll_reset(cx),
             false => self.respond.poll_reset(cx).map(|_| ()),
         }
     }

@@ -12,6 +12,7 @@ use understudy_actors::{
 use super::headers::path_rules;
 use crate::{
     access_log::{SinkId, Writer},
+    codec::Known,
     config::model::http::{HttpConnectionManager, RouterConfig},
     path,
     route::RouteTable,
@@ -31,6 +32,7 @@ pub struct Manager {
     table: RefCell<Table>,
     view: View,
     sinks: Vec<SinkId>,
+    server_line: Box<[u8]>,
 }
 
 /// The route table in force, as this worker saw it last.
@@ -67,6 +69,7 @@ impl Manager {
             router_stats: registry.group(Scope::http(&config.stat_prefix)),
             listener_stats: registry.group(listener_scope),
             tracing_stats: registry.group(Scope::http_tracing(&config.stat_prefix)),
+            server_line: Known::Server.line(config.server_name.as_bytes()),
             table: RefCell::new(Table { published: None, payload: None, in_force: None }),
             paths: path_rules(config.paths, &view.runtime.read()),
             config,
@@ -99,6 +102,11 @@ impl Manager {
     /// What the router was told.
     pub fn router(&self) -> &RouterConfig {
         &self.config.router
+    }
+
+    /// The line of the `server` header that names us.
+    pub fn server_line(&self) -> &[u8] {
+        &self.server_line
     }
 
     /// Where access log lines go.

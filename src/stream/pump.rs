@@ -65,7 +65,15 @@ impl Pump {
                 ready!(sink.poll_flush(cx)).map_err(PumpError::Sink)?;
                 moved();
             }
-            match ready!(source.poll_frame(cx)).map_err(PumpError::Source)? {
+            let Poll::Ready(frame) = source.poll_frame(cx) else {
+                // What was here was framing and no part: what the sink holds is not to wait for more.
+                if sink.pending() > 0 {
+                    ready!(sink.poll_flush(cx)).map_err(PumpError::Sink)?;
+                    moved();
+                }
+                return Poll::Pending;
+            };
+            match frame.map_err(PumpError::Source)? {
                 Frame::Data(data) => sink.data(data),
                 Frame::Trailers(trailers) => {
                     sink.end(Some(trailers));
@@ -79,5 +87,67 @@ impl Pump {
             moved();
         }
         Poll::Ready(Ok(()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::task::Waker;
+
+    use super::*;
+    use crate::{codec::HeaderBlock, stream::Data};
+
+    /// A part, and behind it framing that does not say yet what follows.
+    #[derive(Default)]
+    struct OnePart {
+        given: bool,
+    }
+
+    impl Source for OnePart {
+        fn poll_frame(&mut self, _: &mut Context<'_>) -> Poll<Result<Frame<'_>, BodyError>> {
+            match std::mem::replace(&mut self.given, true) {
+                false => Poll::Ready(Ok(Frame::Data(Data::Slice(b"one")))),
+                true => Poll::Pending,
+            }
+        }
+
+        fn has_more(&self) -> bool {
+            true
+        }
+
+        fn received(&self) -> u64 {
+            3
+        }
+    }
+
+    #[derive(Default)]
+    struct Wire {
+        held: Vec<u8>,
+        sent: Vec<u8>,
+    }
+
+    impl Sink for Wire {
+        fn data(&mut self, data: Data<'_>) {
+            self.held.extend_from_slice(data.as_slice());
+        }
+
+        fn end(&mut self, _: Option<&HeaderBlock>) {}
+
+        fn pending(&self) -> usize {
+            self.held.len()
+        }
+
+        fn poll_flush(&mut self, _: &mut Context<'_>) -> Poll<Result<(), BodyError>> {
+            self.sent.append(&mut self.held);
+            Poll::Ready(Ok(()))
+        }
+    }
+
+    #[test]
+    fn a_part_is_sent_before_the_next_is_waited_for() {
+        let (mut source, mut wire) = (OnePart::default(), Wire::default());
+        let mut cx = Context::from_waker(Waker::noop());
+        let polled = Pump::default().poll(&mut cx, &mut source, &mut wire, || {});
+        assert_eq!((polled, wire.sent.as_slice()), (Poll::Pending, &b"one"[..]));
     }
 }

@@ -245,6 +245,14 @@ impl Outgoing {
         }
     }
 
+    /// Ready when the peer has taken the stream back.
+    pub fn poll_reset(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        match &mut self.stream {
+            Some(stream) => stream.poll_reset(cx).map(|_| ()),
+            None => Poll::Pending,
+        }
+    }
+
     /// Sends what flow control allows.
     ///
     /// # Errors

@@ -52,6 +52,6 @@ fn date_and_server(headers: &mut HeaderBlock) {
     thread_local! {
         static CLOCK: Clock = Clock::default();
     }
-    CLOCK.with(|clock| clock.with_date(|date| headers.append(Known::Date, date)));
+    CLOCK.with(|clock| clock.with_date_line(|line| headers.append_line(Known::Date, line)));
     headers.append(Known::Server, b"envoy");
 }

@@ -123,7 +123,7 @@ where
                 _ => Failure::Cut,
             }));
         }
-        let Exchange { timers, tally, worker, .. } = &mut *self.exchange;
+        let Exchange { timers, tally, worker, request_done, .. } = &mut *self.exchange;
         // A pump that waits is as good as a new one: what it has moved is the sink's.
         let mut down = Pump::new(false);
         match down.poll_transfer(cx, &mut self.up_source, self.sink, || timers.touch()) {
@@ -140,6 +140,11 @@ where
             }
             Poll::Ready(Err(PumpError::Sink(_))) => return Poll::Ready(Err(Failure::ClientGone)),
             Poll::Pending => {}
+        }
+        // A response that pauses would not find out by being written.
+        let left = *request_done && self.source.poll_gone(cx).is_ready();
+        if left || self.sink.poll_gone(cx).is_ready() {
+            return Poll::Ready(Err(Failure::ClientGone));
         }
         tally.paused = true;
         timers.poll(cx).map(|passed| {

@@ -4,7 +4,7 @@ use std::net::{IpAddr, Ipv4Addr, UdpSocket};
 
 use super::{hop_by_hop::hop_by_hop, paths};
 use crate::{
-    admission,
+    admission::{self, Inadmissible},
     codec::{Known, KnownSet, RequestHead, Switch},
     downstream::{exchange::Peer, manager::Manager, serve::Worker},
     local_reply::LocalReply,
@@ -51,8 +51,10 @@ pub(in crate::downstream) fn request(
     worker: &Worker,
     peer: &Peer,
 ) -> Result<(), LocalReply> {
-    // A CONNECT has a target and no path, and its target was read.
-    if head.switch != Switch::Connect {
+    // A CONNECT has a target and no path.
+    if head.switch == Switch::Connect {
+        admission::check_target(head).map_err(Inadmissible::reply)?;
+    } else {
         admission::check(head).map_err(|why| {
             why.stat().into_iter().for_each(|stat| manager.stats().inc(stat));
             why.reply()
@@ -80,7 +82,7 @@ pub(in crate::downstream) fn request(
     }
     if head.headers.get(Known::XForwardedProto).is_none() || (edge && config.xff_trusted_hops == 0)
     {
-        head.headers.set(Known::XForwardedProto, b"http");
+        head.headers.set_line(Known::XForwardedProto, b"x-forwarded-proto: http\r\n");
     }
     if let Some(address) = trusted.filter(|_| edge && !internal) {
         // Mostly it is the peer itself, whose text is at hand.

@@ -29,7 +29,7 @@ pub(in crate::downstream) fn response(
         headers.set(Known::XEnvoyUpstreamServiceTime, text.format(ms).as_bytes());
     }
     if headers.get(Known::Date).is_none() {
-        worker.clock.with_date(|date| headers.append(Known::Date, date));
+        worker.clock.with_date_line(|line| headers.append_line(Known::Date, line));
     }
     server_and_via(head, manager);
     request_id(head, manager, request);
@@ -45,11 +45,11 @@ fn request_id(head: &mut ResponseHead, manager: &Manager, request: &RequestHead)
 }
 
 fn server_and_via(head: &mut ResponseHead, manager: &Manager) {
-    let name = manager.config.server_name.as_bytes();
+    let line = manager.server_line();
     match manager.config.server_header {
-        ServerHeader::Overwrite => head.headers.set(Known::Server, name),
-        ServerHeader::AppendIfAbsent if head.headers.get(Known::Server).is_none() => {
-            head.headers.append(Known::Server, name);
+        ServerHeader::Overwrite => head.headers.set_line(Known::Server, line),
+        ServerHeader::AppendIfAbsent if !head.headers.has(Known::Server) => {
+            head.headers.append_line(Known::Server, line);
         }
         ServerHeader::AppendIfAbsent | ServerHeader::PassThrough => {}
     }
@@ -120,7 +120,7 @@ pub(in crate::downstream) fn finish_reply(
     manager: &Manager,
     worker: &Worker,
 ) {
-    worker.clock.with_date(|date| head.headers.append(Known::Date, date));
+    worker.clock.with_date_line(|line| head.headers.append_line(Known::Date, line));
     server_and_via(head, manager);
     request_id(head, manager, request);
 }
