@@ -169,6 +169,24 @@ impl HeaderBlock {
         }
     }
 
+    /// Gives a header one value by its name in lower case: in place of its first, or at the end.
+    pub fn set_name(&mut self, name: &[u8], value: &[u8]) {
+        let known = Known::of(name);
+        if known != Known::Other {
+            return self.set(known, value);
+        }
+        let bytes = &self.bytes;
+        let own =
+            |entry: &Entry| entry.known == known && !entry.removed && entry.name.of(bytes) == name;
+        let Some(first) = self.entries.iter().position(own) else {
+            return self.append_name(name, value);
+        };
+        for at in first + 1..self.entries.len() {
+            self.entries[at].removed |= own(&self.entries[at]);
+        }
+        self.replace(first, |bytes| bytes.extend_from_slice(value));
+    }
+
     /// Adds a known header at the end.
     #[inline]
     pub fn append(&mut self, known: Known, value: &[u8]) {

@@ -14,6 +14,18 @@ pub enum Version {
     Http2,
 }
 
+/// What a request's target is said to be spoken by: `:scheme`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Scheme {
+    /// Nothing has said it yet.
+    #[default]
+    Unset,
+    /// `http`
+    Http,
+    /// `https`
+    Https,
+}
+
 /// A request's head.
 #[derive(Clone, Debug, Default)]
 pub struct RequestHead {
@@ -28,7 +40,8 @@ pub struct RequestHead {
     path: Vec<u8>,
     authority: Vec<u8>,
     has_authority: bool,
-    says_https: bool,
+    /// `:scheme`, or that of an absolute target.
+    pub scheme: Scheme,
     /// The last `host` that was found to be one. It outlives its request: the next one mostly says the
     /// same, and need not be looked at again.
     pub(super) last_host: Vec<u8>,
@@ -58,6 +71,29 @@ impl Version {
     }
 }
 
+// === impl Scheme ===
+
+impl Scheme {
+    /// Reads a scheme, in whatever case; anything but these two is none.
+    pub fn parse(text: &[u8]) -> Self {
+        match text {
+            b"http" => Self::Http,
+            b"https" => Self::Https,
+            _ if text.eq_ignore_ascii_case(b"http") => Self::Http,
+            _ if text.eq_ignore_ascii_case(b"https") => Self::Https,
+            _ => Self::Unset,
+        }
+    }
+
+    /// As it is written; what is not encrypted is `http`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Https => "https",
+            Self::Http | Self::Unset => "http",
+        }
+    }
+}
+
 // === impl RequestHead ===
 
 impl RequestHead {
@@ -70,16 +106,7 @@ impl RequestHead {
         self.path.clear();
         self.authority.clear();
         self.has_authority = false;
-        self.says_https = false;
-    }
-
-    /// Whether the target is an absolute URL of scheme `https`.
-    pub fn says_https(&self) -> bool {
-        self.says_https
-    }
-
-    pub(super) fn set_says_https(&mut self, says: bool) {
-        self.says_https = says;
+        self.scheme = Scheme::Unset;
     }
 
     /// Path and query.

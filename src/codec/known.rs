@@ -53,6 +53,7 @@ known! {
     Location = "location",
     ContentType = "content-type",
     UserAgent = "user-agent",
+    Referer = "referer",
     Cookie = "cookie",
     Accept = "accept",
     XRequestId = "x-request-id",

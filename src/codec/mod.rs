@@ -11,7 +11,7 @@ mod scan;
 mod switch;
 
 pub use block::HeaderBlock;
-pub use head::{RequestHead, ResponseHead, Version};
+pub use head::{RequestHead, ResponseHead, Scheme, Version};
 pub use known::{Known, KnownSet};
 pub use method::Method;
 pub use switch::{Switch, says_upgrade};

@@ -204,6 +204,7 @@ impl Worker {
         if kept.len() < HEADS_KEPT_MAX {
             heads.request.clear();
             heads.response.clear();
+            heads.client = None;
             kept.push(heads);
         }
     }

@@ -14,4 +14,4 @@ pub use buffers::{Buffer, Buffers};
 pub use clock::Clock;
 pub use deadline::{Deadline, Deadlines, Tick};
 pub use metered::{Meter, Metered};
-pub use uuids::Uuids;
+pub use uuids::{UUID_BYTES, Uuids};

@@ -1,7 +1,7 @@
 //! Owns reading a request's first line: method, target in its four forms, version.
 
 use super::request::{RequestError, bad, invalid_url, low_version};
-use crate::codec::{Method, RequestHead, Version, scan::visible_run};
+use crate::codec::{Method, RequestHead, Scheme, Version, scan::visible_run};
 
 /// What a first line is refused with unless a better word is known.
 const MALFORMED: RequestError = bad("http1.codec_error");
@@ -126,8 +126,8 @@ fn take_absolute(
         head.set_path(target);
         return Ok(());
     }
-    head.set_says_https(scheme.eq_ignore_ascii_case(b"https"));
-    if !scheme.eq_ignore_ascii_case(b"http") && !head.says_https() {
+    head.scheme = Scheme::parse(scheme);
+    if head.scheme == Scheme::Unset {
         return Err(bad("http1.invalid_scheme"));
     }
     check_url_host(authority)?;

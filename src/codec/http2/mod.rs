@@ -9,7 +9,7 @@ use h2::ext::Protocol;
 use http::{HeaderMap, HeaderName, HeaderValue, Uri};
 
 use super::{
-    HeaderBlock, Known, KnownSet, Method, RequestHead, ResponseHead, Switch, Version,
+    HeaderBlock, Known, KnownSet, Method, RequestHead, ResponseHead, Scheme, Switch, Version,
     http1::request::is_authority,
     joined::{IN_REQUESTS, IN_RESPONSES},
     says_upgrade,
@@ -94,6 +94,7 @@ pub fn read_request(parts: &http::request::Parts, head: &mut RequestHead) -> Res
     head.version = Version::Http2;
     head.method =
         Method::parse(parts.method.as_str().as_bytes()).ok_or(HeadError("http2.unknown_method"))?;
+    head.scheme = Scheme::parse(parts.uri.scheme_str().unwrap_or_default().as_bytes());
     if let Some(authority) = parts.uri.authority() {
         head.set_authority(authority.as_str().as_bytes());
     }
@@ -205,9 +206,9 @@ fn join_cookies(block: &mut HeaderBlock) {
 /// [`HeadError`] for a path, an authority or a header that HTTP/2 cannot carry.
 pub fn write_request(head: &RequestHead) -> Result<http::Request<()>, HeadError> {
     let mut uri = http::uri::Parts::default();
-    uri.scheme = Some(match head.headers.get(Known::XForwardedProto) {
-        Some(b"https") => http::uri::Scheme::HTTPS,
-        _ => http::uri::Scheme::HTTP,
+    uri.scheme = Some(match head.scheme {
+        Scheme::Https => http::uri::Scheme::HTTPS,
+        Scheme::Http | Scheme::Unset => http::uri::Scheme::HTTP,
     });
     let authority = http::uri::Authority::try_from(head.authority());
     uri.authority = Some(authority.map_err(|_| HeadError("http2.invalid_authority"))?);

@@ -62,7 +62,10 @@ impl Compiler<'_> {
             use_remote_address: manager.boolean("use_remote_address").unwrap_or(false),
             xff_trusted_hops: manager.number_u32("xff_num_trusted_hops").unwrap_or(0),
             skip_xff_append: manager.boolean("skip_xff_append").unwrap_or(false),
-            internal_addresses: self.internal_addresses(manager),
+            internal_addresses: manager
+                .message("internal_address_config")
+                .map_or_else(Vec::new, |config| self.internal_addresses(config)),
+            client: self.client_options(manager),
             via: manager.text("via").unwrap_or_default().to_owned(),
             generate_request_id: manager.boolean("generate_request_id").unwrap_or(true),
             preserve_external_request_id: manager
@@ -179,25 +182,6 @@ impl Compiler<'_> {
             hpack_table_bytes: default.hpack_table_bytes,
             allow_connect: options.boolean("allow_connect").unwrap_or(false),
         }
-    }
-
-    fn internal_addresses(&mut self, manager: &Message) -> Vec<ipnet::IpNet> {
-        let Some(config) = manager.message("internal_address_config") else { return Vec::new() };
-        let mut ranges = Vec::new();
-        for range in config.messages("cidr_ranges") {
-            let text = range.text("address_prefix").unwrap_or_default();
-            let length = range.number("prefix_len").and_then(|length| u8::try_from(length).ok());
-            let parsed =
-                text.parse().ok().and_then(|ip| ipnet::IpNet::new(ip, length.unwrap_or(0)).ok());
-            match parsed {
-                Some(range) => ranges.push(range.trunc()),
-                None => {
-                    let text = format!("`{text}` with that length is not an address range");
-                    self.error(range.at, &range.path, text, "");
-                }
-            }
-        }
-        ranges
     }
 
     fn access_logs(&mut self, manager: &Message) -> Vec<AccessLog> {

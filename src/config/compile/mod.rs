@@ -3,6 +3,7 @@
 
 mod address;
 mod admin;
+mod client;
 mod cluster;
 mod filters;
 mod health_check;

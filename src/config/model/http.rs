@@ -6,6 +6,7 @@ use understudy_actors::plan::Slot;
 
 use super::{
     access_log::AccessLog,
+    client::ClientOptions,
     paths::{PathOptions, Underscores},
     upgrade::Upgrade,
 };
@@ -44,6 +45,8 @@ pub struct HttpConnectionManager {
     pub skip_xff_append: bool,
     /// `internal_address_config.cidr_ranges`.
     pub internal_addresses: Vec<ipnet::IpNet>,
+    /// Whose word is taken for who the client is, and what is said of it.
+    pub client: ClientOptions,
     /// `via`; empty for none.
     pub via: String,
     /// `generate_request_id`; Envoy's default is true.

@@ -2,6 +2,7 @@
 
 pub mod access_log;
 pub mod admin;
+pub mod client;
 pub mod cluster;
 pub mod http;
 pub mod listener;

@@ -188,7 +188,7 @@ where
     pub(super) fn respond(&mut self, size: BodySize) {
         let health_check = self.exchange.is_health_check();
         let Exchange { heads, started, request_done, .. } = &mut *self.exchange;
-        let Heads { request, response } = &mut **heads;
+        let Heads { request, response, .. } = &mut **heads;
         // How long the host took can be said where it had the whole request. Observed: Envoy 1.40.
         let waited = request_done.then(|| started.elapsed());
         let internal = request.headers.has(Known::XEnvoyInternal);
@@ -208,7 +208,7 @@ where
     /// Hands the response's head to the client's side.
     pub(super) fn pass_on(&mut self, size: BodySize, waited: Option<Duration>) {
         let Exchange { heads, manager, worker, tally, request_done, .. } = &mut *self.exchange;
-        let Heads { request, response } = &mut **heads;
+        let Heads { request, response, .. } = &mut **heads;
         tally.responded(response.status, waited);
         headers::response(response, manager, worker, waited, request);
         // The rest of the request is nobody's: what follows it cannot be told from it.

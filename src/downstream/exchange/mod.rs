@@ -18,7 +18,7 @@ mod upgrade;
 use std::{
     cell::OnceCell,
     future::poll_fn,
-    net::SocketAddr,
+    net::{IpAddr, SocketAddr},
     task::{Context, Poll},
     time::Instant,
 };
@@ -32,7 +32,7 @@ pub use failure::Failure;
 
 use super::{count, headers, manager::Manager, serve::Worker, timers::Timers};
 use crate::{
-    codec::{Known, RequestHead, ResponseHead},
+    codec::{Known, RequestHead, ResponseHead, Scheme},
     config::model::route::{Forward, RouteAction, RuntimeFraction},
     filter::{Filters, Placed},
     local_reply::LocalReply,
@@ -49,6 +49,8 @@ pub struct Heads {
     pub request: RequestHead,
     /// The response's.
     pub response: ResponseHead,
+    /// Whom the request is from, where that is not the peer.
+    pub client: Option<IpAddr>,
 }
 
 /// Heads on loan from the worker. Boxed: a connection that waits has no room for them.
@@ -184,8 +186,13 @@ impl<'c> Exchange<'c> {
     /// Makes the request one that may go on, and finds its route, if there is one.
     fn find<'t>(&mut self, table: Option<&'t RouteTable>) -> Result<Option<Found<'t>>, Failure> {
         let Self { manager, worker, peer, .. } = *self;
-        headers::request(&mut self.heads.request, manager, worker, peer).map_err(Failure::reply)?;
+        let client = headers::request(&mut self.heads.request, manager, worker, peer);
+        self.heads.client = client.map_err(Failure::reply)?;
         let request = &self.heads.request;
+        if request.headers.get(Known::XForwardedProto) == Some(b"") {
+            // Who says nothing there has no route. Observed: Envoy 1.40.
+            return Ok(None);
+        }
         // One number decides for the whole request, however many shares it is held against.
         let random = OnceCell::new();
         let draw = |fraction: &RuntimeFraction| {
@@ -216,6 +223,10 @@ impl<'c> Exchange<'c> {
             }
             RouteAction::Forward(forward) => {
                 let request = &mut self.heads.request;
+                if self.manager.config.client.matches_upstream_scheme {
+                    // Nothing upstream is encrypted yet.
+                    request.scheme = Scheme::Http;
+                }
                 if !self.manager.router().suppress_envoy_headers {
                     headers::expected_timeout(request, &forward.timeout_ms);
                 }
@@ -233,7 +244,7 @@ impl<'c> Exchange<'c> {
         sink: &mut P,
     ) -> Result<(), Failure> {
         self.tally.replied(&reply);
-        let Heads { request, response } = &mut *self.heads;
+        let Heads { request, response, .. } = &mut *self.heads;
         let made = headers::Local {
             grpc: headers::is_grpc(request),
             to_head: request.is_head(),
@@ -247,7 +258,7 @@ impl<'c> Exchange<'c> {
             let filters = begun.unwrap_or_else(|| self.begin_filters(|_| None));
             filters.show_reply(&mut self.heads.response);
         }
-        let Heads { request, response } = &mut *self.heads;
+        let Heads { request, response, .. } = &mut *self.heads;
         headers::finish_reply(response, request, self.manager, self.worker);
         let body = if made.grpc { &[] } else { reply.body.as_bytes() };
         let size = match (body.is_empty(), made.to_head) {

@@ -57,7 +57,7 @@ pub(super) fn hop_by_hop(head: &mut RequestHead, keep_expect: bool) -> Result<()
         headers.remove(Known::Expect);
     }
     // RFC 9110, 10.1.4: of `te` only `trailers` may go on.
-    let trailers = |te: &[u8]| tokens(te).any(|token| token.eq_ignore_ascii_case(b"trailers"));
+    let trailers = |te: &[u8]| tokens(te).any(|token| token == b"trailers");
     match headers.get(Known::Te).map(|te| (te == b"trailers", trailers(te))) {
         None | Some((true, _)) => {}
         Some((false, true)) => headers.set(Known::Te, b"trailers"),

@@ -2,8 +2,10 @@
 //!
 //! Source: Envoy's "HTTP header manipulation" documents; every rule was observed on Envoy 1.40.
 
+mod client;
 mod hop_by_hop;
 mod paths;
+mod referer;
 mod request;
 mod response;
 mod rewrite;

@@ -2,14 +2,19 @@
 
 use std::net::{IpAddr, Ipv4Addr, UdpSocket};
 
-use super::{hop_by_hop::hop_by_hop, paths};
+use super::{
+    client::{Client, client},
+    hop_by_hop::hop_by_hop,
+    paths, referer,
+};
 use crate::{
     admission::{self, Inadmissible},
-    codec::{Known, KnownSet, RequestHead, Switch},
+    codec::{Known, KnownSet, RequestHead, Scheme, Switch},
+    config::model::client::UserAgent,
     downstream::{exchange::Peer, manager::Manager, serve::Worker},
     local_reply::LocalReply,
     stream::BodySize,
-    worker::AddressText,
+    worker::{AddressText, UUID_BYTES},
 };
 
 /// Control headers that only a trusted client may send; removed from every external request.
@@ -27,7 +32,6 @@ const EXTERNAL_REMOVED: KnownSet = KnownSet::of(&[
     Known::XEnvoyUpstreamStreamDurationMs,
     Known::XEnvoyIpTags,
     Known::XEnvoyForceTrace,
-    Known::XEnvoyInternal,
     Known::XEnvoyExpectedRqTimeoutMs,
 ]);
 
@@ -40,7 +44,7 @@ const EDGE_REMOVED: KnownSet = KnownSet::of(&[
     Known::XEnvoyDownstreamServiceNode,
 ]);
 
-/// Makes a client's request one that may go on.
+/// Makes a client's request one that may go on; gives back whom it is from, if not from the peer.
 ///
 /// # Errors
 ///
@@ -50,7 +54,7 @@ pub(in crate::downstream) fn request(
     manager: &Manager,
     worker: &Worker,
     peer: &Peer,
-) -> Result<(), LocalReply> {
+) -> Result<Option<IpAddr>, LocalReply> {
     // A CONNECT has a target and no path.
     if head.switch == Switch::Connect {
         admission::check_target(head).map_err(Inadmissible::reply)?;
@@ -65,43 +69,80 @@ pub(in crate::downstream) fn request(
     }
     let config = &manager.config;
     hop_by_hop(head, config.proxy_100_continue)?;
+    referer::sanitize(head);
     let edge = config.use_remote_address;
-    let trusted = trusted_address(head, manager, peer);
-    let internal = is_internal(head, manager, trusted);
+    head.headers.remove(Known::XEnvoyInternal);
+    let client = client(head, manager, worker, peer)?;
+    let internal = is_internal(manager, peer, client);
+    scheme(head, manager, peer);
 
-    head.headers.remove(Known::XForwardedClientCert);
-    if !internal {
+    if internal {
+        head.headers.append(Known::XEnvoyInternal, b"true");
+    } else {
         head.headers.remove_all(EXTERNAL_REMOVED);
         if edge {
             head.headers.remove_all(EDGE_REMOVED);
         }
     }
-
-    if edge && !config.skip_xff_append {
-        append_forwarded_for(head, worker, peer);
+    if let Some(agent) = &config.client.user_agent {
+        add_user_agent(head, agent);
     }
-    if head.headers.get(Known::XForwardedProto).is_none() || (edge && config.xff_trusted_hops == 0)
-    {
-        head.headers.set_line(Known::XForwardedProto, b"x-forwarded-proto: http\r\n");
+    if !config.via.is_empty() {
+        head.headers.append_to_value(Known::Via, b", ", config.via.as_bytes());
     }
-    if let Some(address) = trusted.filter(|_| edge && !internal) {
-        // Mostly it is the peer itself, whose text is at hand.
-        match address == peer.remote.ip() {
-            true => head.headers.set(Known::XEnvoyExternalAddress, peer.text.as_bytes()),
-            false => {
+    if edge && !internal {
+        match client.named {
+            // Its text is at hand.
+            None => head.headers.set(Known::XEnvoyExternalAddress, peer.text.as_bytes()),
+            Some(address) => {
                 let text = AddressText::new(address);
                 head.headers.set(Known::XEnvoyExternalAddress, text.as_bytes());
             }
         }
     }
-    if internal {
-        head.headers.set(Known::XEnvoyInternal, b"true");
-    }
-    if !config.via.is_empty() {
-        head.headers.append_to_value(Known::Via, b", ", config.via.as_bytes());
-    }
     request_id(head, manager, worker, edge && !internal);
-    Ok(())
+    if !config.client.forwards_client_cert {
+        head.headers.remove(Known::XForwardedClientCert);
+    }
+    Ok(client.named)
+}
+
+/// Says which protocol the client has spoken, and on which port.
+fn scheme(head: &mut RequestHead, manager: &Manager, peer: &Peer) {
+    let config = &manager.config;
+    // What a client says of itself counts for nothing at the edge.
+    let trusted = !config.use_remote_address || config.xff_trusted_hops > 0;
+    match head.headers.get(Known::XForwardedProto) {
+        Some(said) if trusted => {
+            if head.scheme == Scheme::Unset {
+                head.scheme = Scheme::parse(said);
+            }
+        }
+        _ => head.headers.set_line(Known::XForwardedProto, b"x-forwarded-proto: http\r\n"),
+    }
+    let options = &config.client;
+    if options.append_port && (!trusted || head.headers.get_name(FORWARDED_PORT).is_none()) {
+        let port = itoa::Buffer::new().format(peer.local.port()).to_owned();
+        head.headers.set_name(FORWARDED_PORT, port.as_bytes());
+    }
+    if let Some(is_https) = options.scheme_is_https {
+        head.scheme = if is_https { Scheme::Https } else { Scheme::Http };
+        head.headers.set(Known::XForwardedProto, head.scheme.as_str().as_bytes());
+    }
+}
+
+const FORWARDED_PORT: &[u8] = b"x-forwarded-port";
+
+/// Source: `add_user_agent`.
+fn add_user_agent(head: &mut RequestHead, agent: &UserAgent) {
+    let headers = &mut head.headers;
+    headers.set(Known::XEnvoyDownstreamServiceCluster, agent.cluster.as_bytes());
+    if headers.get(Known::UserAgent).is_none_or(<[u8]>::is_empty) {
+        headers.set(Known::UserAgent, agent.cluster.as_bytes());
+    }
+    if !agent.node.is_empty() {
+        headers.set(Known::XEnvoyDownstreamServiceNode, agent.node.as_bytes());
+    }
 }
 
 /// Says that there is no body where one is to be expected.
@@ -112,47 +153,16 @@ pub(in crate::downstream) fn empty_length(head: &mut RequestHead, body: BodySize
     }
 }
 
-/// Whose request this is, as far as we trust what we are told.
-fn trusted_address(head: &RequestHead, manager: &Manager, peer: &Peer) -> Option<IpAddr> {
-    let hops = manager.config.xff_trusted_hops as usize;
-    let from_header = |from_the_right: usize| {
-        let header = head.headers.get(Known::XForwardedFor)?;
-        let element = header.rsplit(|byte| *byte == b',').nth(from_the_right)?;
-        std::str::from_utf8(element.trim_ascii()).ok()?.parse().ok()
-    };
-    match (manager.config.use_remote_address, hops) {
-        (true, 0) => Some(peer.remote.ip()),
-        (true, hops) => from_header(hops - 1).or(Some(peer.remote.ip())),
-        (false, hops) => from_header(hops).or(Some(peer.remote.ip())),
-    }
-}
-
 /// Whether the request comes from inside.
 ///
 /// Observed: Envoy 1.40 trusts no address unless `internal_address_config` names it.
-fn is_internal(head: &RequestHead, manager: &Manager, trusted: Option<IpAddr>) -> bool {
+fn is_internal(manager: &Manager, peer: &Peer, client: Client) -> bool {
     let ranges = &manager.config.internal_addresses;
-    if ranges.is_empty() {
+    if ranges.is_empty() || !client.straight {
         return false;
     }
-    // Only a request that comes straight from its client can be internal: behind the edge it has passed
-    // exactly one proxy, at the edge none.
-    let passed = head.headers.get(Known::XForwardedFor);
-    let straight = match manager.config.use_remote_address {
-        true => passed.is_none(),
-        false => passed.is_some_and(|header| !header.contains(&b',')),
-    };
-    if !straight {
-        return false;
-    }
-    trusted.is_some_and(|address| ranges.iter().any(|range| range.contains(&address)))
-}
-
-/// Appends the peer, with a comma and no space. A loopback peer is named by our own address.
-fn append_forwarded_for(head: &mut RequestHead, worker: &Worker, peer: &Peer) {
-    let own = peer.remote.ip().is_loopback();
-    let text = if own { &worker.own_address } else { &peer.text };
-    head.headers.append_to_value(Known::XForwardedFor, b",", text.as_bytes());
+    let address = client.named.unwrap_or(peer.remote.ip());
+    ranges.iter().any(|range| range.contains(&address))
 }
 
 /// The address others know this machine by: the source address of a packet to a far network. No
@@ -166,14 +176,27 @@ pub fn own_address() -> IpAddr {
 
 fn request_id(head: &mut RequestHead, manager: &Manager, worker: &Worker, external: bool) {
     let config = &manager.config;
-    let known = head.headers.get(Known::XRequestId).is_some();
-    let keep = known && (!external || config.preserve_external_request_id);
-    match (keep, config.generate_request_id) {
-        (true, _) => {}
+    if !config.generate_request_id {
+        return;
+    }
+    let known = head.headers.get(Known::XRequestId).is_some_and(|id| !id.is_empty());
+    match known && (!external || config.preserve_external_request_id) {
         // In the place of the client's own. Observed: Envoy 1.40.
-        (false, true) => head.headers.set(Known::XRequestId, &worker.uuids.next()),
-        // Nobody would replace it. Observed: Envoy 1.40.
-        (false, false) => {}
+        false => head.headers.set(Known::XRequestId, &worker.uuids.next()),
+        true if external && config.client.pack_trace_reason => untraced(head),
+        true => {}
+    }
+}
+
+/// A client from outside may not decide that its request is traced: the digit of its id that says so
+/// says no. Observed: Envoy 1.40.
+fn untraced(head: &mut RequestHead) {
+    const REASON: usize = 14;
+    let id =
+        head.headers.get(Known::XRequestId).and_then(|id| <[u8; UUID_BYTES]>::try_from(id).ok());
+    if let Some(mut id) = id {
+        id[REASON] = b'4';
+        head.headers.set(Known::XRequestId, &id);
     }
 }
 

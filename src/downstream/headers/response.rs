@@ -35,9 +35,10 @@ pub(in crate::downstream) fn response(
     request_id(head, manager, request);
 }
 
-/// Source: `always_set_request_id_in_response`.
+/// Source: `always_set_request_id_in_response`, and `x-envoy-force-trace`.
 fn request_id(head: &mut ResponseHead, manager: &Manager, request: &RequestHead) {
-    if manager.config.always_set_request_id_in_response
+    let always = manager.config.always_set_request_id_in_response;
+    if (always || request.headers.has(Known::XEnvoyForceTrace))
         && let Some(id) = request.headers.get(Known::XRequestId)
     {
         head.headers.set(Known::XRequestId, id);

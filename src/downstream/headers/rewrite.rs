@@ -52,7 +52,7 @@ pub(in crate::downstream) fn direct_response(
     let body = String::from_utf8_lossy(&direct.body).into_owned();
     let named = matches!(direct.status, 201 | 300..400);
     let location = named.then(|| {
-        let scheme = request.headers.get(Known::XForwardedProto).unwrap_or(b"http");
+        let scheme = request.scheme.as_str().as_bytes();
         (Known::Location, [scheme, b"://", request.authority(), request.path()].concat())
     });
     LocalReply {
@@ -69,7 +69,7 @@ pub(in crate::downstream) fn redirect(
     request: &RequestHead,
 ) -> LocalReply {
     let mut location = Vec::new();
-    let own = request.headers.get(Known::XForwardedProto).unwrap_or(b"http");
+    let own = request.scheme.as_str().as_bytes();
     let scheme = if redirect.scheme.is_empty() { own } else { redirect.scheme.as_bytes() };
     location.extend_from_slice(scheme);
     location.extend_from_slice(b"://");

@@ -20,7 +20,7 @@ use understudy_actors::{
 use super::{request::Http1Request, response::Http1Response};
 use crate::{
     codec::{
-        Switch, Version,
+        Scheme, Switch, Version,
         http1::{
             Framing, Limits,
             request::{Accepts, Parsed, RequestError, parse, too_large},
@@ -262,7 +262,7 @@ impl Connection {
         }
         // Observed: Envoy 1.40 checks the scheme only where it is the edge.
         let edge = config.use_remote_address && config.xff_trusted_hops == 0;
-        (edge && heads.request.says_https()).then_some(FORBIDDEN_SCHEME)
+        (edge && heads.request.scheme == Scheme::Https).then_some(FORBIDDEN_SCHEME)
     }
 
     fn refusal(&self, error: RequestError) -> LocalReply {
