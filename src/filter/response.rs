@@ -60,21 +60,35 @@ impl<V: ResponseSource> FilteredResponse<V> {
             None => head.headers.has(Known::XEnvoyImmediateHealthCheckFail),
         }
     }
-}
 
-impl<V: ResponseSource> ResponseSource for FilteredResponse<V> {
-    fn poll_head(
+    /// Fills in the head, and shows it to the filters unless `unwanted` says that the answer goes no
+    /// further. Interim answers come first, and are shown to nobody.
+    ///
+    /// # Errors
+    ///
+    /// [`Reset`]: there will be no response; [`Reset::Unwanted`] where it goes no further.
+    pub fn poll_head(
         &mut self,
         cx: &mut Context<'_>,
         head: &mut ResponseHead,
+        unwanted: impl FnOnce(&mut ResponseHead) -> bool,
     ) -> Poll<Result<BodySize, Reset>> {
-        let Some(side) = &mut self.side else { return self.inner.poll_head(cx, head) };
+        let Some(side) = &mut self.side else {
+            let size = ready!(self.inner.poll_head(cx, head))?;
+            return Poll::Ready(match head.status >= 200 && unwanted(head) {
+                true => Err(Reset::Unwanted),
+                false => Ok(size),
+            });
+        };
         let size = match side.size {
             Some(size) => size,
             None => {
                 let size = ready!(self.inner.poll_head(cx, head))?;
-                if head.status < 200 {
+                if head.status < 200 && size != BodySize::Tunnel {
                     return Poll::Ready(Ok(size));
+                }
+                if unwanted(head) {
+                    return Poll::Ready(Err(Reset::Unwanted));
                 }
                 side.asks_out = head.headers.has(Known::XEnvoyImmediateHealthCheckFail);
                 if size == BodySize::None {

@@ -3,9 +3,11 @@
 //! Everything is polled, nothing is spawned: one task carries a request from end to end.
 
 mod pump;
+mod replay;
 mod reset;
 
 pub use pump::{Pump, PumpError};
+pub use replay::Replay;
 pub use reset::Reset;
 
 use std::task::{Context, Poll};

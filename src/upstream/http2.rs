@@ -196,6 +196,7 @@ impl Source for Http2Source<'_> {
 fn reset_of(error: &h2::Error) -> Reset {
     match error.reason() {
         _ if error.is_io() || error.is_go_away() => Reset::Terminated,
+        Some(Reason::REFUSED_STREAM) if error.is_remote() => Reset::RemoteRefused,
         Some(_) if error.is_remote() => Reset::Remote,
         Some(_) => Reset::Protocol,
         None => Reset::Terminated,

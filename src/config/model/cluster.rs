@@ -17,6 +17,8 @@ pub struct Upstream {
     pub idle_timeout: Option<Duration>,
     /// `common_http_protocol_options.max_connection_duration`.
     pub max_connection_duration: Option<Duration>,
+    /// `common_http_protocol_options.max_stream_duration`.
+    pub max_stream_duration: Option<Duration>,
     /// `per_connection_buffer_limit_bytes`; Envoy's default is 1 MiB.
     pub buffer_bytes_max: usize,
 }
@@ -48,6 +50,7 @@ impl Default for Upstream {
             max_requests_per_connection: 0,
             idle_timeout: Some(Duration::from_secs(3600)),
             max_connection_duration: None,
+            max_stream_duration: None,
             buffer_bytes_max: 1 << 20,
         }
     }

@@ -8,9 +8,9 @@ use std::{
 
 use understudy_actors::stats::ClusterStat;
 
-use super::{super::count, Exchange, Failure, Heads, forward::Chosen};
+use super::{super::count, Exchange, Failure, Heads, attempt::Chosen};
 use crate::{
-    codec::{Known, Switch},
+    codec::{Known, ResponseHead, Switch},
     config::model::route::Forward,
     downstream::headers,
     filter::FilteredResponse,
@@ -47,16 +47,14 @@ where
     V: ResponseSource,
 {
     /// Sends the request and receives the response; ready when the response has been taken by the sink,
-    /// sent or not. [`Failure::Stale`] means that the request can be sent again on another connection.
+    /// sent or not.
+    ///
+    /// # Errors
+    ///
+    /// [`Failure`]; after [`Failure::Stale`] the request may be sent again on another connection.
     pub(super) async fn hold(&mut self) -> Result<(), Failure> {
         match self.talk().await {
-            Err(Failure::Stale) if self.reused && self.replayable() => Err(Failure::Stale),
-            Err(Failure::Stale) => Err(self.lost(Reset::Terminated)),
-            Err(Failure::Reset(Reset::Refused)) => Err(self.exchange.refused()),
-            Err(Failure::Reset(reset)) => Err(self.lost(reset)),
-            Err(Failure::TimedOut(passed)) => {
-                Err(self.exchange.upstream_timed_out(self.chosen, passed))
-            }
+            Err(Failure::Stale) if !self.reused => Err(Failure::Reset(Reset::Terminated)),
             done => done,
         }
     }
@@ -72,6 +70,7 @@ where
             // Boxed: few requests do.
             return Box::pin(self.switch()).await;
         }
+        self.exchange.begin_try(self.chosen);
         let size = loop {
             let size = poll_fn(|cx| self.poll_head(cx)).await?;
             // 101 would need an upgrade, which was not asked for: the codec refuses it.
@@ -87,15 +86,6 @@ where
         }
     }
 
-    /// Whether the host can be given the same request again: nothing of its body has been used up.
-    fn replayable(&self) -> bool {
-        self.source.received() == 0
-    }
-
-    fn lost(&mut self, reset: Reset) -> Failure {
-        self.exchange.upstream_reset(self.chosen, reset)
-    }
-
     /// Sends the request until the response's head is here.
     fn poll_head(&mut self, cx: &mut Context<'_>) -> Poll<Result<BodySize, Failure>> {
         if !self.sent
@@ -103,13 +93,33 @@ where
         {
             return Poll::Ready(Err(failure));
         }
-        match self.up_source.poll_head(cx, &mut self.exchange.heads.response) {
-            Poll::Ready(Ok(size)) => return Poll::Ready(Ok(size)),
-            Poll::Ready(Err(Reset::Terminated)) => return Poll::Ready(Err(Failure::Stale)),
-            Poll::Ready(Err(reset)) => return Poll::Ready(Err(Failure::Reset(reset))),
-            Poll::Pending => {}
+        if let Poll::Ready(head) = self.poll_response(cx) {
+            return Poll::Ready(head);
         }
         self.exchange.poll_interrupted(cx, self.source, self.sink).map(Err)
+    }
+
+    /// Ready with the response's head, or with why there is none.
+    pub(super) fn poll_response(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<BodySize, Failure>> {
+        let Exchange { heads, tries, tally, worker, .. } = &mut *self.exchange;
+        let mut again = None;
+        let unwanted = |head: &mut ResponseHead| match tries {
+            None => false,
+            Some(tries) => {
+                again = tries.judge(head, self.chosen, worker, tally);
+                again.is_some()
+            }
+        };
+        match self.up_source.poll_head(cx, &mut heads.response, unwanted) {
+            Poll::Ready(Ok(size)) => Poll::Ready(Ok(size)),
+            Poll::Ready(Err(Reset::Terminated)) => Poll::Ready(Err(Failure::Stale)),
+            Poll::Ready(Err(Reset::Unwanted)) => Poll::Ready(Err(again.unwrap_or(Failure::Cut))),
+            Poll::Ready(Err(reset)) => Poll::Ready(Err(Failure::Reset(reset))),
+            Poll::Pending => Poll::Pending,
+        }
     }
 
     /// Carries both bodies until the response's end has been taken by the sink.
@@ -123,7 +133,7 @@ where
                 _ => Failure::Cut,
             }));
         }
-        let Exchange { timers, tally, worker, request_done, .. } = &mut *self.exchange;
+        let Exchange { timers, tally, worker, manager, request_done, .. } = &mut *self.exchange;
         // A pump that waits is as good as a new one: what it has moved is the sink's.
         let mut down = Pump::new(false);
         match down.poll_transfer(cx, &mut self.up_source, self.sink, || timers.touch()) {
@@ -148,21 +158,24 @@ where
         }
         tally.paused = true;
         timers.poll(cx).map(|passed| {
-            tally.cut_by_timeout(passed);
+            count::passed(manager, passed);
+            count::passed_upstream(self.chosen.target(), passed, self.chosen.has_streams());
+            tally.cut_by_timeout(passed, *request_done);
             Err(Failure::Cut)
         })
     }
 
     /// Sends what there is of the request.
     fn poll_send(&mut self, cx: &mut Context<'_>) -> Result<(), Failure> {
-        let Exchange { timers, request_done, .. } = &mut *self.exchange;
+        let Exchange { timers, .. } = &mut *self.exchange;
         match self.up.poll(cx, self.source, &mut self.up_sink, || timers.touch()) {
             Poll::Pending => Ok(()),
             Poll::Ready(Ok(())) => {
                 self.sent = true;
-                if !*request_done {
-                    *request_done = true;
-                    timers.await_response(Instant::now(), self.route.timeout);
+                if !self.exchange.request_done {
+                    self.exchange.request_done = true;
+                    self.exchange.await_response(Instant::now(), self.route);
+                    self.exchange.begin_try(self.chosen);
                 }
                 Ok(())
             }
@@ -180,6 +193,8 @@ where
         if !self.exchange.manager.config.proxy_100_continue {
             return Ok(());
         }
+        // The client has heard of this host. Observed: Envoy 1.40.
+        self.exchange.give_up_retries();
         self.sink.interim(&self.exchange.heads.response);
         self.exchange.flush(self.sink).await
     }
@@ -187,7 +202,8 @@ where
     /// Counts the response, and hands its head to the client's side.
     pub(super) fn respond(&mut self, size: BodySize) {
         let health_check = self.exchange.is_health_check();
-        let Exchange { heads, started, request_done, .. } = &mut *self.exchange;
+        let Exchange { heads, started, request_done, timers, .. } = &mut *self.exchange;
+        timers.answer_try();
         let Heads { request, response, .. } = &mut **heads;
         // How long the host took can be said where it had the whole request. Observed: Envoy 1.40.
         let waited = request_done.then(|| started.elapsed());
@@ -207,10 +223,12 @@ where
 
     /// Hands the response's head to the client's side.
     pub(super) fn pass_on(&mut self, size: BodySize, waited: Option<Duration>) {
-        let Exchange { heads, manager, worker, tally, request_done, .. } = &mut *self.exchange;
+        let Exchange { heads, manager, worker, tally, tries, request_done, .. } =
+            &mut *self.exchange;
         let Heads { request, response, .. } = &mut **heads;
         tally.responded(response.status, waited);
-        headers::response(response, manager, worker, waited, request);
+        let attempts = tries.as_ref().and_then(|tries| tries.told_count());
+        headers::response(response, manager, worker, waited, attempts, request);
         // The rest of the request is nobody's: what follows it cannot be told from it.
         response.close |= !*request_done && size != BodySize::Tunnel;
         self.sink.head(response, size);

@@ -1,17 +1,22 @@
 //! Owns one exchange: a request, the way to its upstream, and its response. One future, no spawn.
 //!
 //! What happens, in order: [`Exchange::carry`] (`forward`) makes the request one that may go on, finds
-//! its route, passes it by the `filters`, and finds a host and a connection; `conversation` carries heads and bodies;
+//! its route, and passes it by the `filters`; `attempt` finds a host and a connection; `conversation` carries
+//! heads and bodies; `retry` makes another try of one that failed, as `tries` and `retrying` allow;
 //! [`Exchange::conclude`] (here) makes of a failure on the way a reply of our own; `record` tells stats
 //! and access log what became of it.
 //!
 //! Every client with a request on its way holds one such future: a test bounds its size.
 
+mod attempt;
 mod conversation;
 mod failure;
 mod filters;
 mod forward;
 mod record;
+mod retry;
+mod retrying;
+mod tries;
 mod tunnel;
 mod upgrade;
 
@@ -41,6 +46,7 @@ use crate::{
     worker::{AddressText, Deadline},
 };
 use record::Tally;
+use tries::Tries;
 
 /// Both heads of an exchange; they are pooled, since their buffers are worth keeping.
 #[derive(Debug, Default)]
@@ -97,6 +103,8 @@ pub struct Exchange<'c> {
     chain: &'c [Placed],
     /// None where the chain has none but the router.
     filters: Option<Filters>,
+    /// None where the route says nothing of tries.
+    tries: Option<Box<Tries>>,
     tally: Tally,
 }
 
@@ -130,7 +138,10 @@ impl<'c> Exchange<'c> {
         let request_done = body == BodySize::None;
         let request_timeout = manager.config.request_timeout.filter(|_| !request_done);
         timers.await_request(started, request_timeout);
-        let (filters, tally) = (None, Tally::default());
+        if let Some(max) = manager.config.max_stream_duration {
+            timers.limit_stream(started, Some(max));
+        }
+        let (filters, tries, tally) = (None, None, Tally::default());
         let chain = &manager.config.filters;
         Self {
             worker,
@@ -143,6 +154,7 @@ impl<'c> Exchange<'c> {
             request_done,
             chain,
             filters,
+            tries,
             tally,
         }
     }
@@ -222,13 +234,11 @@ impl<'c> Exchange<'c> {
                 Err(Failure::reply(headers::redirect(redirect, rule, &self.heads.request)))
             }
             RouteAction::Forward(forward) => {
+                self.plan_tries(forward);
                 let request = &mut self.heads.request;
                 if self.manager.config.client.matches_upstream_scheme {
                     // Nothing upstream is encrypted yet.
                     request.scheme = Scheme::Http;
-                }
-                if !self.manager.router().suppress_envoy_headers {
-                    headers::expected_timeout(request, &forward.timeout_ms);
                 }
                 self.tally.original_path = headers::rewrite(request, forward, rule, self.manager);
                 headers::empty_length(request, self.body);
@@ -320,7 +330,8 @@ impl<'c> Exchange<'c> {
             Poll::Pending => {
                 self.tally.paused = true;
                 self.timers.poll(cx).map(|passed| {
-                    self.tally.cut_by_timeout(passed);
+                    count::passed(self.manager, passed);
+                    self.tally.cut_by_timeout(passed, self.request_done);
                     Err(Failure::Cut)
                 })
             }

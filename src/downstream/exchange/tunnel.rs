@@ -6,14 +6,11 @@ use std::{
     task::{Context, Poll},
 };
 
-use understudy_actors::stats::HttpStat;
-
-use super::{Failure, conversation::Conversation};
+use super::{super::count, Failure, conversation::Conversation};
 use crate::{
     codec::{Known, Switch},
-    downstream::timers::Passed,
     stream::{
-        BodyError, BodySize, Pump, PumpError, RequestSink, RequestSource, Reset, ResponseSink,
+        BodyError, BodySize, Pump, PumpError, RequestSink, RequestSource, ResponseSink,
         ResponseSource,
     },
 };
@@ -31,8 +28,9 @@ where
     ///
     /// Observed: Envoy 1.40. The route's timeout is for the answer alone.
     pub(super) async fn switch(&mut self) -> Result<(), Failure> {
-        let (started, timeout) = (self.exchange.started, self.route.timeout);
-        self.exchange.timers.await_response(started, timeout);
+        let started = self.exchange.started;
+        self.exchange.await_response(started, self.route);
+        self.exchange.begin_try(self.chosen);
         let size = loop {
             let size = poll_fn(|cx| self.poll_answer(cx)).await?;
             let status = self.exchange.heads.response.status;
@@ -55,11 +53,8 @@ where
     fn poll_answer(&mut self, cx: &mut Context<'_>) -> Poll<Result<BodySize, Failure>> {
         // A host that has stopped listening may have answered all the same.
         let _ = self.up_sink.poll_flush(cx);
-        match self.up_source.poll_head(cx, &mut self.exchange.heads.response) {
-            Poll::Ready(Ok(size)) => return Poll::Ready(Ok(size)),
-            Poll::Ready(Err(Reset::Terminated)) => return Poll::Ready(Err(Failure::Stale)),
-            Poll::Ready(Err(reset)) => return Poll::Ready(Err(Failure::Reset(reset))),
-            Poll::Pending => {}
+        if let Poll::Ready(head) = self.poll_response(cx) {
+            return Poll::Ready(head);
         }
         if self.source.poll_gone(cx).is_ready() || self.sink.poll_gone(cx).is_ready() {
             return Poll::Ready(Err(Failure::ClientGone));
@@ -139,10 +134,9 @@ where
         }
         exchange.tally.paused = true;
         exchange.timers.poll(cx).map(|passed| {
-            if passed == Passed::Idle {
-                exchange.manager.stats().inc(HttpStat::DownstreamRqIdleTimeout);
-            }
-            exchange.tally.cut_by_timeout(passed);
+            count::passed(exchange.manager, passed);
+            count::passed_upstream(self.chosen.target(), passed, self.chosen.has_streams());
+            exchange.tally.cut_by_timeout(passed, exchange.request_done);
             Err(Failure::Cut)
         })
     }

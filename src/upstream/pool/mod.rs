@@ -75,6 +75,11 @@ impl Target {
     pub fn thresholds(&self) -> Thresholds {
         self.limits.get().thresholds[0]
     }
+
+    /// How many retries of this priority the cluster may have under way.
+    pub fn retries_max(&self, priority: usize) -> u32 {
+        self.limits.get().thresholds.get(priority).map_or(0, |thresholds| thresholds.retries)
+    }
 }
 
 // === impl HostPool ===
