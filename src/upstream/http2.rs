@@ -25,8 +25,6 @@ pub struct Http2Stream {
     /// Where the half that sends leaves the response for the half that receives.
     response: Cell<Option<ResponseFuture>>,
     asked: Asked,
-    /// The protocol that is asked for.
-    upgrade: Option<Box<[u8]>>,
 }
 
 /// The half that sends.
@@ -41,7 +39,6 @@ pub struct Http2Source<'a> {
     response: &'a Cell<Option<ResponseFuture>>,
     body: &'a mut Option<Incoming>,
     asked: Asked,
-    upgrade: Option<&'a [u8]>,
 }
 
 /// Data on its way into a stream, held back by flow control.
@@ -79,21 +76,15 @@ pub struct Incoming {
 
 impl Http2Stream {
     /// An exchange on this stream.
-    pub fn new(lease: Http2Lease, request: &RequestHead) -> Self {
+    pub fn new(lease: Http2Lease, asked: Asked) -> Self {
         let (out, body, response) = (Outgoing::default(), None, Cell::new(None));
-        let asked = Asked::by(request);
-        let upgrade = request.headers.get(Known::Upgrade).filter(|_| asked == Asked::Upgrade);
-        let upgrade = upgrade.map(Box::from);
-        Self { lease, out, body, response, asked, upgrade }
+        Self { lease, out, body, response, asked }
     }
 
     /// The two halves.
     pub fn split(&mut self) -> (Http2Sink<'_>, Http2Source<'_>) {
-        let Self { lease, out, body, response, asked, upgrade } = self;
-        (
-            Http2Sink { lease, out, response },
-            Http2Source { response, body, asked: *asked, upgrade: upgrade.as_deref() },
-        )
+        let Self { lease, out, body, response, asked } = self;
+        (Http2Sink { lease, out, response }, Http2Source { response, body, asked: *asked })
     }
 }
 
@@ -163,14 +154,11 @@ impl ResponseSource for Http2Source<'_> {
 
 impl Http2Source<'_> {
     /// Whether the host agrees to what was asked for.
-    fn switches(&self, head: &mut ResponseHead) -> bool {
-        match (self.asked, self.upgrade) {
-            (Asked::Connect, _) => (200..300).contains(&head.status),
-            (Asked::Upgrade, Some(protocol)) if head.status == 200 => {
-                http2::agree_to_upgrade(head, protocol);
-                true
-            }
-            _ => false,
+    fn switches(&self, head: &ResponseHead) -> bool {
+        match self.asked {
+            Asked::Connect => (200..300).contains(&head.status),
+            Asked::Upgrade => head.status == 200,
+            Asked::Plain | Asked::Head => false,
         }
     }
 }

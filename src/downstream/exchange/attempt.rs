@@ -114,7 +114,7 @@ impl<'c> Exchange<'c> {
                     let Some(_in_flight) = InFlight::begin(chosen) else {
                         return Err(self.too_many_requests(chosen));
                     };
-                    let mut stream = Http2Stream::new(lease, &self.heads.request);
+                    let mut stream = Http2Stream::new(lease, Asked::by(&self.heads.request));
                     let up = stream.split();
                     self.converse(route, chosen, true, source, sink, up).hold().await
                 }

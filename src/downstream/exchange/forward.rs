@@ -45,7 +45,7 @@ impl<'c> Exchange<'c> {
                 self.admit_switch(found)?;
             }
             let source = &mut FilteredRequest::new(source);
-            if !self.chain.is_empty() {
+            if !self.chain().is_empty() {
                 // Boxed: most chains have no filter but the router.
                 Box::pin(self.filter(found, source, sink)).await?;
             }

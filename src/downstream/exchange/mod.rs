@@ -39,13 +39,13 @@ use super::{count, headers, manager::Manager, serve::Worker, timers::Timers};
 use crate::{
     codec::{Known, RequestHead, ResponseHead, Scheme},
     config::model::route::{Forward, RouteAction, RuntimeFraction},
-    filter::{Filters, Placed},
+    filter::Filters,
     local_reply::LocalReply,
     route::{Found, RouteTable},
     stream::{BodySize, Data, RequestSource, ResponseSink},
     worker::{AddressText, Deadline},
 };
-use record::Tally;
+use record::{Switching, Tally};
 use tries::Tries;
 
 /// Both heads of an exchange; they are pooled, since their buffers are worth keeping.
@@ -99,8 +99,6 @@ pub struct Exchange<'c> {
     timers: Timers<'c>,
     /// The whole request has been read.
     request_done: bool,
-    /// The filters that the request is for: the connection manager's, or an upgrade's own.
-    chain: &'c [Placed],
     /// None where the chain has none but the router.
     filters: Option<Filters>,
     /// None where the route says nothing of tries.
@@ -142,7 +140,6 @@ impl<'c> Exchange<'c> {
             timers.limit_stream(started, Some(max));
         }
         let (filters, tries, tally) = (None, None, Tally::default());
-        let chain = &manager.config.filters;
         Self {
             worker,
             manager,
@@ -152,7 +149,6 @@ impl<'c> Exchange<'c> {
             started,
             timers,
             request_done,
-            chain,
             filters,
             tries,
             tally,
@@ -262,7 +258,7 @@ impl<'c> Exchange<'c> {
         };
         headers::local_reply(response, &reply, made, self.manager);
         self.tally.status = response.status;
-        if !self.chain.is_empty() {
+        if !self.chain().is_empty() {
             // Refused before its route was known, it is shown all the same. Observed: Envoy 1.40.
             let begun = self.filters.clone();
             let filters = begun.unwrap_or_else(|| self.begin_filters(|_| None));
@@ -355,7 +351,7 @@ impl Drop for Exchange<'_> {
         if let Some(filters) = &self.filters {
             filters.end(self.tally.status);
         }
-        if self.tally.switching {
+        if self.tally.switching != Switching::No {
             self.manager.stats().dec(HttpStat::DownstreamCxUpgradesActive);
         }
         if !self.manager.log_sinks().is_empty() {

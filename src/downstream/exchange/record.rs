@@ -18,8 +18,8 @@ pub(super) struct Tally {
     pub(super) chosen: Option<Chosen>,
     /// From the request's beginning to the head of the upstream's response.
     pub(super) service_time: Option<Duration>,
-    /// It may become something else than HTTP, and is counted among those.
-    pub(super) switching: bool,
+    /// Whether it may become something else than HTTP, and is counted among those.
+    pub(super) switching: Switching,
     /// It is counted as done.
     pub(super) settled: bool,
     /// Something was waited for after the response had begun.
@@ -32,6 +32,18 @@ pub(super) struct Tally {
     pub(super) received: u64,
     /// Bytes of the response's body.
     pub(super) sent: u64,
+}
+
+/// Whether an exchange may become something else than HTTP.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Switching {
+    /// It may not.
+    #[default]
+    No,
+    /// It may, past the connection manager's filters.
+    Yes,
+    /// It may, past the filters of the upgrade in this place of the configuration.
+    Past(u16),
 }
 
 // === impl Tally ===

@@ -6,9 +6,9 @@ use std::{
     task::{Context, Poll},
 };
 
-use super::{super::count, Failure, conversation::Conversation};
+use super::{super::count, Failure, Heads, conversation::Conversation};
 use crate::{
-    codec::{Known, Switch},
+    codec::{Known, Switch, http2},
     stream::{
         BodyError, BodySize, Pump, PumpError, RequestSink, RequestSource, ResponseSink,
         ResponseSource,
@@ -42,6 +42,7 @@ where
         self.exchange.timers.await_response(started, None);
         match size {
             BodySize::Tunnel => {
+                self.agree();
                 self.respond(BodySize::Tunnel);
                 self.stand().await
             }
@@ -60,6 +61,15 @@ where
             return Poll::Ready(Err(Failure::ClientGone));
         }
         self.exchange.timers.poll(cx).map(|passed| Err(Failure::TimedOut(passed)))
+    }
+
+    /// Says an agreement as HTTP/1 does, in whatever protocol it came.
+    fn agree(&mut self) {
+        let Heads { request, response, .. } = &mut *self.exchange.heads;
+        if request.switch == Switch::Upgrade && response.status == 200 {
+            let protocol = request.headers.get(Known::Upgrade).unwrap_or_default();
+            http2::agree_to_upgrade(response, protocol);
+        }
     }
 
     /// Passes on an answer that is no agreement. Nothing more of the client is carried.

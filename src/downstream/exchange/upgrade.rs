@@ -2,13 +2,14 @@
 
 use understudy_actors::stats::HttpStat;
 
-use super::{Exchange, failure::Failure};
+use super::{Exchange, failure::Failure, record::Switching};
 use crate::{
     codec::{Known, Switch},
     config::model::{
         route::RouteAction,
         upgrade::{CONNECT, RouteUpgrade, Upgrade},
     },
+    filter::Placed,
     local_reply::LocalReply,
     route::Found,
 };
@@ -28,27 +29,38 @@ impl Exchange<'_> {
         };
         let manager = self.manager;
         let is_named = |known: &str| known.as_bytes().eq_ignore_ascii_case(name);
-        let ours = manager.config.upgrades.iter().find(|upgrade| is_named(&upgrade.name));
+        let mut ours = manager.config.upgrades.iter().enumerate();
+        let ours = ours.find(|(_, upgrade)| is_named(&upgrade.name));
         let route = found.and_then(|found| match &found.route.action {
             RouteAction::Forward(forward) => {
                 forward.upgrades.iter().find(|upgrade| is_named(&upgrade.name))
             }
             RouteAction::Redirect(_) | RouteAction::Direct(_) => None,
         });
-        if !is_enabled(route, ours) {
+        if !is_enabled(route, ours.map(|(_, upgrade)| upgrade)) {
             return match found {
                 Some(_) => Err(Failure::reply(LocalReply::upgrade_failed())),
                 None => Ok(()),
             };
         }
-        if let Some(filters) = ours.and_then(|upgrade| upgrade.filters.as_ref()) {
-            self.chain = filters;
-        }
+        self.tally.switching = match ours {
+            Some((at, Upgrade { filters: Some(_), .. })) => {
+                u16::try_from(at).map_or(Switching::Yes, Switching::Past)
+            }
+            _ => Switching::Yes,
+        };
         let stats = manager.stats();
         stats.inc(HttpStat::DownstreamCxUpgradesTotal);
         stats.inc(HttpStat::DownstreamCxUpgradesActive);
-        self.tally.switching = true;
         Ok(())
+    }
+
+    /// The filters that the request is for: the connection manager's, or an upgrade's own.
+    pub(super) fn chain(&self) -> &[Placed] {
+        let config = &self.manager.config;
+        let Switching::Past(at) = self.tally.switching else { return &config.filters };
+        let own = config.upgrades.get(usize::from(at));
+        own.and_then(|upgrade| upgrade.filters.as_ref()).unwrap_or(&config.filters)
     }
 }
 
