@@ -36,6 +36,28 @@ pub(super) fn downstream(manager: &Manager, status: u16, elapsed: Duration, heal
     stats.record(H::DownstreamRqTime, elapsed.as_millis() as u64);
 }
 
+/// Counts an interim answer to a client. Observed: Envoy 1.40 counts it like any other.
+pub(super) fn downstream_interim(manager: &Manager) {
+    let (stats, listener) = (manager.stats(), manager.listener_stats());
+    stats.inc(HttpStat::DownstreamRq1xx);
+    stats.inc(HttpStat::DownstreamRqCompleted);
+    listener.inc(ListenerHttpStat::DownstreamRq1xx);
+    listener.inc(ListenerHttpStat::DownstreamRqCompleted);
+}
+
+/// Counts an interim answer of an upstream: by its class, not by its code. Observed: Envoy 1.40.
+pub(super) fn upstream_interim(Target { shared, worker, .. }: &Target, internal: bool) {
+    use ClusterStat as S;
+    let stats = shared.stats.lane(*worker);
+    let own = match internal {
+        true => [S::InternalUpstreamRq1xx, S::InternalUpstreamRqCompleted],
+        false => [S::ExternalUpstreamRq1xx, S::ExternalUpstreamRqCompleted],
+    };
+    for stat in own.into_iter().chain([S::UpstreamRq1xx, S::UpstreamRqCompleted]) {
+        stats.inc(stat);
+    }
+}
+
 /// Counts an upstream's response; `canary` is what the response says of itself.
 pub(super) fn upstream(
     target: &Target,
@@ -180,7 +202,7 @@ pub(super) fn passed_upstream(target: &Target, passed: Passed, has_streams: bool
 }
 
 /// Counts a route timeout; a stream is reset, a connection of HTTP/1 is closed.
-fn upstream_timeout(Target { shared, host, worker, .. }: &Target, has_streams: bool) {
+pub(super) fn upstream_timeout(Target { shared, host, worker, .. }: &Target, has_streams: bool) {
     let stats = shared.stats.lane(*worker);
     stats.inc(ClusterStat::UpstreamRqTimeout);
     if has_streams {

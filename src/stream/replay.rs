@@ -13,7 +13,7 @@ pub struct Replay<'a, Q> {
 
 /// A body as far as it has passed.
 #[derive(Debug, Default)]
-struct Kept {
+pub struct Kept {
     body: Vec<u8>,
     /// It is complete, with these trailers.
     ended: Option<Option<HeaderBlock>>,
@@ -37,9 +37,15 @@ impl<'a, Q: RequestSource> Replay<'a, Q> {
         self.kept = Some(Box::new(Kept { bytes_max, ..Kept::default() }));
     }
 
-    /// Keeps no more of it.
-    pub fn forget(&mut self) {
-        self.kept = None;
+    /// A request whose body was kept before, from its first byte on.
+    pub fn again(inner: &'a mut Q, kept: Option<Box<Kept>>) -> Self {
+        let kept = kept.map(|kept| Box::new(Kept { sent: 0, ..*kept }));
+        Self { inner, kept }
+    }
+
+    /// What is kept.
+    pub fn take_kept(&mut self) -> Option<Box<Kept>> {
+        self.kept.take()
     }
 
     /// Begins again with the first byte. Says whether that can be: nothing has passed, or all that has is
@@ -52,17 +58,6 @@ impl<'a, Q: RequestSource> Replay<'a, Q> {
             }
             _ => self.inner.received() == 0,
         }
-    }
-
-    /// Whether the body was longer than may be kept.
-    pub fn is_lost(&self) -> bool {
-        self.kept.as_ref().is_some_and(|kept| kept.lost)
-    }
-
-    /// What is kept of the body, if all of it is here.
-    pub fn whole(&self) -> Option<(&[u8], Option<&HeaderBlock>)> {
-        let kept = self.kept.as_ref().filter(|kept| !kept.lost)?;
-        Some((&kept.body, kept.ended.as_ref()?.as_ref()))
     }
 }
 
@@ -91,6 +86,15 @@ impl<Q: RequestSource> RequestSource for Replay<'_, Q> {
 
     fn expects_continue(&self) -> bool {
         self.inner.expects_continue()
+    }
+
+    fn whole(&self) -> Option<(&[u8], Option<&HeaderBlock>)> {
+        let kept = self.kept.as_ref().filter(|kept| !kept.lost)?;
+        Some((&kept.body, kept.ended.as_ref()?.as_ref()))
+    }
+
+    fn is_lost(&self) -> bool {
+        self.kept.as_ref().is_some_and(|kept| kept.lost)
     }
 }
 

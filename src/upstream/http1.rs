@@ -55,8 +55,6 @@ struct Receiving {
     trailers: bool,
     keep_alive: bool,
     head_here: bool,
-    /// What comes is another protocol's: only the connection's end ends it, and cuts it.
-    tunnel: bool,
     /// The host has ended the connection.
     gone: bool,
     received: u64,
@@ -99,7 +97,6 @@ impl Http1Stream {
             trailers: options.enable_trailers,
             keep_alive: false,
             head_here: false,
-            tunnel: false,
             gone: false,
             received: 0,
         };
@@ -237,7 +234,6 @@ impl ResponseSource for Http1Source<'_> {
                     self.state.head_here = true;
                     self.state.keep_alive = parsed.keep_alive;
                     self.state.decoder = Decoder::new(parsed.framing);
-                    self.state.tunnel = parsed.framing == Framing::Tunnel;
                     return Poll::Ready(Ok(match parsed.framing {
                         Framing::None | Framing::Length(0) => BodySize::None,
                         Framing::Length(length) => BodySize::Known(length),
@@ -277,8 +273,9 @@ impl Source for Http1Source<'_> {
                 Step::More => {
                     if ready!(self.poll_fill(cx))? == 0 {
                         return Poll::Ready(match self.state.decoder.until_close() {
-                            true if self.state.tunnel => Err(BodyError::Gone),
                             true => Ok(Frame::End),
+                            // Its end says nothing of whether all was said.
+                            false if self.state.decoder.is_tunnel() => Err(BodyError::Gone),
                             false => Err(BodyError::Protocol(FramingError::Cut)),
                         });
                     }

@@ -27,12 +27,12 @@ use crate::{
 pub(super) struct Chosen {
     current: Rc<Current>,
     pool: Rc<HostPool>,
-    worker: usize,
 }
 
 /// A request in flight to a host, on a connection; counted until dropped.
-struct InFlight<'a> {
+pub(super) struct InFlight<'a> {
     chosen: &'a Chosen,
+    priority: usize,
 }
 
 // === impl Exchange ===
@@ -58,7 +58,7 @@ impl<'c> Exchange<'c> {
         }
         match pool {
             Some(pool) => {
-                let chosen = Chosen { current, pool, worker };
+                let chosen = Chosen { current, pool };
                 if !self.manager.log_sinks().is_empty() {
                     self.tally.chosen = Some(chosen.clone());
                 }
@@ -91,7 +91,7 @@ impl<'c> Exchange<'c> {
                             .await?
                             .map_err(|error| self.no_connection(chosen, error))?,
                     };
-                    let Some(_in_flight) = InFlight::begin(chosen) else {
+                    let Some(_in_flight) = InFlight::begin(chosen, self.priority()) else {
                         connection.give_back();
                         return Err(self.too_many_requests(chosen));
                     };
@@ -111,7 +111,7 @@ impl<'c> Exchange<'c> {
                             .await?
                             .map_err(|error| self.no_connection(chosen, error))?,
                     };
-                    let Some(_in_flight) = InFlight::begin(chosen) else {
+                    let Some(_in_flight) = InFlight::begin(chosen, self.priority()) else {
                         return Err(self.too_many_requests(chosen));
                     };
                     let mut stream = Http2Stream::new(lease, Asked::by(&self.heads.request));
@@ -156,6 +156,18 @@ impl<'c> Exchange<'c> {
 // === impl Chosen ===
 
 impl Chosen {
+    /// The host whose turn it is, if there is any.
+    pub(super) fn pick(current: Rc<Current>) -> Option<Self> {
+        let turn = balancer::pick(&current.snapshot)?;
+        let pool = current.pools.get(turn)?.clone();
+        Some(Self { current, pool })
+    }
+
+    /// The host's pool.
+    pub(super) fn pool(&self) -> &HostPool {
+        &self.pool
+    }
+
     /// The snapshot it was chosen from.
     pub(super) fn snapshot(&self) -> &ClusterSnapshot {
         &self.current.snapshot
@@ -181,28 +193,30 @@ impl Chosen {
 
 impl<'a> InFlight<'a> {
     /// Counts the request; none when the cluster carries as many as it may.
-    fn begin(chosen: &'a Chosen) -> Option<Self> {
+    pub(super) fn begin(chosen: &'a Chosen, priority: usize) -> Option<Self> {
         let snapshot = chosen.snapshot();
-        let requests = &snapshot.shared.breakers[0].requests;
-        if requests.fetch_add(1, Relaxed) >= chosen.target().thresholds().requests {
+        let requests = &snapshot.shared.breakers.get(priority)?.requests;
+        if requests.fetch_add(1, Relaxed) >= chosen.target().requests_max(priority) {
             requests.fetch_sub(1, Relaxed);
             return None;
         }
-        let stats = snapshot.shared.stats.lane(chosen.worker);
+        let stats = snapshot.shared.stats.lane(chosen.target().worker);
         stats.inc(ClusterStat::UpstreamRqTotal);
         stats.inc(ClusterStat::UpstreamRqActive);
-        let host_stats = chosen.host().stats.lane(chosen.worker);
+        let host_stats = chosen.host().stats.lane(chosen.target().worker);
         host_stats.inc(HostStat::RqTotal);
         host_stats.inc(HostStat::RqActive);
-        Some(Self { chosen })
+        Some(Self { chosen, priority })
     }
 }
 
 impl Drop for InFlight<'_> {
     fn drop(&mut self) {
-        let Chosen { worker, .. } = *self.chosen;
+        let worker = self.chosen.target().worker;
         let shared = &self.chosen.snapshot().shared;
-        shared.breakers[0].requests.fetch_sub(1, Relaxed);
+        if let Some(breakers) = shared.breakers.get(self.priority) {
+            breakers.requests.fetch_sub(1, Relaxed);
+        }
         shared.stats.lane(worker).dec(ClusterStat::UpstreamRqActive);
         self.chosen.host().stats.lane(worker).dec(HostStat::RqActive);
     }

@@ -2,13 +2,13 @@
 
 use std::{
     future::poll_fn,
-    task::{Context, Poll},
+    task::{Context, Poll, ready},
     time::{Duration, Instant},
 };
 
 use understudy_actors::stats::ClusterStat;
 
-use super::{super::count, Exchange, Failure, Heads, attempt::Chosen};
+use super::{super::count, Exchange, Failure, Heads, attempt::Chosen, retry::Judgement};
 use crate::{
     codec::{Known, ResponseHead, Switch},
     config::model::route::Forward,
@@ -77,7 +77,9 @@ where
             if self.exchange.heads.response.status >= 200 {
                 break size;
             }
-            self.pass_interim().await?;
+            if self.pass_interim() {
+                self.exchange.flush(self.sink).await?;
+            }
         };
         self.respond(size);
         match size {
@@ -104,22 +106,35 @@ where
         &mut self,
         cx: &mut Context<'_>,
     ) -> Poll<Result<BodySize, Failure>> {
-        let Exchange { heads, tries, tally, worker, .. } = &mut *self.exchange;
-        let mut again = None;
-        let unwanted = |head: &mut ResponseHead| match tries {
-            None => false,
-            Some(tries) => {
-                again = tries.judge(head, self.chosen, worker, tally);
-                again.is_some()
-            }
-        };
-        match self.up_source.poll_head(cx, &mut heads.response, unwanted) {
-            Poll::Ready(Ok(size)) => Poll::Ready(Ok(size)),
-            Poll::Ready(Err(Reset::Terminated)) => Poll::Ready(Err(Failure::Stale)),
-            Poll::Ready(Err(Reset::Unwanted)) => Poll::Ready(Err(again.unwrap_or(Failure::Cut))),
-            Poll::Ready(Err(reset)) => Poll::Ready(Err(Failure::Reset(reset))),
-            Poll::Pending => Poll::Pending,
+        loop {
+            let Exchange { heads, tries, tally, worker, .. } = &mut *self.exchange;
+            let mut judgement = None;
+            let unwanted = |head: &mut ResponseHead| match tries {
+                None => false,
+                Some(tries) => {
+                    judgement = tries.judge(head, self.chosen, worker, tally);
+                    judgement.is_some()
+                }
+            };
+            let head = self.up_source.poll_head(cx, &mut heads.response, unwanted);
+            return match ready!(head) {
+                Ok(size) => Poll::Ready(Ok(size)),
+                Err(Reset::Terminated) => Poll::Ready(Err(Failure::Stale)),
+                Err(Reset::Unwanted) => match judgement {
+                    Some(Judgement::Again(wait)) => Poll::Ready(Err(Failure::Again(wait))),
+                    _ if self.is_redirected() => Poll::Ready(Err(Failure::Redirected(None))),
+                    // It goes on as it is.
+                    _ => continue,
+                },
+                Err(reset) => Poll::Ready(Err(Failure::Reset(reset))),
+            };
         }
+    }
+
+    /// Whether the answer is a redirect that is followed.
+    fn is_redirected(&mut self) -> bool {
+        let kept = self.exchange.body == BodySize::None || self.source.whole().is_some();
+        self.exchange.redirect(self.chosen, kept)
     }
 
     /// Carries both bodies until the response's end has been taken by the sink.
@@ -168,7 +183,11 @@ where
     /// Sends what there is of the request.
     fn poll_send(&mut self, cx: &mut Context<'_>) -> Result<(), Failure> {
         let Exchange { timers, .. } = &mut *self.exchange;
-        match self.up.poll(cx, self.source, &mut self.up_sink, || timers.touch()) {
+        let sent = self.up.poll(cx, self.source, &mut self.up_sink, || timers.touch());
+        if self.source.is_lost() {
+            self.exchange.abandon_body(self.chosen);
+        }
+        match sent {
             Poll::Pending => Ok(()),
             Poll::Ready(Ok(())) => {
                 self.sent = true;
@@ -176,6 +195,7 @@ where
                     self.exchange.request_done = true;
                     self.exchange.await_response(Instant::now(), self.route);
                     self.exchange.begin_try(self.chosen);
+                    self.exchange.mirror(self.source.whole());
                 }
                 Ok(())
             }
@@ -188,25 +208,29 @@ where
         }
     }
 
-    /// Counts an interim answer, and passes it on if that is wanted.
-    pub(super) async fn pass_interim(&mut self) -> Result<(), Failure> {
-        if !self.exchange.manager.config.proxy_100_continue {
-            return Ok(());
+    /// Counts an interim answer; says whether it goes on, and so is to be sent.
+    pub(super) fn pass_interim(&mut self) -> bool {
+        let exchange = &mut *self.exchange;
+        count::upstream_interim(self.chosen.target(), exchange.is_internal());
+        if !exchange.manager.config.proxy_100_continue {
+            return false;
         }
+        count::downstream_interim(exchange.manager);
         // The client has heard of this host. Observed: Envoy 1.40.
-        self.exchange.give_up_retries();
-        self.sink.interim(&self.exchange.heads.response);
-        self.exchange.flush(self.sink).await
+        exchange.give_up_retries();
+        self.sink.interim(&exchange.heads.response);
+        true
     }
 
     /// Counts the response, and hands its head to the client's side.
     pub(super) fn respond(&mut self, size: BodySize) {
         let health_check = self.exchange.is_health_check();
-        let Exchange { heads, started, request_done, timers, .. } = &mut *self.exchange;
+        let Exchange { heads, started, request_done, tries, timers, .. } = &mut *self.exchange;
         timers.answer_try();
         let Heads { request, response, .. } = &mut **heads;
         // How long the host took can be said where it had the whole request. Observed: Envoy 1.40.
-        let waited = request_done.then(|| started.elapsed());
+        let asked = tries.as_ref().and_then(|tries| tries.redirects.at).unwrap_or(*started);
+        let waited = request_done.then(|| asked.elapsed());
         let internal = request.headers.has(Known::XEnvoyInternal);
         match health_check {
             false => {

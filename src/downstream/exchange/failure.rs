@@ -10,7 +10,7 @@ use super::{
 use crate::{
     filter::Filters,
     local_reply::LocalReply,
-    stream::{BodyError, Reset},
+    stream::{BodyError, Kept, Reset},
     upstream::{connect::ConnectError, pool::PoolError},
 };
 
@@ -34,6 +34,8 @@ pub enum Failure {
     Stale,
     /// The answer asks for another try, after this wait.
     Again(Duration),
+    /// The answer leads elsewhere, and the request has become one for there; with what was kept of its body.
+    Redirected(Option<Box<Kept>>),
 }
 
 // === impl Failure ===
@@ -68,14 +70,10 @@ impl Exchange<'_> {
 
     /// Why no connection could be had.
     pub(super) fn no_connection(&mut self, chosen: &Chosen, error: PoolError) -> Failure {
-        Failure::Reset(match error {
-            PoolError::Connect(ConnectError::Failed(why)) => {
-                Reset::ConnectFailed(system_text(&why))
-            }
-            PoolError::Connect(ConnectError::TimedOut(_)) => Reset::ConnectTimeout,
-            PoolError::Overflow => return self.queue_full(chosen),
-            PoolError::Terminated => Reset::Terminated,
-        })
+        match error {
+            PoolError::Overflow => self.queue_full(chosen),
+            error => Failure::Reset(reset_of(error)),
+        }
     }
 
     /// As many requests wait for a connection as may. No host is to blame, and none is logged.
@@ -146,6 +144,16 @@ impl LocalReply {
             Passed::TryDuration => Self::try_duration(request_done),
             Passed::Stream => Self::stream_duration(request_done),
         }
+    }
+}
+
+/// What it means for a request that there is no connection.
+pub(super) fn reset_of(error: PoolError) -> Reset {
+    match error {
+        PoolError::Connect(ConnectError::Failed(why)) => Reset::ConnectFailed(system_text(&why)),
+        PoolError::Connect(ConnectError::TimedOut(_)) => Reset::ConnectTimeout,
+        PoolError::Overflow => Reset::Overflow,
+        PoolError::Terminated => Reset::Terminated,
     }
 }
 

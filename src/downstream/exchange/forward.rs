@@ -1,6 +1,11 @@
 //! Owns the way upstream: the cluster, and one try after the other until an answer stands.
 
-use std::{future::poll_fn, rc::Rc, task::Poll, time::Duration};
+use std::{
+    future::poll_fn,
+    rc::Rc,
+    task::Poll,
+    time::{Duration, Instant},
+};
 
 use futures_util::future::LocalBoxFuture;
 use understudy_actors::stats::{ClusterStat, RouterStat};
@@ -11,7 +16,7 @@ use crate::{
     config::model::route::Forward,
     filter::FilteredRequest,
     local_reply::LocalReply,
-    stream::{Replay, RequestSource, ResponseSink, Source},
+    stream::{BodySize, Replay, RequestSource, ResponseSink, Source},
     upstream::Cluster,
 };
 
@@ -29,18 +34,28 @@ impl<'c> Exchange<'c> {
     /// # Errors
     ///
     /// [`Failure`], which [`Exchange::conclude`] makes an end of.
-    #[expect(clippy::manual_async_fn, reason = "an `async fn` would hold each argument twice")]
     pub fn carry<Q: RequestSource, P: ResponseSink>(
         &mut self,
         source: &mut Q,
         sink: &mut P,
     ) -> impl Future<Output = Result<(), Failure>> {
+        self.pass(false, source, sink)
+    }
+
+    /// The same; `redirected` is a request that has been through this before, and has another address now.
+    #[expect(clippy::manual_async_fn, reason = "an `async fn` would hold each argument twice")]
+    pub(super) fn pass<Q: RequestSource, P: ResponseSink>(
+        &mut self,
+        redirected: bool,
+        source: &mut Q,
+        sink: &mut P,
+    ) -> impl Future<Output = Result<(), Failure>> {
         async move {
-            if source.expects_continue() && !self.manager.config.proxy_100_continue {
+            if !redirected && source.expects_continue() && !self.manager.config.proxy_100_continue {
                 self.say_continue(sink).await?;
             }
             let table = self.manager.table();
-            let found = self.find(table.as_deref().map(|table| &**table))?;
+            let found = self.find(table.as_deref().map(|table| &**table), redirected)?;
             if self.heads.request.switch != Switch::Nothing {
                 self.admit_switch(found)?;
             }
@@ -62,7 +77,8 @@ impl<'c> Exchange<'c> {
                 current = cluster.current();
             }
             if self.request_done {
-                self.await_response(self.started, route);
+                let asked = if redirected { Instant::now() } else { self.started };
+                self.await_response(asked, route);
             }
             let source = &mut Replay::new(source);
             if let Some(bytes_max) = self.keeps_body() {
@@ -71,6 +87,9 @@ impl<'c> Exchange<'c> {
             let mut stale = 0;
             loop {
                 let chosen = self.choose(current)?;
+                if self.body == BodySize::None {
+                    self.mirror(None);
+                }
                 let failure = match self.attempt(route, &chosen, source, sink).await {
                     Ok(()) => {
                         self.settle();
@@ -82,6 +101,9 @@ impl<'c> Exchange<'c> {
                 match failure {
                     Failure::Stale if untouched && stale < STALE_TRIES_MAX => stale += 1,
                     // Boxed: it is rare.
+                    Failure::Redirected(_) => {
+                        return Err(Failure::Redirected(source.take_kept()));
+                    }
                     failure => Box::pin(self.retry(failure, &chosen, source, sink)).await?,
                 }
                 current = cluster.current();

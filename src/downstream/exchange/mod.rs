@@ -13,7 +13,9 @@ mod conversation;
 mod failure;
 mod filters;
 mod forward;
+mod mirror;
 mod record;
+mod redirect;
 mod retry;
 mod retrying;
 mod tries;
@@ -163,6 +165,13 @@ impl<'c> Exchange<'c> {
         sink: &mut P,
     ) -> Ended {
         let outcome = match outcome {
+            // Boxed: it is rare.
+            Err(failure @ Failure::Redirected(_)) => {
+                Box::pin(self.redirected(failure, source, sink)).await
+            }
+            outcome => outcome,
+        };
+        let outcome = match outcome {
             Err(Failure::Reply(reply)) => self.reply(reply, sink).await,
             Err(Failure::TimedOut(passed)) => {
                 let reply = Box::new(self.timeout_reply(passed));
@@ -192,14 +201,26 @@ impl<'c> Exchange<'c> {
     }
 
     /// Makes the request one that may go on, and finds its route, if there is one.
-    fn find<'t>(&mut self, table: Option<&'t RouteTable>) -> Result<Option<Found<'t>>, Failure> {
+    fn find<'t>(
+        &mut self,
+        table: Option<&'t RouteTable>,
+        redirected: bool,
+    ) -> Result<Option<Found<'t>>, Failure> {
         let Self { manager, worker, peer, .. } = *self;
-        let client = headers::request(&mut self.heads.request, manager, worker, peer);
-        self.heads.client = client.map_err(Failure::reply)?;
+        if !redirected {
+            let client = headers::request(&mut self.heads.request, manager, worker, peer);
+            self.heads.client = client.map_err(Failure::reply)?;
+        }
+        Ok(table.and_then(|table| self.route_of(table)))
+    }
+
+    /// The route of the request as it is now.
+    fn route_of<'t>(&self, table: &'t RouteTable) -> Option<Found<'t>> {
+        let Self { worker, .. } = *self;
         let request = &self.heads.request;
         if request.headers.get(Known::XForwardedProto) == Some(b"") {
             // Who says nothing there has no route. Observed: Envoy 1.40.
-            return Ok(None);
+            return None;
         }
         // One number decides for the whole request, however many shares it is held against.
         let random = OnceCell::new();
@@ -207,7 +228,7 @@ impl<'c> Exchange<'c> {
             let random = *random.get_or_init(|| fastrand::u64(..));
             worker.with_runtime(|runtime| runtime.enabled(&fraction.key, fraction.default, random))
         };
-        Ok(table.and_then(|table| table.find(request.authority(), request.path(), draw)))
+        table.find(request.authority(), request.path(), draw)
     }
 
     /// Where the route sends the request, or what it answers itself.
@@ -312,6 +333,7 @@ impl<'c> Exchange<'c> {
     async fn say_continue<P: ResponseSink>(&mut self, sink: &mut P) -> Result<(), Failure> {
         headers::continue_head(&mut self.heads.response);
         sink.interim(&self.heads.response);
+        count::downstream_interim(self.manager);
         self.flush(sink).await
     }
 

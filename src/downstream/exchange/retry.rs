@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use understudy_actors::stats::ClusterStat;
+
 use super::{
     super::{count, serve::Worker, timers::Passed},
     Exchange,
@@ -14,7 +16,7 @@ use super::{
 use crate::{
     access_log::ResponseFlag,
     codec::{Known, ResponseHead},
-    stream::{Replay, RequestSource, Reset, ResponseSink},
+    stream::{BodySize, Replay, RequestSource, Reset, ResponseSink},
 };
 
 // === impl Exchange ===
@@ -23,8 +25,22 @@ impl Exchange<'_> {
     /// How much of the body is to be kept, if any is.
     pub(super) fn keeps_body(&self) -> Option<usize> {
         let tries = self.tries.as_ref()?;
-        let keeps = tries.retrying.is_some() && !self.request_done;
-        keeps.then_some(tries.attempts().buffer_bytes_max)
+        let keeps = tries.retrying.is_some()
+            || !tries.mirrors.is_empty()
+            || tries.attempts().internal_redirect.is_some();
+        (keeps && self.body != BodySize::None).then_some(tries.attempts().buffer_bytes_max)
+    }
+
+    /// The body is longer than may be kept: there will be no other try, and no copy.
+    ///
+    /// Observed: Envoy 1.40.
+    #[cold]
+    pub(super) fn abandon_body(&mut self, chosen: &Chosen) {
+        let Some(tries) = &mut self.tries else { return };
+        if tries.retrying.take().is_some() | !std::mem::take(&mut tries.mirrors).is_empty() {
+            let stats = chosen.snapshot().shared.stats.lane(self.worker.index);
+            stats.inc(ClusterStat::RetryOrShadowAbandoned);
+        }
     }
 
     /// A try has its connection, and the request if that is complete: its timeouts begin.
@@ -73,9 +89,6 @@ impl Exchange<'_> {
         sink: &mut P,
     ) -> Result<(), Failure> {
         self.timers.end_try();
-        if source.is_lost() {
-            self.give_up_retries();
-        }
         let timed_out = matches!(failure, Failure::TimedOut(_));
         let wait = self.after(failure, chosen).map_err(|failure| self.tell_count(failure))?;
         source.rewind();
@@ -152,35 +165,43 @@ impl Exchange<'_> {
 // === impl Tries ===
 
 impl Tries {
-    /// Whether the answer goes no further, and why: there will be another try.
+    /// What is to be done with an answer, if it does not simply go on.
     pub(super) fn judge(
         &mut self,
         answer: &ResponseHead,
         chosen: &Chosen,
         worker: &Worker,
         tally: &mut Tally,
-    ) -> Option<Failure> {
+    ) -> Option<Judgement> {
         let priority = self.priority();
-        let retrying = self.retrying.as_mut()?;
         let target = chosen.target();
-        let decision = worker
-            .with_runtime(|runtime| retrying.decide_on_answer(answer, target, priority, runtime));
-        tally.decided(decision);
-        match decision {
-            Decision::Retry(wait) => {
+        if let Some(retrying) = &mut self.retrying {
+            let decision = worker.with_runtime(|runtime| {
+                retrying.decide_on_answer(answer, target, priority, runtime)
+            });
+            tally.decided(decision);
+            if let Decision::Retry(wait) = decision {
                 count::retried_answer(target, answer.status);
                 if answer.headers.has(Known::XEnvoyImmediateHealthCheckFail) {
                     chosen.snapshot().ask_out(chosen.host());
                 }
-                Some(Failure::Again(wait))
+                return Some(Judgement::Again(wait));
             }
-            // The answer is the one: what was kept of the body need not be any more.
-            _ => {
-                self.retrying = None;
-                None
-            }
+            // The answer is the one: there will be no other try.
+            self.retrying = None;
         }
+        let redirects = self.attempts().internal_redirect.as_ref();
+        let leads = redirects.is_some_and(|policy| policy.statuses.contains(&answer.status));
+        leads.then_some(Judgement::LeadsElsewhere)
     }
+}
+
+/// What is to be done with an answer.
+pub(super) enum Judgement {
+    /// It is asked for again, after this wait.
+    Again(Duration),
+    /// It may be a redirect that is followed.
+    LeadsElsewhere,
 }
 
 // === impl Tally ===

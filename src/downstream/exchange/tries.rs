@@ -8,10 +8,10 @@ use std::{
 
 use understudy_actors::snapshot::Host;
 
-use super::{Exchange, retrying::Retrying};
+use super::{Exchange, redirect::Redirects, retrying::Retrying};
 use crate::{
     codec::{Known, KnownSet, RequestHead},
-    config::model::route::{Attempts, Forward, GrpcTimeout},
+    config::model::route::{Attempts, Forward, GrpcTimeout, Mirror},
     downstream::{headers, timers::TryLimits},
 };
 
@@ -31,7 +31,11 @@ const CONTROLS: KnownSet = KnownSet::of(&[
 
 /// The tries of one request. Boxed where it is: most routes say nothing of the kind.
 pub(super) struct Tries {
-    route: Arc<Forward>,
+    pub(super) route: Arc<Forward>,
+    /// Copies to be made once the request is complete.
+    pub(super) mirrors: Vec<Mirror>,
+    /// Redirects that were followed before.
+    pub(super) redirects: Redirects,
     /// The timeout over all tries.
     pub(super) whole: Option<Duration>,
     /// The timeouts of each.
@@ -58,7 +62,8 @@ impl Exchange<'_> {
         let tells = !self.manager.router().suppress_envoy_headers;
         let internal = self.is_internal();
         let request = &mut self.heads.request;
-        if route.attempts.plain && !internal {
+        let before = self.tries.take().map(|tries| tries.redirects);
+        if route.attempts.plain && !internal && before.is_none() {
             if tells {
                 headers::expected_timeout(request, &route.timeout_ms);
             }
@@ -73,6 +78,7 @@ impl Exchange<'_> {
         let mut tries = Tries::new(route.clone(), request, respects);
         let retrying = Retrying::new(route.attempts.retry.as_deref(), request, base);
         tries.retrying = retrying;
+        tries.redirects = before.unwrap_or_default();
         request.headers.remove_all(CONTROLS);
         if tells {
             tries.tell_expected(request, Duration::ZERO);
@@ -81,6 +87,12 @@ impl Exchange<'_> {
             request.headers.set(Known::XEnvoyAttemptCount, b"1");
         }
         self.tries = Some(Box::new(tries));
+        self.draw_mirrors();
+    }
+
+    /// Whose circuit breakers count: 0 for the default priority, 1 for the high one.
+    pub(super) fn priority(&self) -> usize {
+        self.tries.as_ref().map_or(0, |tries| tries.priority())
     }
 
     /// The route may set another end for the stream than the connection manager.
@@ -179,6 +191,8 @@ impl Tries {
             limits: TryLimits { whole: per_try, idle },
             duration_max: ms(Known::XEnvoyUpstreamStreamDurationMs),
             no_content: request.headers.has(Known::XEnvoyUpstreamRqTimeoutAltResponse),
+            mirrors: Vec::new(),
+            redirects: Redirects::default(),
             retrying: None,
             count: 1,
             tried: Vec::new(),

@@ -37,7 +37,9 @@ where
             if status >= 200 || status == 101 {
                 break size;
             }
-            self.pass_interim().await?;
+            if self.pass_interim() {
+                self.exchange.flush(self.sink).await?;
+            }
         };
         self.exchange.timers.await_response(started, None);
         match size {

@@ -43,15 +43,18 @@ impl Exchange<'_> {
                 None => Ok(()),
             };
         }
+        // One that is redirected here was admitted before.
+        if self.tally.switching == Switching::No {
+            let stats = manager.stats();
+            stats.inc(HttpStat::DownstreamCxUpgradesTotal);
+            stats.inc(HttpStat::DownstreamCxUpgradesActive);
+        }
         self.tally.switching = match ours {
             Some((at, Upgrade { filters: Some(_), .. })) => {
                 u16::try_from(at).map_or(Switching::Yes, Switching::Past)
             }
             _ => Switching::Yes,
         };
-        let stats = manager.stats();
-        stats.inc(HttpStat::DownstreamCxUpgradesTotal);
-        stats.inc(HttpStat::DownstreamCxUpgradesActive);
         Ok(())
     }
 

@@ -1,11 +1,11 @@
 //! Owns compiling what a route says about tries.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::HashSet, sync::Arc, time::Duration};
 
 use super::super::{Compiler, http::limit};
 use crate::config::{
     Message,
-    model::route::{Attempts, GrpcTimeout, RetryPolicy, StreamDuration, Tells},
+    model::route::{Attempts, GrpcTimeout, Mirror, RetryPolicy, StreamDuration, Tells},
 };
 
 /// What a virtual host says about tries, for its routes that say nothing.
@@ -13,6 +13,7 @@ use crate::config::{
 pub(super) struct HostAttempts<'m> {
     host: Option<&'m Message>,
     retry: Option<Arc<RetryPolicy>>,
+    mirrors: Vec<Mirror>,
     tells: Tells,
 }
 
@@ -21,10 +22,21 @@ pub(super) struct HostAttempts<'m> {
 pub(super) struct Above<'m> {
     pub(super) host: &'m HostAttempts<'m>,
     pub(super) route: &'m Message,
+    /// Clusters that there are, where it matters.
+    pub(super) clusters: Option<&'m HashSet<String>>,
 }
 
 impl Compiler<'_> {
-    pub(super) fn host_attempts<'m>(&mut self, host: &'m Message) -> HostAttempts<'m> {
+    pub(super) fn host_attempts<'m>(
+        &mut self,
+        host: &'m Message,
+        table_mirrors: &[Mirror],
+        clusters: Option<&HashSet<String>>,
+    ) -> HostAttempts<'m> {
+        let mut mirrors = self.mirrors(host, clusters);
+        if mirrors.is_empty() {
+            mirrors = table_mirrors.to_vec();
+        }
         let flag = |name: &str| host.boolean(name).unwrap_or(false);
         let tells = Tells {
             count_upstream: flag("include_request_attempt_count"),
@@ -35,7 +47,7 @@ impl Compiler<'_> {
         if let Some(policy) = host.message("hedge_policy") {
             self.hedge_policy(policy);
         }
-        HostAttempts { host: Some(host), retry, tells }
+        HostAttempts { host: Some(host), retry, mirrors, tells }
     }
 
     /// The tries of a route that leads to a cluster.
@@ -54,15 +66,24 @@ impl Compiler<'_> {
         let grpc_timeout =
             action.duration("max_grpc_timeout").map(|max| GrpcTimeout { max, offset: grpc_offset });
         let tells = above.host.tells;
+        let mut mirrors = self.mirrors(action, above.clusters);
+        if mirrors.is_empty() {
+            mirrors.clone_from(&above.host.mirrors);
+        }
+        let internal_redirect = self.internal_redirect(action);
         let high_priority = action.choice("priority") == Some("HIGH");
         let plain = retry.is_none()
             && !high_priority
+            && mirrors.is_empty()
+            && internal_redirect.is_none()
             && stream_duration.is_none()
             && grpc_timeout.is_none()
             && tells == Tells::default();
         Attempts {
             plain,
             high_priority,
+            mirrors,
+            internal_redirect,
             retry,
             buffer_bytes_max: self.body_bytes_kept(above),
             stream_duration,

@@ -4,6 +4,7 @@ mod attempts;
 mod direct;
 mod forward;
 mod matching;
+mod mirror;
 mod redirect;
 mod retry;
 
@@ -29,6 +30,7 @@ impl Compiler<'_> {
         let validate = config.boolean("validate_clusters").unwrap_or(true);
         let known = validate.then_some(clusters);
         let (mut seen, mut hosts) = (HashSet::new(), Vec::new());
+        let table_mirrors = self.mirrors(config, known);
         let table_filters = self.per_filter(config);
         for host in config.messages("virtual_hosts") {
             let mut domains = Vec::new();
@@ -55,7 +57,7 @@ impl Compiler<'_> {
                 domains.push(domain.to_owned());
             }
             let filters = with_outer(self.per_filter(host), &table_filters);
-            let tries = self.host_attempts(host);
+            let tries = self.host_attempts(host, &table_mirrors, known);
             let routes = host.messages("routes");
             let routes = routes.filter_map(|route| self.route(route, known, &filters, &tries));
             let routes = routes.collect();
@@ -75,7 +77,7 @@ impl Compiler<'_> {
         let filter_configs = with_outer(self.per_filter(route), outer);
         let matcher = route.message("match").and_then(|rule| self.route_match(rule));
         let action = if let Some(action) = route.message("route") {
-            let above = Above { host: tries, route };
+            let above = Above { host: tries, route, clusters };
             self.forward(action, clusters, above)
                 .map(|forward| RouteAction::Forward(Arc::new(forward)))
         } else if let Some(redirect) = route.message("redirect") {

@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use super::RetryPolicy;
+use super::{InternalRedirect, Mirror, RetryPolicy};
 
 /// What `RouteAction`, its route and its virtual host say about the tries of a request.
 #[derive(Debug, Default)]
@@ -13,6 +13,10 @@ pub struct Attempts {
     pub high_priority: bool,
     /// `retry_policy`, or the virtual host's.
     pub retry: Option<Arc<RetryPolicy>>,
+    /// `request_mirror_policies`, or the virtual host's, or the table's.
+    pub mirrors: Vec<Mirror>,
+    /// `internal_redirect_policy`.
+    pub internal_redirect: Option<Box<InternalRedirect>>,
     /// Bytes of a body that are kept to be sent again; `request_body_buffer_limit`,
     /// `per_request_buffer_limit_bytes`, or what the listener's connections may hold.
     pub buffer_bytes_max: usize,

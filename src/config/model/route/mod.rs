@@ -3,7 +3,9 @@
 mod attempts;
 mod direct;
 mod forward;
+mod internal_redirect;
 mod matching;
+mod mirror;
 mod redirect;
 mod retry;
 
@@ -14,7 +16,9 @@ use understudy_actors::plan::Payload;
 pub use attempts::{Attempts, GrpcTimeout, StreamDuration, Tells};
 pub use direct::DirectResponse;
 pub use forward::Forward;
+pub use internal_redirect::{InternalRedirect, RedirectPredicate};
 pub use matching::{PathMatch, RouteMatch, RuntimeFraction};
+pub use mirror::{Mirror, MirrorTarget};
 pub use redirect::{Redirect, RedirectPath};
 pub use retry::{BackOff, ResetHeader, RetryOn, RetryPolicy};
 
