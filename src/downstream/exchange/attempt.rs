@@ -9,7 +9,7 @@ use understudy_actors::{
 
 use super::{super::count, Exchange, conversation::Conversation, failure::Failure};
 use crate::{
-    codec::http1::response::Asked,
+    codec::{Switch, http1::response::Asked},
     config::model::route::Forward,
     filter::FilteredResponse,
     local_reply::LocalReply,
@@ -19,6 +19,7 @@ use crate::{
         http1::Http1Stream,
         http2::Http2Stream,
         pool::{HostPool, Target},
+        tcp::TcpTunnel,
     },
 };
 
@@ -82,6 +83,10 @@ impl<'c> Exchange<'c> {
         sink: &mut P,
     ) -> impl Future<Output = Result<(), Failure>> {
         async move {
+            if self.ends_tunnel(route) {
+                // Boxed: few requests do.
+                return Box::pin(self.tunnel(route, chosen, source, sink)).await;
+            }
             match &*chosen.pool {
                 HostPool::Http1(pool) => {
                     let connection = match pool.checkout() {
@@ -120,6 +125,29 @@ impl<'c> Exchange<'c> {
                 }
             }
         }
+    }
+
+    /// Takes a tunnel's payload to the host, over a connection of its own.
+    async fn tunnel<Q: RequestSource, P: ResponseSink>(
+        &mut self,
+        route: &Forward,
+        chosen: &Chosen,
+        source: &mut Q,
+        sink: &mut P,
+    ) -> Result<(), Failure> {
+        let connecting = Box::pin(chosen.pool.connect());
+        let connection = self.while_client_waits(connecting, source, sink).await?;
+        let connection = connection.map_err(|error| self.no_connection(chosen, error))?;
+        let Some(_in_flight) = InFlight::begin(chosen, self.priority()) else {
+            return Err(self.too_many_requests(chosen));
+        };
+        let answer = match self.heads.request.switch {
+            Switch::Nothing => BodySize::Unknown,
+            Switch::Connect | Switch::Upgrade => BodySize::Tunnel,
+        };
+        let mut tunnel = TcpTunnel::new(connection);
+        let up = tunnel.split(chosen.target(), &self.worker.buffers, answer);
+        self.converse(route, chosen, false, source, sink, up).hold().await
     }
 
     /// The client's stream and the host's, brought together.

@@ -4,9 +4,9 @@ use understudy_actors::stats::HttpStat;
 
 use super::{Exchange, failure::Failure, record::Switching};
 use crate::{
-    codec::{Known, Switch},
+    codec::{Known, Method, Switch},
     config::model::{
-        route::RouteAction,
+        route::{Forward, RouteAction},
         upgrade::{CONNECT, RouteUpgrade, Upgrade},
     },
     filter::Placed,
@@ -56,6 +56,21 @@ impl Exchange<'_> {
             _ => Switching::Yes,
         };
         Ok(())
+    }
+
+    /// Whether the route ends tunnels here, and this request asks for one: its host gets the payload.
+    pub(super) fn ends_tunnel(&self, route: &Forward) -> bool {
+        if route.upgrades.is_empty() {
+            return false;
+        }
+        let named = |upgrade: &&RouteUpgrade| upgrade.name.eq_ignore_ascii_case(CONNECT);
+        let connect = route.upgrades.iter().find(named).and_then(|upgrade| upgrade.connect);
+        let request = &self.heads.request;
+        match connect {
+            Some(_) if request.switch == Switch::Connect => true,
+            Some(connect) => connect.allow_post && request.method == Method::Post,
+            None => false,
+        }
     }
 
     /// The filters that the request is for: the connection manager's, or an upgrade's own.
