@@ -20,5 +20,6 @@ pub mod route;
 pub mod server;
 pub mod stream;
 pub mod upstream;
+pub mod uri_template;
 pub mod version;
 pub mod worker;

@@ -11,7 +11,10 @@ use crate::{
         message::Value,
         model::{
             access_log::AccessLog,
-            http::{CodecType, Http1Options, Http2Options, HttpConnectionManager, ServerHeader},
+            http::{
+                CodecType, HostForm, HostPort, Http1Options, Http2Options, HttpConnectionManager,
+                ServerHeader,
+            },
         },
     },
     route::RouteTable,
@@ -101,6 +104,26 @@ impl Compiler<'_> {
             ),
             access_logs: self.access_logs(manager),
             node_cluster: self.node.cluster.clone(),
+            host_form: self.host_form(manager),
+        }
+    }
+
+    /// What of a request's host is not to be seen.
+    fn host_form(&mut self, manager: &Message) -> HostForm {
+        let flag = |name: &str| manager.boolean(name).unwrap_or(false);
+        let matching = flag("strip_matching_host_port");
+        let any = flag("strip_any_host_port");
+        if matching && any {
+            let text = "only one of strip_matching_host_port and strip_any_host_port can be set";
+            self.error(manager.at, &manager.path, text, "");
+        }
+        HostForm {
+            port: match (matching, any) {
+                (_, true) => HostPort::StripAny,
+                (true, false) => HostPort::StripOwn,
+                (false, false) => HostPort::Keep,
+            },
+            strip_trailing_dot: flag("strip_trailing_host_dot"),
         }
     }
 

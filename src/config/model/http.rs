@@ -87,6 +87,29 @@ pub struct HttpConnectionManager {
     pub access_logs: Vec<AccessLog>,
     /// `Bootstrap.node.cluster` (or `--service-cluster`), for filters and headers that name it.
     pub node_cluster: String,
+    /// What of a request's host is not to be seen.
+    pub host_form: HostForm,
+}
+
+/// What of a request's host is taken away before anybody looks at it, the upstream too.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct HostForm {
+    /// `strip_matching_host_port` or `strip_any_host_port`.
+    pub port: HostPort,
+    /// `strip_trailing_host_dot`.
+    pub strip_trailing_dot: bool,
+}
+
+/// What becomes of a port.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum HostPort {
+    /// It stays.
+    #[default]
+    Keep,
+    /// It goes if it is the listener's.
+    StripOwn,
+    /// It goes.
+    StripAny,
 }
 
 /// `codec_type`.

@@ -26,6 +26,7 @@ use std::{
     cell::OnceCell,
     future::poll_fn,
     net::{IpAddr, SocketAddr},
+    rc::Rc,
     task::{Context, Poll},
     time::Instant,
 };
@@ -40,11 +41,15 @@ pub use failure::Failure;
 use super::{count, headers, manager::Manager, serve::Worker, timers::Timers};
 use crate::{
     codec::{Known, RequestHead, ResponseHead, Scheme},
-    config::model::route::{Forward, RouteAction, RuntimeFraction},
+    config::model::{
+        http::HostForm,
+        route::{Forward, RouteAction, RuntimeFraction},
+    },
     filter::Filters,
     local_reply::LocalReply,
-    route::{Found, RouteTable},
+    route::{Found, Lots, RouteTable},
     stream::{BodySize, Data, RequestSource, ResponseSink},
+    upstream::Cluster,
     worker::{AddressText, Deadline},
 };
 use record::{Switching, Tally};
@@ -88,6 +93,13 @@ pub enum Ended {
     TunnelEnded,
 }
 
+/// The lots that a worker draws for a request.
+struct Draw<'w> {
+    worker: &'w Worker,
+    /// One number decides for the whole request, however many shares it is held against.
+    number: OnceCell<u64>,
+}
+
 /// One exchange. Its end, however it comes, is its drop: stats and access log are written there.
 ///
 /// It borrows what belongs to its connection, so that the future that carries it stays small.
@@ -115,6 +127,24 @@ impl Peer {
     pub fn of(accepted: &Accepted) -> Self {
         let text = AddressText::new(accepted.peer.ip());
         Self { remote: accepted.peer, local: accepted.local, text }
+    }
+}
+
+// === impl Draw ===
+
+impl Lots for Draw<'_> {
+    fn draws(&self, fraction: &RuntimeFraction) -> bool {
+        let number = self.number();
+        self.worker.with_runtime(|runtime| runtime.enabled(&fraction.key, fraction.default, number))
+    }
+
+    fn number(&self) -> u64 {
+        *self.number.get_or_init(|| fastrand::u64(..))
+    }
+
+    fn weight(&self, key: &str, default: u32) -> u32 {
+        let weight = self.worker.with_runtime(|runtime| runtime.integer(key, u64::from(default)));
+        u32::try_from(weight).unwrap_or(u32::MAX)
     }
 }
 
@@ -210,29 +240,31 @@ impl<'c> Exchange<'c> {
         if !redirected {
             let client = headers::request(&mut self.heads.request, manager, worker, peer);
             self.heads.client = client.map_err(Failure::reply)?;
+            if manager.config.host_form != HostForm::default() {
+                let form = manager.config.host_form;
+                headers::form_host(&mut self.heads.request, form, peer.local.port());
+            }
         }
-        Ok(table.and_then(|table| self.route_of(table)))
+        let Some(table) = table else { return Ok(None) };
+        if !table.config().internal_only_headers.is_empty() && !self.is_internal() {
+            let own = &table.config().internal_only_headers;
+            own.iter().for_each(|name| self.heads.request.headers.remove_name(name));
+        }
+        Ok(self.route_of(table))
     }
 
     /// The route of the request as it is now.
     fn route_of<'t>(&self, table: &'t RouteTable) -> Option<Found<'t>> {
-        let Self { worker, .. } = *self;
-        let request = &self.heads.request;
-        if request.headers.get(Known::XForwardedProto) == Some(b"") {
+        if self.heads.request.headers.get(Known::XForwardedProto) == Some(b"") {
             // Who says nothing there has no route. Observed: Envoy 1.40.
             return None;
         }
-        // One number decides for the whole request, however many shares it is held against.
-        let random = OnceCell::new();
-        let draw = |fraction: &RuntimeFraction| {
-            let random = *random.get_or_init(|| fastrand::u64(..));
-            worker.with_runtime(|runtime| runtime.enabled(&fraction.key, fraction.default, random))
-        };
-        table.find(request.authority(), request.path(), draw)
+        let draw = Draw { worker: self.worker, number: OnceCell::new() };
+        table.find(&self.heads.request, &draw)
     }
 
     /// Where the route sends the request, or what it answers itself.
-    fn act<'t>(&mut self, found: Option<Found<'t>>) -> Result<&'t Forward, Failure> {
+    fn act<'t>(&mut self, found: Option<Found<'t>>) -> Result<(&'t Forward, Rc<Cluster>), Failure> {
         let stats = self.manager.router_stats();
         stats.inc(RouterStat::RqTotal);
         let Some(found) = found else {
@@ -251,15 +283,17 @@ impl<'c> Exchange<'c> {
                 Err(Failure::reply(headers::redirect(redirect, rule, &self.heads.request)))
             }
             RouteAction::Forward(forward) => {
+                let cluster = self.cluster(forward, found.part)?;
                 self.plan_tries(forward);
                 let request = &mut self.heads.request;
                 if self.manager.config.client.matches_upstream_scheme {
                     // Nothing upstream is encrypted yet.
                     request.scheme = Scheme::Http;
                 }
-                self.tally.original_path = headers::rewrite(request, forward, rule, self.manager);
+                self.tally.original_path =
+                    headers::rewrite(request, forward, found.part, rule, self.manager);
                 headers::empty_length(request, self.body);
-                Ok(forward)
+                Ok((forward, cluster))
             }
         }
     }

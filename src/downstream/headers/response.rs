@@ -65,11 +65,7 @@ fn server_and_via(head: &mut ResponseHead, manager: &Manager) {
 
 /// Whether the client speaks gRPC, whose errors are answers of status 200.
 pub(in crate::downstream) fn is_grpc(request: &RequestHead) -> bool {
-    let Some(kind) = request.headers.get(Known::ContentType) else { return false };
-    match kind.strip_prefix(b"application/grpc") {
-        Some(rest) => rest.is_empty() || rest.starts_with(b"+"),
-        None => false,
-    }
+    request.is_grpc()
 }
 
 /// The head of `100 Continue`.

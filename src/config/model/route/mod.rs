@@ -15,12 +15,16 @@ use understudy_actors::plan::Payload;
 
 pub use attempts::{Attempts, GrpcTimeout, StreamDuration, Tells};
 pub use direct::DirectResponse;
-pub use forward::Forward;
+pub use forward::{
+    ClusterChoice, ClusterName, ClusterWeight, Forward, HostChange, PathChange, WeightedClusters,
+};
 pub use internal_redirect::{InternalRedirect, RedirectPredicate};
-pub use matching::{PathMatch, RouteMatch, RuntimeFraction};
+pub use matching::{Condition, PathMatch, RouteMatch, RuntimeFraction};
 pub use mirror::{Mirror, MirrorTarget};
 pub use redirect::{Redirect, RedirectPath};
 pub use retry::{BackOff, ResetHeader, RetryOn, RetryPolicy};
+
+pub use crate::re2::Substitution;
 
 /// `RouteConfiguration`.
 #[derive(Debug)]
@@ -29,6 +33,14 @@ pub struct RouteConfig {
     pub name: String,
     /// `virtual_hosts`, in the order of the file.
     pub virtual_hosts: Vec<VirtualHost>,
+    /// `ignore_port_in_host_matching`.
+    pub ignore_port: bool,
+    /// `vhost_header`: the header that names the virtual host instead of the authority.
+    pub vhost_header: Option<Vec<u8>>,
+    /// `ignore_path_parameters_in_path_matching`.
+    pub ignore_path_parameters: bool,
+    /// `internal_only_headers`, in lower case: removed from requests that come from outside.
+    pub internal_only_headers: Vec<Vec<u8>>,
 }
 
 /// `VirtualHost`.
@@ -40,6 +52,20 @@ pub struct VirtualHost {
     pub domains: Vec<String>,
     /// `routes`, in the order of the file: the first match wins.
     pub routes: Vec<Route>,
+    /// `require_tls`.
+    pub require_tls: RequireTls,
+}
+
+/// `VirtualHost.require_tls`: who is sent to `https`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum RequireTls {
+    /// Nobody.
+    #[default]
+    None,
+    /// Requests from outside.
+    ExternalOnly,
+    /// All.
+    All,
 }
 
 /// `Route`.
