@@ -10,6 +10,7 @@ pub mod demo;
 pub mod discovery;
 pub mod downstream;
 pub mod filter;
+pub mod format;
 pub mod local_reply;
 pub mod logging;
 pub mod matcher;

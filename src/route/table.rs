@@ -156,6 +156,8 @@ fn to_https() -> Route {
         },
         action: RouteAction::Redirect(Arc::new(redirect)),
         filter_configs: Vec::new(),
+        mutations: None,
+        metadata: None,
     }
 }
 
@@ -217,12 +219,14 @@ mod tests {
     };
 
     fn route(path: PathMatch, case_sensitive: bool, conditions: Vec<Condition>) -> Route {
-        let direct = DirectResponse { status: 200, body: Vec::new() };
+        let direct = DirectResponse { status: 200, body: Vec::new(), format: None };
         Route {
             name: String::new(),
             matcher: RouteMatch { path, case_sensitive, conditions },
             action: RouteAction::Direct(Arc::new(direct)),
             filter_configs: Vec::new(),
+            mutations: None,
+            metadata: None,
         }
     }
 

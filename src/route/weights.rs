@@ -45,6 +45,7 @@ fn number(request: &RequestHead, header: &[u8]) -> Option<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::model::route::MutationLevel;
     use crate::config::model::route::{ClusterChoice, RuntimeFraction};
 
     struct Said<F>(u64, F);
@@ -70,6 +71,8 @@ mod tests {
             runtime_key: format!("k.{at}"),
             host_rewrite: String::new(),
             filter_configs: Vec::new(),
+            own_mutations: MutationLevel::default(),
+            mutations: None,
         });
         WeightedClusters {
             clusters: clusters.collect(),

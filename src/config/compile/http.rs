@@ -9,12 +9,9 @@ use crate::{
     config::{
         Message,
         message::Value,
-        model::{
-            access_log::AccessLog,
-            http::{
-                CodecType, HostForm, HostPort, Http1Options, Http2Options, HttpConnectionManager,
-                ServerHeader,
-            },
+        model::http::{
+            CodecType, HostForm, HostPort, Http1Options, Http2Options, HttpConnectionManager,
+            ServerHeader,
         },
     },
     route::RouteTable,
@@ -103,6 +100,10 @@ impl Compiler<'_> {
                 Some(Duration::from_secs(1)),
             ),
             access_logs: self.access_logs(manager),
+            logs_new_requests: self.logs_new_requests(manager),
+            early_mutations: self.early_mutations(manager),
+            local_replies: self.local_replies(manager).map(Box::new),
+            filter_chain: String::new(),
             node_cluster: self.node.cluster.clone(),
             host_form: self.host_form(manager),
         }
@@ -206,14 +207,5 @@ impl Compiler<'_> {
             hpack_table_bytes: default.hpack_table_bytes,
             allow_connect: options.boolean("allow_connect").unwrap_or(false),
         }
-    }
-
-    fn access_logs(&mut self, manager: &Message) -> Vec<AccessLog> {
-        let mut logs = Vec::new();
-        for log in manager.messages("access_log") {
-            log.ignore("name", "free text; the type decides");
-            logs.extend(self.access_log_sink(log).map(|sink| AccessLog { sink }));
-        }
-        logs
     }
 }

@@ -7,7 +7,9 @@ use understudy_actors::plan::Slot;
 use super::{
     access_log::AccessLog,
     client::ClientOptions,
+    local_reply::LocalReplies,
     paths::{PathOptions, Underscores},
+    route::HeaderEdits,
     upgrade::Upgrade,
 };
 use crate::filter::Placed;
@@ -83,8 +85,16 @@ pub struct HttpConnectionManager {
     pub drain_timeout: Duration,
     /// `delayed_close_timeout`; Envoy's default is 1 s; `None` closes at once.
     pub delayed_close_timeout: Option<Duration>,
+    /// `access_log_options.flush_access_log_on_new_request`: a line when a request comes, too.
+    pub logs_new_requests: bool,
     /// `access_log`.
     pub access_logs: Vec<AccessLog>,
+    /// `early_header_mutation_extensions`: done to requests before all else, one after the other.
+    pub early_mutations: Vec<HeaderEdits>,
+    /// `local_reply_config`; boxed: most have none.
+    pub local_replies: Option<Box<LocalReplies>>,
+    /// `FilterChain.name` of the chain it ends; empty for none.
+    pub filter_chain: String,
     /// `Bootstrap.node.cluster` (or `--service-cluster`), for filters and headers that name it.
     pub node_cluster: String,
     /// What of a request's host is not to be seen.

@@ -9,7 +9,7 @@ use understudy_actors::{
 
 use super::{super::count, Exchange, conversation::Conversation, failure::Failure};
 use crate::{
-    codec::{Switch, http1::response::Asked},
+    codec::{Switch, Version, http1::response::Asked},
     config::model::route::Forward,
     filter::FilteredResponse,
     local_reply::LocalReply,
@@ -60,9 +60,7 @@ impl<'c> Exchange<'c> {
         match pool {
             Some(pool) => {
                 let chosen = Chosen { current, pool };
-                if !self.manager.log_sinks().is_empty() {
-                    self.tally.chosen = Some(chosen.clone());
-                }
+                self.tally.tries(&chosen, !self.manager.logs().is_empty());
                 Ok(chosen)
             }
             None => {
@@ -102,6 +100,7 @@ impl<'c> Exchange<'c> {
                     };
                     let (reused, asked) = (connection.reused, Asked::by(&self.heads.request));
                     let mut stream = Http1Stream::new(connection, pool.options(), asked);
+                    self.tally.connected(chosen.host(), stream.life(), Version::Http11);
                     let up = stream.split(&self.worker.buffers);
                     let done = self.converse(route, chosen, reused, source, sink, up).hold().await;
                     // The next request may have the connection while this answer is still sent.
@@ -120,6 +119,7 @@ impl<'c> Exchange<'c> {
                         return Err(self.too_many_requests(chosen));
                     };
                     let mut stream = Http2Stream::new(lease, Asked::by(&self.heads.request));
+                    self.tally.connected(chosen.host(), stream.life(), Version::Http2);
                     let up = stream.split();
                     self.converse(route, chosen, true, source, sink, up).hold().await
                 }
@@ -145,6 +145,7 @@ impl<'c> Exchange<'c> {
             Switch::Nothing => BodySize::Unknown,
             Switch::Connect | Switch::Upgrade => BodySize::Tunnel,
         };
+        self.tally.connected(chosen.host(), &connection.1, Version::Http11);
         let mut tunnel = TcpTunnel::new(connection);
         let up = tunnel.split(chosen.target(), &self.worker.buffers, answer);
         self.converse(route, chosen, false, source, sink, up).hold().await

@@ -70,6 +70,7 @@ where
             // Boxed: few requests do.
             return Box::pin(self.switch()).await;
         }
+        self.exchange.mark(|timing, now| timing.request_sending = now);
         self.exchange.begin_try(self.chosen);
         let size = loop {
             let size = poll_fn(|cx| self.poll_head(cx)).await?;
@@ -152,7 +153,13 @@ where
         // A pump that waits is as good as a new one: what it has moved is the sink's.
         let mut down = Pump::new(false);
         match down.poll_transfer(cx, &mut self.up_source, self.sink, || timers.touch()) {
-            Poll::Ready(Ok(())) => return Poll::Ready(Ok(())),
+            Poll::Ready(Ok(())) => {
+                self.exchange.mark(|timing, now| timing.response_received = now);
+                if let Some(told) = &mut self.exchange.tally.told {
+                    told.trailers = self.up_source.take_trailers();
+                }
+                return Poll::Ready(Ok(()));
+            }
             Poll::Ready(Err(PumpError::Source(error))) => {
                 // What came before the fault is the client's; a full socket ends it here.
                 let _ = self.sink.poll_flush(cx);
@@ -191,6 +198,10 @@ where
             Poll::Pending => Ok(()),
             Poll::Ready(Ok(())) => {
                 self.sent = true;
+                self.exchange.mark(|timing, now| {
+                    timing.request_received = timing.request_received.or(now);
+                    timing.request_sent = now;
+                });
                 if !self.exchange.request_done {
                     self.exchange.request_done = true;
                     self.exchange.await_response(Instant::now(), self.route);
@@ -247,16 +258,23 @@ where
 
     /// Hands the response's head to the client's side.
     pub(super) fn pass_on(&mut self, size: BodySize, waited: Option<Duration>) {
-        let Exchange { heads, manager, worker, tally, tries, request_done, .. } =
-            &mut *self.exchange;
+        let Exchange { heads, manager, tally, tries, request_done, .. } = &mut *self.exchange;
         let Heads { request, response, .. } = &mut **heads;
         tally.responded(response.status, waited);
         let attempts = tries.as_ref().and_then(|tries| tries.told_count());
-        headers::response(response, manager, worker, waited, attempts, request);
         // The rest of the request is nobody's: what follows it cannot be told from it.
         response.close |= !*request_done && size != BodySize::Tunnel;
+        headers::response(response, manager, waited, attempts, request.switch);
+        self.exchange.mutate_response();
+        if self.exchange.tally.told.is_some() {
+            self.up_source.keep_trailers();
+        }
+        let Exchange { heads, manager, worker, .. } = &mut *self.exchange;
+        let Heads { request, response, .. } = &mut **heads;
+        headers::finish_response(response, manager, worker, request);
         self.sink.head(response, size);
         if size == BodySize::None {
+            self.exchange.mark(|timing, now| timing.response_received = now);
             self.sink.end(None);
         }
     }

@@ -16,6 +16,7 @@ use crate::{
     config::model::route::{ClusterChoice, ClusterWeight, Forward, HostChange},
     downstream::headers,
     filter::FilteredRequest,
+    format::AccessLogType,
     local_reply::LocalReply,
     stream::{BodySize, Replay, RequestSource, ResponseSink, Source},
     upstream::Cluster,
@@ -57,6 +58,10 @@ impl<'c> Exchange<'c> {
             }
             let table = self.manager.table();
             let found = self.find(table.as_deref().map(|table| &**table), redirected)?;
+            if self.manager.config.logs_new_requests && !redirected {
+                self.log(AccessLogType::DownstreamStart);
+            }
+            self.remember(table.as_ref(), found);
             if self.heads.request.switch != Switch::Nothing {
                 self.admit_switch(found)?;
             }
@@ -139,6 +144,7 @@ impl<'c> Exchange<'c> {
                 route.cluster_not_found_status,
             )));
         };
+        self.tally.goes_to(&cluster);
         if cluster.is_in_maintenance() {
             return Err(self.turn_away(&cluster));
         }

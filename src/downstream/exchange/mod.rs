@@ -13,11 +13,13 @@ mod conversation;
 mod failure;
 mod filters;
 mod forward;
+mod local_reply;
 mod mirror;
 mod record;
 mod redirect;
 mod retry;
 mod retrying;
+mod told;
 mod tries;
 mod tunnel;
 mod upgrade;
@@ -46,11 +48,12 @@ use crate::{
         route::{Forward, RouteAction, RuntimeFraction},
     },
     filter::Filters,
+    format::AccessLogType,
     local_reply::LocalReply,
     route::{Found, Lots, RouteTable},
-    stream::{BodySize, Data, RequestSource, ResponseSink},
+    stream::{BodySize, RequestSource, ResponseSink},
     upstream::Cluster,
-    worker::{AddressText, Deadline},
+    worker::{AddressText, Deadline, next_connection_id},
 };
 use record::{Switching, Tally};
 use tries::Tries;
@@ -78,6 +81,8 @@ pub struct Peer {
     pub local: SocketAddr,
     /// The client's IP address, written out once.
     pub text: AddressText,
+    /// The connection's number.
+    pub id: u64,
 }
 
 /// How an exchange ended, for the connection it was on.
@@ -126,7 +131,8 @@ impl Peer {
     /// Who has connected.
     pub fn of(accepted: &Accepted) -> Self {
         let text = AddressText::new(accepted.peer.ip());
-        Self { remote: accepted.peer, local: accepted.local, text }
+        let id = next_connection_id();
+        Self { remote: accepted.peer, local: accepted.local, text, id }
     }
 }
 
@@ -171,7 +177,8 @@ impl<'c> Exchange<'c> {
         if let Some(max) = manager.config.max_stream_duration {
             timers.limit_stream(started, Some(max));
         }
-        let (filters, tries, tally) = (None, None, Tally::default());
+        let (filters, tries, tally) =
+            (None, None, Tally::new(manager.tells(), request_done, started));
         Self {
             worker,
             manager,
@@ -238,6 +245,9 @@ impl<'c> Exchange<'c> {
     ) -> Result<Option<Found<'t>>, Failure> {
         let Self { manager, worker, peer, .. } = *self;
         if !redirected {
+            for step in &manager.config.early_mutations {
+                self.edit_request(step);
+            }
             let client = headers::request(&mut self.heads.request, manager, worker, peer);
             self.heads.client = client.map_err(Failure::reply)?;
             if manager.config.host_form != HostForm::default() {
@@ -275,7 +285,9 @@ impl<'c> Exchange<'c> {
         match &found.route.action {
             RouteAction::Direct(direct) => {
                 stats.inc(RouterStat::RqDirectResponse);
-                Err(Failure::reply(headers::direct_response(direct, &self.heads.request)))
+                let mut reply = headers::direct_response(direct, &self.heads.request);
+                self.format_direct(direct, &mut reply);
+                Err(Failure::reply(reply))
             }
             RouteAction::Redirect(redirect) => {
                 // Envoy's own `rq_redirect` stays zero. Observed: Envoy 1.40.
@@ -290,8 +302,12 @@ impl<'c> Exchange<'c> {
                     // Nothing upstream is encrypted yet.
                     request.scheme = Scheme::Http;
                 }
-                self.tally.original_path =
-                    headers::rewrite(request, forward, found.part, rule, self.manager);
+                let part = found.part.and_then(|part| part.mutations.as_ref());
+                if let Some(mutations) = part.or(found.route.mutations.as_ref()) {
+                    self.mutate_request(mutations);
+                }
+                let request = &mut self.heads.request;
+                headers::rewrite(request, forward, found.part, rule, self.manager);
                 headers::empty_length(request, self.body);
                 Ok((forward, cluster))
             }
@@ -299,42 +315,13 @@ impl<'c> Exchange<'c> {
     }
 
     /// Sends a reply of our own.
-    async fn reply<P: ResponseSink>(
+    fn reply<P: ResponseSink>(
         &mut self,
         reply: Box<LocalReply>,
         sink: &mut P,
-    ) -> Result<(), Failure> {
-        self.tally.replied(&reply);
-        let Heads { request, response, .. } = &mut *self.heads;
-        let made = headers::Local {
-            grpc: headers::is_grpc(request),
-            to_head: request.is_head(),
-            unfinished: !self.request_done,
-        };
-        headers::local_reply(response, &reply, made, self.manager);
-        self.tally.status = response.status;
-        if !self.chain().is_empty() {
-            // Refused before its route was known, it is shown all the same. Observed: Envoy 1.40.
-            let begun = self.filters.clone();
-            let filters = begun.unwrap_or_else(|| self.begin_filters(|_| None));
-            filters.show_reply(&mut self.heads.response);
-        }
-        let Heads { request, response, .. } = &mut *self.heads;
-        headers::finish_reply(response, request, self.manager, self.worker);
-        let body = if made.grpc { &[] } else { reply.body.as_bytes() };
-        let size = match (body.is_empty(), made.to_head) {
-            (true, _) => BodySize::None,
-            // Its head says how long the body would have been.
-            (false, true) => BodySize::None,
-            (false, false) => BodySize::Known(body.len() as u64),
-        };
-        sink.head(response, size);
-        if let BodySize::Known(_) = size {
-            sink.data(Data::Slice(body));
-        }
-        sink.end(None);
-        self.settle();
-        self.flush(sink).await
+    ) -> impl Future<Output = Result<(), Failure>> {
+        self.compose(&reply, sink);
+        self.flush(sink)
     }
 
     /// Counts the exchange as done: before its last bytes are sent, so that whoever has read them finds
@@ -410,8 +397,8 @@ impl Drop for Exchange<'_> {
         if self.tally.switching != Switching::No {
             self.manager.stats().dec(HttpStat::DownstreamCxUpgradesActive);
         }
-        if !self.manager.log_sinks().is_empty() {
-            self.log(self.tally.duration(self.started));
+        if !self.manager.logs().is_empty() {
+            self.log(AccessLogType::DownstreamEnd);
         }
     }
 }

@@ -84,8 +84,8 @@ where
             // counts it as nobody's answer.
             200..400 if upgrade && !self.chosen.has_streams() => {
                 response.headers.remove(Known::ContentLength);
-                self.exchange.tally.handshake_failed();
                 self.pass_on(BodySize::None, None);
+                self.exchange.tally.handshake_failed();
                 BodySize::None
             }
             _ => {

@@ -35,8 +35,7 @@ pub(super) fn split_query(path: &[u8]) -> (&[u8], &[u8]) {
     }
 }
 
-/// Rewrites host and path as the route asks, or its share of a weighted cluster; gives the old path back if
-/// it changed.
+/// Rewrites host and path as the route asks, or its share of a weighted cluster.
 #[inline]
 pub(in crate::downstream) fn rewrite(
     head: &mut RequestHead,
@@ -44,10 +43,10 @@ pub(in crate::downstream) fn rewrite(
     part: Option<&ClusterWeight>,
     rule: &RouteMatch,
     manager: &Manager,
-) -> Option<Box<[u8]>> {
+) {
     let keeps_path = matches!(route.path_rewrite, PathChange::Keep);
     if keeps_path && matches!(route.host_rewrite, HostChange::Keep) && part.is_none() {
-        return None;
+        return;
     }
     let tells = !manager.router().suppress_envoy_headers;
     // Of this the upstream is not told the old one. Observed: Envoy 1.40.
@@ -57,13 +56,12 @@ pub(in crate::downstream) fn rewrite(
     if let Some(host) = new_host(head, route) {
         change_host(head, &host, route.append_forwarded_host, tells);
     }
-    let new = new_path(head.path(), route, rule)?;
+    let Some(new) = new_path(head.path(), route, rule) else { return };
     let old = head.path().to_vec();
     head.set_path(&new);
     if tells {
         head.headers.set(Known::XEnvoyOriginalPath, &old);
     }
-    Some(old.into())
 }
 
 /// The host that the route asks for, if it asks for one.

@@ -1,9 +1,7 @@
 //! Owns compiling answers that a route gives by itself.
 
-use std::fs;
-
 use super::super::Compiler;
-use crate::config::{Message, message::Value, model::route::DirectResponse};
+use crate::config::{Message, model::route::DirectResponse};
 
 /// Envoy's `max_direct_response_body_size_bytes` default.
 pub(super) const BODY_BYTES_MAX: usize = 4096;
@@ -16,29 +14,18 @@ impl Compiler<'_> {
             Some(source) => self.direct_body(source, bytes_max),
             None => Vec::new(),
         };
-        Some(DirectResponse { status, body })
+        let format = direct.message("body_format");
+        let format = format.and_then(|format| self.format_string(format));
+        Some(DirectResponse { status, body, format })
     }
 
     /// `DataSource`
     fn direct_body(&mut self, source: &Message, bytes_max: usize) -> Vec<u8> {
-        let mut body = Ok(Vec::new());
-        if let Some(text) = source.text("inline_string") {
-            body = Ok(text.as_bytes().to_vec());
-        } else if let Some(Value::Bytes(bytes)) = source.get("inline_bytes").map(|set| &set.value) {
-            body = Ok(bytes.clone());
-        } else if let Some(path) = source.text("filename") {
-            body = fs::read(path).map_err(|error| format!("cannot read {path:?}: {error}"));
-        } else if let Some(name) = source.text("environment_variable") {
-            let missing = |_| format!("environment variable {name} is not set");
-            body = std::env::var(name).map(String::into_bytes).map_err(missing);
+        let Some(body) = self.data_source(source) else { return Vec::new() };
+        if body.len() <= bytes_max {
+            return body;
         }
-        let told = match body {
-            Ok(body) if body.len() <= bytes_max => return body,
-            Ok(body) => {
-                format!("response body size is {} bytes; maximum is {bytes_max}", body.len())
-            }
-            Err(text) => text,
-        };
+        let told = format!("response body size is {} bytes; maximum is {bytes_max}", body.len());
         self.error(source.at, &source.path, told, "");
         Vec::new()
     }

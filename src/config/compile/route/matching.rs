@@ -119,14 +119,18 @@ impl Compiler<'_> {
 
 /// `RuntimeFractionalPercent`
 pub(super) fn runtime_fraction(fraction: &Message) -> RuntimeFraction {
-    let default = fraction.message("default_value");
-    let number = |name: &str| default.and_then(|value| value.number_u32(name));
-    let denominator = default.and_then(|value| value.choice("denominator"));
     RuntimeFraction {
-        default: Share {
-            numerator: number("numerator").unwrap_or(0),
-            denominator: denominator.and_then(Share::denominator).unwrap_or(100),
-        },
+        default: runtime_share(fraction.message("default_value")),
         key: fraction.text("runtime_key").unwrap_or_default().to_owned(),
+    }
+}
+
+/// `FractionalPercent`; none of all where there is none.
+pub(in crate::config::compile) fn runtime_share(percent: Option<&Message>) -> Share {
+    let number = |name: &str| percent.and_then(|value| value.number_u32(name));
+    let denominator = percent.and_then(|value| value.choice("denominator"));
+    Share {
+        numerator: number("numerator").unwrap_or(0),
+        denominator: denominator.and_then(Share::denominator).unwrap_or(100),
     }
 }

@@ -5,6 +5,7 @@ mod direct;
 mod forward;
 mod matching;
 mod mirror;
+mod mutation;
 mod redirect;
 mod retry;
 mod weighted;
@@ -18,8 +19,14 @@ use attempts::{Above, HostAttempts};
 use super::{Compiler, filters::with_outer};
 use crate::config::{
     Message,
-    model::route::{RequireTls, Route, RouteAction, RouteConfig, RouteMatch, VirtualHost},
+    message::Value,
+    model::route::{
+        ClusterChoice, RequireTls, Route, RouteAction, RouteConfig, RouteMatch, VirtualHost,
+    },
 };
+
+pub(super) use matching::runtime_share;
+use mutation::OuterMutations;
 
 /// What is said around a route that matters to it.
 struct Around<'a> {
@@ -31,6 +38,8 @@ struct Around<'a> {
     direct_bytes_max: usize,
     /// What its virtual host says of tries.
     tries: &'a HostAttempts<'a>,
+    /// What its virtual host and table do to headers.
+    mutations: OuterMutations,
 }
 
 impl Compiler<'_> {
@@ -45,6 +54,8 @@ impl Compiler<'_> {
         let (mut seen, mut hosts) = (HashSet::new(), Vec::new());
         let table_mirrors = self.mirrors(config, known);
         let table_filters = self.per_filter(config);
+        let table_mutations = self.mutation_level(config);
+        let wins = config.boolean("most_specific_header_mutations_wins").unwrap_or(false);
         let direct_bytes_max = config
             .number("max_direct_response_body_size_bytes")
             .and_then(|bytes| usize::try_from(bytes).ok())
@@ -53,8 +64,18 @@ impl Compiler<'_> {
             let domains = self.domains(host, &name, &mut seen);
             let filters = with_outer(self.per_filter(host), &table_filters);
             let tries = self.host_attempts(host, &table_mirrors, known);
-            let around =
-                Around { clusters: known, filters: &filters, direct_bytes_max, tries: &tries };
+            let mutations = OuterMutations {
+                host: self.mutation_level(host),
+                table: table_mutations.clone(),
+                most_specific_wins: wins,
+            };
+            let around = Around {
+                clusters: known,
+                filters: &filters,
+                direct_bytes_max,
+                tries: &tries,
+                mutations,
+            };
             let routes = host.messages("routes");
             let routes = routes.filter_map(|route| self.route(route, &around)).collect();
             let name = host.text("name").unwrap_or_default().to_owned();
@@ -111,12 +132,29 @@ impl Compiler<'_> {
     fn route(&mut self, route: &Message, around: &Around<'_>) -> Option<Route> {
         let filter_configs = with_outer(self.per_filter(route), around.filters);
         let matcher = route.message("match").and_then(|rule| self.route_match(rule));
-        let action = self.action(route, matcher.as_ref(), around);
+        let level = self.mutation_level(route);
+        let mut action = self.action(route, matcher.as_ref(), around);
+        if let Some(RouteAction::Forward(forward)) = &mut action
+            && let Some(forward) = Arc::get_mut(forward)
+            && let ClusterChoice::Weighted(weighted) = &mut forward.cluster
+        {
+            for part in &mut weighted.clusters {
+                part.mutations = around.mutations.with(&[&part.own_mutations, &level]);
+            }
+        }
+        let mutations = around.mutations.with(&[&level]);
+        let metadata = route.message("metadata").map(filter_metadata);
         let name = route.text("name").unwrap_or_default().to_owned();
-        route.ignore("metadata", "nobody reads it");
         route.ignore("decorator", "there are no spans whose operation it could name");
         route.ignore("tracing", "there is no tracing whose sampling it could change");
-        Some(Route { name, matcher: matcher?, action: action?, filter_configs })
+        Some(Route {
+            name,
+            matcher: matcher?,
+            action: action?,
+            filter_configs,
+            mutations,
+            metadata,
+        })
     }
 
     fn action(
@@ -142,4 +180,14 @@ impl Compiler<'_> {
         let _neither = route.message("filter_action").or(route.message("non_forwarding_action"))?;
         Some(RouteAction::Forward(Arc::new(self.nowhere())))
     }
+}
+
+/// `Metadata.filter_metadata` as one object.
+fn filter_metadata(metadata: &Message) -> serde_json::Value {
+    metadata.ignore("typed_filter_metadata", "nobody reads it");
+    let members = metadata.map("filter_metadata").iter().filter_map(|(name, item)| {
+        let Value::Json(value) = &item.value else { return None };
+        Some((name.clone(), value.clone()))
+    });
+    serde_json::Value::Object(members.collect())
 }

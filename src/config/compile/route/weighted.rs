@@ -60,6 +60,7 @@ impl Compiler<'_> {
         clusters: Option<&HashSet<String>>,
     ) -> Option<ClusterWeight> {
         let filter_configs = self.per_filter(weight);
+        let own_mutations = self.mutation_level(weight);
         weight.ignore("metadata_match", "no cluster has subsets that it could choose among");
         let set = |field: &str| weight.text(field).filter(|text| !text.is_empty());
         let number = weight.number_u32("weight");
@@ -91,6 +92,8 @@ impl Compiler<'_> {
             runtime_key,
             host_rewrite: set("host_rewrite_literal").unwrap_or_default().to_owned(),
             filter_configs,
+            own_mutations,
+            mutations: None,
         })
     }
 }

@@ -1,13 +1,13 @@
 //! Owns what a route that leads to a cluster says about the way.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use understudy_actors::plan::{Payload, Slot};
 
 use super::Substitution;
 use crate::uri_template::PathRewrite;
 
-use super::Attempts;
+use super::{Attempts, MutationLevel, Mutations};
 use crate::config::model::upgrade::RouteUpgrade;
 
 /// `RouteAction` to a cluster.
@@ -81,6 +81,10 @@ pub struct ClusterWeight {
     pub host_rewrite: String,
     /// `typed_per_filter_config`, before what the route says.
     pub filter_configs: Vec<(String, Payload)>,
+    /// `request_headers_to_add` and its kind, of this share alone.
+    pub own_mutations: MutationLevel,
+    /// What is done to headers, by this share, the route and what it stands in.
+    pub mutations: Option<Arc<Mutations>>,
 }
 
 /// What becomes of a request's path.

@@ -6,6 +6,7 @@ mod forward;
 mod internal_redirect;
 mod matching;
 mod mirror;
+mod mutation;
 mod redirect;
 mod retry;
 
@@ -21,6 +22,7 @@ pub use forward::{
 pub use internal_redirect::{InternalRedirect, RedirectPredicate};
 pub use matching::{Condition, PathMatch, RouteMatch, RuntimeFraction};
 pub use mirror::{Mirror, MirrorTarget};
+pub use mutation::{AppendAction, EditedName, HeaderEdit, HeaderEdits, MutationLevel, Mutations};
 pub use redirect::{Redirect, RedirectPath};
 pub use retry::{BackOff, ResetHeader, RetryOn, RetryPolicy};
 
@@ -80,6 +82,10 @@ pub struct Route {
     /// `typed_per_filter_config` by the filter's name: the route's own before its virtual host's before
     /// its table's.
     pub filter_configs: Vec<(String, Payload)>,
+    /// What is done to headers, by the route and what it stands in.
+    pub mutations: Option<Arc<Mutations>>,
+    /// `metadata.filter_metadata`, an object.
+    pub metadata: Option<serde_json::Value>,
 }
 
 /// What a route does.
