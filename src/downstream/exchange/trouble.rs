@@ -84,7 +84,9 @@ impl Exchange<'_> {
                 }
             },
             Failure::ClientGone => "the client went before it answered".to_owned(),
-            Failure::Reply(_) | Failure::Cut | Failure::Redirected(_) => return,
+            Failure::Reply(_) | Failure::Cut | Failure::Redirected(_) | Failure::TunnelEnded => {
+                return;
+            }
         };
         self.tally.tried(chosen, outcome);
     }

@@ -95,8 +95,8 @@ impl fmt::Display for PathMatch {
             PathMatch::Prefix(prefix) => write!(f, "prefix {prefix}"),
             PathMatch::Exact(path) => write!(f, "path {path}"),
             PathMatch::Separated(prefix) => write!(f, "path_separated_prefix {prefix}"),
-            PathMatch::Regex(regex) => write!(f, "safe_regex {regex}"),
-            PathMatch::Template(_) => f.write_str("path_match_policy"),
+            PathMatch::Regex { text, .. } => write!(f, "safe_regex {text}"),
+            PathMatch::Template(template) => write!(f, "path_template {}", template.as_str()),
             PathMatch::Connect => f.write_str("connect_matcher"),
         }
     }
