@@ -132,8 +132,11 @@ pub(in crate::downstream) fn local_reply(
     if grpc {
         headers.set(Known::ContentType, b"application/grpc");
         headers.set(Known::GrpcStatus, text.format(grpc_status(status)).as_bytes());
-        if !body.is_empty() {
-            headers.set(Known::GrpcMessage, &percent_encoded(body));
+        // A line of JSON ends with its line, a header does not. Observed: Envoy 1.40.
+        let line = body.strip_suffix(b"\n").filter(|_| content_type == Some("application/json"));
+        let message = line.unwrap_or(body);
+        if !message.is_empty() {
+            headers.set(Known::GrpcMessage, &percent_encoded(message));
         }
     } else if body.is_empty() {
         headers.remove(Known::ContentLength);
