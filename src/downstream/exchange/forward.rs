@@ -87,7 +87,10 @@ impl<'c> Exchange<'c> {
             }
             let mut stale = 0;
             loop {
-                let chosen = self.choose(current)?;
+                let chosen = match self.choose(current) {
+                    Ok(chosen) => chosen,
+                    Err(failure) => return Err(self.tell_count(failure)),
+                };
                 if self.body == BodySize::None {
                     self.mirror(None);
                 }

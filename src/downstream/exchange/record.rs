@@ -157,6 +157,9 @@ impl Tally {
             self.flags.insert(flag);
         }
         tracing::debug!(target: "http", "the exchange is cut short: {}", reply.details);
+        if let Some(told) = &mut self.told {
+            told.details = reply.details;
+        }
     }
 
     fn end(&mut self, flag: ResponseFlag, details: &'static str) {
