@@ -72,6 +72,7 @@ impl Tally {
     pub(super) fn goes_to(&mut self, cluster: &Cluster) {
         if let Some(told) = &mut self.told {
             told.cluster = Some(cluster.current());
+            told.tried = true;
         }
     }
 
@@ -185,6 +186,9 @@ impl Tally {
         }
         self.fails(&reply.details);
         tracing::debug!(target: "http", "the exchange is cut short: {}", reply.details);
+        if let Some(told) = &mut self.told {
+            told.details = reply.details;
+        }
     }
 
     fn end(&mut self, flag: ResponseFlag, details: &'static str) {
