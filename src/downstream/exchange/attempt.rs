@@ -93,6 +93,7 @@ impl<'c> Exchange<'c> {
                         connection.give_back();
                         return Err(self.too_many_requests(chosen));
                     };
+                    self.tally.begins_try();
                     let (reused, to_head) = (connection.reused, self.heads.request.is_head());
                     let mut stream = Http1Stream::new(connection, pool.options(), to_head);
                     self.tally.connected(chosen.host(), stream.life(), Version::Http11);
@@ -113,6 +114,7 @@ impl<'c> Exchange<'c> {
                     let Some(_in_flight) = InFlight::begin(chosen, self.priority()) else {
                         return Err(self.too_many_requests(chosen));
                     };
+                    self.tally.begins_try();
                     let mut stream = Http2Stream::new(lease, self.heads.request.is_head());
                     self.tally.connected(chosen.host(), stream.life(), Version::Http2);
                     let up = stream.split();

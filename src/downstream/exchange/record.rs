@@ -2,9 +2,14 @@
 
 use std::time::{Duration, Instant, SystemTime};
 
-use understudy_actors::snapshot::Host;
+use understudy_actors::{snapshot::Host, stats::VirtualStat};
 
-use super::{super::timers::Passed, Exchange, Heads, attempt::Chosen, told::Told};
+use super::{
+    super::{apart::CountedApart, timers::Passed},
+    Exchange, Heads,
+    attempt::Chosen,
+    told::Told,
+};
 use crate::{
     access_log::{Record, ResponseFlag, ResponseFlags, Seen},
     codec::{Known, Version},
@@ -24,6 +29,8 @@ pub(super) struct Tally {
     pub(super) chosen: Option<Chosen>,
     /// From the request's beginning to the head of the upstream's response.
     pub(super) service_time: Option<Duration>,
+    /// What counts it besides its cluster.
+    pub(super) apart: Option<Box<CountedApart>>,
     /// It is counted as done.
     pub(super) settled: bool,
     /// Something was waited for after the response had begun.
@@ -105,6 +112,14 @@ impl Tally {
     /// the clock need not be read again.
     pub(super) fn duration(&self, started: Instant) -> Duration {
         self.service_time.filter(|_| !self.paused).unwrap_or_else(|| started.elapsed())
+    }
+
+    /// A host has the request.
+    #[inline]
+    pub(super) fn begins_try(&self) {
+        if let Some(apart) = &self.apart {
+            apart.inc(VirtualStat::UpstreamRqTotal);
+        }
     }
 
     /// We answer ourselves.
