@@ -11,7 +11,7 @@ use super::{
     paths::{PathOptions, Underscores},
     route::HeaderEdits,
 };
-use crate::filter::Placed;
+use crate::{codec::Known, filter::Placed};
 
 /// `HttpConnectionManager`, defaults filled in.
 #[derive(Debug)]
@@ -148,6 +148,8 @@ pub struct RouterConfig {
     pub suppress_envoy_headers: bool,
     /// `respect_expected_rq_timeout`.
     pub respect_expected_rq_timeout: bool,
+    /// `strict_check_headers`.
+    pub strict_headers: Vec<Known>,
 }
 
 /// `Http1ProtocolOptions`, for both sides.

@@ -291,6 +291,9 @@ impl<'c> Exchange<'c> {
             }
             RouteAction::Forward(forward) => {
                 let cluster = self.cluster(forward, found.part)?;
+                if !self.manager.router().strict_headers.is_empty() {
+                    self.check_controls()?;
+                }
                 if found.is_counted_apart() {
                     let apart = self.manager.count_apart(found, &self.heads.request);
                     self.tally.apart = Some(apart);
