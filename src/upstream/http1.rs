@@ -14,21 +14,21 @@ use understudy_actors::stats::ClusterStat;
 use super::pool::{Http1Connection, Target};
 use crate::{
     codec::{
-        HeaderBlock, Known, RequestHead, ResponseHead,
+        HeaderBlock, KeptNames, Known, RequestHead, ResponseHead,
         http1::{
             Framing, Limits,
             body::{Decoder, Encoder, FramingError, Step},
             response,
-            write::{self, BodyHeader},
+            write::{self, BodyHeader, NameCase},
         },
     },
-    config::model::http::Http1Options,
+    config::model::http1::{HeaderCase, Http1Options},
     stream::{BodyError, BodySize, Data, Frame, RequestSink, Reset, ResponseSource, Sink, Source},
     worker::{Buffer, Buffers},
 };
 
-/// What a host may send. Observed: Envoy 1.40 takes heads of 80 KiB from an HTTP/1 upstream.
-const LIMITS: Limits = Limits { head_bytes_max: 80 * 1024, headers_max: 100 };
+/// What a head may take. Observed: Envoy 1.40 takes 80 KiB from an HTTP/1 upstream.
+const HEAD_BYTES_MAX: usize = 80 * 1024;
 
 /// One exchange and its connection.
 pub struct Http1Stream {
@@ -40,7 +40,8 @@ pub struct Http1Stream {
 struct Sending {
     out: Option<Buffer>,
     encoder: Encoder,
-    proper_case: bool,
+    case: HeaderCase,
+    absolute: bool,
     trailers: bool,
     /// The end was taken.
     ended: bool,
@@ -53,6 +54,8 @@ struct Receiving {
     lent: usize,
     to_head_request: bool,
     trailers: bool,
+    case: HeaderCase,
+    limits: Limits,
     keep_alive: bool,
     head_here: bool,
     received: u64,
@@ -80,10 +83,17 @@ impl Http1Stream {
     /// An exchange on this connection.
     pub fn new(connection: Http1Connection, options: &Http1Options, to_head_request: bool) -> Self {
         connection.life().carry_request();
+        let upstream = &connection.target().upstream;
+        let limits = Limits {
+            head_bytes_max: upstream.response_headers_bytes_max.unwrap_or(HEAD_BYTES_MAX),
+            headers_max: upstream.response_headers_max,
+            chunked_length: options.allow_chunked_length,
+        };
         let sending = Sending {
             out: None,
             encoder: Encoder::default(),
-            proper_case: options.proper_case,
+            case: options.header_case,
+            absolute: options.fully_qualified_url,
             trailers: options.enable_trailers,
             ended: false,
         };
@@ -93,6 +103,8 @@ impl Http1Stream {
             lent: 0,
             to_head_request,
             trailers: options.enable_trailers,
+            case: options.header_case,
+            limits,
             keep_alive: false,
             head_here: false,
             received: 0,
@@ -134,7 +146,12 @@ impl RequestSink for Http1Sink<'_> {
         let chunked = body != BodySize::None && lengthless;
         let out = self.state.out.get_or_insert_with(|| self.buffers.take());
         let says = if chunked { BodyHeader::Chunked } else { BodyHeader::AsIs };
-        write::request(out.tail(), head, says, self.state.proper_case);
+        let case = match &head.kept {
+            Some(kept) => NameCase::Kept(kept),
+            None if self.state.case.is_proper() => NameCase::Proper,
+            None => NameCase::Lower,
+        };
+        write::request(out.tail(), head, says, case, self.state.absolute);
         self.state.encoder = Encoder::new(chunked);
         self.state.ended = body == BodySize::None;
         Ok(())
@@ -213,8 +230,13 @@ impl ResponseSource for Http1Source<'_> {
     ) -> Poll<Result<BodySize, Reset>> {
         loop {
             if let Some(input) = &mut self.state.input {
-                let parsed = response::parse(input, &LIMITS, self.state.to_head_request, head);
+                let parsed =
+                    response::parse(input, &self.state.limits, self.state.to_head_request, head);
                 if let Some(parsed) = parsed.map_err(|_| Reset::Protocol)? {
+                    if let Some(keeping) = self.state.case.keeping() {
+                        let read = input.get(..parsed.consumed).unwrap_or_default();
+                        head.kept = Some(Box::new(KeptNames::read(read, keeping)));
+                    }
                     input.consume(parsed.consumed);
                     if input.is_empty() {
                         self.state.input = None;
@@ -245,7 +267,7 @@ impl Source for Http1Source<'_> {
         self.return_lent();
         loop {
             let input = self.state.input.as_deref().unwrap_or_default();
-            let step = self.state.decoder.step(input, &LIMITS);
+            let step = self.state.decoder.step(input, &self.state.limits);
             match step.map_err(BodyError::Protocol)? {
                 Step::Data(count) => {
                     self.state.lent = count;

@@ -57,7 +57,7 @@ pub fn parse(
     let Some((consumed, http_11)) = read else {
         return if cut { Err(ResponseError) } else { Ok(None) };
     };
-    let framing = framing_of(head, to_head_request)?;
+    let framing = framing_of(head, to_head_request, limits.chunked_length)?;
     head.headers.join_repeated(IN_RESPONSES);
     if matches!(head.status, 100..200 | 204) {
         // Here even a length of nothing is too much (RFC 9110, 8.6).
@@ -129,10 +129,25 @@ fn status(digits: &[u8]) -> Result<u16, ResponseError> {
 }
 
 #[inline]
-fn framing_of(head: &ResponseHead, to_head_request: bool) -> Result<Framing, ResponseError> {
-    let delimiter = framing::delimiter(&head.headers);
+fn framing_of(
+    head: &mut ResponseHead,
+    to_head_request: bool,
+    chunked_length: bool,
+) -> Result<Framing, ResponseError> {
+    let delimiter = match framing::delimiter(&head.headers) {
+        Delimiter::ChunksAndLength if chunked_length => {
+            head.headers.remove(Known::ContentLength);
+            Delimiter::Chunks
+        }
+        other => other,
+    };
     // A 101 was not asked for: what follows it would be no HTTP any more.
-    if head.status == 101 || matches!(delimiter, Delimiter::Both | Delimiter::UnknownCoding) {
+    if head.status == 101
+        || matches!(
+            delimiter,
+            Delimiter::Both | Delimiter::ChunksAndLength | Delimiter::UnknownCoding
+        )
+    {
         return Err(ResponseError);
     }
     match (head.status, delimiter) {

@@ -12,6 +12,7 @@ mod listener;
 mod logging;
 mod matcher;
 mod paths;
+mod protocol;
 mod route;
 mod runtime;
 mod stats;

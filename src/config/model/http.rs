@@ -7,6 +7,7 @@ use understudy_actors::plan::Slot;
 use super::{
     access_log::AccessLog,
     client::ClientOptions,
+    http1::Http1Options,
     paths::{PathOptions, Underscores},
 };
 use crate::filter::Placed;
@@ -56,6 +57,8 @@ pub struct HttpConnectionManager {
     pub paths: PathOptions,
     /// `common_http_protocol_options.headers_with_underscores_action`.
     pub underscores: Underscores,
+    /// `stream_error_on_invalid_http_message`, or HTTP/1's own word on it.
+    pub goes_on_after_bad_request: bool,
     /// `proxy_100_continue`: pass 100 and other interim answers on instead of saying 100 ourselves.
     pub proxy_100_continue: bool,
     /// `max_request_headers_kb` in bytes; Envoy's default is 60 KiB.
@@ -113,21 +116,6 @@ pub struct RouterConfig {
     pub suppress_envoy_headers: bool,
 }
 
-/// `Http1ProtocolOptions`, for both sides.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct Http1Options {
-    /// `accept_http_10`.
-    pub accept_http_10: bool,
-    /// `default_host_for_http_10`.
-    pub default_host_for_http_10: String,
-    /// `enable_trailers`.
-    pub enable_trailers: bool,
-    /// `header_key_format.proper_case_words`.
-    pub proper_case: bool,
-    /// `allow_chunked_length`.
-    pub allow_chunked_length: bool,
-}
-
 /// `Http2ProtocolOptions`, for both sides.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Http2Options {
@@ -139,6 +127,21 @@ pub struct Http2Options {
     pub connection_window_bytes: u32,
     /// `hpack_table_size`; Envoy's default is 4096.
     pub hpack_table_bytes: u32,
+    /// `connection_keepalive`.
+    pub keepalive: Option<Keepalive>,
+}
+
+/// `KeepaliveSettings`: who does not answer a PING is gone.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Keepalive {
+    /// `interval`: between PINGs; `None` for none.
+    pub interval: Option<Duration>,
+    /// `timeout`: for the answer.
+    pub timeout: Duration,
+    /// `interval_jitter`: so much is added at most; Envoy's default is 15.
+    pub jitter_percent: f64,
+    /// `connection_idle_interval`: a connection without a stream for so long is asked before the next one.
+    pub idle_interval: Option<Duration>,
 }
 
 // === impl Http2Options ===
@@ -151,6 +154,7 @@ impl Default for Http2Options {
             stream_window_bytes: 16 << 20,
             connection_window_bytes: 24 << 20,
             hpack_table_bytes: 4096,
+            keepalive: None,
         }
     }
 }

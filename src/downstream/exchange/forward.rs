@@ -201,7 +201,7 @@ impl<'c> Exchange<'c> {
             stats.inc(ClusterStat::LbHealthyPanic);
         }
         let turn = balancer::pick(&current.snapshot);
-        match turn.and_then(|turn| current.pools.get(turn)).cloned() {
+        match turn.and_then(|turn| current.pool(turn, self.heads.request.version)).cloned() {
             Some(pool) => {
                 let chosen = Chosen { current, pool, worker };
                 if !self.manager.log_sinks().is_empty() {

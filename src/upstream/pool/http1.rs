@@ -13,7 +13,7 @@ use understudy_actors::stats::{ClusterStat, HostStat};
 
 use super::{Pending, PoolError, Target};
 use crate::{
-    config::model::http::Http1Options,
+    config::model::http1::Http1Options,
     upstream::connect::{Life, connect},
     worker::Tick,
 };
@@ -205,6 +205,11 @@ impl Http1Connection {
     /// Its life, for the stats.
     pub fn life(&self) -> &Life {
         &self.open.life
+    }
+
+    /// Whose it is.
+    pub fn target(&self) -> &Target {
+        &self.seat.pool.target
     }
 
     /// The socket, and whose it is.

@@ -5,7 +5,7 @@ use proptest::prelude::*;
 
 use super::*;
 
-const LIMITS: Limits = Limits { head_bytes_max: 60 * 1024, headers_max: 100 };
+const LIMITS: Limits = Limits::new(60 * 1024, 100);
 
 const ALL: Accepts = Accepts { http_10: true, absolute_form: true };
 const NEWER: Accepts = Accepts { http_10: false, ..ALL };

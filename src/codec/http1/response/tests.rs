@@ -5,7 +5,7 @@ use proptest::prelude::*;
 
 use super::*;
 
-const LIMITS: Limits = Limits { head_bytes_max: 60 * 1024, headers_max: 100 };
+const LIMITS: Limits = Limits::new(60 * 1024, 100);
 
 fn read(text: &str, to_head: bool) -> Result<Option<Parsed>, ResponseError> {
     parse(text.as_bytes(), &LIMITS, to_head, &mut ResponseHead::default())
