@@ -96,6 +96,26 @@ impl LocalReply {
             .flagged(ResponseFlag::UpstreamRequestTimeout)
     }
 
+    /// `per_try_timeout` or `per_try_idle_timeout` passed, and there is no other try.
+    pub fn try_timeout(details: &'static str) -> Self {
+        Self { details: Cow::Borrowed(details), ..Self::response_timeout() }
+    }
+
+    /// The upstream's `max_stream_duration` passed.
+    pub fn try_duration(request_complete: bool) -> Self {
+        let status = if request_complete { 504 } else { 408 };
+        let (body, details) =
+            ("upstream max stream duration reached", "upstream_max_stream_duration_reached");
+        Self::new(status, body, details).flagged(ResponseFlag::UpstreamMaxStreamDurationReached)
+    }
+
+    /// The stream's `max_stream_duration` passed.
+    pub fn stream_duration(request_complete: bool) -> Self {
+        let status = if request_complete { 504 } else { 408 };
+        Self::new(status, "downstream duration timeout", "max_duration_timeout")
+            .flagged(ResponseFlag::DurationTimeout)
+    }
+
     /// Nothing moved for the stream's idle timeout, and the request was complete.
     pub fn stream_idle_timeout(request_complete: bool) -> Self {
         // The client is to blame while it still owes a part of its request.
@@ -122,6 +142,17 @@ impl LocalReply {
     /// A filter held more of the response than the buffer limit allows.
     pub fn response_too_large() -> Self {
         Self::new(500, "Internal Server Error", "response_payload_too_large")
+    }
+
+    /// The same about the last of several tries.
+    pub fn retried(self) -> Self {
+        let body = self.body.replace("reset reason:", "retried and the latest reset reason:");
+        Self { body: Cow::Owned(body), ..self }
+    }
+
+    /// The same with nothing to say but that there is nothing.
+    pub fn without_content(self) -> Self {
+        Self { status: 204, body: Cow::Borrowed(""), ..self }
     }
 
     /// The upstream failed before its response began.

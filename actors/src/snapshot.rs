@@ -72,6 +72,8 @@ pub struct ClusterShared {
     pub http2_stats: Later<ClusterHttp2Stat>,
     /// `cluster.NAME.canary.`
     pub canary_stats: Later<AnswerStat>,
+    /// `cluster.NAME.retry.`
+    pub retry_stats: Later<AnswerStat>,
     /// `cluster.NAME.zone.`
     pub by_zone: ByZone,
 }

@@ -13,7 +13,7 @@ use understudy::{
         http1::{
             self, Limits,
             request::{Accepts, parse},
-            write::{self, BodyHeader},
+            write::{self, BodyHeader, NameCase},
         },
         http2,
     },

@@ -32,6 +32,8 @@ macro_rules! flags {
 }
 
 flags! {
+    UpstreamRetryLimitExceeded = "URX" "UpstreamRetryLimitExceeded",
+    UpstreamOverflow = "UO" "UpstreamOverflow",
     FailedLocalHealthCheck = "LH" "FailedLocalHealthCheck",
     NoHealthyUpstream = "UH" "NoHealthyUpstream",
     UpstreamRequestTimeout = "UT" "UpstreamRequestTimeout",
@@ -39,15 +41,15 @@ flags! {
     UpstreamRemoteReset = "UR" "UpstreamRemoteReset",
     UpstreamConnectionFailure = "UF" "UpstreamConnectionFailure",
     UpstreamConnectionTermination = "UC" "UpstreamConnectionTermination",
-    UpstreamOverflow = "UO" "UpstreamOverflow",
     NoRouteFound = "NR" "NoRouteFound",
-    UpstreamRetryLimitExceeded = "URX" "UpstreamRetryLimitExceeded",
     NoClusterFound = "NC" "NoClusterFound",
     DurationTimeout = "DT" "DurationTimeout",
     DownstreamConnectionTermination = "DC" "DownstreamConnectionTermination",
     DownstreamProtocolError = "DPE" "DownstreamProtocolError",
     UpstreamProtocolError = "UPE" "UpstreamProtocolError",
     StreamIdleTimeout = "SI" "StreamIdleTimeout",
+    UpstreamMaxStreamDurationReached = "UMSDR" "UpstreamMaxStreamDurationReached",
+    InvalidEnvoyRequestHeaders = "IH" "InvalidEnvoyRequestHeaders",
 }
 
 /// A set of reasons.

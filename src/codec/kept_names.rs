@@ -43,8 +43,8 @@ impl KeptNames {
 
     /// The name as it was written first; none for one that was not there.
     pub fn of(&self, lower: &[u8]) -> Option<&[u8]> {
-        let same = |name: &&Box<[u8]>| name.eq_ignore_ascii_case(lower);
-        self.names.iter().find(same).map(|name| &**name)
+        let mut names = self.names.iter().map(|name| &**name);
+        names.find(|name| name.eq_ignore_ascii_case(lower))
     }
 
     /// How names are written that were not there.

@@ -276,6 +276,16 @@ impl Message {
         })
     }
 
+    /// Takes a list of unsigned numbers.
+    pub fn numbers(&self, name: &str) -> Vec<u64> {
+        let numbers = self.list(name).iter().filter_map(|item| match item.value {
+            Value::Uint(number) => Some(number),
+            Value::Int(number) => u64::try_from(number).ok(),
+            _ => None,
+        });
+        numbers.collect()
+    }
+
     /// Takes a list of numbers with a fraction.
     pub fn doubles(&self, name: &str) -> Vec<f64> {
         let numbers = self.list(name).iter().filter_map(|item| match item.value {

@@ -6,7 +6,7 @@ use understudy_actors::stats::{
     AnswerStat, ClusterStat, HostStat, HttpStat, Lane, ListenerHttpStat, TracingStat,
 };
 
-use super::manager::Manager;
+use super::{manager::Manager, timers::Passed};
 use crate::{stream::Reset, upstream::pool::Target};
 
 /// Counts a finished exchange on the client's side; status 0 is one without a response.
@@ -86,22 +86,25 @@ fn has_more_to_count(Target { host, zone_stats, .. }: &Target) -> bool {
 /// Counts an answer among those of canaries and those of its host's zone.
 #[cold]
 fn answer(target: &Target, canary: bool, status: u16, waited_ms: Option<u64>) {
-    use AnswerStat as A;
     let canary = canary || target.host.endpoint.canary;
     let canary = canary.then(|| target.shared.canary_stats.get());
-    let classes =
-        [A::UpstreamRq1xx, A::UpstreamRq2xx, A::UpstreamRq3xx, A::UpstreamRq4xx, A::UpstreamRq5xx];
-    let class = classes.get(usize::from(status / 100).wrapping_sub(1));
     for group in canary.into_iter().chain(&target.zone_stats) {
         let stats = group.lane(target.worker);
-        stats.inc(A::UpstreamRqCompleted);
-        stats.count_code(A::UpstreamRqCode, status);
-        if let Some(class) = class {
-            stats.inc(*class);
-        }
+        count_answer(stats, status);
         if let Some(waited_ms) = waited_ms {
-            stats.record(A::UpstreamRqTime, waited_ms);
+            stats.record(AnswerStat::UpstreamRqTime, waited_ms);
         }
+    }
+}
+
+fn count_answer(stats: &Lane<AnswerStat>, status: u16) {
+    use AnswerStat as A;
+    let classes =
+        [A::UpstreamRq1xx, A::UpstreamRq2xx, A::UpstreamRq3xx, A::UpstreamRq4xx, A::UpstreamRq5xx];
+    stats.inc(A::UpstreamRqCompleted);
+    stats.count_code(A::UpstreamRqCode, status);
+    if let Some(class) = classes.get(usize::from(status / 100).wrapping_sub(1)) {
+        stats.inc(*class);
     }
 }
 
@@ -124,9 +127,53 @@ pub(super) fn upstream_reset(
             stats.inc(S::UpstreamRqPendingFailureEject);
         }
         Reset::Terminated if has_streams => stats.inc(S::UpstreamRqPendingFailureEject),
-        Reset::Remote => stats.inc(S::UpstreamRqRxReset),
+        Reset::Remote | Reset::RemoteRefused => stats.inc(S::UpstreamRqRxReset),
         Reset::Protocol if has_streams => stats.inc(S::UpstreamRqTxReset),
-        Reset::Terminated | Reset::Protocol | Reset::Overflow | Reset::Refused => {}
+        Reset::Terminated | Reset::Protocol | Reset::Overflow => {}
+        Reset::Refused | Reset::Unwanted => {}
+    }
+}
+
+/// Counts an answer that is asked for again.
+pub(super) fn retried_answer(Target { shared, host, worker, .. }: &Target, status: u16) {
+    count_answer(shared.retry_stats.get().lane(*worker), status);
+    host.stats.lane(*worker).inc(HostStat::RqError);
+}
+
+/// Counts a try of no answer that is made again.
+pub(super) fn retried_reset(Target { host, worker, .. }: &Target) {
+    host.stats.lane(*worker).inc(HostStat::RqError);
+}
+
+/// Counts a timeout of the client's side, if it is one.
+pub(super) fn passed(manager: &Manager, passed: Passed) {
+    let stat = match passed {
+        Passed::Request => HttpStat::DownstreamRqTimeout,
+        Passed::Idle => HttpStat::DownstreamRqIdleTimeout,
+        Passed::Stream => HttpStat::DownstreamRqMaxDurationReached,
+        Passed::Response | Passed::Try | Passed::TryIdle | Passed::TryDuration => return,
+    };
+    manager.stats().inc(stat);
+}
+
+/// Counts a timeout of the upstream's side, if it is one, while a host has the request.
+pub(super) fn passed_upstream(target: &Target, passed: Passed, has_streams: bool) {
+    use ClusterStat as S;
+    let stat = match passed {
+        Passed::Response => return upstream_timeout(target, has_streams),
+        Passed::Try => S::UpstreamRqPerTryTimeout,
+        Passed::TryIdle => S::UpstreamRqPerTryIdleTimeout,
+        Passed::TryDuration => S::UpstreamRqMaxDurationReached,
+        Passed::Request | Passed::Idle | Passed::Stream => return,
+    };
+    let Target { shared, host, worker, .. } = target;
+    let stats = shared.stats.lane(*worker);
+    stats.inc(stat);
+    if has_streams {
+        stats.inc(S::UpstreamRqTxReset);
+    }
+    if passed != Passed::TryDuration {
+        host.stats.lane(*worker).inc(HostStat::RqTimeout);
     }
 }
 

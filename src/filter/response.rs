@@ -17,6 +17,8 @@ use crate::{
 /// The host's stream behind the filters; costs a branch where there are none.
 pub struct FilteredResponse<V> {
     inner: V,
+    /// The size of the body, once the head is here.
+    arrived: Option<BodySize>,
     side: Option<Box<Side>>,
 }
 
@@ -24,8 +26,6 @@ struct Side {
     passing: Passing,
     /// The host has asked to be left out; filters may say the same of us.
     asks_out: bool,
-    /// Of the host's body, once the head is here.
-    size: Option<BodySize>,
     /// Filters that the head has still to pass.
     left: usize,
     waiting: Option<LocalBoxFuture<'static, Verdict>>,
@@ -41,16 +41,9 @@ impl<V: ResponseSource> FilteredResponse<V> {
         let side = filters.map(|filters| {
             let left = filters.count();
             let passing = Passing::new(filters, Direction::Response);
-            Box::new(Side {
-                passing,
-                asks_out: false,
-                size: None,
-                left,
-                waiting: None,
-                holding: None,
-            })
+            Box::new(Side { passing, asks_out: false, left, waiting: None, holding: None })
         });
-        Self { inner, side }
+        Self { inner, arrived: None, side }
     }
 
     /// Whether the host has asked to be left out, with this head.
@@ -60,29 +53,41 @@ impl<V: ResponseSource> FilteredResponse<V> {
             None => head.headers.has(Known::XEnvoyImmediateHealthCheckFail),
         }
     }
-}
 
-impl<V: ResponseSource> ResponseSource for FilteredResponse<V> {
-    fn poll_head(
+    /// Fills in the head, and shows it to the filters unless `unwanted` says that the answer goes no
+    /// further; asked again, it goes further all the same. Interim answers come first, and are shown to
+    /// nobody.
+    ///
+    /// # Errors
+    ///
+    /// [`Reset`]: there will be no response; [`Reset::Unwanted`] where it goes no further.
+    pub fn poll_head(
         &mut self,
         cx: &mut Context<'_>,
         head: &mut ResponseHead,
+        unwanted: impl FnOnce(&mut ResponseHead) -> bool,
     ) -> Poll<Result<BodySize, Reset>> {
-        let Some(side) = &mut self.side else { return self.inner.poll_head(cx, head) };
-        let size = match side.size {
+        let size = match self.arrived {
             Some(size) => size,
             None => {
                 let size = ready!(self.inner.poll_head(cx, head))?;
                 if head.status < 200 {
                     return Poll::Ready(Ok(size));
                 }
-                side.asks_out = head.headers.has(Known::XEnvoyImmediateHealthCheckFail);
-                if size == BodySize::None {
-                    side.passing.has_no_body();
+                self.arrived = Some(size);
+                if let Some(side) = &mut self.side {
+                    side.asks_out = head.headers.has(Known::XEnvoyImmediateHealthCheckFail);
+                    if size == BodySize::None {
+                        side.passing.has_no_body();
+                    }
                 }
-                *side.size.insert(size)
+                if unwanted(head) {
+                    return Poll::Ready(Err(Reset::Unwanted));
+                }
+                size
             }
         };
+        let Some(side) = &mut self.side else { return Poll::Ready(Ok(size)) };
         ready!(side.poll_verdicts(cx, &mut self.inner, head))?;
         Poll::Ready(Ok(match side.passing.held() {
             None => size,

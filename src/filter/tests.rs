@@ -233,7 +233,7 @@ async fn a_request_passes_the_filters_in_order_and_a_response_against_it() {
     assert_eq!((data, seen), (vec!["one++".into(), "two++".into()], vec!["a".into(), "b".into()]));
     let mut response = FilteredResponse::new(parts(&["three"]), Some(filters.clone()));
     let mut head = ResponseHead::default();
-    poll_fn(|cx| response.poll_head(cx, &mut head)).await.unwrap();
+    poll_fn(|cx| response.poll_head(cx, &mut head, |_| false)).await.unwrap();
     let (data, seen) = rest(&mut response).await.unwrap();
     assert_eq!((data, seen), (vec!["three--".into()], vec!["b".into(), "a".into()]));
     filters.end(200);
@@ -331,7 +331,7 @@ async fn a_response_may_be_held_waited_for_and_replaced() {
         let filters = chain(&[("a", script)]);
         let mut response = FilteredResponse::new(parts(&["one", "two"]), Some(filters.clone()));
         let mut head = ResponseHead::default();
-        match (poll_fn(|cx| response.poll_head(cx, &mut head)).await, expected) {
+        match (poll_fn(|cx| response.poll_head(cx, &mut head, |_| false)).await, expected) {
             (Ok(_), Ok(text)) => assert_eq!(rest(&mut response).await.unwrap().0, [text]),
             (Err(Reset::Refused), Err(status)) => {
                 assert_eq!(filters.take_reply().map(|reply| reply.status), Some(status));

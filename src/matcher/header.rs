@@ -1,7 +1,7 @@
 //! Owns `envoy.config.route.v3.HeaderMatcher`.
 
 use super::TextMatcher;
-use crate::codec::{Known, RequestHead};
+use crate::codec::{Known, RequestHead, ResponseHead};
 
 /// A test of a request's header.
 #[derive(Clone, Debug)]
@@ -65,6 +65,19 @@ impl HeaderMatcher {
                 self.passes([scheme.unwrap_or(b"http")].into_iter())
             }
             Name::Header(name) => self.passes(head.headers.get_all_named(name)),
+        }
+    }
+
+    /// The same of a response, which has no path, method, authority or scheme.
+    pub fn matches_response(&self, head: &ResponseHead) -> bool {
+        match &self.name {
+            Name::Header(name) if &**name == b":status" => {
+                self.passes([itoa::Buffer::new().format(head.status).as_bytes()].into_iter())
+            }
+            Name::Header(name) => self.passes(head.headers.get_all_named(name)),
+            Name::Path | Name::Method | Name::Authority | Name::Scheme => {
+                self.passes(std::iter::empty())
+            }
         }
     }
 

@@ -3,9 +3,11 @@
 //! Everything is polled, nothing is spawned: one task carries a request from end to end.
 
 mod pump;
+mod replay;
 mod reset;
 
 pub use pump::{Pump, PumpError};
+pub use replay::{Kept, Replay};
 pub use reset::Reset;
 
 use std::task::{Context, Poll};
@@ -100,6 +102,16 @@ pub trait RequestSource: Source {
 
     /// The client waits to be told to go on (`expect: 100-continue`).
     fn expects_continue(&self) -> bool;
+
+    /// The whole body and its trailers, where they were kept and are all here.
+    fn whole(&self) -> Option<(&[u8], Option<&HeaderBlock>)> {
+        None
+    }
+
+    /// Whether the body was to be kept, and was longer than may be.
+    fn is_lost(&self) -> bool {
+        false
+    }
 }
 
 /// The client's side of an exchange: the response.

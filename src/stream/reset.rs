@@ -13,12 +13,16 @@ pub enum Reset {
     Terminated,
     /// The stream was reset by the upstream (HTTP/2).
     Remote,
+    /// The same, and nothing of the request was looked at (`REFUSED_STREAM`).
+    RemoteRefused,
     /// What came is not HTTP, or breaks its rules.
     Protocol,
     /// A circuit breaker is open.
     Overflow,
     /// A filter refused the response, and has left a reply.
     Refused,
+    /// The upstream answered, and the answer goes no further: there will be another.
+    Unwanted,
 }
 
 // === impl Reset ===
@@ -37,9 +41,13 @@ impl Reset {
                 ("connection termination", ResponseFlag::UpstreamConnectionTermination)
             }
             Reset::Remote => ("remote reset", ResponseFlag::UpstreamRemoteReset),
+            Reset::RemoteRefused => {
+                ("remote refused stream reset", ResponseFlag::UpstreamRemoteReset)
+            }
             Reset::Protocol => ("protocol error", ResponseFlag::UpstreamProtocolError),
             Reset::Overflow => ("overflow", ResponseFlag::UpstreamOverflow),
             Reset::Refused => ("refused", ResponseFlag::UpstreamProtocolError),
+            Reset::Unwanted => ("local reset", ResponseFlag::LocalReset),
         }
     }
 }

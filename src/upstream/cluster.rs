@@ -82,6 +82,14 @@ impl Clusters {
         Some(cluster)
     }
 
+    /// The cluster of a name that a request brought.
+    pub fn named(&self, name: &[u8]) -> Option<Rc<Cluster>> {
+        self.refresh();
+        let name = std::str::from_utf8(name).ok()?;
+        let slot = self.known.borrow().directory.by_name.get(name).copied()?;
+        self.get(slot)
+    }
+
     /// Looks at every cluster: pools of hosts that left are closed, idle connections swept. Called
     /// by the sweep, so that a cluster without traffic lets go too.
     pub fn sweep(&self) {

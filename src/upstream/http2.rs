@@ -177,6 +177,7 @@ fn reset_of(error: &h2::Error) -> Reset {
         // We ended the connection, for what the host has sent.
         _ if error.is_go_away() && error.is_library() => Reset::Protocol,
         _ if error.is_io() || error.is_go_away() => Reset::Terminated,
+        Some(Reason::REFUSED_STREAM) if error.is_remote() => Reset::RemoteRefused,
         Some(_) if error.is_remote() => Reset::Remote,
         Some(_) => Reset::Protocol,
         None => Reset::Terminated,

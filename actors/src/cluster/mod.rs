@@ -82,6 +82,7 @@ impl ClusterSeed {
             http1_stats: Later::new(registry.clone(), scope.within("http1")),
             http2_stats: Later::new(registry.clone(), scope.within("http2")),
             canary_stats: Later::new(registry.clone(), scope.within("canary")),
+            retry_stats: Later::new(registry.clone(), scope.within("retry")),
             by_zone: ByZone::new(registry.clone(), scope.clone(), &plan.from_zone),
             stats: registry.group(scope),
         };

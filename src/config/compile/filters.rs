@@ -97,6 +97,7 @@ fn router_config(config: &Message) -> RouterConfig {
     config.ignore("start_child_span", "there is no tracing whose span it could be");
     RouterConfig {
         suppress_envoy_headers: config.boolean("suppress_envoy_headers").unwrap_or(false),
+        respect_expected_rq_timeout: config.boolean("respect_expected_rq_timeout").unwrap_or(false),
     }
 }
 

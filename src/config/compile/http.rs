@@ -91,6 +91,7 @@ impl Compiler<'_> {
             max_requests_per_connection: common
                 .and_then(|common| common.number_u32("max_requests_per_connection"))
                 .unwrap_or(0),
+            max_stream_duration: limit(own("max_stream_duration"), None),
             stream_idle_timeout: limit(
                 manager.duration("stream_idle_timeout"),
                 Some(Duration::from_secs(300)),

@@ -20,6 +20,9 @@ const BACKLOG: u32 = 4096;
 /// Connections of one listener on one worker; far above what a process may have descriptors for.
 const CONNECTIONS_MAX: u32 = 1_000_000;
 
+/// Envoy's `per_connection_buffer_limit_bytes` default.
+const CONNECTION_BUFFER_BYTES: usize = 1 << 20;
+
 const CONNECTION_MANAGER: &str =
     "envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager";
 
@@ -57,10 +60,11 @@ impl Compiler<'_> {
     ) -> Option<ListenerPlan> {
         listener.ignore("enable_reuse_port", "each worker has a socket of its own in any case");
         listener.ignore("reuse_port", "each worker has a socket of its own in any case");
-        listener.ignore(
-            "per_connection_buffer_limit_bytes",
-            "bodies stream; no more is held than a read",
-        );
+        // Bodies stream; it bounds what is kept of one that may be sent again.
+        let kept = listener.number("per_connection_buffer_limit_bytes");
+        self.connection_buffer_bytes = kept
+            .filter(|bytes| *bytes > 0)
+            .map_or(CONNECTION_BUFFER_BYTES, |bytes| usize::try_from(bytes).unwrap_or(usize::MAX));
         if let Some(field) = other_kind(listener) {
             for set in &listener.fields {
                 listener.ignore(set.field.name, "the whole listener is refused");

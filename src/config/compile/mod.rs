@@ -92,8 +92,14 @@ pub struct Node {
 /// Everything that is wrong with it, at once, in the order of its lines.
 pub fn load(source: &Source, options: &Options, slots: &AllSlots) -> Result<Compiled, Diagnostics> {
     let Checked { bootstrap, notes } = check(source)?;
-    let mut compiler =
-        Compiler { errors: Diagnostics::default(), notes, options, slots, node: Node::default() };
+    let mut compiler = Compiler {
+        errors: Diagnostics::default(),
+        notes,
+        options,
+        slots,
+        node: Node::default(),
+        connection_buffer_bytes: 0,
+    };
     let plan = compiler.bootstrap(&bootstrap);
     let stats = compiler.stats(&bootstrap);
     let log_format = compiler.log_format(&bootstrap);
@@ -117,6 +123,8 @@ struct Compiler<'o> {
     options: &'o Options,
     slots: &'o AllSlots,
     node: Node,
+    /// `per_connection_buffer_limit_bytes` of the listener that is being compiled.
+    connection_buffer_bytes: usize,
 }
 
 // === impl Compiler ===

@@ -172,6 +172,7 @@ fn common_options(common: &Message, upstream: &mut Upstream) {
     let hour = Some(Duration::from_secs(3600));
     upstream.idle_timeout = limit(common.duration("idle_timeout"), hour);
     upstream.max_connection_duration = limit(common.duration("max_connection_duration"), None);
+    upstream.max_stream_duration = limit(common.duration("max_stream_duration"), None);
     if let Some(requests) = common.number_u32("max_requests_per_connection") {
         upstream.max_requests_per_connection = requests;
     }

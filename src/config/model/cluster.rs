@@ -21,6 +21,8 @@ pub struct Upstream {
     pub response_headers_max: usize,
     /// `common_http_protocol_options.max_response_headers_kb`; the default is the protocol's.
     pub response_headers_bytes_max: Option<usize>,
+    /// `common_http_protocol_options.max_stream_duration`.
+    pub max_stream_duration: Option<Duration>,
     /// `per_connection_buffer_limit_bytes`; Envoy's default is 1 MiB.
     pub buffer_bytes_max: usize,
 }
@@ -56,6 +58,7 @@ impl Default for Upstream {
             max_connection_duration: None,
             response_headers_max: 100,
             response_headers_bytes_max: None,
+            max_stream_duration: None,
             buffer_bytes_max: 1 << 20,
         }
     }

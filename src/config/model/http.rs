@@ -71,6 +71,8 @@ pub struct HttpConnectionManager {
     pub max_connection_duration: Option<Duration>,
     /// `common_http_protocol_options.max_requests_per_connection`; 0 is no limit.
     pub max_requests_per_connection: u32,
+    /// `common_http_protocol_options.max_stream_duration`; `None` is off.
+    pub max_stream_duration: Option<Duration>,
     /// `stream_idle_timeout`; Envoy's default is 5 min; `None` is off.
     pub stream_idle_timeout: Option<Duration>,
     /// `request_timeout`.
@@ -114,6 +116,8 @@ pub enum ServerHeader {
 pub struct RouterConfig {
     /// `suppress_envoy_headers`.
     pub suppress_envoy_headers: bool,
+    /// `respect_expected_rq_timeout`.
+    pub respect_expected_rq_timeout: bool,
 }
 
 /// `Http2ProtocolOptions`, for both sides.

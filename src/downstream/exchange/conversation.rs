@@ -8,9 +8,9 @@ use std::{
 
 use understudy_actors::stats::ClusterStat;
 
-use super::{super::count, Exchange, Failure, Heads, forward::Chosen};
+use super::{super::count, Exchange, Failure, Heads, attempt::Chosen, retry::Judgement};
 use crate::{
-    codec::Known,
+    codec::{Known, ResponseHead},
     config::model::route::Forward,
     downstream::headers,
     filter::FilteredResponse,
@@ -47,37 +47,37 @@ where
     V: ResponseSource,
 {
     /// Sends the request and receives the response; ready when the response has been taken by the sink,
-    /// sent or not. [`Failure::Stale`] means that the request can be sent again on another connection.
+    /// sent or not.
+    ///
+    /// # Errors
+    ///
+    /// [`Failure`]; after [`Failure::Stale`] the request may be sent again on another connection.
     pub(super) async fn hold(&mut self) -> Result<(), Failure> {
         match self.talk().await {
-            Err(Failure::Stale) if self.reused && self.replayable() => Err(Failure::Stale),
-            Err(Failure::Stale) => Err(self.lost(Reset::Terminated)),
-            Err(Failure::Reset(Reset::Refused)) => Err(self.exchange.refused()),
-            Err(Failure::Reset(reset)) => Err(self.lost(reset)),
-            Err(Failure::TimedOut(passed)) => {
-                Err(self.exchange.upstream_timed_out(self.chosen, passed))
-            }
+            Err(Failure::Stale) if !self.reused => Err(Failure::Reset(Reset::Terminated)),
             done => done,
         }
     }
 
     async fn talk(&mut self) -> Result<(), Failure> {
-        let Exchange { heads, body, manager, .. } = &mut *self.exchange;
+        let Exchange { heads, body, .. } = &mut *self.exchange;
         match self.up_sink.head(&mut heads.request, *body) {
             Ok(()) => {}
             Err(Reset::Terminated) => return Err(Failure::Stale),
             Err(reset) => return Err(Failure::Reset(reset)),
         }
-        let passes_interim = manager.config.proxy_100_continue;
+        self.exchange.begin_try(self.chosen);
+        let passes_interim = self.exchange.manager.config.proxy_100_continue;
         let size = loop {
             let size = poll_fn(|cx| self.poll_head(cx)).await?;
-            let response = &self.exchange.heads.response;
             // 101 would need an upgrade, which was not asked for: the codec refuses it.
-            if response.status >= 200 {
+            if self.exchange.heads.response.status >= 200 {
                 break size;
             }
             if passes_interim {
-                self.sink.interim(response);
+                // The client has heard of this host. Observed: Envoy 1.40.
+                self.exchange.give_up_retries();
+                self.sink.interim(&self.exchange.heads.response);
                 self.exchange.flush(self.sink).await?;
             }
         };
@@ -88,15 +88,6 @@ where
         }
     }
 
-    /// Whether the host can be given the same request again: nothing of its body has been used up.
-    fn replayable(&self) -> bool {
-        self.source.received() == 0
-    }
-
-    fn lost(&mut self, reset: Reset) -> Failure {
-        self.exchange.upstream_reset(self.chosen, reset)
-    }
-
     /// Sends the request until the response's head is here.
     fn poll_head(&mut self, cx: &mut Context<'_>) -> Poll<Result<BodySize, Failure>> {
         if !self.sent
@@ -104,13 +95,38 @@ where
         {
             return Poll::Ready(Err(failure));
         }
-        match self.up_source.poll_head(cx, &mut self.exchange.heads.response) {
-            Poll::Ready(Ok(size)) => return Poll::Ready(Ok(size)),
-            Poll::Ready(Err(Reset::Terminated)) => return Poll::Ready(Err(Failure::Stale)),
-            Poll::Ready(Err(reset)) => return Poll::Ready(Err(Failure::Reset(reset))),
-            Poll::Pending => {}
+        loop {
+            let Exchange { heads, tries, tally, worker, .. } = &mut *self.exchange;
+            let mut judgement = None;
+            let unwanted = |head: &mut ResponseHead| match tries {
+                None => false,
+                Some(tries) => {
+                    judgement = tries.judge(head, self.chosen, worker, tally);
+                    judgement.is_some()
+                }
+            };
+            match self.up_source.poll_head(cx, &mut heads.response, unwanted) {
+                Poll::Ready(Ok(size)) => return Poll::Ready(Ok(size)),
+                Poll::Ready(Err(Reset::Terminated)) => return Poll::Ready(Err(Failure::Stale)),
+                Poll::Ready(Err(Reset::Unwanted)) => match judgement {
+                    Some(Judgement::Again(wait)) => return Poll::Ready(Err(Failure::Again(wait))),
+                    _ if self.is_redirected() => {
+                        return Poll::Ready(Err(Failure::Redirected(None)));
+                    }
+                    // It goes on as it is.
+                    _ => {}
+                },
+                Poll::Ready(Err(reset)) => return Poll::Ready(Err(Failure::Reset(reset))),
+                Poll::Pending => break,
+            }
         }
         self.exchange.poll_interrupted(cx, self.source, self.sink).map(Err)
+    }
+
+    /// Whether the answer is a redirect that is followed.
+    fn is_redirected(&mut self) -> bool {
+        let kept = self.exchange.body == BodySize::None || self.source.whole().is_some();
+        self.exchange.redirect(self.chosen, kept)
     }
 
     /// Carries both bodies until the response's end has been taken by the sink.
@@ -124,7 +140,7 @@ where
                 _ => Failure::Cut,
             }));
         }
-        let Exchange { timers, tally, worker, request_done, .. } = &mut *self.exchange;
+        let Exchange { timers, tally, worker, manager, request_done, .. } = &mut *self.exchange;
         // A pump that waits is as good as a new one: what it has moved is the sink's.
         let mut down = Pump::new(false);
         match down.poll_transfer(cx, &mut self.up_source, self.sink, || timers.touch()) {
@@ -149,21 +165,29 @@ where
         }
         tally.paused = true;
         timers.poll(cx).map(|passed| {
-            tally.cut_by_timeout(passed);
+            count::passed(manager, passed);
+            count::passed_upstream(self.chosen.target(), passed, self.chosen.has_streams());
+            tally.cut_by_timeout(passed, *request_done);
             Err(Failure::Cut)
         })
     }
 
     /// Sends what there is of the request.
     fn poll_send(&mut self, cx: &mut Context<'_>) -> Result<(), Failure> {
-        let Exchange { timers, request_done, .. } = &mut *self.exchange;
-        match self.up.poll(cx, self.source, &mut self.up_sink, || timers.touch()) {
+        let Exchange { timers, .. } = &mut *self.exchange;
+        let sent = self.up.poll(cx, self.source, &mut self.up_sink, || timers.touch());
+        if self.source.is_lost() {
+            self.exchange.abandon_body(self.chosen);
+        }
+        match sent {
             Poll::Pending => Ok(()),
             Poll::Ready(Ok(())) => {
                 self.sent = true;
-                if !*request_done {
-                    *request_done = true;
-                    timers.await_response(Instant::now(), self.route.timeout);
+                if !self.exchange.request_done {
+                    self.exchange.request_done = true;
+                    self.exchange.await_response(Instant::now(), self.route);
+                    self.exchange.begin_try(self.chosen);
+                    self.exchange.mirror(self.source.whole());
                 }
                 Ok(())
             }
@@ -179,9 +203,12 @@ where
     /// Hands the response's head to the client's side.
     fn respond(&mut self, size: BodySize) {
         let health_check = self.exchange.is_health_check();
-        let Exchange { heads, started, manager, worker, tally, .. } = &mut *self.exchange;
+        let Exchange { heads, started, manager, worker, tally, tries, timers, .. } =
+            &mut *self.exchange;
+        timers.answer_try();
         let Heads { request, response, .. } = &mut **heads;
-        let waited = started.elapsed();
+        let asked = tries.as_ref().and_then(|tries| tries.redirects.at).unwrap_or(*started);
+        let waited = asked.elapsed();
         tally.responded(response.status, waited);
         let internal = request.headers.has(Known::XEnvoyInternal);
         match health_check {
@@ -194,7 +221,8 @@ where
         if self.up_source.asks_out(response) {
             self.chosen.snapshot().ask_out(self.chosen.host());
         }
-        headers::response(response, manager, worker, waited, request);
+        let attempts = tries.as_ref().and_then(|tries| tries.told_count());
+        headers::response(response, manager, worker, waited, attempts, request);
         self.sink.head(response, size);
         if size == BodySize::None {
             self.sink.end(None);

@@ -1,14 +1,16 @@
 //! Owns the ways in which an exchange fails, and what is answered and counted for each.
 
+use std::time::Duration;
+
 use super::{
     super::{count, timers::Passed},
     Exchange,
-    forward::Chosen,
+    attempt::Chosen,
 };
 use crate::{
     filter::Filters,
     local_reply::LocalReply,
-    stream::{BodyError, Reset},
+    stream::{BodyError, Kept, Reset},
     upstream::{connect::ConnectError, pool::PoolError},
 };
 
@@ -28,6 +30,10 @@ pub enum Failure {
     Cut,
     /// The connection had been closed while it was idle, before it took the request.
     Stale,
+    /// The answer asks for another try, after this wait.
+    Again(Duration),
+    /// The answer leads elsewhere, and the request has become one for there; with what was kept of its body.
+    Redirected(Option<Box<Kept>>),
 }
 
 // === impl Failure ===
@@ -60,17 +66,12 @@ impl Exchange<'_> {
         reply.map_or(Failure::Cut, Failure::reply)
     }
 
-    /// Counts that no connection could be had, and answers for it.
+    /// Why no connection could be had.
     pub(super) fn no_connection(&mut self, chosen: &Chosen, error: PoolError) -> Failure {
-        let reset = match error {
-            PoolError::Connect(ConnectError::Failed(why)) => {
-                Reset::ConnectFailed(system_text(&why))
-            }
-            PoolError::Connect(ConnectError::TimedOut(_)) => Reset::ConnectTimeout,
-            PoolError::Overflow => return self.queue_full(chosen),
-            PoolError::Terminated => Reset::Terminated,
-        };
-        self.upstream_reset(chosen, reset)
+        match error {
+            PoolError::Overflow => self.queue_full(chosen),
+            error => Failure::Reset(reset_of(error)),
+        }
     }
 
     /// As many requests wait for a connection as may. No host is to blame, and none is logged.
@@ -78,7 +79,7 @@ impl Exchange<'_> {
         let stats = chosen.snapshot().shared.stats.lane(self.worker.index);
         count::upstream_status(stats, 503, self.is_internal());
         self.tally.chosen = None;
-        Failure::reply(LocalReply::upstream_reset(&Reset::Overflow))
+        Failure::reply(self.last_of_tries(LocalReply::upstream_reset(&Reset::Overflow)))
     }
 
     /// The cluster carries as many requests as it may: the connection that was found is not used.
@@ -88,40 +89,69 @@ impl Exchange<'_> {
     pub(super) fn too_many_requests(&mut self, chosen: &Chosen) -> Failure {
         let stats = chosen.snapshot().shared.stats.lane(self.worker.index);
         stats.inc(ClusterStat::UpstreamRqActiveOverflow);
-        self.upstream_reset(chosen, Reset::Overflow)
+        Failure::Reset(Reset::Overflow)
     }
 
     /// Counts a failure of the upstream's, and answers for it.
-    pub(super) fn upstream_reset(&mut self, chosen: &Chosen, reset: Reset) -> Failure {
-        let reply = LocalReply::upstream_reset(&reset);
-        count::upstream_reset(chosen.target(), &reset, chosen.has_streams());
+    pub(super) fn upstream_reset(&mut self, chosen: &Chosen, reset: &Reset) -> Failure {
+        let reply = self.last_of_tries(LocalReply::upstream_reset(reset));
         count::upstream_failure(chosen.target(), reply.status, self.is_internal());
         Failure::reply(reply)
     }
 
-    /// Counts a timeout while the upstream had the request, and answers for it.
+    /// Answers for a timeout while the upstream had the request.
     pub(super) fn upstream_timed_out(&mut self, chosen: &Chosen, passed: Passed) -> Failure {
-        if passed == Passed::Response {
-            count::upstream_timeout(chosen.target(), chosen.has_streams());
-            count::upstream_failure(chosen.target(), 504, self.is_internal());
+        let reply = self.timeout_reply(passed);
+        if matches!(passed, Passed::Response | Passed::Try | Passed::TryIdle) {
+            count::upstream_failure(chosen.target(), reply.status, self.is_internal());
         }
-        Failure::reply(self.timeout_reply(passed))
+        Failure::reply(reply)
     }
 
     /// The answer for a timeout.
     pub(super) fn timeout_reply(&self, passed: Passed) -> LocalReply {
-        let stats = self.manager.stats();
+        count::passed(self.manager, passed);
+        let reply = LocalReply::timed_out(passed, self.request_done);
+        let quiet = self.tries.as_ref().is_some_and(|tries| tries.no_content);
         match passed {
-            Passed::Response => LocalReply::response_timeout(),
-            Passed::Request => {
-                stats.inc(HttpStat::DownstreamRqTimeout);
-                LocalReply::request_timeout()
-            }
-            Passed::Idle => {
-                stats.inc(HttpStat::DownstreamRqIdleTimeout);
-                LocalReply::stream_idle_timeout(self.request_done)
-            }
+            Passed::Response | Passed::Try | Passed::TryIdle if quiet => reply.without_content(),
+            _ => reply,
         }
+    }
+
+    /// The reply about the last of several tries, if there were several.
+    fn last_of_tries(&self, reply: LocalReply) -> LocalReply {
+        match self.tries.as_ref().is_some_and(|tries| tries.is_retry()) {
+            true => reply.retried(),
+            false => reply,
+        }
+    }
+}
+
+// === impl LocalReply ===
+
+impl LocalReply {
+    /// The reply for a timeout, and the flag it is logged with.
+    pub(super) fn timed_out(passed: Passed, request_done: bool) -> Self {
+        match passed {
+            Passed::Response => Self::response_timeout(),
+            Passed::Request => Self::request_timeout(),
+            Passed::Idle => Self::stream_idle_timeout(request_done),
+            Passed::Try => Self::try_timeout("upstream_per_try_timeout"),
+            Passed::TryIdle => Self::try_timeout("upstream_per_try_idle_timeout"),
+            Passed::TryDuration => Self::try_duration(request_done),
+            Passed::Stream => Self::stream_duration(request_done),
+        }
+    }
+}
+
+/// What it means for a request that there is no connection.
+pub(super) fn reset_of(error: PoolError) -> Reset {
+    match error {
+        PoolError::Connect(ConnectError::Failed(why)) => Reset::ConnectFailed(system_text(&why)),
+        PoolError::Connect(ConnectError::TimedOut(_)) => Reset::ConnectTimeout,
+        PoolError::Overflow => Reset::Overflow,
+        PoolError::Terminated => Reset::Terminated,
     }
 }
 

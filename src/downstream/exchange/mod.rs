@@ -1,17 +1,24 @@
 //! Owns one exchange: a request, the way to its upstream, and its response. One future, no spawn.
 //!
 //! What happens, in order: [`Exchange::carry`] (`forward`) makes the request one that may go on, finds
-//! its route, passes it by the `filters`, and finds a host and a connection; `conversation` carries heads and bodies;
+//! its route, and passes it by the `filters`; `attempt` finds a host and a connection; `conversation` carries
+//! heads and bodies; `retry` makes another try of one that failed, as `tries` and `retrying` allow;
 //! [`Exchange::conclude`] (here) makes of a failure on the way a reply of our own; `record` tells stats
 //! and access log what became of it.
 //!
 //! Every client with a request on its way holds one such future: a test bounds its size.
 
+mod attempt;
 mod conversation;
 mod failure;
 mod filters;
 mod forward;
+mod mirror;
 mod record;
+mod redirect;
+mod retry;
+mod retrying;
+mod tries;
 
 use std::{
     cell::OnceCell,
@@ -39,6 +46,7 @@ use crate::{
     worker::{AddressText, Deadline},
 };
 use record::Tally;
+use tries::Tries;
 
 /// Both heads of an exchange; they are pooled, since their buffers are worth keeping.
 #[derive(Debug, Default)]
@@ -91,6 +99,8 @@ pub struct Exchange<'c> {
     request_done: bool,
     /// None where the chain has none but the router.
     filters: Option<Filters>,
+    /// None where the route says nothing of tries.
+    tries: Option<Box<Tries>>,
     tally: Tally,
 }
 
@@ -124,8 +134,23 @@ impl<'c> Exchange<'c> {
         let request_done = body == BodySize::None;
         let request_timeout = manager.config.request_timeout.filter(|_| !request_done);
         timers.await_request(started, request_timeout);
-        let (filters, tally) = (None, Tally::default());
-        Self { worker, manager, peer, heads, body, started, timers, request_done, filters, tally }
+        if let Some(max) = manager.config.max_stream_duration {
+            timers.limit_stream(started, Some(max));
+        }
+        let (filters, tries, tally) = (None, None, Tally::default());
+        Self {
+            worker,
+            manager,
+            peer,
+            heads,
+            body,
+            started,
+            timers,
+            request_done,
+            filters,
+            tries,
+            tally,
+        }
     }
 
     /// Ends what [`Self::carry`] has begun: a failure before the response becomes a reply of our own.
@@ -135,6 +160,13 @@ impl<'c> Exchange<'c> {
         source: &mut Q,
         sink: &mut P,
     ) -> Ended {
+        let outcome = match outcome {
+            // Boxed: it is rare.
+            Err(failure @ Failure::Redirected(_)) => {
+                Box::pin(self.redirected(failure, source, sink)).await
+            }
+            outcome => outcome,
+        };
         let outcome = match outcome {
             Err(Failure::Reply(reply)) => self.reply(reply, sink).await,
             Err(Failure::TimedOut(passed)) => {
@@ -164,14 +196,26 @@ impl<'c> Exchange<'c> {
     }
 
     /// Makes the request one that may go on, and finds its route, if there is one.
-    fn find<'t>(&mut self, table: Option<&'t RouteTable>) -> Result<Option<Found<'t>>, Failure> {
+    fn find<'t>(
+        &mut self,
+        table: Option<&'t RouteTable>,
+        redirected: bool,
+    ) -> Result<Option<Found<'t>>, Failure> {
         let Self { manager, worker, peer, .. } = *self;
-        let client = headers::request(&mut self.heads.request, manager, worker, peer);
-        self.heads.client = client.map_err(Failure::reply)?;
+        if !redirected {
+            let client = headers::request(&mut self.heads.request, manager, worker, peer);
+            self.heads.client = client.map_err(Failure::reply)?;
+        }
+        Ok(table.and_then(|table| self.route_of(table)))
+    }
+
+    /// The route of the request as it is now.
+    fn route_of<'t>(&self, table: &'t RouteTable) -> Option<Found<'t>> {
+        let Self { worker, .. } = *self;
         let request = &self.heads.request;
         if request.headers.get(Known::XForwardedProto) == Some(b"") {
             // Who says nothing there has no route. Observed: Envoy 1.40.
-            return Ok(None);
+            return None;
         }
         // One number decides for the whole request, however many shares it is held against.
         let random = OnceCell::new();
@@ -179,7 +223,7 @@ impl<'c> Exchange<'c> {
             let random = *random.get_or_init(|| fastrand::u64(..));
             worker.with_runtime(|runtime| runtime.enabled(&fraction.key, fraction.default, random))
         };
-        Ok(table.and_then(|table| table.find(request.authority(), request.path(), draw)))
+        table.find(request.authority(), request.path(), draw)
     }
 
     /// Where the route sends the request, or what it answers itself.
@@ -202,13 +246,11 @@ impl<'c> Exchange<'c> {
                 Err(Failure::reply(headers::redirect(redirect, rule, &self.heads.request)))
             }
             RouteAction::Forward(forward) => {
+                self.plan_tries(forward);
                 let request = &mut self.heads.request;
                 if self.manager.config.client.matches_upstream_scheme {
                     // Nothing upstream is encrypted yet.
                     request.scheme = Scheme::Http;
-                }
-                if !self.manager.router().suppress_envoy_headers {
-                    headers::expected_timeout(request, &forward.timeout_ms);
                 }
                 self.tally.original_path = headers::rewrite(request, forward, rule, self.manager);
                 headers::empty_length(request, self.body);
@@ -300,7 +342,8 @@ impl<'c> Exchange<'c> {
             Poll::Pending => {
                 self.tally.paused = true;
                 self.timers.poll(cx).map(|passed| {
-                    self.tally.cut_by_timeout(passed);
+                    count::passed(self.manager, passed);
+                    self.tally.cut_by_timeout(passed, self.request_done);
                     Err(Failure::Cut)
                 })
             }

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant, SystemTime};
 
-use super::{super::timers::Passed, Exchange, Heads, forward::Chosen};
+use super::{super::timers::Passed, Exchange, Heads, attempt::Chosen};
 use crate::{
     access_log::{Record, ResponseFlag, ResponseFlags},
     codec::Known,
@@ -80,15 +80,18 @@ impl Tally {
         self.end(flag, details);
     }
 
+    /// One more reason why the answer is what it is.
+    pub(super) fn flag(&mut self, flag: ResponseFlag) {
+        self.flags.insert(flag);
+    }
+
     /// A timeout passed after the response had begun.
-    pub(super) fn cut_by_timeout(&mut self, passed: Passed) {
-        let (flag, details) = match passed {
-            Passed::Idle => (ResponseFlag::StreamIdleTimeout, "stream_idle_timeout"),
-            Passed::Response | Passed::Request => {
-                (ResponseFlag::UpstreamRequestTimeout, "response_timeout")
-            }
-        };
-        self.end(flag, details);
+    pub(super) fn cut_by_timeout(&mut self, passed: Passed, request_done: bool) {
+        let reply = LocalReply::timed_out(passed, request_done);
+        if let Some(flag) = reply.flag {
+            self.flags.insert(flag);
+        }
+        tracing::debug!(target: "http", "the exchange is cut short: {}", reply.details);
     }
 
     fn end(&mut self, flag: ResponseFlag, details: &'static str) {

@@ -12,6 +12,6 @@ mod rewrite;
 
 pub(super) use paths::path_rules;
 pub use request::own_address;
-pub(super) use request::{empty_length, expected_timeout, request};
+pub(super) use request::{empty_length, expected_timeout, grpc_timeout, request};
 pub(super) use response::{Local, continue_head, finish_reply, is_grpc, local_reply, response};
 pub(super) use rewrite::{direct_response, redirect, rewrite};

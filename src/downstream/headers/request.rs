@@ -1,6 +1,9 @@
 //! Owns making a client's request one that may go on: who it is from, and what it may say.
 
-use std::net::{IpAddr, Ipv4Addr, UdpSocket};
+use std::{
+    net::{IpAddr, Ipv4Addr, UdpSocket},
+    time::Duration,
+};
 
 use super::{
     client::{Client, client},
@@ -215,6 +218,26 @@ fn untraced(head: &mut RequestHead) {
         id[REASON] = b'4';
         head.headers.set(Known::XRequestId, &id);
     }
+}
+
+/// The wait that a `grpc-timeout` asks for: up to eight digits and a unit.
+///
+/// Source: gRPC over HTTP2, "Timeout"; what is finer than a millisecond is rounded up.
+pub(in crate::downstream) fn grpc_timeout(text: &[u8]) -> Option<Duration> {
+    let (unit, digits) = text.trim_ascii().split_last()?;
+    if digits.is_empty() || digits.len() > 8 || !digits.iter().all(u8::is_ascii_digit) {
+        return None;
+    }
+    let number: u64 = std::str::from_utf8(digits).ok()?.parse().ok()?;
+    Some(match unit {
+        b'H' => Duration::from_secs(number * 3600),
+        b'M' => Duration::from_secs(number * 60),
+        b'S' => Duration::from_secs(number),
+        b'm' => Duration::from_millis(number),
+        b'u' => Duration::from_millis(number.div_ceil(1000)),
+        b'n' => Duration::from_millis(number.div_ceil(1_000_000)),
+        _ => return None,
+    })
 }
 
 /// Tells the upstream how long we wait; empty is for ever.

@@ -16,6 +16,7 @@ pub(in crate::downstream) fn response(
     manager: &Manager,
     worker: &Worker,
     waited: Duration,
+    attempts: Option<u32>,
     request: &RequestHead,
 ) {
     let headers = &mut head.headers;
@@ -24,6 +25,9 @@ pub(in crate::downstream) fn response(
         let mut text = itoa::Buffer::new();
         let ms = u64::try_from(waited.as_millis()).unwrap_or(u64::MAX);
         headers.set(Known::XEnvoyUpstreamServiceTime, text.format(ms).as_bytes());
+    }
+    if let Some(attempts) = attempts {
+        headers.set(Known::XEnvoyAttemptCount, itoa::Buffer::new().format(attempts).as_bytes());
     }
     if headers.get(Known::Date).is_none() {
         worker.clock.with_date_line(|line| headers.append_line(Known::Date, line));

@@ -84,6 +84,16 @@ impl Target {
     pub fn thresholds(&self) -> Thresholds {
         self.limits.get().thresholds[0]
     }
+
+    /// How many requests of this priority the cluster may carry at a time.
+    pub fn requests_max(&self, priority: usize) -> u32 {
+        self.limits.get().thresholds.get(priority).map_or(0, |thresholds| thresholds.requests)
+    }
+
+    /// How many retries of this priority the cluster may have under way.
+    pub fn retries_max(&self, priority: usize) -> u32 {
+        self.limits.get().thresholds.get(priority).map_or(0, |thresholds| thresholds.retries)
+    }
 }
 
 // === impl HostPool ===

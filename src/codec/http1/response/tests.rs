@@ -174,11 +174,11 @@ proptest! {
 
     #[test]
     fn what_is_written_reads_the_same(text in head_like()) {
-        use crate::codec::{Version, http1::write::{BodyHeader, response}};
+        use crate::codec::{Version, http1::write::{BodyHeader, NameCase, response}};
         let mut head = ResponseHead::default();
         if let Ok(Some(parsed)) = parse(&text, &LIMITS, false, &mut head) {
             let (mut wire, mut again) = (Vec::new(), ResponseHead::default());
-            response(&mut wire, &head, Version::Http11, BodyHeader::AsIs, false);
+            response(&mut wire, &head, Version::Http11, BodyHeader::AsIs, NameCase::Lower);
             let back = parse(&wire, &LIMITS, false, &mut again).unwrap().unwrap();
             prop_assert_eq!((back.framing, again.status), (parsed.framing, head.status));
             prop_assert!(again.headers.iter().eq(head.headers.iter()));

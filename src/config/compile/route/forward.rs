@@ -2,7 +2,10 @@
 
 use std::{collections::HashSet, time::Duration};
 
-use super::super::{Compiler, http::limit};
+use super::{
+    super::Compiler,
+    attempts::{Above, timeouts},
+};
 use crate::config::{Message, model::route::Forward};
 
 /// Envoy's `RouteAction.timeout` default.
@@ -13,6 +16,7 @@ impl Compiler<'_> {
         &mut self,
         action: &Message,
         clusters: Option<&HashSet<String>>,
+        above: Above<'_>,
     ) -> Option<Forward> {
         let name = action.text("cluster")?.to_owned();
         if clusters.is_some_and(|clusters| !clusters.contains(&name)) {
@@ -25,12 +29,14 @@ impl Compiler<'_> {
             self.error(action.at_of("cluster"), &action.path_of("cluster"), text, hint);
         }
         let status = action.choice("cluster_not_found_response_code");
-        let timeout = limit(action.duration("timeout"), Some(TIMEOUT));
+        let attempts = self.attempts(action, above);
+        let (timeout, timeout_ms) = timeouts(action, &attempts, TIMEOUT);
         Some(Forward {
             cluster: self.slots.clusters.of(&name),
             cluster_name: name,
             timeout,
-            timeout_ms: timeout.map(|timeout| timeout.as_millis().to_string()).unwrap_or_default(),
+            timeout_ms,
+            attempts,
             idle_timeout: action.duration("idle_timeout"),
             prefix_rewrite: action.text("prefix_rewrite").unwrap_or_default().to_owned(),
             host_rewrite: action.text("host_rewrite_literal").unwrap_or_default().to_owned(),

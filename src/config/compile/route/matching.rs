@@ -24,7 +24,7 @@ impl Compiler<'_> {
 }
 
 /// `RuntimeFractionalPercent`
-fn runtime_fraction(fraction: &Message) -> RuntimeFraction {
+pub(super) fn runtime_fraction(fraction: &Message) -> RuntimeFraction {
     let default = fraction.message("default_value");
     let number = |name: &str| default.and_then(|value| value.number_u32(name));
     let denominator = default.and_then(|value| value.choice("denominator"));

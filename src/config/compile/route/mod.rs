@@ -1,13 +1,18 @@
 //! Owns compiling route configurations.
 
+mod attempts;
 mod direct;
 mod forward;
 mod matching;
+mod mirror;
 mod redirect;
+mod retry;
 
 use std::{collections::HashSet, sync::Arc};
 
 use understudy_actors::plan::Payload;
+
+use attempts::{Above, HostAttempts};
 
 use super::{Compiler, filters::with_outer};
 use crate::config::{
@@ -25,6 +30,7 @@ impl Compiler<'_> {
         let validate = config.boolean("validate_clusters").unwrap_or(true);
         let known = validate.then_some(clusters);
         let (mut seen, mut hosts) = (HashSet::new(), Vec::new());
+        let table_mirrors = self.mirrors(config, known);
         let table_filters = self.per_filter(config);
         for host in config.messages("virtual_hosts") {
             let mut domains = Vec::new();
@@ -51,8 +57,10 @@ impl Compiler<'_> {
                 domains.push(domain.to_owned());
             }
             let filters = with_outer(self.per_filter(host), &table_filters);
+            let tries = self.host_attempts(host, &table_mirrors, known);
             let routes = host.messages("routes");
-            let routes = routes.filter_map(|route| self.route(route, known, &filters)).collect();
+            let routes = routes.filter_map(|route| self.route(route, known, &filters, &tries));
+            let routes = routes.collect();
             let name = host.text("name").unwrap_or_default().to_owned();
             hosts.push(VirtualHost { name, domains, routes });
         }
@@ -64,11 +72,14 @@ impl Compiler<'_> {
         route: &Message,
         clusters: Option<&HashSet<String>>,
         outer: &[(String, Payload)],
+        tries: &HostAttempts<'_>,
     ) -> Option<Route> {
         let filter_configs = with_outer(self.per_filter(route), outer);
         let matcher = route.message("match").and_then(|rule| self.route_match(rule));
         let action = if let Some(action) = route.message("route") {
-            self.forward(action, clusters).map(|forward| RouteAction::Forward(Arc::new(forward)))
+            let above = Above { host: tries, route, clusters };
+            self.forward(action, clusters, above)
+                .map(|forward| RouteAction::Forward(Arc::new(forward)))
         } else if let Some(redirect) = route.message("redirect") {
             Some(RouteAction::Redirect(Arc::new(redirect::redirect(redirect))))
         } else if let Some(direct) = route.message("direct_response") {

@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use understudy_actors::plan::Slot;
 
+use super::Attempts;
+
 /// `RouteAction` to a cluster.
 #[derive(Debug)]
 pub struct Forward {
@@ -13,8 +15,10 @@ pub struct Forward {
     pub cluster_name: String,
     /// `timeout`; Envoy's default is 15 s; `None` is off.
     pub timeout: Option<Duration>,
-    /// `timeout` in milliseconds, as the upstream is told of it; empty for none.
+    /// How long a try may take, in milliseconds, as the upstream is told of it; empty for none.
     pub timeout_ms: String,
+    /// What is said about tries.
+    pub attempts: Attempts,
     /// `idle_timeout`; `None` takes the connection manager's `stream_idle_timeout`.
     pub idle_timeout: Option<Duration>,
     /// `prefix_rewrite`; empty for none.

@@ -1,18 +1,26 @@
 //! Owns the compiled route configuration: what the route table is built from.
 
+mod attempts;
 mod direct;
 mod forward;
+mod internal_redirect;
 mod matching;
+mod mirror;
 mod redirect;
+mod retry;
 
 use std::sync::Arc;
 
 use understudy_actors::plan::Payload;
 
+pub use attempts::{Attempts, GrpcTimeout, StreamDuration, Tells};
 pub use direct::DirectResponse;
 pub use forward::Forward;
+pub use internal_redirect::{InternalRedirect, RedirectPredicate};
 pub use matching::{PathMatch, RouteMatch, RuntimeFraction};
+pub use mirror::{Mirror, MirrorTarget};
 pub use redirect::{Redirect, RedirectPath};
+pub use retry::{BackOff, ResetHeader, RetryOn, RetryPolicy};
 
 /// `RouteConfiguration`.
 #[derive(Debug)]

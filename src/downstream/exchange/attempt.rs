@@ -1,0 +1,225 @@
+//! Owns one try: a host, a connection to it, and the exchange on that connection.
+
+use std::{rc::Rc, sync::atomic::Ordering::Relaxed};
+
+use understudy_actors::{
+    snapshot::{ClusterSnapshot, Host},
+    stats::{ClusterStat, HostStat},
+};
+
+use super::{super::count, Exchange, conversation::Conversation, failure::Failure};
+use crate::{
+    codec::Version,
+    config::model::route::Forward,
+    filter::FilteredResponse,
+    local_reply::LocalReply,
+    stream::{BodySize, Pump, RequestSource, ResponseSink, ResponseSource},
+    upstream::{
+        Current, balancer,
+        http1::Http1Stream,
+        http2::Http2Stream,
+        pool::{HostPool, Target},
+    },
+};
+
+/// The host that a try goes to.
+#[derive(Clone)]
+pub(super) struct Chosen {
+    current: Rc<Current>,
+    pool: Rc<HostPool>,
+}
+
+/// A request in flight to a host, on a connection; counted until dropped.
+pub(super) struct InFlight<'a> {
+    chosen: &'a Chosen,
+    priority: usize,
+}
+
+// === impl Exchange ===
+
+impl<'c> Exchange<'c> {
+    /// The host whose turn it is; a retry looks for one that its policy does not rule out.
+    pub(super) fn choose(&mut self, current: Rc<Current>) -> Result<Chosen, Failure> {
+        let worker = self.worker.index;
+        let stats = current.snapshot.shared.stats.lane(worker);
+        if current.snapshot.panic {
+            stats.inc(ClusterStat::LbHealthyPanic);
+        }
+        let version = self.heads.request.version;
+        let pick =
+            || balancer::pick(&current.snapshot).and_then(|turn| current.pool(turn, version));
+        let mut pool = pick().cloned();
+        if let Some(tries) = &mut self.tries {
+            for _ in 0..tries.other_hosts_max() {
+                match &pool {
+                    Some(avoided) if tries.avoids(&avoided.target().host) => pool = pick().cloned(),
+                    _ => break,
+                }
+            }
+            tries.tried.extend(pool.as_ref().map(|pool| pool.target().host.clone()));
+        }
+        match pool {
+            Some(pool) => {
+                let chosen = Chosen { current, pool };
+                if !self.manager.log_sinks().is_empty() {
+                    self.tally.chosen = Some(chosen.clone());
+                }
+                Ok(chosen)
+            }
+            None => {
+                stats.inc(ClusterStat::UpstreamCxNoneHealthy);
+                count::upstream_status(stats, 503, self.is_internal());
+                Err(Failure::reply(LocalReply::no_healthy_upstream()))
+            }
+        }
+    }
+
+    /// Tries the host; done when the sink has taken the whole response, sent or not.
+    #[expect(clippy::manual_async_fn, reason = "an `async fn` would hold each argument twice")]
+    pub(super) fn attempt<Q: RequestSource, P: ResponseSink>(
+        &mut self,
+        route: &Forward,
+        chosen: &Chosen,
+        source: &mut Q,
+        sink: &mut P,
+    ) -> impl Future<Output = Result<(), Failure>> {
+        async move {
+            match &*chosen.pool {
+                HostPool::Http1(pool) => {
+                    let connection = match pool.checkout() {
+                        Some(connection) => connection,
+                        None => self
+                            .while_client_waits(Box::pin(pool.acquire()), source, sink)
+                            .await?
+                            .map_err(|error| self.no_connection(chosen, error))?,
+                    };
+                    let Some(_in_flight) = InFlight::begin(chosen, self.priority()) else {
+                        connection.give_back();
+                        return Err(self.too_many_requests(chosen));
+                    };
+                    let (reused, to_head) = (connection.reused, self.heads.request.is_head());
+                    let mut stream = Http1Stream::new(connection, pool.options(), to_head);
+                    let up = stream.split(&self.worker.buffers);
+                    let done = self.converse(route, chosen, reused, source, sink, up).hold().await;
+                    // The next request may have the connection while this answer is still sent.
+                    stream.finish();
+                    done
+                }
+                HostPool::Http2(pool) => {
+                    let lease = match pool.lease() {
+                        Some(lease) => lease,
+                        None => self
+                            .while_client_waits(Box::pin(pool.acquire()), source, sink)
+                            .await?
+                            .map_err(|error| self.no_connection(chosen, error))?,
+                    };
+                    let Some(_in_flight) = InFlight::begin(chosen, self.priority()) else {
+                        return Err(self.too_many_requests(chosen));
+                    };
+                    let mut stream = Http2Stream::new(lease, self.heads.request.is_head());
+                    let up = stream.split();
+                    self.converse(route, chosen, true, source, sink, up).hold().await
+                }
+            }
+        }
+    }
+
+    /// The client's stream and the host's, brought together.
+    fn converse<'a, Q, P, U, V>(
+        &'a mut self,
+        route: &'a Forward,
+        chosen: &'a Chosen,
+        reused: bool,
+        source: &'a mut Q,
+        sink: &'a mut P,
+        (up_sink, up_source): (U, V),
+    ) -> Conversation<'a, 'c, Q, P, U, V>
+    where
+        V: ResponseSource,
+    {
+        let up = Pump::new(self.body == BodySize::None);
+        let up_source = FilteredResponse::new(up_source, self.filters.clone());
+        let exchange = self;
+        Conversation {
+            exchange,
+            route,
+            chosen,
+            source,
+            sink,
+            up_sink,
+            up_source,
+            up,
+            sent: false,
+            reused,
+        }
+    }
+}
+
+// === impl Chosen ===
+
+impl Chosen {
+    /// The host whose turn it is, if there is any.
+    pub(super) fn pick(current: Rc<Current>, version: Version) -> Option<Self> {
+        let turn = balancer::pick(&current.snapshot)?;
+        let pool = current.pool(turn, version)?.clone();
+        Some(Self { current, pool })
+    }
+
+    /// The host's pool.
+    pub(super) fn pool(&self) -> &HostPool {
+        &self.pool
+    }
+
+    /// The snapshot it was chosen from.
+    pub(super) fn snapshot(&self) -> &ClusterSnapshot {
+        &self.current.snapshot
+    }
+
+    /// The host, and what belongs to it.
+    pub(super) fn target(&self) -> &Target {
+        self.pool.target()
+    }
+
+    /// The host.
+    pub(super) fn host(&self) -> &Host {
+        &self.target().host
+    }
+
+    /// Whether a request has a stream of its own there, which can be reset.
+    pub(super) fn has_streams(&self) -> bool {
+        matches!(*self.pool, HostPool::Http2(_))
+    }
+}
+
+// === impl InFlight ===
+
+impl<'a> InFlight<'a> {
+    /// Counts the request; none when the cluster carries as many as it may.
+    pub(super) fn begin(chosen: &'a Chosen, priority: usize) -> Option<Self> {
+        let snapshot = chosen.snapshot();
+        let requests = &snapshot.shared.breakers.get(priority)?.requests;
+        if requests.fetch_add(1, Relaxed) >= chosen.target().requests_max(priority) {
+            requests.fetch_sub(1, Relaxed);
+            return None;
+        }
+        let stats = snapshot.shared.stats.lane(chosen.target().worker);
+        stats.inc(ClusterStat::UpstreamRqTotal);
+        stats.inc(ClusterStat::UpstreamRqActive);
+        let host_stats = chosen.host().stats.lane(chosen.target().worker);
+        host_stats.inc(HostStat::RqTotal);
+        host_stats.inc(HostStat::RqActive);
+        Some(Self { chosen, priority })
+    }
+}
+
+impl Drop for InFlight<'_> {
+    fn drop(&mut self) {
+        let worker = self.chosen.target().worker;
+        let shared = &self.chosen.snapshot().shared;
+        if let Some(breakers) = shared.breakers.get(self.priority) {
+            breakers.requests.fetch_sub(1, Relaxed);
+        }
+        shared.stats.lane(worker).dec(ClusterStat::UpstreamRqActive);
+        self.chosen.host().stats.lane(worker).dec(HostStat::RqActive);
+    }
+}

@@ -1,0 +1,245 @@
+//! Owns copies of a request for other clusters: sent and forgotten, whatever becomes of them.
+
+use std::{future::poll_fn, rc::Rc, task::Poll, time::Duration};
+
+use understudy_actors::stats::ClusterStat;
+
+use super::{
+    super::count,
+    Exchange,
+    attempt::{Chosen, InFlight},
+    failure::reset_of,
+};
+use crate::{
+    codec::{HeaderBlock, Known, Method, RequestHead, ResponseHead},
+    config::model::route::{Mirror, MirrorTarget},
+    stream::{BodySize, Data, Frame, RequestSink, Reset, ResponseSource, Source},
+    upstream::{Cluster, http1::Http1Stream, http2::Http2Stream, pool::HostPool},
+    worker::Buffers,
+};
+
+/// A copy on its way. It owns all it needs: the request it was made of may be over before.
+struct Copied {
+    cluster: Rc<Cluster>,
+    buffers: Buffers,
+    worker: usize,
+    head: RequestHead,
+    size: BodySize,
+    body: Vec<u8>,
+    trailers: Option<HeaderBlock>,
+    timeout: Option<Duration>,
+}
+
+// === impl Exchange ===
+
+impl Exchange<'_> {
+    /// Which copies are to be made of the request.
+    pub(super) fn draw_mirrors(&mut self) {
+        let Some(tries) = &self.tries else { return };
+        // Observed: Envoy 1.40 copies no tunnels.
+        if tries.attempts().mirrors.is_empty() || self.heads.request.method == Method::Connect {
+            return;
+        }
+        let random = fastrand::u64(..);
+        let drawn = |mirror: &&Mirror| match &mirror.fraction {
+            None => true,
+            Some(fraction) => self
+                .worker
+                .with_runtime(|runtime| runtime.enabled(&fraction.key, fraction.default, random)),
+        };
+        let drawn: Vec<Mirror> = tries.attempts().mirrors.iter().filter(drawn).cloned().collect();
+        if let Some(tries) = &mut self.tries {
+            tries.mirrors = drawn;
+        }
+    }
+
+    /// The request is complete: its copies go out. Each is a task of its own, bounded by the limits of its
+    /// cluster, and nobody waits for it.
+    pub(super) fn mirror(&mut self, body: Option<(&[u8], Option<&HeaderBlock>)>) {
+        let Some(tries) = &mut self.tries else { return };
+        if tries.mirrors.is_empty() {
+            return;
+        }
+        let (mirrors, timeout) = (std::mem::take(&mut tries.mirrors), tries.whole);
+        if body.is_none() && self.body != BodySize::None {
+            return;
+        }
+        for mirror in &mirrors {
+            let head = &self.heads.request;
+            let cluster = match &mirror.target {
+                MirrorTarget::Cluster(slot) => self.worker.clusters.get(*slot),
+                MirrorTarget::Header(name) => {
+                    let name = head.headers.get_name(name.as_bytes()).unwrap_or_default();
+                    self.worker.clusters.named(name)
+                }
+            };
+            // A cluster that is gone gets no copies, and nobody hears of it. Observed: Envoy 1.40.
+            let Some(cluster) = cluster else { continue };
+            let (bytes, trailers) = body.unwrap_or_default();
+            let copy = Copied {
+                cluster,
+                buffers: self.worker.buffers.clone(),
+                worker: self.worker.index,
+                head: self.copied_head(mirror),
+                size: self.body,
+                body: bytes.to_vec(),
+                trailers: trailers.cloned(),
+                timeout,
+            };
+            tokio::task::spawn_local(copy.send());
+        }
+    }
+
+    /// The head of a copy: it says that it is one. Observed: Envoy 1.40.
+    fn copied_head(&self, mirror: &Mirror) -> RequestHead {
+        let mut head = self.heads.request.clone();
+        if !mirror.host.is_empty() {
+            head.set_authority(mirror.host.as_bytes());
+        } else if mirror.suffix {
+            let host = shadow_host(head.authority());
+            head.set_authority(&host);
+        }
+        head.headers.set(Known::XEnvoyInternal, b"true");
+        let own = self.worker.own_address.as_bytes();
+        head.headers.append_to_value(Known::XForwardedFor, b",", own);
+        head
+    }
+}
+
+/// The host with `-shadow` behind its name, before its port.
+fn shadow_host(host: &[u8]) -> Vec<u8> {
+    let port = host.iter().rposition(|byte| matches!(byte, b':' | b']'));
+    let port = port.filter(|at| host.get(*at) == Some(&b':')).unwrap_or(host.len());
+    let (name, port) = host.split_at(port);
+    [name, b"-shadow", port].concat()
+}
+
+// === impl Copied ===
+
+impl Copied {
+    /// Sends the copy and reads what comes back, to count it and throw it away.
+    async fn send(mut self) {
+        let Some(chosen) = Chosen::pick(self.cluster.current(), self.head.version) else {
+            let current = self.cluster.current();
+            let stats = current.snapshot.shared.stats.lane(self.worker);
+            stats.inc(ClusterStat::UpstreamCxNoneHealthy);
+            return count::upstream_status(stats, 503, true);
+        };
+        let (target, has_streams) = (chosen.target(), chosen.has_streams());
+        let started = std::time::Instant::now();
+        let answer = match self.timeout {
+            None => Some(self.exchange(&chosen).await),
+            Some(limit) => tokio::time::timeout(limit, self.exchange(&chosen)).await.ok(),
+        };
+        match answer {
+            Some(Ok((status, canary))) => {
+                count::upstream(target, status, true, canary, started.elapsed());
+            }
+            Some(Err(reset)) => {
+                count::upstream_reset(target, &reset, has_streams);
+                let status = if reset == Reset::Protocol { 502 } else { 503 };
+                count::upstream_failure(target, status, true);
+            }
+            None => {
+                count::upstream_timeout(target, has_streams);
+                count::upstream_failure(target, 504, true);
+            }
+        }
+    }
+
+    /// The status of the answer, and whether it comes from a canary.
+    async fn exchange(&mut self, chosen: &Chosen) -> Result<(u16, bool), Reset> {
+        match chosen.pool() {
+            HostPool::Http1(pool) => {
+                let connection = match pool.checkout() {
+                    Some(connection) => connection,
+                    None => pool.acquire().await.map_err(reset_of)?,
+                };
+                let Some(_in_flight) = InFlight::begin(chosen, 0) else {
+                    connection.give_back();
+                    return Err(Reset::Overflow);
+                };
+                let to_head = self.head.is_head();
+                let mut stream = Http1Stream::new(connection, pool.options(), to_head);
+                let buffers = self.buffers.clone();
+                let (sink, source) = stream.split(&buffers);
+                let answer = self.talk(sink, source).await;
+                stream.finish();
+                answer
+            }
+            HostPool::Http2(pool) => {
+                let lease = match pool.lease() {
+                    Some(lease) => lease,
+                    None => pool.acquire().await.map_err(reset_of)?,
+                };
+                let Some(_in_flight) = InFlight::begin(chosen, 0) else {
+                    return Err(Reset::Overflow);
+                };
+                let mut stream = Http2Stream::new(lease, self.head.is_head());
+                let (sink, source) = stream.split();
+                self.talk(sink, source).await
+            }
+        }
+    }
+
+    async fn talk(
+        &mut self,
+        mut sink: impl RequestSink,
+        mut source: impl ResponseSource,
+    ) -> Result<(u16, bool), Reset> {
+        sink.head(&mut self.head, self.size)?;
+        if self.size != BodySize::None {
+            sink.data(Data::Slice(&self.body));
+            sink.end(self.trailers.as_ref());
+        }
+        let (mut answer, mut sent) = (ResponseHead::default(), false);
+        loop {
+            let head = poll_fn(|cx| {
+                // A host may answer before it has read everything, or instead of it.
+                sent = sent || sink.poll_flush(cx).is_ready();
+                source.poll_head(cx, &mut answer)
+            });
+            let size = head.await?;
+            if answer.status >= 200 {
+                if size != BodySize::None {
+                    discard(&mut source).await;
+                }
+                break;
+            }
+        }
+        let canary = answer.headers.get(Known::XEnvoyUpstreamCanary) == Some(b"true");
+        Ok((answer.status, canary))
+    }
+}
+
+/// Reads a body to its end, wherever that is.
+async fn discard(source: &mut impl Source) {
+    poll_fn(|cx| {
+        loop {
+            match source.poll_frame(cx) {
+                Poll::Ready(Ok(Frame::Data(_))) => {}
+                Poll::Ready(_) => return Poll::Ready(()),
+                Poll::Pending => return Poll::Pending,
+            }
+        }
+    })
+    .await;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_copys_host_is_called_a_shadow_before_its_port() {
+        for (host, expected) in [
+            ("a.test", "a.test-shadow"),
+            ("a.test:8080", "a.test-shadow:8080"),
+            ("[::1]", "[::1]-shadow"),
+            ("[::1]:80", "[::1]-shadow:80"),
+            ("", "-shadow"),
+        ] {
+            assert_eq!(shadow_host(host.as_bytes()), expected.as_bytes(), "{host}");
+        }
+    }
+}
