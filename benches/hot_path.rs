@@ -17,9 +17,10 @@ use understudy::{
         },
     },
     config::model::route::{
-        DirectResponse, PathMatch, Route, RouteAction, RouteConfig, RouteMatch, VirtualHost,
+        DirectResponse, PathMatch, RequireTls, Route, RouteAction, RouteConfig, RouteMatch,
+        RuntimeFraction, VirtualHost,
     },
-    route::RouteTable,
+    route::{Lots, RouteTable},
     worker::Uuids,
 };
 
@@ -69,7 +70,10 @@ fn routes(bench: &mut Criterion) {
         let table = table(count);
         let last = format!("/route/{:05}/x", count - 1);
         group.bench_function(format!("find the last of {count}"), |b| {
-            b.iter(|| table.find(b"localhost", black_box(last.as_bytes()), |_| true).is_some());
+            let mut head = RequestHead::default();
+            head.set_authority(b"localhost");
+            head.set_path(last.as_bytes());
+            b.iter(|| table.find(black_box(&head), &Won).is_some());
         });
     }
     group.finish();
@@ -85,20 +89,47 @@ fn table(count: usize) -> RouteTable {
     let expression = Regex::new("^(?:/never)$").expect("a regular expression");
     let prefixes = (0..count).map(|n| PathMatch::Prefix(format!("/route/{n:05}/")));
     let routes = std::iter::once(PathMatch::Regex(expression)).chain(prefixes).map(|path| {
-        let direct = DirectResponse { status: 200, body: Vec::new() };
+        let direct = DirectResponse { status: 200, body: Vec::new(), format: None };
         Route {
             name: String::new(),
-            matcher: RouteMatch { path, case_sensitive: true, fraction: None },
+            matcher: RouteMatch { path, case_sensitive: true, conditions: Vec::new() },
             action: RouteAction::Direct(direct.into()),
             filter_configs: Vec::new(),
+            mutations: None,
+            metadata: None,
         }
     });
     let host = VirtualHost {
         name: "all".to_owned(),
         domains: vec!["*".to_owned()],
         routes: routes.collect(),
+        require_tls: RequireTls::None,
     };
-    RouteTable::new(RouteConfig { name: "table".to_owned(), virtual_hosts: vec![host] })
+    RouteTable::new(RouteConfig {
+        name: "table".to_owned(),
+        virtual_hosts: vec![host],
+        ignore_port: false,
+        vhost_header: None,
+        ignore_path_parameters: false,
+        internal_only_headers: Vec::new(),
+    })
+}
+
+/// Every lot is drawn.
+struct Won;
+
+impl Lots for Won {
+    fn draws(&self, _: &RuntimeFraction) -> bool {
+        true
+    }
+
+    fn number(&self) -> u64 {
+        0
+    }
+
+    fn weight(&self, _: &str, default: u32) -> u32 {
+        default
+    }
 }
 
 criterion_group!(stations, heads, routes, ids);

@@ -11,7 +11,10 @@ use tokio::{
 };
 use understudy_actors::stats::ClusterStat;
 
-use super::pool::{Http1Connection, Target};
+use super::{
+    connect::Life,
+    pool::{Http1Connection, Target},
+};
 use crate::{
     codec::{
         HeaderBlock, KeptNames, Known, RequestHead, ResponseHead,
@@ -22,7 +25,7 @@ use crate::{
             write::{self, BodyHeader, NameCase},
         },
     },
-    config::model::http1::{HeaderCase, Http1Options},
+    config::model::http1::Http1Options,
     stream::{BodyError, BodySize, Data, Frame, RequestSink, Reset, ResponseSource, Sink, Source},
     worker::{Buffer, Buffers},
 };
@@ -40,8 +43,6 @@ pub struct Http1Stream {
 struct Sending {
     out: Option<Buffer>,
     encoder: Encoder,
-    case: HeaderCase,
-    absolute: bool,
     trailers: bool,
     /// The end was taken.
     ended: bool,
@@ -54,8 +55,6 @@ struct Receiving {
     lent: usize,
     to_head_request: bool,
     trailers: bool,
-    case: HeaderCase,
-    limits: Limits,
     keep_alive: bool,
     head_here: bool,
     received: u64,
@@ -77,23 +76,24 @@ pub struct Http1Source<'a> {
     buffers: &'a Buffers,
 }
 
+fn limits(target: &Target) -> Limits {
+    let upstream = &target.upstream;
+    Limits {
+        head_bytes_max: upstream.response_headers_bytes_max.unwrap_or(HEAD_BYTES_MAX),
+        headers_max: upstream.response_headers_max,
+        chunked_length: upstream.http1().allow_chunked_length,
+    }
+}
+
 // === impl Http1Stream ===
 
 impl Http1Stream {
     /// An exchange on this connection.
     pub fn new(connection: Http1Connection, options: &Http1Options, to_head_request: bool) -> Self {
         connection.life().carry_request();
-        let upstream = &connection.target().upstream;
-        let limits = Limits {
-            head_bytes_max: upstream.response_headers_bytes_max.unwrap_or(HEAD_BYTES_MAX),
-            headers_max: upstream.response_headers_max,
-            chunked_length: options.allow_chunked_length,
-        };
         let sending = Sending {
             out: None,
             encoder: Encoder::default(),
-            case: options.header_case,
-            absolute: options.fully_qualified_url,
             trailers: options.enable_trailers,
             ended: false,
         };
@@ -103,13 +103,16 @@ impl Http1Stream {
             lent: 0,
             to_head_request,
             trailers: options.enable_trailers,
-            case: options.header_case,
-            limits,
             keep_alive: false,
             head_here: false,
             received: 0,
         };
         Self { connection, sending, receiving }
+    }
+
+    /// The life of its connection.
+    pub fn life(&self) -> &Life {
+        self.connection.life()
     }
 
     /// The two halves; they borrow buffers while they have something to hold.
@@ -146,12 +149,13 @@ impl RequestSink for Http1Sink<'_> {
         let chunked = body != BodySize::None && lengthless;
         let out = self.state.out.get_or_insert_with(|| self.buffers.take());
         let says = if chunked { BodyHeader::Chunked } else { BodyHeader::AsIs };
+        let options = self.target.upstream.http1();
         let case = match &head.kept {
             Some(kept) => NameCase::Kept(kept),
-            None if self.state.case.is_proper() => NameCase::Proper,
+            None if options.header_case.is_proper() => NameCase::Proper,
             None => NameCase::Lower,
         };
-        write::request(out.tail(), head, says, case, self.state.absolute);
+        write::request(out.tail(), head, says, case, options.fully_qualified_url);
         self.state.encoder = Encoder::new(chunked);
         self.state.ended = body == BodySize::None;
         Ok(())
@@ -231,9 +235,9 @@ impl ResponseSource for Http1Source<'_> {
         loop {
             if let Some(input) = &mut self.state.input {
                 let parsed =
-                    response::parse(input, &self.state.limits, self.state.to_head_request, head);
+                    response::parse(input, &limits(self.target), self.state.to_head_request, head);
                 if let Some(parsed) = parsed.map_err(|_| Reset::Protocol)? {
-                    if let Some(keeping) = self.state.case.keeping() {
+                    if let Some(keeping) = self.target.upstream.http1().header_case.keeping() {
                         let read = input.get(..parsed.consumed).unwrap_or_default();
                         head.kept = Some(Box::new(KeptNames::read(read, keeping)));
                     }
@@ -267,7 +271,7 @@ impl Source for Http1Source<'_> {
         self.return_lent();
         loop {
             let input = self.state.input.as_deref().unwrap_or_default();
-            let step = self.state.decoder.step(input, &self.state.limits);
+            let step = self.state.decoder.step(input, &limits(self.target));
             match step.map_err(BodyError::Protocol)? {
                 Step::Data(count) => {
                     self.state.lent = count;

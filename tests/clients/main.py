@@ -14,7 +14,15 @@ import with_grpc
 import bulk
 import many
 
-MODULES = (with_curl, with_h2, with_httpx, with_aiohttp, with_grpc, bulk, many)
+MODULES = (
+    with_curl,
+    with_h2,
+    with_httpx,
+    with_aiohttp,
+    with_grpc,
+    bulk,
+    many,
+)
 
 
 def main():

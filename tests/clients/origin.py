@@ -9,7 +9,7 @@ import pathlib
 import sys
 import tempfile
 
-from aiohttp import web
+from aiohttp import WSMsgType, web
 
 import pattern
 
@@ -154,6 +154,44 @@ async def hold(request):
         return web.json_response({"bytes": story.taken, "sha256": sha.hexdigest()})
     finally:
         story.over = True
+
+
+@ROUTES.get("/socket/{name}")
+async def socket(request):
+    """A websocket that says each message again, until it is closed; `count N` brings so many bytes."""
+    story = STORIES[request.match_info["name"]]
+    made = web.WebSocketResponse(protocols=("chat", "other"), max_msg_size=64 * 1024 * 1024)
+    try:
+        await made.prepare(request)
+        async for message in made:
+            if message.type == WSMsgType.TEXT and message.data.startswith("count "):
+                for block in pattern.blocks(int(message.data.removeprefix("count "))):
+                    await made.send_bytes(block)
+                    story.sent += len(block)
+            elif message.type == WSMsgType.TEXT and message.data == "leave":
+                await made.close(code=4001, message=b"as you wish")
+            elif message.type == WSMsgType.TEXT:
+                await made.send_str(message.data)
+            else:
+                await made.send_bytes(message.data)
+        return made
+    finally:
+        story.over = True
+
+
+@ROUTES.get("/cut/{count}")
+async def cut(request):
+    """Twice as many bytes are promised as come."""
+    count = int(request.match_info["count"])
+    response = web.StreamResponse()
+    if "length" in request.query:
+        response.content_length = 2 * count
+    await response.prepare(request)
+    for block in pattern.blocks(count):
+        await response.write(block)
+    # What was written is sent before the end is: an abort would take it back.
+    request.transport.close()
+    return response
 
 
 @ROUTES.get("/story/{name}")

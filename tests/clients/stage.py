@@ -37,7 +37,7 @@ class Stage:
     """Everything that runs beside the clients; ended with its block."""
 
     def __init__(self):
-        names = ("ADMIN", "FRONT", "THROUGH", "ORIGIN", "GREETER", "NOBODY")
+        names = ("ADMIN", "FRONT", "THROUGH", "FEW", "OLD", "ORIGIN", "GREETER", "NOBODY")
         self.ports = dict(zip(names, free_ports(len(names))))
         self.folder = pathlib.Path(tempfile.mkdtemp(prefix="understudy-clients-"))
         self.children = []
@@ -60,7 +60,7 @@ class Stage:
         binary = os.environ["UNDERSTUDY"]
         command = [binary, "-c", self.folder / "front.yaml", "--concurrency", "2"]
         self.proxy = self.spawn(command, "proxy")
-        for name in ("ORIGIN", "GREETER", "ADMIN", "FRONT", "THROUGH"):
+        for name in [name for name in self.ports if name != "NOBODY"]:
             wait_for(f"{name} to listen", lambda name=name: self.fell() or answers(self.ports[name]))
         if self.fell():
             raise RuntimeError("the proxy does not run:\n" + self.log())

@@ -141,3 +141,15 @@ async def early_answer(stage):
             pass
         async with made.get(stage.url("/headers")) as answer:
             expect("next status", answer.status, 200)
+
+
+@check("aiohttp: connections that end after seven requests cost none of a thousand")
+async def few_requests(stage):
+    async with session(connector=aiohttp.TCPConnector(limit=20)) as made:
+
+        async def ask(number):
+            async with made.get(stage.url(f"/headers/{number}", "FEW")) as answer:
+                return (await answer.json())["target"]
+
+        targets = await asyncio.gather(*map(ask, range(1000)))
+        expect("targets", targets, [f"/headers/{n}" for n in range(1000)])

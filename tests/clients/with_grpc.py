@@ -144,6 +144,15 @@ def many(stage):
         expect("answers", answers, messages)
 
 
+@check("grpc: connections that end after seven calls cost none of 200")
+def few_calls(stage):
+    with channel(stage, "FEW") as made:
+        echo = unary(made, "Echo")
+        for number in range(200):
+            message = str(number).encode()
+            expect("answer", echo(message, SECONDS), message)
+
+
 @check("grpc: a method that nobody has is UNIMPLEMENTED")
 def unknown_method(stage):
     with channel(stage) as made:

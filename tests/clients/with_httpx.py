@@ -100,3 +100,12 @@ def form(stage):
             answer = made.post(stage.url("/echo"), files=files, data={"a": "b"})
             sent = hashlib.sha256(answer.request.read()).hexdigest()
             expect("hash", answer.json()["sha256"], sent)
+
+
+@check("httpx: connections that end after seven requests cost none of them")
+def few_requests(stage):
+    # Over HTTP/2 httpx does not get over a GOAWAY; grpcio does.
+    with client({"http1": True}) as made:
+        for number in range(100):
+            answer = made.get(stage.url(f"/headers/{number}", "FEW"))
+            expect("target", answer.json()["target"], f"/headers/{number}")

@@ -8,10 +8,7 @@ use super::{Compiler, fingerprint};
 use crate::{
     config::{
         Message,
-        model::{
-            access_log::AccessLog,
-            http::{CodecType, HttpConnectionManager, ServerHeader},
-        },
+        model::http::{CodecType, HostForm, HostPort, HttpConnectionManager, ServerHeader},
     },
     route::RouteTable,
 };
@@ -104,7 +101,31 @@ impl Compiler<'_> {
                 Some(Duration::from_secs(1)),
             ),
             access_logs: self.access_logs(manager),
+            logs_new_requests: self.logs_new_requests(manager),
+            early_mutations: self.early_mutations(manager),
+            local_replies: self.local_replies(manager).map(Box::new),
+            filter_chain: String::new(),
             node_cluster: self.node.cluster.clone(),
+            host_form: self.host_form(manager),
+        }
+    }
+
+    /// What of a request's host is not to be seen.
+    fn host_form(&mut self, manager: &Message) -> HostForm {
+        let flag = |name: &str| manager.boolean(name).unwrap_or(false);
+        let matching = flag("strip_matching_host_port");
+        let any = flag("strip_any_host_port");
+        if matching && any {
+            let text = "only one of strip_matching_host_port and strip_any_host_port can be set";
+            self.error(manager.at, &manager.path, text, "");
+        }
+        HostForm {
+            port: match (matching, any) {
+                (_, true) => HostPort::StripAny,
+                (true, false) => HostPort::StripOwn,
+                (false, false) => HostPort::Keep,
+            },
+            strip_trailing_dot: flag("strip_trailing_host_dot"),
         }
     }
 
@@ -139,14 +160,5 @@ impl Compiler<'_> {
             routes.push(Arc::new(RoutesPlan { name, slot, table, fingerprint }));
         }
         slot
-    }
-
-    fn access_logs(&mut self, manager: &Message) -> Vec<AccessLog> {
-        let mut logs = Vec::new();
-        for log in manager.messages("access_log") {
-            log.ignore("name", "free text; the type decides");
-            logs.extend(self.access_log_sink(log).map(|sink| AccessLog { sink }));
-        }
-        logs
     }
 }

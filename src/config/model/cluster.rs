@@ -47,6 +47,19 @@ pub enum BalancerKind {
 
 // === impl Upstream ===
 
+impl Upstream {
+    /// Options for HTTP/1; those of nobody where it is not spoken.
+    pub fn http1(&self) -> &Http1Options {
+        static NONE: Http1Options = Http1Options::none();
+        match &self.protocol {
+            UpstreamProtocol::Http1(options) | UpstreamProtocol::ByDownstream(options, _) => {
+                options
+            }
+            UpstreamProtocol::Http2(_) => &NONE,
+        }
+    }
+}
+
 impl Default for Upstream {
     /// HTTP/1 and Envoy's defaults.
     fn default() -> Self {

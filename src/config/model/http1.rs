@@ -40,8 +40,9 @@ pub enum HeaderCase {
 
 // === impl Http1Options ===
 
-impl Default for Http1Options {
-    fn default() -> Self {
+impl Http1Options {
+    /// Envoy's defaults.
+    pub const fn none() -> Self {
         Self {
             accept_http_10: false,
             default_host_for_http_10: String::new(),
@@ -53,6 +54,12 @@ impl Default for Http1Options {
             fully_qualified_url: false,
             ignored_upgrades: Vec::new(),
         }
+    }
+}
+
+impl Default for Http1Options {
+    fn default() -> Self {
+        Self::none()
     }
 }
 

@@ -7,6 +7,7 @@ pub mod cluster;
 pub mod http;
 pub mod http1;
 pub mod listener;
+pub mod local_reply;
 pub mod paths;
 pub mod route;
 pub mod stats;

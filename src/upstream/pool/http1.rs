@@ -207,11 +207,6 @@ impl Http1Connection {
         &self.open.life
     }
 
-    /// Whose it is.
-    pub fn target(&self) -> &Target {
-        &self.seat.pool.target
-    }
-
     /// The socket, and whose it is.
     pub fn parts(&mut self) -> (&mut TcpStream, &Target) {
         (&mut self.open.stream, &self.seat.pool.target)
