@@ -9,9 +9,11 @@ mod kept_names;
 pub mod known;
 pub mod method;
 mod scan;
+mod switch;
 
 pub use block::HeaderBlock;
 pub use head::{RequestHead, ResponseHead, Scheme, Version};
 pub use kept_names::{Keeping, KeptNames};
 pub use known::{Known, KnownSet};
 pub use method::Method;
+pub use switch::{Switch, says_upgrade};

@@ -1,7 +1,7 @@
 //! Owns writing heads. Nothing is formatted: everything is copied into one buffer.
 
 use crate::codec::{
-    HeaderBlock, KeptNames, Known, RequestHead, ResponseHead, Version, block::write_line,
+    HeaderBlock, KeptNames, Known, RequestHead, ResponseHead, Switch, Version, block::write_line,
 };
 
 /// What a head says about the body after it.
@@ -36,12 +36,14 @@ pub fn request(
 ) {
     out.extend_from_slice(head.method.as_str().as_bytes());
     out.push(b' ');
-    if absolute {
+    let connect = head.switch == Switch::Connect;
+    if absolute && !connect {
         out.extend_from_slice(head.scheme.as_str().as_bytes());
         out.extend_from_slice(b"://");
         out.extend_from_slice(head.authority());
     }
-    out.extend_from_slice(head.path());
+    // A tunnel's target is its authority (RFC 9112, 3.2.3).
+    out.extend_from_slice(if connect { head.authority() } else { head.path() });
     match case {
         NameCase::Lower => out.extend_from_slice(b" HTTP/1.1\r\nhost: "),
         NameCase::Proper => out.extend_from_slice(b" HTTP/1.1\r\nHost: "),

@@ -47,6 +47,7 @@ impl Compiler<'_> {
             routes: self.route_table(manager, key, clusters, routes),
             filters,
             router,
+            upgrades: self.upgrades(manager),
             goes_on_after_bad_request: http1.goes_on_after_bad_request.or(goes_on).unwrap_or(false),
             http1,
             http2: self.http2_options(manager.message("http2_protocol_options")),

@@ -20,6 +20,7 @@ mod protocol;
 mod route;
 mod runtime;
 mod stats;
+mod upgrades;
 
 use std::{
     hash::{DefaultHasher, Hash, Hasher},

@@ -11,7 +11,7 @@ use crate::{
         message::Value,
         model::{
             cluster::{Upstream, UpstreamProtocol},
-            http::{Http2Options, Keepalive},
+            http::Http2Options,
             http1::{HeaderCase, Http1Options},
         },
     },
@@ -92,7 +92,7 @@ impl Compiler<'_> {
             stream_window_bytes: stream_window,
             connection_window_bytes: window,
             hpack_table_bytes: number("hpack_table_size", default.hpack_table_bytes),
-            keepalive: options.message("connection_keepalive").map(keepalive),
+            allow_connect: options.boolean("allow_connect").unwrap_or(false),
         }
     }
 
@@ -153,17 +153,6 @@ impl Compiler<'_> {
                 "say what is spoken: `explicit_http_config` or `use_downstream_protocol_config`";
             self.error(at, &path, text, hint);
         }
-    }
-}
-
-fn keepalive(settings: &Message) -> Keepalive {
-    let jitter = settings.message("interval_jitter");
-    let idle = settings.duration("connection_idle_interval").filter(|idle| !idle.is_zero());
-    Keepalive {
-        interval: settings.duration("interval").filter(|interval| !interval.is_zero()),
-        timeout: settings.duration("timeout").unwrap_or_default(),
-        jitter_percent: jitter.map_or(15.0, |jitter| jitter.double("value").unwrap_or(0.0)),
-        idle_interval: idle,
     }
 }
 

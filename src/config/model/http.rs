@@ -11,6 +11,7 @@ use super::{
     local_reply::LocalReplies,
     paths::{PathOptions, Underscores},
     route::HeaderEdits,
+    upgrade::Upgrade,
 };
 use crate::filter::Placed;
 
@@ -29,6 +30,8 @@ pub struct HttpConnectionManager {
     pub filters: Vec<Placed>,
     /// The last of `http_filters`.
     pub router: RouterConfig,
+    /// `upgrade_configs`.
+    pub upgrades: Vec<Upgrade>,
     /// `http_protocol_options`.
     pub http1: Http1Options,
     /// `http2_protocol_options`.
@@ -164,21 +167,9 @@ pub struct Http2Options {
     pub connection_window_bytes: u32,
     /// `hpack_table_size`; Envoy's default is 4096.
     pub hpack_table_bytes: u32,
-    /// `connection_keepalive`.
-    pub keepalive: Option<Keepalive>,
-}
-
-/// `KeepaliveSettings`: who does not answer a PING is gone.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Keepalive {
-    /// `interval`: between PINGs; `None` for none.
-    pub interval: Option<Duration>,
-    /// `timeout`: for the answer.
-    pub timeout: Duration,
-    /// `interval_jitter`: so much is added at most; Envoy's default is 15.
-    pub jitter_percent: f64,
-    /// `connection_idle_interval`: a connection without a stream for so long is asked before the next one.
-    pub idle_interval: Option<Duration>,
+    /// `allow_connect`: clients may ask for upgrades (RFC 8441). Hosts are asked in any case, as Envoy
+    /// does.
+    pub allow_connect: bool,
 }
 
 // === impl Http2Options ===
@@ -191,7 +182,7 @@ impl Default for Http2Options {
             stream_window_bytes: 16 << 20,
             connection_window_bytes: 24 << 20,
             hpack_table_bytes: 4096,
-            keepalive: None,
+            allow_connect: false,
         }
     }
 }

@@ -12,6 +12,7 @@ use understudy_actors::stats::{ClusterStat, RouterStat};
 
 use super::{super::count, Exchange, failure::Failure};
 use crate::{
+    codec::Switch,
     config::model::route::{ClusterChoice, ClusterWeight, Forward, HostChange},
     downstream::headers,
     filter::FilteredRequest,
@@ -61,8 +62,11 @@ impl<'c> Exchange<'c> {
                 self.log(AccessLogType::DownstreamStart);
             }
             self.remember(table.as_ref(), found);
+            if self.heads.request.switch != Switch::Nothing {
+                self.admit_switch(found)?;
+            }
             let source = &mut FilteredRequest::new(source);
-            if !self.manager.config.filters.is_empty() {
+            if !self.chain().is_empty() {
                 // Boxed: most chains have no filter but the router.
                 Box::pin(self.filter(found, source, sink)).await?;
             }

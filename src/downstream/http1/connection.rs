@@ -20,7 +20,7 @@ use understudy_actors::{
 use super::{request::Http1Request, response::Http1Response};
 use crate::{
     codec::{
-        KeptNames, Known, RequestHead, Scheme, Version,
+        KeptNames, Known, RequestHead, Scheme, Switch, Version,
         http1::{
             Framing, Limits,
             request::{Accepts, Parsed, RequestError, parse, too_large},
@@ -60,6 +60,7 @@ fn ignore_upgrades(head: &mut RequestHead, ignored: &[TextMatcher]) {
         true => head.headers.remove(Known::Upgrade),
         false => head.headers.set(Known::Upgrade, &left),
     }
+    head.switch = Switch::of(head);
 }
 
 /// How long a connection keeps the room for an exchange when no request follows: the shortest wait that
@@ -318,7 +319,7 @@ impl Connection {
     }
 
     /// Carries one request; says whether another may follow.
-    async fn exchange(&mut self, mut heads: Loan, parsed: Parsed) -> bool {
+    async fn exchange(&mut self, mut heads: Loan, mut parsed: Parsed) -> bool {
         self.requests = self.requests.saturating_add(1);
         let close = self.closes_after(parsed);
         let Self { worker, manager, stream, peer, control, input, deadline, .. } = self;
@@ -331,10 +332,14 @@ impl Connection {
             }
         }
         let (version, to_head) = (request.version, request.is_head());
+        if request.switch != Switch::Nothing {
+            parsed.framing = Framing::Tunnel;
+        }
         let body = match parsed.framing {
             Framing::None | Framing::Length(0) => BodySize::None,
             Framing::Length(length) => BodySize::Known(length),
             Framing::Chunked | Framing::UntilClose => BodySize::Unknown,
+            Framing::Tunnel => BodySize::Tunnel,
         };
         let (read, write) = stream.split();
         let mut source = Http1Request::new(read, input, worker, manager, parsed);
@@ -352,7 +357,8 @@ impl Connection {
             Ended::Complete => self.end(None).await,
             Ended::RequestUnfinished => self.end(linger).await,
             Ended::Cut if gone => self.opened.ended_by(EndedBy::ClientWithRequest),
-            Ended::Cut => {}
+            // What was sent before is the client's: a reset might lose it.
+            Ended::Cut | Ended::TunnelEnded => self.end(linger).await,
         }
         false
     }
