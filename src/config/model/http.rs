@@ -13,7 +13,7 @@ use super::{
     route::HeaderEdits,
     upgrade::Upgrade,
 };
-use crate::filter::Placed;
+use crate::{codec::Known, filter::Placed};
 
 /// `HttpConnectionManager`, defaults filled in.
 #[derive(Debug)]
@@ -154,6 +154,8 @@ pub struct RouterConfig {
     pub suppress_envoy_headers: bool,
     /// `respect_expected_rq_timeout`.
     pub respect_expected_rq_timeout: bool,
+    /// `strict_check_headers`.
+    pub strict_headers: Vec<Known>,
 }
 
 /// `Http2ProtocolOptions`, for both sides.

@@ -50,7 +50,7 @@ use crate::{
     filter::Filters,
     format::AccessLogType,
     local_reply::LocalReply,
-    route::{Found, Lots, RouteTable},
+    route::{Found, Lots, RouteTable, form_host},
     stream::{BodySize, RequestSource, ResponseSink},
     upstream::Cluster,
     worker::{AddressText, Deadline, next_connection_id},
@@ -252,7 +252,7 @@ impl<'c> Exchange<'c> {
             self.heads.client = client.map_err(Failure::reply)?;
             if manager.config.host_form != HostForm::default() {
                 let form = manager.config.host_form;
-                headers::form_host(&mut self.heads.request, form, peer.local.port());
+                form_host(&mut self.heads.request, form, peer.local.port());
             }
         }
         let Some(table) = table else { return Ok(None) };
@@ -296,6 +296,9 @@ impl<'c> Exchange<'c> {
             }
             RouteAction::Forward(forward) => {
                 let cluster = self.cluster(forward, found.part)?;
+                if !self.manager.router().strict_headers.is_empty() {
+                    self.check_controls()?;
+                }
                 self.plan_tries(forward);
                 let request = &mut self.heads.request;
                 if self.manager.config.client.matches_upstream_scheme {
