@@ -191,6 +191,10 @@ fn replies_of_our_own_are_mapped_and_written_as_the_configuration_says() {
     let grpc = Client::connect(main).request(grpc);
     assert_eq!((grpc.status, grpc.header("grpc-status")), (200, Some("2")));
     assert_eq!(grpc.header("grpc-message"), Some("[not here 499]"));
+    let grpc = "POST /direct HTTP/1.1\r\nhost: test\r\nx-json: ~\r\n\
+                content-type: application/grpc\r\ncontent-length: 0\r\n\r\n";
+    let grpc = Client::connect(main).request(grpc);
+    assert_eq!(grpc.header("grpc-message"), Some("{\"code\":418,\"text\":\"tea\"}"));
     // What cannot be read is answered the same way.
     let mut client = Client::connect(main);
     let garbage = client.request("GARBAGE\r\n\r\n");

@@ -164,6 +164,7 @@ where
                 // What came before the fault is the client's; a full socket ends it here.
                 let _ = self.sink.poll_flush(cx);
                 tally.cut_by_upstream(&error);
+                tally.tried(self.chosen, "ended its answer in the middle".to_owned());
                 if let BodyError::Protocol(_) = error {
                     let stats = self.chosen.snapshot().shared.stats.lane(worker.index);
                     stats.inc(ClusterStat::UpstreamCxProtocolError);
@@ -236,12 +237,16 @@ where
     /// Counts the response, and hands its head to the client's side.
     pub(super) fn respond(&mut self, size: BodySize) {
         let health_check = self.exchange.is_health_check();
-        let Exchange { heads, started, request_done, tries, timers, .. } = &mut *self.exchange;
+        let Exchange { heads, started, request_done, tally, tries, timers, .. } =
+            &mut *self.exchange;
         timers.answer_try();
         let Heads { request, response, .. } = &mut **heads;
         // How long the host took can be said where it had the whole request. Observed: Envoy 1.40.
         let asked = tries.as_ref().and_then(|tries| tries.redirects.at).unwrap_or(*started);
         let waited = request_done.then(|| asked.elapsed());
+        if response.status >= 500 {
+            tally.tried(self.chosen, format!("answered {}", response.status));
+        }
         let internal = request.headers.has(Known::XEnvoyInternal);
         match health_check {
             false => {

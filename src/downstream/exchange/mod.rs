@@ -21,6 +21,7 @@ mod retry;
 mod retrying;
 mod told;
 mod tries;
+mod trouble;
 mod tunnel;
 mod upgrade;
 
@@ -402,6 +403,9 @@ impl Drop for Exchange<'_> {
         }
         if !self.manager.logs().is_empty() {
             self.log(AccessLogType::DownstreamEnd);
+        }
+        if self.tally.trouble.is_some() {
+            self.keep_trouble();
         }
     }
 }

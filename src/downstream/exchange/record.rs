@@ -4,7 +4,9 @@ use std::time::{Duration, Instant, SystemTime};
 
 use understudy_actors::snapshot::Host;
 
-use super::{super::timers::Passed, Exchange, Heads, attempt::Chosen, told::Told};
+use super::{
+    super::timers::Passed, Exchange, Heads, attempt::Chosen, told::Told, trouble::Trouble,
+};
 use crate::{
     access_log::{Record, ResponseFlag, ResponseFlags, Seen},
     codec::{Known, Version},
@@ -20,6 +22,8 @@ pub(super) struct Tally {
     pub(super) flags: ResponseFlags,
     /// What formats may ask for, where there are any.
     pub(super) told: Option<Box<Told>>,
+    /// What went wrong, once something does.
+    pub(super) trouble: Option<Box<Trouble>>,
     /// The host that was tried last, for the access log if there is one.
     pub(super) chosen: Option<Chosen>,
     /// From the request's beginning to the head of the upstream's response.
@@ -68,6 +72,7 @@ impl Tally {
     pub(super) fn goes_to(&mut self, cluster: &Cluster) {
         if let Some(told) = &mut self.told {
             told.cluster = Some(cluster.current());
+            told.tried = true;
         }
     }
 
@@ -131,6 +136,7 @@ impl Tally {
         if let Some(told) = &mut self.told {
             told.details = reply.details.clone();
         }
+        self.answered_by_us(reply);
         tracing::debug!(target: "http", "Sending local reply with details {}", reply.details);
     }
 
@@ -178,7 +184,11 @@ impl Tally {
         if let Some(flag) = reply.flag {
             self.flags.insert(flag);
         }
+        self.fails(&reply.details);
         tracing::debug!(target: "http", "the exchange is cut short: {}", reply.details);
+        if let Some(told) = &mut self.told {
+            told.details = reply.details;
+        }
     }
 
     fn end(&mut self, flag: ResponseFlag, details: &'static str) {
@@ -186,6 +196,7 @@ impl Tally {
         if let Some(told) = &mut self.told {
             told.details = details.into();
         }
+        self.fails(&details.into());
         tracing::debug!(target: "http", "the exchange is cut short: {details}");
     }
 }
