@@ -78,6 +78,11 @@ impl LocalReply {
         Self::new(404, "", "route_not_found").flagged(ResponseFlag::NoRouteFound)
     }
 
+    /// The protocol that was asked for is not one that may take the stream over here.
+    pub fn upgrade_failed() -> Self {
+        Self::new(403, "", "upgrade_failed").closing()
+    }
+
     /// The route's cluster is not there.
     pub fn cluster_not_found(status: u16) -> Self {
         Self::new(status, "", "cluster_not_found").flagged(ResponseFlag::NoClusterFound)

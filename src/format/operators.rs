@@ -125,7 +125,7 @@ pub static OPERATORS: &[Kind] = &[
     with("TRAILER", Params::Required, true, args::header, |args, info| {
         args.header(|name| name.of_trailers(info.trailers?))
     }),
-    with("PATH", Params::Optional, true, args::path, |args, info| path(args, info)),
+    with("PATH", Params::Optional, true, args::path, path),
     with("QUERY_PARAM", Params::Required, true, args::text, |args, info| {
         args.query_param(info.request.map_or(b"", |request| request.path()))
     }),

@@ -91,6 +91,7 @@ mod tests {
             path_rewrite,
             host_rewrite,
             append_forwarded_host: true,
+            upgrades: Vec::new(),
             cluster_not_found_status: 503,
         }
     }

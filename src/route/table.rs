@@ -82,6 +82,11 @@ impl RouteTable {
         &self.config
     }
 
+    /// The virtual host that takes a request, whatever its routes do.
+    pub fn virtual_host_of(&self, request: &RequestHead) -> Option<&VirtualHost> {
+        self.virtual_host(request).map(|(_, host)| host)
+    }
+
     /// The virtual host for a request, and its place in the configuration.
     fn virtual_host(&self, request: &RequestHead) -> Option<(usize, &VirtualHost)> {
         let mut authority = request.authority();

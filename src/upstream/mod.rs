@@ -7,5 +7,6 @@ pub mod connect;
 pub mod http1;
 pub mod http2;
 pub mod pool;
+pub mod tcp;
 
 pub use cluster::{Cluster, Clusters, Current, Limits};

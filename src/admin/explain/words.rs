@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use crate::{
     codec::RequestHead,
-    config::model::route::{Condition, Forward, PathMatch, Route, RouteMatch},
+    config::model::route::{Condition, Forward, Route, RouteMatch},
     route::Miss,
 };
 
@@ -62,14 +62,7 @@ fn missed_by(miss: &Miss<'_>, request: &RequestHead) -> String {
 
 /// All that a route asks for.
 fn asks(rule: &RouteMatch) -> String {
-    let mut text = match &rule.path {
-        PathMatch::Prefix(prefix) => format!("prefix {prefix}"),
-        PathMatch::Exact(path) => format!("path {path}"),
-        PathMatch::Separated(prefix) => format!("path_separated_prefix {prefix}"),
-        PathMatch::Regex { text, .. } => format!("safe_regex {text}"),
-        PathMatch::Template(template) => format!("path_template {}", template.as_str()),
-        PathMatch::Connect => "connect_matcher".to_owned(),
-    };
+    let mut text = rule.path.to_string();
     if !rule.case_sensitive {
         text.push_str(", in any case");
     }

@@ -15,9 +15,18 @@ const ROUTER: &str = "envoy.extensions.filters.http.router.v3.Router";
 impl Compiler<'_> {
     /// The filters before the router, and the router.
     pub(super) fn http_filters(&mut self, manager: &Message) -> (Vec<Placed>, RouterConfig) {
+        self.http_filter_chain(manager, "http_filters")
+    }
+
+    /// The same of a chain that is in `field` of `holder`.
+    pub(super) fn http_filter_chain(
+        &mut self,
+        holder: &Message,
+        field: &str,
+    ) -> (Vec<Placed>, RouterConfig) {
         let (mut filters, mut router) = (Vec::new(), None);
-        let last = manager.list("http_filters").len().saturating_sub(1);
-        for (index, filter) in manager.messages("http_filters").enumerate() {
+        let last = holder.list(field).len().saturating_sub(1);
+        for (index, filter) in holder.messages(field).enumerate() {
             let name = filter.text("name").unwrap_or_default();
             let optional = filter.boolean("is_optional").unwrap_or(false);
             let Some(config) = filter.any("typed_config").map(|any| &any.message) else {

@@ -10,6 +10,7 @@ use super::{
     local_reply::LocalReplies,
     paths::{PathOptions, Underscores},
     route::HeaderEdits,
+    upgrade::Upgrade,
 };
 use crate::{codec::Known, filter::Placed};
 
@@ -28,6 +29,8 @@ pub struct HttpConnectionManager {
     pub filters: Vec<Placed>,
     /// The last of `http_filters`.
     pub router: RouterConfig,
+    /// `upgrade_configs`.
+    pub upgrades: Vec<Upgrade>,
     /// `http_protocol_options`.
     pub http1: Http1Options,
     /// `http2_protocol_options`.
@@ -178,6 +181,9 @@ pub struct Http2Options {
     pub connection_window_bytes: u32,
     /// `hpack_table_size`; Envoy's default is 4096.
     pub hpack_table_bytes: u32,
+    /// `allow_connect`: clients may ask for upgrades (RFC 8441). Hosts are asked in any case, as Envoy
+    /// does.
+    pub allow_connect: bool,
 }
 
 // === impl Http2Options ===
@@ -190,6 +196,7 @@ impl Default for Http2Options {
             stream_window_bytes: 16 << 20,
             connection_window_bytes: 24 << 20,
             hpack_table_bytes: 4096,
+            allow_connect: false,
         }
     }
 }

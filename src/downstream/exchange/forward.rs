@@ -12,11 +12,13 @@ use understudy_actors::stats::{ClusterStat, RouterStat};
 
 use super::{super::count, Exchange, failure::Failure};
 use crate::{
+    codec::Switch,
     config::model::route::{ClusterChoice, ClusterWeight, Forward, HostChange},
     downstream::headers,
     filter::FilteredRequest,
     format::AccessLogType,
     local_reply::LocalReply,
+    route::Found,
     stream::{BodySize, Replay, RequestSource, ResponseSink, Source},
     upstream::Cluster,
 };
@@ -61,8 +63,29 @@ impl<'c> Exchange<'c> {
                 self.log(AccessLogType::DownstreamStart);
             }
             self.remember(table.as_ref(), found);
+            let outcome = self.forward(found, redirected, source, sink).await;
+            if outcome.is_err() || self.tally.status >= 500 {
+                self.blame(table.as_ref(), found);
+            }
+            outcome
+        }
+    }
+
+    /// Passes the request by the filters and does what its route says.
+    #[expect(clippy::manual_async_fn, reason = "an `async fn` would hold each argument twice")]
+    fn forward<Q: RequestSource, P: ResponseSink>(
+        &mut self,
+        found: Option<Found<'_>>,
+        redirected: bool,
+        source: &mut Q,
+        sink: &mut P,
+    ) -> impl Future<Output = Result<(), Failure>> {
+        async move {
+            if self.heads.request.switch != Switch::Nothing {
+                self.admit_switch(found)?;
+            }
             let source = &mut FilteredRequest::new(source);
-            if !self.manager.config.filters.is_empty() {
+            if !self.chain().is_empty() {
                 // Boxed: most chains have no filter but the router.
                 Box::pin(self.filter(found, source, sink)).await?;
             }

@@ -46,7 +46,7 @@ impl Exchange<'_> {
         let Composed { status, body, content_type } = &composed;
         headers::local_reply(response, *status, body, content_type.as_deref(), made);
         self.tally.status = response.status;
-        if !self.manager.config.filters.is_empty() {
+        if !self.chain().is_empty() {
             // Refused before its route was known, it is shown all the same. Observed: Envoy 1.40.
             let begun = self.filters.clone();
             let filters = begun.unwrap_or_else(|| self.begin_filters(|_| None));

@@ -21,6 +21,9 @@ mod retry;
 mod retrying;
 mod told;
 mod tries;
+mod trouble;
+mod tunnel;
+mod upgrade;
 
 use std::{
     cell::OnceCell,
@@ -53,7 +56,7 @@ use crate::{
     upstream::Cluster,
     worker::{AddressText, Deadline, next_connection_id},
 };
-use record::Tally;
+use record::{Switching, Tally};
 use tries::Tries;
 
 /// Both heads of an exchange; they are pooled, since their buffers are worth keeping.
@@ -92,6 +95,8 @@ pub enum Ended {
     RequestUnfinished,
     /// The response cannot be finished, or the client has gone.
     Cut,
+    /// The host has ended a tunnel.
+    TunnelEnded,
 }
 
 /// The lots that a worker draws for a request.
@@ -221,6 +226,7 @@ impl<'c> Exchange<'c> {
                 self.tally.client_gone();
                 Ended::Cut
             }
+            Err(Failure::TunnelEnded) => Ended::TunnelEnded,
             Err(_) => Ended::Cut,
         }
     }
@@ -352,6 +358,7 @@ impl<'c> Exchange<'c> {
     async fn say_continue<P: ResponseSink>(&mut self, sink: &mut P) -> Result<(), Failure> {
         headers::continue_head(&mut self.heads.response);
         sink.interim(&self.heads.response);
+        count::downstream_interim(self.manager);
         self.flush(sink).await
     }
 
@@ -391,8 +398,14 @@ impl Drop for Exchange<'_> {
         if let Some(filters) = &self.filters {
             filters.end(self.tally.status);
         }
+        if self.tally.switching != Switching::No {
+            self.manager.stats().dec(HttpStat::DownstreamCxUpgradesActive);
+        }
         if !self.manager.logs().is_empty() {
             self.log(AccessLogType::DownstreamEnd);
+        }
+        if self.tally.trouble.is_some() {
+            self.keep_trouble();
         }
     }
 }

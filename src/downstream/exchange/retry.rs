@@ -89,6 +89,7 @@ impl Exchange<'_> {
         sink: &mut P,
     ) -> Result<(), Failure> {
         self.timers.end_try();
+        self.note_try(chosen, &failure);
         let (timed_out, of_stream) = match &failure {
             Failure::TimedOut(passed) => (
                 matches!(passed, Passed::Try | Passed::TryIdle),

@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use super::hop_by_hop::RESPONSE_HOP_BY_HOP;
+use super::hop_by_hop::{RESPONSE_HOP_BY_HOP, UPGRADED_HOP_BY_HOP};
 use crate::{
-    codec::{Known, KnownSet, RequestHead, ResponseHead},
+    codec::{Known, KnownSet, RequestHead, ResponseHead, Switch, says_upgrade},
     config::model::http::ServerHeader,
     downstream::{manager::Manager, serve::Worker},
     local_reply::LocalReply,
@@ -14,12 +14,16 @@ use crate::{
 pub(in crate::downstream) fn response(
     head: &mut ResponseHead,
     manager: &Manager,
-    waited: Duration,
+    waited: Option<Duration>,
     attempts: Option<u32>,
+    asked: Switch,
 ) {
     let headers = &mut head.headers;
-    headers.remove_all(RESPONSE_HOP_BY_HOP);
-    if !manager.router().suppress_envoy_headers {
+    match asked == Switch::Upgrade && says_upgrade(headers) {
+        true => headers.remove_all(UPGRADED_HOP_BY_HOP),
+        false => headers.remove_all(RESPONSE_HOP_BY_HOP),
+    }
+    if let Some(waited) = waited.filter(|_| !manager.router().suppress_envoy_headers) {
         let mut text = itoa::Buffer::new();
         let ms = u64::try_from(waited.as_millis()).unwrap_or(u64::MAX);
         headers.set(Known::XEnvoyUpstreamServiceTime, text.format(ms).as_bytes());

@@ -11,13 +11,17 @@ use std::{
     sync::{Arc, atomic::Ordering::Relaxed},
 };
 
+use tokio::net::TcpStream;
 use understudy_actors::{
     plan::Thresholds,
     snapshot::{ClusterShared, Host},
     stats::{AnswerStat, ClusterStat, Group, HostStat},
 };
 
-use super::{Limits, connect::ConnectError};
+use super::{
+    Limits,
+    connect::{ConnectError, Life, connect},
+};
 use crate::config::model::cluster::{Upstream, UpstreamProtocol};
 
 /// What all pools of a host need to know.
@@ -115,6 +119,22 @@ impl HostPool {
             HostPool::Http1(pool) => pool.target(),
             HostPool::Http2(pool) => pool.target(),
         }
+    }
+
+    /// A connection of nobody else's, over which no HTTP goes.
+    ///
+    /// # Errors
+    ///
+    /// [`PoolError`], counted.
+    pub async fn connect(&self) -> Result<(TcpStream, Life), PoolError> {
+        let target = self.target();
+        let Target { shared, host, worker, connect_timeout, deadlines, .. } = target;
+        let _pending = Pending::begin(target)?;
+        if shared.breakers[0].connections.load(Relaxed) >= target.thresholds().connections {
+            shared.stats.lane(*worker).inc(ClusterStat::UpstreamCxOverflow);
+            return Err(PoolError::Overflow);
+        }
+        Ok(connect(shared, host, *worker, *connect_timeout, deadlines).await?)
     }
 
     /// The host left: idle connections close now, busy ones after their last answer.
