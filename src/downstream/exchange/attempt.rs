@@ -46,7 +46,9 @@ impl<'c> Exchange<'c> {
         if current.snapshot.panic {
             stats.inc(ClusterStat::LbHealthyPanic);
         }
-        let pick = || balancer::pick(&current.snapshot).and_then(|turn| current.pools.get(turn));
+        let version = self.heads.request.version;
+        let pick =
+            || balancer::pick(&current.snapshot).and_then(|turn| current.pool(turn, version));
         let mut pool = pick().cloned();
         if let Some(tries) = &mut self.tries {
             for _ in 0..tries.other_hosts_max() {
@@ -188,9 +190,9 @@ impl<'c> Exchange<'c> {
 
 impl Chosen {
     /// The host whose turn it is, if there is any.
-    pub(super) fn pick(current: Rc<Current>) -> Option<Self> {
+    pub(super) fn pick(current: Rc<Current>, version: Version) -> Option<Self> {
         let turn = balancer::pick(&current.snapshot)?;
-        let pool = current.pools.get(turn)?.clone();
+        let pool = current.pool(turn, version)?.clone();
         Some(Self { current, pool })
     }
 
