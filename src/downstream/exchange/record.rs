@@ -198,8 +198,8 @@ impl Tally {
         if let Some(flag) = reply.flag {
             self.flags.insert(flag);
         }
-        self.fails(&reply.details);
         tracing::debug!(target: "http", "the exchange is cut short: {}", reply.details);
+        self.fails(reply.details.clone());
         if let Some(told) = &mut self.told {
             told.details = reply.details;
         }
@@ -210,7 +210,7 @@ impl Tally {
         if let Some(told) = &mut self.told {
             told.details = details.into();
         }
-        self.fails(&details.into());
+        self.fails(details.into());
         tracing::debug!(target: "http", "the exchange is cut short: {details}");
     }
 }
