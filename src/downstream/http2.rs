@@ -210,7 +210,8 @@ async fn carry(
         && check_http2(&mut heads.request.headers, config.underscores, &worker).is_err();
     let body = Incoming::new(body);
     let mut source = Http2Request { body, expects_continue, manager: &manager, worker: &worker };
-    let mut sink = Http2Response { respond, out: Outgoing::default(), begun: false };
+    let out = Outgoing::default();
+    let mut sink = Http2Response { respond, out, begun: false, reset: false };
     if too_many || underscored {
         manager.stats().inc(HttpStat::DownstreamRqTotal);
         // Observed: Envoy 1.40 resets such a stream without an answer.
@@ -264,6 +265,8 @@ struct Http2Response {
     respond: SendResponse<Bytes>,
     out: Outgoing,
     begun: bool,
+    /// The client has taken the stream back.
+    reset: bool,
 }
 
 // === impl Http2Request ===
@@ -304,6 +307,10 @@ impl RequestSource for Http2Request<'_> {
 
     fn expects_continue(&self) -> bool {
         self.expects_continue
+    }
+
+    fn was_reset(&self) -> bool {
+        self.body.was_reset()
     }
 }
 
@@ -348,9 +355,13 @@ impl ResponseSink for Http2Response {
 
     fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         match self.begun {
-            true => self.out.poll_reset(cx),
-            false => self.respond.poll_reset(cx).map(|_| ()),
+            true => self.out.poll_reset(cx).map(|reset| self.reset = reset),
+            false => self.respond.poll_reset(cx).map(|reset| self.reset = reset.is_ok()),
         }
+    }
+
+    fn was_reset(&self) -> bool {
+        self.reset
     }
 
     fn sent(&self) -> u64 {

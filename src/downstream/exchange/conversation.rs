@@ -181,7 +181,7 @@ where
         tally.paused = true;
         timers.poll(cx).map(|passed| {
             count::passed(manager, passed);
-            count::passed_upstream(self.chosen.target(), passed, self.chosen.has_streams());
+            count::passed_upstream(self.chosen.target(), passed);
             tally.cut_by_timeout(passed, *request_done);
             Err(Failure::Cut)
         })

@@ -24,8 +24,6 @@ pub(super) struct Tally {
     pub(super) chosen: Option<Chosen>,
     /// From the request's beginning to the head of the upstream's response.
     pub(super) service_time: Option<Duration>,
-    /// Whether it may become something else than HTTP, and is counted among those.
-    pub(super) switching: Switching,
     /// It is counted as done.
     pub(super) settled: bool,
     /// Something was waited for after the response had begun.
@@ -36,18 +34,6 @@ pub(super) struct Tally {
     pub(super) received: u64,
     /// Bytes of the response's body.
     pub(super) sent: u64,
-}
-
-/// Whether an exchange may become something else than HTTP.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) enum Switching {
-    /// It may not.
-    #[default]
-    No,
-    /// It may, past the connection manager's filters.
-    Yes,
-    /// It may, past the filters of the upgrade in this place of the configuration.
-    Past(u16),
 }
 
 // === impl Tally ===
@@ -144,8 +130,13 @@ impl Tally {
     }
 
     /// The client went before it had its answer.
-    pub(super) fn client_gone(&mut self) {
-        self.end(ResponseFlag::DownstreamConnectionTermination, "downstream_remote_disconnect");
+    /// It has taken its stream back, or its whole connection.
+    pub(super) fn client_gone(&mut self, reset: bool) {
+        match reset {
+            true => self.end(ResponseFlag::DownstreamRemoteReset, "http2.remote_reset"),
+            false => self
+                .end(ResponseFlag::DownstreamConnectionTermination, "downstream_remote_disconnect"),
+        }
     }
 
     /// The upstream ended the response before its end.
