@@ -53,7 +53,8 @@ static_resources:
     )
 }
 
-fn cluster(name: &str, hosts: &[SocketAddr]) -> String {
+/// One cluster of these hosts, as lines.
+pub fn cluster(name: &str, hosts: &[SocketAddr]) -> String {
     let endpoints: String = hosts
         .iter()
         .map(|host| {

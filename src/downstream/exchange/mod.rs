@@ -50,7 +50,7 @@ use crate::{
     filter::Filters,
     format::AccessLogType,
     local_reply::LocalReply,
-    route::{Found, Lots, RouteTable},
+    route::{Found, Lots, RouteTable, form_host},
     stream::{BodySize, RequestSource, ResponseSink},
     upstream::Cluster,
     worker::{AddressText, Deadline, next_connection_id},
@@ -258,7 +258,7 @@ impl<'c> Exchange<'c> {
             self.heads.client = client.map_err(Failure::reply)?;
             if manager.config.host_form != HostForm::default() {
                 let form = manager.config.host_form;
-                headers::form_host(&mut self.heads.request, form, peer.local.port());
+                form_host(&mut self.heads.request, form, peer.local.port());
             }
         }
         let Some(table) = table else { return Ok(None) };

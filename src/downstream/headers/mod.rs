@@ -4,7 +4,6 @@
 
 mod client;
 mod hop_by_hop;
-mod host;
 mod mutation;
 mod paths;
 mod redirect;
@@ -13,8 +12,7 @@ mod request;
 mod response;
 mod rewrite;
 
-pub(super) use host::form_host;
-pub(super) use paths::path_rules;
+pub use paths::path_rules;
 pub(super) use redirect::redirect;
 pub use request::own_address;
 pub(super) use request::{empty_length, expected_timeout, grpc_timeout, request};

@@ -174,7 +174,8 @@ fn percent_encoded(text: &[u8]) -> Vec<u8> {
     let mut out = Vec::with_capacity(text.len());
     for byte in text {
         match byte {
-            b' '..=b'~' if *byte != b'%' => out.push(*byte),
+            // Envoy encodes the tilde, too. Observed: Envoy 1.40.
+            b' '..=b'}' if *byte != b'%' => out.push(*byte),
             byte => {
                 const HEX: &[u8; 16] = b"0123456789ABCDEF";
                 let (high, low) = (byte >> 4, byte & 15);

@@ -71,8 +71,13 @@ pub enum PathMatch {
     Exact(String),
     /// `path_separated_prefix`: the whole of it, or all before a slash.
     Separated(String),
-    /// `safe_regex`: the whole of it, anchored when compiled.
-    Regex(Regex),
+    /// `safe_regex`: the whole of it.
+    Regex {
+        /// As it is written.
+        text: String,
+        /// Compiled, and anchored.
+        regex: Regex,
+    },
     /// `path_match_policy`: a URI template.
     Template(PathTemplate),
     /// `connect_matcher`: no path, but the method `CONNECT`.
