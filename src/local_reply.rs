@@ -151,6 +151,17 @@ impl LocalReply {
         Self::new(500, "Internal Server Error", "response_payload_too_large")
     }
 
+    /// A header that steers the router says nothing that can be done.
+    pub fn invalid_control(name: &str, value: &[u8]) -> Self {
+        let value = String::from_utf8_lossy(value);
+        let reply = Self::new(400, "", "").flagged(ResponseFlag::InvalidEnvoyRequestHeaders);
+        Self {
+            body: format!("invalid header '{name}' with value '{value}'").into(),
+            details: format!("request_headers_failed_strict_check{{{name}}}").into(),
+            ..reply
+        }
+    }
+
     /// The same about the last of several tries.
     pub fn retried(self) -> Self {
         let body = self.body.replace("reset reason:", "retried and the latest reset reason:");

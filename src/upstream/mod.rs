@@ -1,6 +1,7 @@
 //! Owns the way to an upstream host: the worker's view of clusters, the balancer, the pools.
 
 pub mod balancer;
+mod breakers;
 pub mod cluster;
 pub mod connect;
 pub mod http1;

@@ -4,6 +4,7 @@ use understudy_actors::plan::{Payload, Slot};
 
 use super::Compiler;
 use crate::{
+    codec::Known,
     config::{Message, message::Value, model::http::RouterConfig},
     filter::{Build, KINDS, Placed},
     matcher::HeaderMatcher,
@@ -107,6 +108,10 @@ fn router_config(config: &Message) -> RouterConfig {
     RouterConfig {
         suppress_envoy_headers: config.boolean("suppress_envoy_headers").unwrap_or(false),
         respect_expected_rq_timeout: config.boolean("respect_expected_rq_timeout").unwrap_or(false),
+        strict_headers: config
+            .texts("strict_check_headers")
+            .map(|(name, _)| Known::of(name.as_bytes()))
+            .collect(),
     }
 }
 

@@ -12,7 +12,7 @@ use super::{
     route::HeaderEdits,
     upgrade::Upgrade,
 };
-use crate::filter::Placed;
+use crate::{codec::Known, filter::Placed};
 
 /// `HttpConnectionManager`, defaults filled in.
 #[derive(Debug)]
@@ -151,6 +151,8 @@ pub struct RouterConfig {
     pub suppress_envoy_headers: bool,
     /// `respect_expected_rq_timeout`.
     pub respect_expected_rq_timeout: bool,
+    /// `strict_check_headers`.
+    pub strict_headers: Vec<Known>,
 }
 
 /// `Http1ProtocolOptions`, for both sides.

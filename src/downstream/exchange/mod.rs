@@ -302,6 +302,9 @@ impl<'c> Exchange<'c> {
             }
             RouteAction::Forward(forward) => {
                 let cluster = self.cluster(forward, found.part)?;
+                if !self.manager.router().strict_headers.is_empty() {
+                    self.check_controls()?;
+                }
                 self.plan_tries(forward);
                 let request = &mut self.heads.request;
                 if self.manager.config.client.matches_upstream_scheme {

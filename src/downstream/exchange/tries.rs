@@ -8,11 +8,12 @@ use std::{
 
 use understudy_actors::snapshot::Host;
 
-use super::{Exchange, redirect::Redirects, retrying::Retrying};
+use super::{Exchange, Failure, redirect::Redirects, retrying::Retrying};
 use crate::{
     codec::{Known, KnownSet, RequestHead},
-    config::model::route::{Attempts, Forward, GrpcTimeout, Mirror},
+    config::model::route::{Attempts, Forward, GrpcTimeout, Mirror, RetryOn},
     downstream::{headers, timers::TryLimits},
+    local_reply::LocalReply,
 };
 
 /// What a trusted client says about tries. None of them goes on.
@@ -57,6 +58,29 @@ pub(super) struct Tries {
 // === impl Exchange ===
 
 impl Exchange<'_> {
+    /// Refuses a request whose control headers say nothing that can be done, where that is asked for.
+    ///
+    /// Source: `Router.strict_check_headers`; observed: Envoy 1.40.
+    pub(super) fn check_controls(&self) -> Result<(), Failure> {
+        let headers = &self.heads.request.headers;
+        for known in &self.manager.router().strict_headers {
+            let Some(value) = headers.get(*known) else { continue };
+            let means = match known {
+                Known::XEnvoyRetryOn => {
+                    RetryOn::parse(value) == (RetryOn::parse(value).0.of_http(), true)
+                }
+                Known::XEnvoyRetryGrpcOn => {
+                    RetryOn::parse(value) == (RetryOn::parse(value).0.of_grpc(), true)
+                }
+                _ => whole_number(value).is_some(),
+            };
+            if !means {
+                return Err(Failure::reply(LocalReply::invalid_control(known.name(), value)));
+            }
+        }
+        Ok(())
+    }
+
     /// Works out what the tries of this request will be like, and tells the upstream of it.
     pub(super) fn plan_tries(&mut self, route: &Arc<Forward>) {
         let tells = !self.manager.router().suppress_envoy_headers;

@@ -87,7 +87,12 @@ impl Target {
 
     /// How many retries of this priority the cluster may have under way.
     pub fn retries_max(&self, priority: usize) -> u32 {
-        self.limits.get().thresholds.get(priority).map_or(0, |thresholds| thresholds.retries)
+        let limits = self.limits.get();
+        let both = limits.thresholds.get(priority).zip(self.shared.breakers.get(priority));
+        both.map_or(0, |(thresholds, counts)| {
+            let waiting = counts.pending.load(Relaxed);
+            thresholds.retries_max(counts.requests.load(Relaxed).saturating_add(waiting))
+        })
     }
 }
 
