@@ -119,8 +119,8 @@ impl LocalReply {
     /// The stream's `max_stream_duration` passed.
     pub fn stream_duration(request_complete: bool) -> Self {
         let status = if request_complete { 504 } else { 408 };
+        // Without a flag. Observed: Envoy 1.40.
         Self::new(status, "downstream duration timeout", "max_duration_timeout")
-            .flagged(ResponseFlag::DurationTimeout)
     }
 
     /// Nothing moved for the stream's idle timeout, and the request was complete.
@@ -155,6 +155,7 @@ impl LocalReply {
     pub fn invalid_control(name: &str, value: &[u8]) -> Self {
         let value = String::from_utf8_lossy(value);
         let reply = Self::new(400, "", "").flagged(ResponseFlag::InvalidEnvoyRequestHeaders);
+        let reply = reply.closing();
         Self {
             body: format!("invalid header '{name}' with value '{value}'").into(),
             details: format!("request_headers_failed_strict_check{{{name}}}").into(),

@@ -116,6 +116,9 @@ pub static OPERATORS: &[Kind] = &[
     with("REQ", Params::Required, true, args::header, |args, info| {
         args.header(|name| name.of_request(info.request?))
     }),
+    with("REQ_WITHOUT_QUERY", Params::Required, true, args::header, |args, info| {
+        args.header(|name| name.of_request(info.request?).map(args::without_query))
+    }),
     with("RESP", Params::Required, true, args::header, |args, info| {
         args.header(|name| name.of_response(info.response?))
     }),

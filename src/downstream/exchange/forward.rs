@@ -91,7 +91,10 @@ impl<'c> Exchange<'c> {
             }
             let mut stale = 0;
             loop {
-                let chosen = self.choose(current)?;
+                let chosen = match self.choose(current) {
+                    Ok(chosen) => chosen,
+                    Err(failure) => return Err(self.tell_count(failure)),
+                };
                 if self.body == BodySize::None {
                     self.mirror(None);
                 }
@@ -129,16 +132,7 @@ impl<'c> Exchange<'c> {
         if let Some(idle) = route.idle_timeout {
             self.timers.limit_idle((!idle.is_zero()).then_some(idle));
         }
-        let clusters = &self.worker.clusters;
-        let cluster = match part.map_or(&route.cluster, |part| &part.cluster) {
-            ClusterChoice::Named(cluster) => clusters.get(cluster.slot),
-            ClusterChoice::Header(name) => {
-                self.heads.request.value(name).and_then(|name| clusters.named(name))
-            }
-            // One of them was drawn when the route was found.
-            ClusterChoice::Weighted(_) => None,
-        };
-        let Some(cluster) = cluster else {
+        let Some(cluster) = self.cluster_of(route, part) else {
             self.manager.router_stats().inc(RouterStat::NoCluster);
             return Err(Failure::reply(LocalReply::cluster_not_found(
                 route.cluster_not_found_status,
@@ -149,6 +143,23 @@ impl<'c> Exchange<'c> {
             return Err(self.turn_away(&cluster));
         }
         Ok(cluster)
+    }
+
+    /// The cluster that the route names, if there is one.
+    pub(super) fn cluster_of(
+        &self,
+        route: &Forward,
+        part: Option<&ClusterWeight>,
+    ) -> Option<Rc<Cluster>> {
+        let clusters = &self.worker.clusters;
+        match part.map_or(&route.cluster, |part| &part.cluster) {
+            ClusterChoice::Named(cluster) => clusters.get(cluster.slot),
+            ClusterChoice::Header(name) => {
+                self.heads.request.value(name).and_then(|name| clusters.named(name))
+            }
+            // One of them was drawn when the route was found.
+            ClusterChoice::Weighted(_) => None,
+        }
     }
 
     /// Counts a request that the cluster is spared, and answers it.

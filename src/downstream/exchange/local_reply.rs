@@ -27,8 +27,9 @@ impl Exchange<'_> {
     /// Composes a reply and hands it to the client's side.
     pub(super) fn compose<P: ResponseSink>(&mut self, reply: &LocalReply, sink: &mut P) {
         self.tally.replied(reply);
-        headers::begin_reply(&mut self.heads.response, reply, self.manager);
+        headers::begin_reply(&mut self.heads.response, reply);
         self.mutate_response();
+        headers::add_to_reply(&mut self.heads.response, reply, self.manager);
         self.tally.status = reply.status;
         let body = Cow::Borrowed(reply.body.as_bytes());
         let mut composed = Composed { status: reply.status, body, content_type: None };

@@ -54,6 +54,7 @@ impl Tally {
     pub(super) fn goes_to(&mut self, cluster: &Cluster) {
         if let Some(told) = &mut self.told {
             told.cluster = Some(cluster.current());
+            told.tried = true;
         }
     }
 
@@ -170,6 +171,9 @@ impl Tally {
             self.flags.insert(flag);
         }
         tracing::debug!(target: "http", "the exchange is cut short: {}", reply.details);
+        if let Some(told) = &mut self.told {
+            told.details = reply.details;
+        }
     }
 
     fn end(&mut self, flag: ResponseFlag, details: &'static str) {

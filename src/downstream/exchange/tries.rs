@@ -104,9 +104,7 @@ impl Exchange<'_> {
         tries.retrying = retrying;
         tries.redirects = before.unwrap_or_default();
         request.headers.remove_all(CONTROLS);
-        if tells {
-            tries.tell_expected(request, Duration::ZERO);
-        }
+        tries.tell_expected(request, Duration::ZERO, tells);
         if tries.tells().count_upstream {
             request.headers.set(Known::XEnvoyAttemptCount, b"1");
         }
@@ -173,10 +171,8 @@ impl Exchange<'_> {
             request.headers.remove_name(IS_TIMEOUT_RETRY);
             request.headers.append_name(IS_TIMEOUT_RETRY, told);
         }
-        if tells {
-            let elapsed = tries.completed.map_or(Duration::ZERO, |completed| completed.elapsed());
-            tries.tell_expected(request, elapsed);
-        }
+        let elapsed = tries.completed.map_or(Duration::ZERO, |completed| completed.elapsed());
+        tries.tell_expected(request, elapsed, tells);
     }
 }
 
@@ -264,7 +260,7 @@ impl Tries {
 
     /// Tells the upstream how long this try may take. Once the time is up there is a millisecond left, since
     /// nothing would be for ever.
-    fn tell_expected(&self, request: &mut RequestHead, elapsed: Duration) {
+    fn tell_expected(&self, request: &mut RequestHead, elapsed: Duration, in_own_header: bool) {
         let left = self.whole.map(|whole| {
             whole
                 .checked_sub(elapsed)
@@ -273,7 +269,17 @@ impl Tries {
         });
         let Some(expected) = [self.limits.whole, left].into_iter().flatten().min() else { return };
         let ms = u64::try_from(expected.as_millis()).unwrap_or(u64::MAX).max(1);
-        headers::expected_timeout(request, itoa::Buffer::new().format(ms));
+        let mut text = itoa::Buffer::new();
+        if in_own_header {
+            headers::expected_timeout(request, text.format(ms));
+        }
+        // A gRPC server hears of it in its own terms. Observed: Envoy 1.40.
+        let attempts = self.attempts();
+        let tells_grpc = attempts.grpc_timeout.is_some() && attempts.stream_duration.is_none();
+        if tells_grpc && headers::is_grpc(request) {
+            let told = [text.format(ms).as_bytes(), b"m"].concat();
+            request.headers.set(Known::GrpcTimeout, &told);
+        }
     }
 }
 

@@ -17,7 +17,7 @@ pub(super) use redirect::redirect;
 pub use request::own_address;
 pub(super) use request::{empty_length, expected_timeout, grpc_timeout, request};
 pub(super) use response::{
-    Local, begin_reply, continue_head, finish_reply, finish_response, is_grpc, local_reply,
-    response,
+    Local, add_to_reply, begin_reply, continue_head, finish_reply, finish_response, is_grpc,
+    local_reply, response,
 };
 pub(super) use rewrite::{direct_response, rewrite, rewrite_to_upstream};

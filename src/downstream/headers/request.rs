@@ -230,3 +230,30 @@ pub(in crate::downstream) fn expected_timeout(head: &mut RequestHead, timeout_ms
         ms => head.headers.set(Known::XEnvoyExpectedRqTimeoutMs, ms.as_bytes()),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_grpc_timeout_is_digits_and_a_unit() {
+        for (text, ms) in [
+            ("2H", Some(7_200_000)),
+            ("3M", Some(180_000)),
+            ("4S", Some(4_000)),
+            ("250m", Some(250)),
+            ("1500u", Some(2)),
+            ("1n", Some(1)),
+            ("99999999S", Some(99_999_999_000)),
+            ("100000000S", None),
+            ("S", None),
+            ("5", None),
+            ("-5S", None),
+            ("5x", None),
+            ("", None),
+        ] {
+            let expected = ms.map(Duration::from_millis);
+            assert_eq!(grpc_timeout(text.as_bytes()), expected, "{text:?}");
+        }
+    }
+}

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::hop_by_hop::{RESPONSE_HOP_BY_HOP, UPGRADED_HOP_BY_HOP};
 use crate::{
-    codec::{Known, RequestHead, ResponseHead, Switch, says_upgrade},
+    codec::{Known, KnownSet, RequestHead, ResponseHead, Switch, says_upgrade},
     config::model::http::ServerHeader,
     downstream::{manager::Manager, serve::Worker},
     local_reply::LocalReply,
@@ -95,19 +95,28 @@ pub(in crate::downstream) struct Local {
 }
 
 /// Begins the head of a reply of our own: what the route's header mutations see of it.
-pub(in crate::downstream) fn begin_reply(
+pub(in crate::downstream) fn begin_reply(head: &mut ResponseHead, reply: &LocalReply) {
+    head.clear();
+    head.status = reply.status;
+    for (name, value) in reply.headers.iter().filter(|(name, _)| IN_ROUTES_SIGHT.contains(*name)) {
+        head.headers.append(*name, value);
+    }
+}
+
+/// Headers of a reply that a route itself gives: its mutations may change them.
+const IN_ROUTES_SIGHT: KnownSet = KnownSet::of(&[Known::Location, Known::ContentType]);
+
+/// Adds what a reply of our own says besides. Observed: Envoy 1.40, where it follows what the route adds.
+pub(in crate::downstream) fn add_to_reply(
     head: &mut ResponseHead,
     reply: &LocalReply,
     manager: &Manager,
 ) {
-    head.clear();
-    head.status = reply.status;
-    let headers = &mut head.headers;
     if reply.overloaded && !manager.router().suppress_envoy_headers {
-        headers.append(Known::XEnvoyOverloaded, b"true");
+        head.headers.append(Known::XEnvoyOverloaded, b"true");
     }
-    for (name, value) in &reply.headers {
-        headers.append(*name, value);
+    for (name, value) in reply.headers.iter().filter(|(name, _)| !IN_ROUTES_SIGHT.contains(*name)) {
+        head.headers.append(*name, value);
     }
 }
 
