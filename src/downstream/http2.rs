@@ -235,6 +235,7 @@ async fn carry(
     };
     drop(exchange);
     worker.keep(heads);
+    count_reset(&worker, ended, source.was_reset() || sink.was_reset());
     match ended {
         // The h2 crate itself tells the client that the rest of a request is not needed (RFC 9113, 8.1).
         Ended::Complete | Ended::RequestUnfinished => {}
@@ -245,6 +246,18 @@ async fn carry(
     if worker.draining() || control.drain() >= Drain::Discourage {
         manager.stats().inc(HttpStat::DownstreamCxDrainClose);
         guard.streams.goodbye.set(true);
+    }
+}
+
+/// Counts a stream that the client has taken back, or that we end before its request has ended.
+fn count_reset(worker: &Worker, ended: Ended, by_client: bool) {
+    let stats = worker.http2_stats();
+    match ended {
+        _ if by_client => stats.inc(ClusterHttp2Stat::RxReset),
+        Ended::Complete => {}
+        Ended::RequestUnfinished | Ended::Cut | Ended::TunnelEnded => {
+            stats.inc(ClusterHttp2Stat::TxReset);
+        }
     }
 }
 

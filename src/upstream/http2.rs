@@ -176,6 +176,9 @@ impl ResponseSource for Http2Source<'_> {
         let length = length.and_then(|text| std::str::from_utf8(text).ok()?.parse().ok());
         let size = match (body.is_end_stream() || self.asked == Asked::Head, length) {
             _ if self.switches(head) => BodySize::Tunnel,
+            // RFC 9110, 15.3.5 and 15.4.5: never a body. One that comes all the same is the next answer to
+            // whoever reads HTTP/1 behind us, and goes no further.
+            _ if matches!(head.status, 204 | 304) => BodySize::None,
             (true, _) => BodySize::None,
             (false, Some(length)) => BodySize::Known(length),
             (false, None) => BodySize::Unknown,
