@@ -202,10 +202,10 @@ fn the_access_log_has_envoys_line() {
 #[test]
 fn what_may_be_sent_twice_is_sent_again_where_a_kept_connection_ends_and_a_post_is_not() {
     // Every connection carries one answer, and ends with the next request.
-    let answered = std::sync::Mutex::new(std::collections::HashSet::new());
+    let answered = parking_lot::Mutex::new(std::collections::HashSet::new());
     let origin = Origin::answering(move |stream, _| {
         let peer = stream.peer_addr().expect("a peer");
-        match answered.lock().expect("no test fell").insert(peer) {
+        match answered.lock().insert(peer) {
             true => drop(stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n")),
             false => drop(stream.shutdown(std::net::Shutdown::Both)),
         }
