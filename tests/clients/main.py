@@ -11,6 +11,7 @@ import with_h2
 import with_httpx
 import with_aiohttp
 import with_grpc
+import patience
 import bulk
 import many
 
@@ -20,6 +21,7 @@ MODULES = (
     with_httpx,
     with_aiohttp,
     with_grpc,
+    patience,
     bulk,
     many,
 )
