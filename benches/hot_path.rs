@@ -79,12 +79,14 @@ fn table(count: usize) -> RouteTable {
     let expression = Regex::new("^(?:/never)$").expect("a regular expression");
     let prefixes = (0..count).map(|n| PathMatch::Prefix(format!("/route/{n:05}/")));
     let routes = std::iter::once(PathMatch::Regex(expression)).chain(prefixes).map(|path| {
-        let direct = DirectResponse { status: 200, body: Vec::new() };
+        let direct = DirectResponse { status: 200, body: Vec::new(), format: None };
         Route {
             name: String::new(),
             matcher: RouteMatch { path, case_sensitive: true, fraction: None },
             action: RouteAction::Direct(direct.into()),
             filter_configs: Vec::new(),
+            mutations: None,
+            metadata: None,
         }
     });
     let host = VirtualHost {

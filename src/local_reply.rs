@@ -47,8 +47,10 @@ impl LocalReply {
     pub fn describe_body(&self, headers: &mut HeaderBlock) {
         if !self.body.is_empty() {
             let mut text = itoa::Buffer::new();
-            headers.append(Known::ContentLength, text.format(self.body.len()).as_bytes());
-            headers.append(Known::ContentType, b"text/plain");
+            headers.set(Known::ContentLength, text.format(self.body.len()).as_bytes());
+            if !headers.has(Known::ContentType) {
+                headers.append(Known::ContentType, b"text/plain");
+            }
         }
     }
 

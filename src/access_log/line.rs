@@ -26,7 +26,7 @@ pub struct Record<'a> {
     /// How long it took.
     pub duration: Duration,
     /// `x-envoy-upstream-service-time`.
-    pub service_time: Option<Duration>,
+    pub service_time: Option<&'a [u8]>,
     /// `x-forwarded-for`
     pub forwarded_for: Option<&'a [u8]>,
     /// `user-agent`
@@ -65,10 +65,7 @@ impl Record<'_> {
             number(out, count);
         }
         out.push(b' ');
-        match self.service_time {
-            Some(waited) => number(out, ms(waited)),
-            None => out.push(b'-'),
-        }
+        out.extend_from_slice(self.service_time.unwrap_or(b"-"));
         let upstream = self.upstream.map(str::as_bytes);
         let quoted =
             [self.forwarded_for, self.user_agent, self.request_id, self.authority, upstream];
@@ -146,7 +143,7 @@ mod tests {
             received: 0,
             sent: 265,
             duration: Duration::from_micros(29_700),
-            service_time: Some(Duration::from_millis(28)),
+            service_time: Some(b"28"),
             forwarded_for: None,
             user_agent: Some(b""),
             request_id: None,

@@ -141,6 +141,26 @@ impl RequestHead {
         self.has_authority = true;
     }
 
+    /// The first value of a header by its name in lower case, or what HTTP/2 calls by such a name.
+    pub fn value(&self, name: &[u8]) -> Option<&[u8]> {
+        match name {
+            b":authority" | b"host" => self.has_authority.then_some(&*self.authority),
+            b":path" => Some(&self.path),
+            b":method" => Some(self.method.as_str().as_bytes()),
+            b":scheme" => Some(self.scheme.as_str().as_bytes()),
+            name => self.headers.get_name(name),
+        }
+    }
+
+    /// Whether it says that it is a gRPC call.
+    pub fn is_grpc(&self) -> bool {
+        let Some(kind) = self.headers.get(Known::ContentType) else { return false };
+        match kind.strip_prefix(b"application/grpc") {
+            Some(rest) => rest.is_empty() || rest.starts_with(b"+"),
+            None => false,
+        }
+    }
+
     /// Whether the response has no body whatever its head says.
     pub fn is_head(&self) -> bool {
         self.method == Method::Head

@@ -11,9 +11,13 @@ use understudy_actors::{
 
 use super::headers::path_rules;
 use crate::{
-    access_log::{SinkId, Writer},
+    access_log::{LogFilter, SinkId, Writer},
     codec::Known,
-    config::model::http::{HttpConnectionManager, RouterConfig},
+    config::model::{
+        access_log::AccessLog,
+        http::{HttpConnectionManager, RouterConfig},
+    },
+    format::FormatString,
     path,
     route::RouteTable,
 };
@@ -31,8 +35,19 @@ pub struct Manager {
     tracing_stats: Arc<Group<TracingStat>>,
     table: RefCell<Table>,
     view: View,
-    sinks: Vec<SinkId>,
     server_line: Box<[u8]>,
+    logs: Vec<Log>,
+    tells: bool,
+}
+
+/// One access log.
+pub struct Log {
+    /// Where its lines go.
+    pub sink: SinkId,
+    /// Which exchanges are written down.
+    pub filter: Option<LogFilter>,
+    /// What is written; none for Envoy's default line.
+    pub format: Option<FormatString>,
 }
 
 /// The route table in force, as this worker saw it last.
@@ -59,8 +74,13 @@ impl Manager {
         access_log: &Writer,
     ) -> Self {
         // Files were opened when the configuration was applied; one that is gone since is not logged to.
-        let sinks = config.access_logs.iter();
-        let sinks = sinks.filter_map(|log| access_log.open(&log.sink).ok()).collect();
+        let opened = |log: &AccessLog| {
+            let sink = access_log.open(&log.sink).ok()?;
+            Some(Log { sink, filter: log.filter.clone(), format: log.format.clone() })
+        };
+        let logs: Vec<Log> = config.access_logs.iter().filter_map(opened).collect();
+        let logged = logs.iter().any(|log| log.filter.is_some() || log.format.is_some());
+        let tells = logged || config.local_replies.is_some();
         let registry = &view.registry;
         let listener_scope =
             Scope::listener_http(&config.listener_stat_prefix, &config.stat_prefix);
@@ -75,7 +95,8 @@ impl Manager {
             config,
             worker,
             view,
-            sinks,
+            logs,
+            tells,
         }
     }
 
@@ -109,9 +130,14 @@ impl Manager {
         &self.server_line
     }
 
-    /// Where access log lines go.
-    pub fn log_sinks(&self) -> &[SinkId] {
-        &self.sinks
+    /// Its access logs.
+    pub fn logs(&self) -> &[Log] {
+        &self.logs
+    }
+
+    /// Whether exchanges remember what formats and filters may ask for.
+    pub fn tells(&self) -> bool {
+        self.tells
     }
 
     /// The route table in force; `None` while none was published.

@@ -9,7 +9,7 @@ use super::{
     passing::{Direction, Passing},
 };
 use crate::{
-    codec::{Known, ResponseHead},
+    codec::{HeaderBlock, Known, ResponseHead},
     local_reply::LocalReply,
     stream::{BodyError, BodySize, Frame, Reset, ResponseSource, Source},
 };
@@ -20,6 +20,8 @@ pub struct FilteredResponse<V> {
     /// The size of the body, once the head is here.
     arrived: Option<BodySize>,
     side: Option<Box<Side>>,
+    /// Trailers, where somebody will ask for them.
+    trailers: Option<Box<HeaderBlock>>,
 }
 
 struct Side {
@@ -43,7 +45,17 @@ impl<V: ResponseSource> FilteredResponse<V> {
             let passing = Passing::new(filters, Direction::Response);
             Box::new(Side { passing, asks_out: false, left, waiting: None, holding: None })
         });
-        Self { inner, arrived: None, side }
+        Self { inner, arrived: None, side, trailers: None }
+    }
+
+    /// Keeps trailers for [`Self::take_trailers`].
+    pub fn keep_trailers(&mut self) {
+        self.trailers = Some(Box::default());
+    }
+
+    /// The trailers that came.
+    pub fn take_trailers(&mut self) -> Option<Box<HeaderBlock>> {
+        self.trailers.take()
     }
 
     /// Whether the host has asked to be left out, with this head.
@@ -100,10 +112,16 @@ impl<V: ResponseSource> FilteredResponse<V> {
 
 impl<V: ResponseSource> Source for FilteredResponse<V> {
     fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Result<Frame<'_>, BodyError>> {
-        match &mut self.side {
+        let frame = match &mut self.side {
             Some(side) => side.passing.poll_frame(cx, &mut self.inner),
             None => self.inner.poll_frame(cx),
+        };
+        if let Poll::Ready(Ok(Frame::Trailers(trailers))) = &frame
+            && let Some(kept) = &mut self.trailers
+        {
+            **kept = (*trailers).clone();
         }
+        frame
     }
 
     fn has_more(&self) -> bool {

@@ -1,7 +1,11 @@
 //! Owns matchers: what a configuration says of a text or a header, and whether it is so.
 
+mod cookie;
 mod header;
+mod query;
 mod text;
 
+pub use cookie::{CookieMatcher, cookie};
 pub use header::{HeaderMatcher, HeaderTest};
+pub use query::{QueryMatcher, QueryTest};
 pub use text::{TextMatcher, TextTest};

@@ -5,17 +5,21 @@
 //! differently (`[a&&b]`, `\<`, `\d`) and refuses others (`\C`, `\Q…\E`, `a{`). So an expression
 //! is read here as RE2 reads it, and what comes out matches the same bytes: UTF-8 is taken apart
 //! into bytes as RE2 does it. Whether there is a match is kept; groups and greed, which say where
-//! it is, are not.
+//! it is, are kept for a [`Substitution`] only.
 //!
 //! Source: RE2's `re2/parse.cc`, with the flags of Envoy: Perl's syntax, one line.
 
 mod read;
 mod runes;
+mod substitution;
 mod term;
 #[cfg(test)]
 mod tests;
 
 use regex::bytes::{Regex, RegexBuilder};
+
+use read::Asked;
+pub use substitution::Substitution;
 
 /// Instructions an expression may take: two thirds of 8 MiB, 8 bytes for each, less what RE2
 /// adds to every program. Observed: 698,992 times `a` is the longest that RE2 takes.
@@ -87,6 +91,12 @@ pub enum Re2Error {
     /// It would take too many instructions.
     #[error("pattern too large - compile failed")]
     TooLarge,
+    /// What is put in place of a match has a backslash that is followed by neither a digit nor another.
+    #[error("invalid rewrite pattern: {0}")]
+    BadSubstitution(String),
+    /// What is put in place of a match names a group that the expression has not.
+    #[error("invalid substitution \\{0} from {1} groups")]
+    NoSuchGroup(usize, usize),
 }
 
 /// Compiles an expression of RE2.
@@ -97,8 +107,8 @@ pub enum Re2Error {
 /// those.
 pub fn compile(expression: &str, extent: Extent) -> Result<Regex, Re2Error> {
     let term = match extent {
-        Extent::Whole => read::read(expression, Encoding::Latin1),
-        Extent::Part => read::read(expression, Encoding::Utf8),
+        Extent::Whole => read::read(expression, Encoding::Latin1, Asked::Whether),
+        Extent::Part => read::read(expression, Encoding::Utf8, Asked::Whether),
     }?;
     if term.instructions() > INSTRUCTIONS_MAX {
         return Err(Re2Error::TooLarge);
@@ -107,7 +117,11 @@ pub fn compile(expression: &str, extent: Extent) -> Result<Regex, Re2Error> {
         Extent::Whole => format!(r"\A(?:{})\z", term.pattern()),
         Extent::Part => term.pattern().to_owned(),
     };
-    RegexBuilder::new(&pattern)
+    build(&pattern)
+}
+
+fn build(pattern: &str) -> Result<Regex, Re2Error> {
+    RegexBuilder::new(pattern)
         .unicode(false)
         .nest_limit(COMPILED_DEPTH_MAX)
         .size_limit(COMPILED_BYTES_MAX)

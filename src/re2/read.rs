@@ -16,7 +16,7 @@ const GROUPS_OPEN_MAX: usize = 1000;
 /// # Errors
 ///
 /// The first mistake in it.
-pub(super) fn read(expression: &str, encoding: Encoding) -> Result<Term, Re2Error> {
+pub(super) fn read(expression: &str, encoding: Encoding, asked: Asked) -> Result<Term, Re2Error> {
     let flags = Flags::default();
     // What RE2 shows of a mistake is the text it reads, in Latin-1 with two characters for an `é`.
     let text = match encoding {
@@ -24,16 +24,26 @@ pub(super) fn read(expression: &str, encoding: Encoding) -> Result<Term, Re2Erro
         Encoding::Latin1 => expression.bytes().map(char::from).collect(),
     };
     let (whole, rest, open) = (expression, text.as_str(), Vec::new());
-    Reader { whole, rest, encoding, flags, open }.read()
+    Reader { whole, rest, encoding, asked, flags, open }.read()
 }
 
-/// What `(?…)` changes, but for `U`: whether a repetition is greedy says where it matches, not
-/// whether.
+/// What an expression is asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Asked {
+    /// Whether it matches: groups and greed do not matter.
+    Whether,
+    /// Where it matches, and its groups.
+    Where,
+}
+
+/// What `(?…)` changes.
 #[derive(Clone, Copy, Debug, Default)]
 struct Flags {
     ignore_case: bool,
     many_lines: bool,
     dot_takes_newline: bool,
+    /// Repetitions are lazy, and greedy with a `?`.
+    lazy: bool,
 }
 
 struct Reader<'a> {
@@ -41,6 +51,7 @@ struct Reader<'a> {
     /// What is not read yet.
     rest: &'a str,
     encoding: Encoding,
+    asked: Asked,
     flags: Flags,
     /// The groups around the place, from the outside. The first is the expression itself.
     open: Vec<Group>,
@@ -71,9 +82,9 @@ impl<'a> Reader<'a> {
         while let Some(next) = self.peek() {
             let start = self.rest;
             let counted = self.count();
-            if let Some(count) = counted {
-                // Laziness, likewise.
-                self.skip("?");
+            if let Some(mut count) = counted {
+                let swapped = self.skip("?");
+                count.lazy = self.asked == Asked::Where && swapped != self.flags.lazy;
                 if let Some(before) = repetition {
                     return Err(Re2Error::RepeatedRepetition(self.since(before)));
                 }
@@ -100,7 +111,7 @@ impl<'a> Reader<'a> {
                     let outer = self.open.pop().ok_or_else(unexpected)?;
                     self.skip(")");
                     self.flags = group.flags;
-                    let term = std::mem::replace(&mut group, outer).closed();
+                    let term = std::mem::replace(&mut group, outer).closed(self.asked);
                     group.row.push(term);
                 }
                 '|' => {
@@ -116,14 +127,14 @@ impl<'a> Reader<'a> {
             }
         }
         if self.open.is_empty() {
-            return Ok(group.closed());
+            return Ok(group.closed(self.asked));
         }
         Err(Re2Error::MissingParenthesis(self.whole.to_owned()))
     }
 
     /// `*`, `+`, `?` or `{…}`. A brace that does not hold numbers is a character.
     fn count(&mut self) -> Option<Count> {
-        let simple = |min, max| Some((Count { min, max }, &self.rest[1..]));
+        let simple = |min, max| Some((Count { min, max, lazy: false }, &self.rest[1..]));
         let (count, rest) = match self.peek()? {
             '*' => simple(0, None),
             '+' => simple(1, None),
@@ -159,7 +170,7 @@ impl<'a> Reader<'a> {
                 Some('i') => self.flags.ignore_case = !negative,
                 Some('m') => self.flags.many_lines = !negative,
                 Some('s') => self.flags.dot_takes_newline = !negative,
-                Some('U') => {}
+                Some('U') => self.flags.lazy = !negative,
                 Some('-') if !negative => (negative, said) = (true, false),
                 Some(end @ (':' | ')')) if said || !negative => {
                     return Ok((end == ':').then_some(false));
@@ -449,10 +460,10 @@ impl<'a> Reader<'a> {
 // === impl Group ===
 
 impl Group {
-    fn closed(mut self) -> Term {
+    fn closed(mut self, asked: Asked) -> Term {
         self.alternatives.push(Term::row(self.row));
         let term = Term::choice(self.alternatives);
-        if self.captures { term.captured() } else { term }
+        if self.captures { term.captured(asked == Asked::Where) } else { term }
     }
 }
 
@@ -464,7 +475,7 @@ fn braced(rest: &str) -> Option<(Count, &str)> {
         Some(rest) if rest.starts_with('}') => (None, rest),
         Some(rest) => number(rest).map(|(max, rest)| (Some(max), rest))?,
     };
-    Some((Count { min, max }, rest.strip_prefix('}')?))
+    Some((Count { min, max, lazy: false }, rest.strip_prefix('}')?))
 }
 
 /// A number of at most nine digits, without zeros before it.

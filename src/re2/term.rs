@@ -33,6 +33,8 @@ enum Shape {
 pub(super) struct Count {
     pub(super) min: u32,
     pub(super) max: Option<u32>,
+    /// As seldom as may be. Only where it matters which part matches.
+    pub(super) lazy: bool,
 }
 
 // === impl Term ===
@@ -101,9 +103,14 @@ impl Term {
         choice
     }
 
-    /// The part in a group that captures. Nobody asks what it captured; it is counted.
-    pub(super) fn captured(mut self) -> Self {
+    /// The part in a group that captures. Mostly nobody asks what it captured; it is counted.
+    pub(super) fn captured(mut self, asked_for: bool) -> Self {
         self.instructions = self.instructions.saturating_add(2);
+        if asked_for {
+            self.pattern.insert(0, '(');
+            self.pattern.push(')');
+            self.shape = Shape::Atom;
+        }
         self
     }
 
@@ -118,6 +125,13 @@ impl Term {
         };
         self.instructions = count.instructions(self.instructions);
         if let Some(operator) = operator {
+            if count.lazy {
+                self.enclose();
+                self.pattern.push(operator);
+                self.pattern.push('?');
+                self.shape = Shape::Row;
+                return self;
+            }
             match self.shape {
                 // `(?:a+)+` is `a+`, `(?:a+)?` is `a*`.
                 Shape::Looped(same) if same == operator => {}
@@ -136,6 +150,9 @@ impl Term {
         match (count.min, count.max) {
             (min, None) => _ = write!(self.pattern, "{{{min},}}"),
             (min, Some(max)) => _ = write!(self.pattern, "{{{min},{max}}}"),
+        }
+        if count.lazy {
+            self.pattern.push('?');
         }
         // No operator may follow `x{2}`, not even a group makes it an atom: `(?:x{2}){2}`.
         self.shape = Shape::Row;

@@ -9,11 +9,21 @@ use super::texts::Texts;
 #[derive(Debug, Default)]
 pub(super) struct Domains {
     exact: Texts,
-    /// Text after the star, longest first.
-    suffixes: Vec<(Box<[u8]>, usize)>,
-    /// Text before the star, longest first.
-    prefixes: Vec<(Box<[u8]>, usize)>,
+    /// Text after the star.
+    suffixes: Stars,
+    /// Text before the star.
+    prefixes: Stars,
     any: Option<usize>,
+    /// There are others than `*`.
+    others: bool,
+}
+
+/// Domains with a star, by what stands beside it.
+#[derive(Debug, Default)]
+struct Stars {
+    by_text: Texts,
+    /// Lengths that occur, the longest first.
+    lengths: Vec<usize>,
 }
 
 // === impl Domains ===
@@ -22,19 +32,19 @@ impl Domains {
     /// Adds a domain as it is written in the configuration.
     pub(super) fn add(&mut self, domain: &str, host: usize) {
         let lower = domain.to_ascii_lowercase();
+        self.others |= lower != "*";
         match (lower.as_str(), lower.strip_prefix('*'), lower.strip_suffix('*')) {
             ("*", _, _) => self.any = Some(host),
-            (_, Some(suffix), _) => insert_longest_first(&mut self.suffixes, suffix, host),
-            (_, None, Some(prefix)) => insert_longest_first(&mut self.prefixes, prefix, host),
-            _ => {
-                self.exact.insert(lower.as_bytes().into(), host);
-            }
+            (_, Some(suffix), _) => self.suffixes.add(suffix, host),
+            (_, None, Some(prefix)) => self.prefixes.add(prefix, host),
+            _ => _ = self.exact.insert(lower.as_bytes().into(), host),
         }
     }
 
     /// The virtual host for an authority. The port is part of it.
+    #[inline]
     pub(super) fn find(&self, authority: &[u8]) -> Option<usize> {
-        if self.only_any() {
+        if !self.others {
             return self.any;
         }
         if authority.iter().any(u8::is_ascii_uppercase) {
@@ -43,25 +53,35 @@ impl Domains {
         self.find_lower(authority)
     }
 
-    fn only_any(&self) -> bool {
-        self.exact.is_empty() && self.suffixes.is_empty() && self.prefixes.is_empty()
-    }
-
     fn find_lower(&self, authority: &[u8]) -> Option<usize> {
-        // The star stands for at least one character.
-        let longer = |text: &[u8]| authority.len() > text.len();
-        let suffix = || self.suffixes.iter().find(|(t, _)| longer(t) && authority.ends_with(t));
-        let prefix = || self.prefixes.iter().find(|(t, _)| longer(t) && authority.starts_with(t));
+        let bytes = authority.len();
+        let suffix = |length: usize| authority.get(bytes.checked_sub(length)?..);
+        let prefix = |length: usize| authority.get(..length);
         (self.exact.get(authority).copied())
-            .or_else(|| suffix().map(|(_, host)| *host))
-            .or_else(|| prefix().map(|(_, host)| *host))
+            .or_else(|| self.suffixes.find(bytes, suffix))
+            .or_else(|| self.prefixes.find(bytes, prefix))
             .or(self.any)
     }
 }
 
-fn insert_longest_first(list: &mut Vec<(Box<[u8]>, usize)>, text: &str, host: usize) {
-    let at = list.partition_point(|(known, _)| known.len() >= text.len());
-    list.insert(at, (text.as_bytes().into(), host));
+// === impl Stars ===
+
+impl Stars {
+    fn add(&mut self, text: &str, host: usize) {
+        let at = self.lengths.partition_point(|length| *length > text.len());
+        if self.lengths.get(at) != Some(&text.len()) {
+            self.lengths.insert(at, text.len());
+        }
+        self.by_text.insert(text.as_bytes().into(), host);
+    }
+
+    /// The longest that fits; `part` cuts so many bytes from the authority, which has `bytes`.
+    fn find<'a>(&self, bytes: usize, part: impl Fn(usize) -> Option<&'a [u8]>) -> Option<usize> {
+        // The star stands for at least one character.
+        let shorter = self.lengths.iter().filter(|length| **length < bytes);
+        let mut found = shorter.filter_map(|length| self.by_text.get(part(*length)?));
+        found.next().copied()
+    }
 }
 
 #[cfg(test)]

@@ -1,8 +1,11 @@
 //! Owns the way from a request to its route: virtual host by domain, route by path, first match wins.
 
 mod domains;
+mod matching;
 mod paths;
 mod table;
 mod texts;
+mod weights;
 
-pub use table::{Found, RouteTable};
+pub use matching::Miss;
+pub use table::{Found, Lots, RouteTable};

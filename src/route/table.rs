@@ -1,16 +1,30 @@
 //! Owns the route table: a route configuration compiled for look-up.
 
+use std::{borrow::Cow, sync::Arc};
+
+use understudy_actors::plan::Payload;
+
 use super::{domains::Domains, paths::Paths};
-use crate::config::model::route::{
-    PathMatch, Route, RouteConfig, RouteMatch, RuntimeFraction, VirtualHost,
+use crate::{
+    codec::{Known, RequestHead},
+    config::model::route::{
+        ClusterChoice, ClusterWeight, PathMatch, Redirect, RequireTls, Route, RouteAction,
+        RouteConfig, RouteMatch, RuntimeFraction, VirtualHost,
+    },
 };
+
+/// Up to so many routes are tried one by one: that costs less than looking up.
+const TRIED_ROUTES_MAX: usize = 6;
 
 /// A route configuration and its indexes. Immutable; a new configuration is a new table.
 #[derive(Debug)]
 pub struct RouteTable {
     config: RouteConfig,
     domains: Domains,
-    paths: Vec<Paths>,
+    /// Of each virtual host; none for one with few routes.
+    paths: Vec<Option<Paths>>,
+    /// Where a virtual host that wants TLS sends those who come without.
+    to_https: Route,
 }
 
 /// The route that takes a request.
@@ -20,6 +34,29 @@ pub struct Found<'a> {
     pub virtual_host: &'a VirtualHost,
     /// The route.
     pub route: &'a Route,
+    /// Which of its `weighted_clusters`, once it was drawn.
+    pub part: Option<&'a ClusterWeight>,
+}
+
+/// What decides where it is not the request alone.
+pub trait Lots {
+    /// Whether the request is one of a share of all requests.
+    fn draws(&self, fraction: &RuntimeFraction) -> bool;
+    /// The request's number, the same for all its lots.
+    fn number(&self) -> u64;
+    /// The weight that the runtime has for a key, or else this.
+    fn weight(&self, key: &str, default: u32) -> u32;
+}
+
+// === impl Found ===
+
+impl Found<'_> {
+    /// The configuration for the filter of this name: the most specific one.
+    pub fn filter_config(&self, name: &str) -> Option<&Payload> {
+        let part = self.part.map(|part| &part.filter_configs);
+        let own = part.and_then(|own| own.iter().find(|(known, _)| known == name));
+        own.map(|(_, config)| config).or_else(|| self.route.filter_config(name))
+    }
 }
 
 // === impl RouteTable ===
@@ -32,9 +69,12 @@ impl RouteTable {
             virtual_host.domains.iter().for_each(|domain| domains.add(domain, host));
         }
         let paths = (config.virtual_hosts.iter())
-            .map(|host| Paths::index(host.routes.iter().map(|route| &route.matcher)))
+            .map(|host| {
+                let many = host.routes.len() > TRIED_ROUTES_MAX;
+                many.then(|| Paths::index(host.routes.iter().map(|route| &route.matcher)))
+            })
             .collect();
-        Self { config, domains, paths }
+        Self { config, domains, paths, to_https: to_https() }
     }
 
     /// The configuration behind the table.
@@ -42,25 +82,95 @@ impl RouteTable {
         &self.config
     }
 
-    /// The first route that takes the request; `path` may have a query. `draw` says whether the request
-    /// is one of a share of them.
-    pub fn find(
-        &self,
-        authority: &[u8],
-        path: &[u8],
-        draw: impl Fn(&RuntimeFraction) -> bool,
-    ) -> Option<Found<'_>> {
+    /// The virtual host for a request, and its place in the configuration.
+    fn virtual_host(&self, request: &RequestHead) -> Option<(usize, &VirtualHost)> {
+        let mut authority = request.authority();
+        if self.config.vhost_header.is_some() || self.config.ignore_port {
+            authority = self.host_name(request)?;
+        }
         let host = self.domains.find(authority)?;
-        let virtual_host = self.config.virtual_hosts.get(host)?;
-        let path = without_query(path);
-        let rule = |route: usize| &virtual_host.routes[route].matcher;
-        let fits = |route: usize| rule(route).fraction.as_ref().is_none_or(&draw);
-        let route = self.paths.get(host)?.find(path, |route| takes(rule(route), path), fits)?;
-        Some(Found { virtual_host, route: virtual_host.routes.get(route)? })
+        Some((host, self.config.virtual_hosts.get(host)?))
+    }
+
+    /// What names the virtual host where it is not the whole authority.
+    #[cold]
+    fn host_name<'r>(&self, request: &'r RequestHead) -> Option<&'r [u8]> {
+        let name = match &self.config.vhost_header {
+            Some(header) => request.headers.get_name(header)?,
+            None => request.authority(),
+        };
+        Some(if self.config.ignore_port { without_port(name) } else { name })
+    }
+
+    /// The first route that takes the request.
+    pub fn find(&self, request: &RequestHead, lots: &impl Lots) -> Option<Found<'_>> {
+        let (at, virtual_host) = self.virtual_host(request)?;
+        if virtual_host.require_tls != RequireTls::None
+            && wants_https(virtual_host.require_tls, request)
+        {
+            return Some(Found { virtual_host, route: &self.to_https, part: None });
+        }
+        let path = self.path(request);
+        let route = match self.paths.get(at)? {
+            None => {
+                let is_for = |route: &&Route| route.matcher.check(request, &path, lots).is_ok();
+                virtual_host.routes.iter().find(is_for)?
+            }
+            Some(paths) => {
+                let fits = |route: &Route| route.matcher.check_conditions(request, lots).is_ok();
+                let takes = |route: &Route| route.matcher.takes(request, &path);
+                let routes = &virtual_host.routes;
+                routes.get(paths.find(&path, |at| takes(&routes[at]), |at| fits(&routes[at]))?)?
+            }
+        };
+        let mut found = Found { virtual_host, route, part: None };
+        if let RouteAction::Forward(forward) = &route.action
+            && let ClusterChoice::Weighted(weighted) = &forward.cluster
+        {
+            found.part = Some(weighted.pick(request, lots)?);
+        }
+        Some(found)
+    }
+
+    /// What routes see of the request's path.
+    #[inline]
+    fn path<'r>(&self, request: &'r RequestHead) -> Cow<'r, [u8]> {
+        let path = without_query(request.path());
+        match self.config.ignore_path_parameters {
+            true => without_parameters(path),
+            false => Cow::Borrowed(path),
+        }
     }
 }
 
+/// The redirect of `require_tls`: a port stays, even 80. Observed: Envoy 1.40.
+fn to_https() -> Route {
+    let scheme = "https".to_owned();
+    let redirect = Redirect { scheme, keep_port: true, status: 301, ..Redirect::default() };
+    Route {
+        name: String::new(),
+        matcher: RouteMatch {
+            path: PathMatch::Prefix(String::new()),
+            case_sensitive: true,
+            conditions: Vec::new(),
+        },
+        action: RouteAction::Redirect(Arc::new(redirect)),
+        filter_configs: Vec::new(),
+        mutations: None,
+        metadata: None,
+    }
+}
+
+/// Whether the request must come again by TLS. How it came, `x-forwarded-proto` says.
+#[cold]
+fn wants_https(required: RequireTls, request: &RequestHead) -> bool {
+    let inside = request.headers.has(Known::XEnvoyInternal);
+    let spared = required == RequireTls::ExternalOnly && inside;
+    request.headers.get(Known::XForwardedProto) != Some(b"https") && !spared
+}
+
 /// The path before `?`; routes match without the query.
+#[inline]
 fn without_query(path: &[u8]) -> &[u8] {
     match path.iter().position(|byte| *byte == b'?') {
         Some(at) => &path[..at],
@@ -68,117 +178,261 @@ fn without_query(path: &[u8]) -> &[u8] {
     }
 }
 
-/// Whether a rule takes a path, said plainly; the index must agree with it.
-fn takes(rule: &RouteMatch, path: &[u8]) -> bool {
-    let starts = |text: &[u8]| path.get(..text.len()).is_some_and(|head| same(rule, head, text));
-    match &rule.path {
-        PathMatch::Prefix(prefix) => starts(prefix.as_bytes()),
-        PathMatch::Exact(whole) => same(rule, path, whole.as_bytes()),
-        PathMatch::Regex(regex) => regex.is_match(path),
+/// The path without what follows a `;` in each of its segments.
+fn without_parameters(path: &[u8]) -> Cow<'_, [u8]> {
+    if !path.contains(&b';') {
+        return Cow::Borrowed(path);
     }
+    let mut out = Vec::with_capacity(path.len());
+    let mut inside = false;
+    for byte in path {
+        inside = *byte == b';' || (inside && *byte != b'/');
+        if !inside {
+            out.push(*byte);
+        }
+    }
+    Cow::Owned(out)
 }
 
-fn same(rule: &RouteMatch, path: &[u8], text: &[u8]) -> bool {
-    match rule.case_sensitive {
-        true => path == text,
-        false => path.eq_ignore_ascii_case(text),
+/// A host without its port, whatever that is; the colons of a bracketed IPv6 address are not one.
+///
+/// Observed: Envoy 1.40, `ignore_port_in_host_matching` with `b.test:` and `b.test:abc`.
+fn without_port(host: &[u8]) -> &[u8] {
+    match host.iter().rposition(|byte| *byte == b':') {
+        Some(at) if !host[at..].contains(&b']') => &host[..at],
+        _ => host,
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use proptest::prelude::*;
     use regex::bytes::Regex;
     use understudy_actors::runtime::Share;
 
     use super::*;
-    use crate::config::model::route::{DirectResponse, RouteAction};
+    use crate::{
+        codec::Method,
+        config::model::route::{Condition, DirectResponse},
+        matcher::{HeaderMatcher, HeaderTest, QueryMatcher, QueryTest},
+        uri_template::PathTemplate,
+    };
 
-    fn route(path: PathMatch, case_sensitive: bool) -> Route {
-        drawn_route(path, case_sensitive, None)
-    }
-
-    /// A share of 100 % is drawn, every other is not.
-    fn drawn_route(path: PathMatch, case_sensitive: bool, percent: Option<u32>) -> Route {
-        let direct = DirectResponse { status: 200, body: Vec::new() };
-        let share = percent.map(|numerator| Share { numerator, denominator: 100 });
-        let fraction = share.map(|default| RuntimeFraction { default, key: String::new() });
+    fn route(path: PathMatch, case_sensitive: bool, conditions: Vec<Condition>) -> Route {
+        let direct = DirectResponse { status: 200, body: Vec::new(), format: None };
         Route {
             name: String::new(),
-            matcher: RouteMatch { path, case_sensitive, fraction },
+            matcher: RouteMatch { path, case_sensitive, conditions },
             action: RouteAction::Direct(Arc::new(direct)),
             filter_configs: Vec::new(),
+            mutations: None,
+            metadata: None,
+        }
+    }
+
+    fn host(name: &str, domains: &[&str], routes: Vec<Route>) -> VirtualHost {
+        let domains = domains.iter().map(|domain| (*domain).to_owned()).collect();
+        VirtualHost { name: name.to_owned(), domains, routes, require_tls: RequireTls::None }
+    }
+
+    fn config(virtual_hosts: Vec<VirtualHost>) -> RouteConfig {
+        RouteConfig {
+            name: "local_route".to_owned(),
+            virtual_hosts,
+            ignore_port: false,
+            vhost_header: None,
+            ignore_path_parameters: false,
+            internal_only_headers: Vec::new(),
         }
     }
 
     fn table(routes: Vec<Route>) -> RouteTable {
-        let domains = vec!["*".to_owned()];
-        let virtual_hosts = vec![VirtualHost { name: "all".to_owned(), domains, routes }];
-        RouteTable::new(RouteConfig { name: "local_route".to_owned(), virtual_hosts })
+        RouteTable::new(config(vec![host("all", &["*"], routes)]))
     }
 
-    fn drawn(fraction: &RuntimeFraction) -> bool {
-        fraction.default.numerator == 100
+    fn request(path: &str) -> RequestHead {
+        let mut request = RequestHead::default();
+        request.set_authority(b"any");
+        request.set_path(path.as_bytes());
+        request
     }
 
-    fn position(table: &RouteTable, path: &str) -> Option<usize> {
-        let found = table.find(b"any", path.as_bytes(), drawn)?;
+    /// A share of 100 % is drawn, every other is not.
+    struct Whole;
+
+    impl Lots for Whole {
+        fn draws(&self, fraction: &RuntimeFraction) -> bool {
+            fraction.default.numerator == 100
+        }
+
+        fn number(&self) -> u64 {
+            0
+        }
+
+        fn weight(&self, _: &str, default: u32) -> u32 {
+            default
+        }
+    }
+
+    fn position(table: &RouteTable, request: &RequestHead) -> Option<usize> {
+        let found = table.find(request, &Whole)?;
         found.virtual_host.routes.iter().position(|route| std::ptr::eq(route, found.route))
     }
 
     #[test]
     fn the_first_match_wins_and_the_query_does_not_count() {
         let regex = Regex::new("^(?:/re/[0-9]+)$").unwrap();
-        let table = table(vec![
-            route(PathMatch::Exact("/exact".to_owned()), true),
-            route(PathMatch::Regex(regex), true),
-            route(PathMatch::Prefix("/service/1".to_owned()), true),
-            route(PathMatch::Prefix("/NoCase".to_owned()), false),
-            route(PathMatch::Prefix("/service".to_owned()), true),
-        ]);
-        for (path, expected) in [
-            ("/exact?a=/service", Some(0)),
-            ("/exactx", None),
-            ("/re/12", Some(1)),
-            ("/re/12x", None),
-            ("/service/1", Some(2)),
-            ("/service/12", Some(2)),
-            ("/service/2", Some(4)),
-            ("/nocase/x", Some(3)),
-            ("/", None),
-        ] {
-            assert_eq!(position(&table, path), expected, "{path}");
+        let text = str::to_owned;
+        let template = PathTemplate::new("/t/{x}/**").unwrap();
+        let routes = || {
+            vec![
+                route(PathMatch::Exact(text("/exact")), true, Vec::new()),
+                route(PathMatch::Regex(regex.clone()), true, Vec::new()),
+                route(PathMatch::Prefix(text("/service/1")), true, Vec::new()),
+                route(PathMatch::Prefix(text("/NoCase")), false, Vec::new()),
+                route(PathMatch::Separated(text("/Seg")), false, Vec::new()),
+                route(PathMatch::Prefix(text("/service")), true, Vec::new()),
+            ]
+        };
+        let mut many = routes();
+        many.push(route(PathMatch::Template(template), true, Vec::new()));
+        for (table, last) in [(table(routes()), None), (table(many), Some(6))] {
+            for (path, expected) in [
+                ("/exact?a=/service", Some(0)),
+                ("/exactx", None),
+                ("/re/12", Some(1)),
+                ("/re/12x", None),
+                ("/service/1", Some(2)),
+                ("/service/12", Some(2)),
+                ("/service/2", Some(5)),
+                ("/nocase/x", Some(3)),
+                ("/SEG", Some(4)),
+                ("/seg/x?y", Some(4)),
+                ("/segment", None),
+                ("/t/a/b/c", last),
+                ("/", None),
+            ] {
+                assert_eq!(position(&table, &request(path)), expected, "{path}");
+            }
         }
     }
 
-    fn any_match() -> impl Strategy<Value = (PathMatch, bool, Option<u32>)> {
-        let text = "[/ab]{0,4}";
+    #[test]
+    fn a_table_may_name_its_hosts_otherwise_and_send_their_clients_to_https() {
+        let all = || vec![route(PathMatch::Prefix("/a/b".to_owned()), true, Vec::new())];
+        let hosts = || vec![host("one", &["one"], all()), host("six", &["[::1]"], all())];
+        let ignore_port = RouteConfig { ignore_port: true, ..config(hosts()) };
+        let vhost_header = Some(b"x-host".to_vec());
+        let by_header = RouteConfig { vhost_header, ..config(hosts()) };
+        let no_parameters = RouteConfig { ignore_path_parameters: true, ..config(hosts()) };
+        let mut tls = config(hosts());
+        tls.virtual_hosts[0].require_tls = RequireTls::All;
+        tls.virtual_hosts[1].require_tls = RequireTls::ExternalOnly;
+        let plain: &[(&str, &str)] = &[];
+        let secure: &[(&str, &str)] = &[("x-forwarded-proto", "https")];
+        let inside: &[(&str, &str)] = &[("x-envoy-internal", "true")];
+        for (config, authority, path, headers, expected) in [
+            (config(hosts()), "one:80", "/a/b", plain, "-"),
+            (ignore_port, "one:80", "/a/b", plain, "one"),
+            (config(hosts()), "[::1]", "/a/b", plain, "six"),
+            (by_header, "one", "/a/b", &[("x-host", "[::1]")], "six"),
+            (no_parameters, "one", "/a;x=1/b;y?z", plain, "one"),
+            (config(hosts()), "one", "/a;x=1/b;y?z", plain, "-"),
+        ] {
+            let mut request = request(path);
+            request.set_authority(authority.as_bytes());
+            for (name, value) in headers {
+                request.headers.append_name(name.as_bytes(), value.as_bytes());
+            }
+            let table = RouteTable::new(config);
+            let found = table.find(&request, &Whole).map(|found| found.virtual_host.name.as_str());
+            assert_eq!(found.unwrap_or("-"), expected, "{authority} {path}");
+        }
+        let tls = RouteTable::new(tls);
+        for (authority, path, headers, sent) in [
+            ("one", "/a/b", plain, true),
+            ("one", "/nowhere", plain, true),
+            ("one", "/a/b", secure, false),
+            ("one", "/a/b", inside, true),
+            ("[::1]", "/a/b", plain, true),
+            ("[::1]", "/a/b", inside, false),
+        ] {
+            let mut request = request(path);
+            request.set_authority(authority.as_bytes());
+            for (name, value) in headers {
+                request.headers.append_name(name.as_bytes(), value.as_bytes());
+            }
+            let found = tls.find(&request, &Whole).unwrap();
+            let redirects = matches!(found.route.action, RouteAction::Redirect(_));
+            assert_eq!(redirects, sent, "{authority} {path} {headers:?}");
+        }
+    }
+
+    fn any_condition() -> impl Strategy<Value = Condition> {
+        let share = |numerator| Share { numerator, denominator: 100 };
+        let fraction =
+            move |n| Condition::Fraction(RuntimeFraction { default: share(n), key: String::new() });
+        let present =
+            |inverted| HeaderMatcher::new("x", HeaderTest::Present(true), inverted, false);
+        prop_oneof![
+            prop_oneof![Just(0), Just(100)].prop_map(fraction),
+            any::<bool>().prop_map(move |inverted| Condition::Header(present(inverted))),
+            any::<bool>().prop_map(|there| {
+                Condition::Query(QueryMatcher::new("a", QueryTest::Present(there)))
+            }),
+            Just(()).prop_map(|()| Condition::Grpc),
+            any::<bool>().prop_map(|presented| Condition::Certificate {
+                presented: Some(presented),
+                validated: None
+            }),
+            any::<bool>()
+                .prop_map(|inverted| Condition::Metadata { filter: String::new(), inverted }),
+        ]
+    }
+
+    fn any_match() -> impl Strategy<Value = RouteMatch> {
+        let text = "[/abA]{0,4}";
         let regex = |t: String| Regex::new(&format!("^(?:{t}[ab]*)$")).unwrap();
+        let templates = prop_oneof![Just("/{x}"), Just("/a/**"), Just("/{x=a/*}"), Just("/*/b")];
         let path = prop_oneof![
             text.prop_map(PathMatch::Prefix),
             text.prop_map(PathMatch::Exact),
+            text.prop_map(PathMatch::Separated),
             "[/ab]{0,2}".prop_map(move |t| PathMatch::Regex(regex(t))),
+            templates.prop_map(|t| PathMatch::Template(PathTemplate::new(t).unwrap())),
+            Just(()).prop_map(|()| PathMatch::Connect),
         ];
-        (path, any::<bool>(), prop_oneof![Just(None), Just(Some(100)), Just(Some(0))])
+        let conditions = prop::collection::vec(any_condition(), 0..2);
+        let rule =
+            |(path, case_sensitive, conditions)| RouteMatch { path, case_sensitive, conditions };
+        (path, any::<bool>(), conditions).prop_map(rule)
     }
 
     proptest! {
         #[test]
         fn the_index_finds_what_a_plain_scan_finds(
-            rules in prop::collection::vec(any_match(), 0..12),
+            rules in prop::collection::vec(any_match(), 0..14),
             path in "[/abA]{0,6}(\\?a)?",
+            header in any::<bool>(),
+            connect in prop::bool::weighted(0.1),
         ) {
-            let rules = rules.into_iter();
-            let table = table(rules.map(|(path, case, percent)| drawn_route(path, case, percent)).collect());
+            let routes = rules.into_iter().map(|rule| {
+                route(rule.path, rule.case_sensitive, rule.conditions)
+            });
+            let table = table(routes.collect());
+            let mut request = request(&path);
+            if header {
+                request.headers.append_name(b"x", b"1");
+            }
+            if connect {
+                request.method = Method::Connect;
+            }
+            let bare = without_query(request.path());
             let routes = &table.config().virtual_hosts[0].routes;
-            let bare = without_query(path.as_bytes());
-            let fits = |rule: &RouteMatch| rule.fraction.as_ref().is_none_or(drawn);
-            let scanned = routes.iter().map(|route| &route.matcher);
-            let scanned = scanned.enumerate().find(|(_, rule)| takes(rule, bare) && fits(rule));
-            let scanned = scanned.map(|(at, _)| at);
-            prop_assert_eq!(position(&table, &path), scanned);
+            let scanned = routes.iter().position(|route| {
+                route.matcher.check(&request, bare, &Whole).is_ok()
+            });
+            prop_assert_eq!(position(&table, &request), scanned);
         }
     }
 }

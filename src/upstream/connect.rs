@@ -4,6 +4,7 @@ use std::{
     cell::Cell,
     future::poll_fn,
     io,
+    net::SocketAddr,
     pin::pin,
     sync::{Arc, atomic::Ordering::Relaxed},
     task::Poll,
@@ -16,7 +17,7 @@ use understudy_actors::{
     stats::{ClusterStat, HostStat},
 };
 
-use crate::worker::Deadlines;
+use crate::worker::{Deadlines, next_connection_id};
 
 /// Why there is no connection.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -35,6 +36,10 @@ pub struct Life {
     host: Arc<Host>,
     worker: usize,
     opened: Instant,
+    /// The connection's number.
+    id: u64,
+    /// Our end of it.
+    local: Cell<Option<SocketAddr>>,
     connected: Cell<bool>,
     requests: Cell<u64>,
     closed_by_host: Cell<bool>,
@@ -61,6 +66,7 @@ pub async fn connect(
             let waited = life.opened.elapsed().as_millis() as u64;
             stats.record(ClusterStat::UpstreamCxConnectMs, waited);
             life.connected.set(true);
+            life.local.set(stream.local_addr().ok());
             // Nagle's algorithm would hold a small request back; a socket without it still works.
             let _ = stream.set_nodelay(true);
             Ok((stream, life))
@@ -121,6 +127,8 @@ impl Life {
             host,
             worker,
             opened: Instant::now(),
+            id: next_connection_id(),
+            local: Cell::new(None),
             connected: Cell::new(false),
             requests: Cell::new(0),
             closed_by_host: Cell::new(false),
@@ -131,6 +139,16 @@ impl Life {
     /// When it was opened.
     pub fn opened(&self) -> Instant {
         self.opened
+    }
+
+    /// The connection's number.
+    pub fn id(&self) -> u64 {
+        self.id
+    }
+
+    /// Our end of it, once it is open.
+    pub fn local(&self) -> Option<SocketAddr> {
+        self.local.get()
     }
 
     /// How many requests it has carried.

@@ -11,7 +11,10 @@ use tokio::{
 };
 use understudy_actors::stats::ClusterStat;
 
-use super::pool::{Http1Connection, Target};
+use super::{
+    connect::Life,
+    pool::{Http1Connection, Target},
+};
 use crate::{
     codec::{
         HeaderBlock, Known, RequestHead, ResponseHead,
@@ -98,6 +101,11 @@ impl Http1Stream {
             received: 0,
         };
         Self { connection, sending, receiving }
+    }
+
+    /// The life of its connection.
+    pub fn life(&self) -> &Life {
+        self.connection.life()
     }
 
     /// The two halves; they borrow buffers while they have something to hold.

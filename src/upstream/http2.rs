@@ -11,7 +11,7 @@ use bytes::Bytes;
 use h2::{Reason, RecvStream, SendStream, client::ResponseFuture};
 use http::HeaderMap;
 
-use super::pool::Http2Lease;
+use super::{connect::Life, pool::Http2Lease};
 use crate::{
     codec::{HeaderBlock, RequestHead, ResponseHead, http2},
     stream::{BodyError, BodySize, Data, Frame, RequestSink, Reset, ResponseSource, Sink, Source},
@@ -79,6 +79,11 @@ impl Http2Stream {
     pub fn new(lease: Http2Lease, to_head_request: bool) -> Self {
         let (out, body, response) = (Outgoing::default(), None, Cell::new(None));
         Self { lease, out, body, response, to_head_request }
+    }
+
+    /// The life of its connection.
+    pub fn life(&self) -> &Life {
+        self.lease.life()
     }
 
     /// The two halves.

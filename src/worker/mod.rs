@@ -5,6 +5,7 @@
 pub mod address_text;
 pub mod buffers;
 pub mod clock;
+mod connection_id;
 pub mod deadline;
 pub mod metered;
 pub mod uuids;
@@ -12,6 +13,7 @@ pub mod uuids;
 pub use address_text::AddressText;
 pub use buffers::{Buffer, Buffers};
 pub use clock::Clock;
+pub use connection_id::next_connection_id;
 pub use deadline::{Deadline, Deadlines, Tick};
 pub use metered::{Meter, Metered};
 pub use uuids::{UUID_BYTES, Uuids};

@@ -7,7 +7,6 @@ use understudy_actors::plan::AdminPlan;
 use super::Compiler;
 use crate::config::{
     Message,
-    message::AnyValue,
     model::{access_log::AccessLogSink, admin::AdminOptions},
 };
 
@@ -32,32 +31,5 @@ impl Compiler<'_> {
         let address = self.ip_address(admin.message("address")?)?;
         let options = AdminOptions { access_log, profile_path, allow_paths };
         Some(AdminPlan { address, options: Arc::new(options) })
-    }
-
-    /// Reads where an access log goes.
-    pub(super) fn access_log_sink(&mut self, log: &Message) -> Option<AccessLogSink> {
-        let at = log.at;
-        let Some(AnyValue { message, .. }) = log.any("typed_config") else {
-            self.error(at, &log.path, "`typed_config` is missing", "it says where the log goes");
-            return None;
-        };
-        match message.name() {
-            "envoy.extensions.access_loggers.file.v3.FileAccessLog" => {
-                Some(AccessLogSink::File(PathBuf::from(message.text("path")?)))
-            }
-            "envoy.extensions.access_loggers.stream.v3.StdoutAccessLog" => {
-                Some(AccessLogSink::Stdout)
-            }
-            "envoy.extensions.access_loggers.stream.v3.StderrAccessLog" => {
-                Some(AccessLogSink::Stderr)
-            }
-            other => {
-                for set in &message.fields {
-                    message.ignore(set.field.name, "the whole log is refused");
-                }
-                self.unsupported(at, &log.path, other);
-                None
-            }
-        }
     }
 }

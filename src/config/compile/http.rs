@@ -9,9 +9,9 @@ use crate::{
     config::{
         Message,
         message::Value,
-        model::{
-            access_log::AccessLog,
-            http::{CodecType, Http1Options, Http2Options, HttpConnectionManager, ServerHeader},
+        model::http::{
+            CodecType, HostForm, HostPort, Http1Options, Http2Options, HttpConnectionManager,
+            ServerHeader,
         },
     },
     route::RouteTable,
@@ -99,7 +99,31 @@ impl Compiler<'_> {
                 Some(Duration::from_secs(1)),
             ),
             access_logs: self.access_logs(manager),
+            logs_new_requests: self.logs_new_requests(manager),
+            early_mutations: self.early_mutations(manager),
+            local_replies: self.local_replies(manager).map(Box::new),
+            filter_chain: String::new(),
             node_cluster: self.node.cluster.clone(),
+            host_form: self.host_form(manager),
+        }
+    }
+
+    /// What of a request's host is not to be seen.
+    fn host_form(&mut self, manager: &Message) -> HostForm {
+        let flag = |name: &str| manager.boolean(name).unwrap_or(false);
+        let matching = flag("strip_matching_host_port");
+        let any = flag("strip_any_host_port");
+        if matching && any {
+            let text = "only one of strip_matching_host_port and strip_any_host_port can be set";
+            self.error(manager.at, &manager.path, text, "");
+        }
+        HostForm {
+            port: match (matching, any) {
+                (_, true) => HostPort::StripAny,
+                (true, false) => HostPort::StripOwn,
+                (false, false) => HostPort::Keep,
+            },
+            strip_trailing_dot: flag("strip_trailing_host_dot"),
         }
     }
 
@@ -181,14 +205,5 @@ impl Compiler<'_> {
             ),
             hpack_table_bytes: default.hpack_table_bytes,
         }
-    }
-
-    fn access_logs(&mut self, manager: &Message) -> Vec<AccessLog> {
-        let mut logs = Vec::new();
-        for log in manager.messages("access_log") {
-            log.ignore("name", "free text; the type decides");
-            logs.extend(self.access_log_sink(log).map(|sink| AccessLog { sink }));
-        }
-        logs
     }
 }

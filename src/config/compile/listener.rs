@@ -11,7 +11,10 @@ use understudy_actors::plan::{ListenerPlan, RoutesPlan};
 use super::{Compiler, fingerprint};
 use crate::config::{
     Message,
-    model::listener::{FilterChain, FilterChains, Terminal},
+    model::{
+        http::HttpConnectionManager,
+        listener::{FilterChain, FilterChains, Terminal},
+    },
 };
 
 /// Envoy's `tcp_backlog_size` default is the kernel's limit; this is more than most kernels allow.
@@ -145,6 +148,8 @@ impl Compiler<'_> {
                         clusters,
                         routes,
                     );
+                    let filter_chain = name.clone();
+                    let manager = HttpConnectionManager { filter_chain, ..manager };
                     terminal = Some(Terminal::Http(Arc::new(manager)));
                 }
                 other => self.refuse_whole(&config.message, other),

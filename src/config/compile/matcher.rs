@@ -4,7 +4,7 @@ use super::Compiler;
 use crate::{
     config::Message,
     matcher::{HeaderMatcher, HeaderTest, TextMatcher, TextTest},
-    re2::{self, Extent},
+    re2::{self, Extent, Re2Error, Substitution},
 };
 
 impl Compiler<'_> {
@@ -41,6 +41,29 @@ impl Compiler<'_> {
                 None
             }
         }
+    }
+
+    /// `envoy.type.matcher.v3.RegexMatchAndSubstitute`
+    pub(super) fn substitution(&mut self, rewrite: &Message) -> Option<Substitution> {
+        let pattern = rewrite.message("pattern")?;
+        pattern.ignore("google_re2", "the only engine there is");
+        let text = pattern.text("regex").unwrap_or_default();
+        let substitution = rewrite.text("substitution").unwrap_or_default();
+        let (at, path, text) = match Substitution::new(text, substitution) {
+            Ok(substitution) => return Some(substitution),
+            Err(why @ (Re2Error::BadSubstitution(_) | Re2Error::NoSuchGroup(..))) => (
+                rewrite.at_of("substitution"),
+                rewrite.path_of("substitution"),
+                format!("`{substitution}` is not a substitution of RE2: {why}"),
+            ),
+            Err(why) => (
+                pattern.at_of("regex"),
+                pattern.path_of("regex"),
+                format!("`{text}` is not a regular expression of RE2: {why}"),
+            ),
+        };
+        self.error(at, &path, text, "");
+        None
     }
 
     /// `envoy.config.route.v3.HeaderMatcher`

@@ -1,14 +1,18 @@
 //! Owns the last step from a checked bootstrap to a plan. What the plan cannot honour is refused by name
 //! and line: every field that is set and that no compiler has read.
 
+mod access_log;
 mod address;
 mod admin;
 mod client;
 mod cluster;
+mod data_source;
 mod filters;
+mod format;
 mod health_check;
 mod http;
 mod listener;
+mod local_reply;
 mod logging;
 mod matcher;
 mod paths;

@@ -7,7 +7,9 @@ use understudy_actors::plan::Slot;
 use super::{
     access_log::AccessLog,
     client::ClientOptions,
+    local_reply::LocalReplies,
     paths::{PathOptions, Underscores},
+    route::HeaderEdits,
 };
 use crate::filter::Placed;
 
@@ -80,10 +82,41 @@ pub struct HttpConnectionManager {
     pub drain_timeout: Duration,
     /// `delayed_close_timeout`; Envoy's default is 1 s; `None` closes at once.
     pub delayed_close_timeout: Option<Duration>,
+    /// `access_log_options.flush_access_log_on_new_request`: a line when a request comes, too.
+    pub logs_new_requests: bool,
     /// `access_log`.
     pub access_logs: Vec<AccessLog>,
+    /// `early_header_mutation_extensions`: done to requests before all else, one after the other.
+    pub early_mutations: Vec<HeaderEdits>,
+    /// `local_reply_config`; boxed: most have none.
+    pub local_replies: Option<Box<LocalReplies>>,
+    /// `FilterChain.name` of the chain it ends; empty for none.
+    pub filter_chain: String,
     /// `Bootstrap.node.cluster` (or `--service-cluster`), for filters and headers that name it.
     pub node_cluster: String,
+    /// What of a request's host is not to be seen.
+    pub host_form: HostForm,
+}
+
+/// What of a request's host is taken away before anybody looks at it, the upstream too.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct HostForm {
+    /// `strip_matching_host_port` or `strip_any_host_port`.
+    pub port: HostPort,
+    /// `strip_trailing_host_dot`.
+    pub strip_trailing_dot: bool,
+}
+
+/// What becomes of a port.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum HostPort {
+    /// It stays.
+    #[default]
+    Keep,
+    /// It goes if it is the listener's.
+    StripOwn,
+    /// It goes.
+    StripAny,
 }
 
 /// `codec_type`.

@@ -9,6 +9,7 @@ use understudy_actors::{
 
 use super::{super::count, Exchange, conversation::Conversation, failure::Failure};
 use crate::{
+    codec::Version,
     config::model::route::Forward,
     filter::FilteredResponse,
     local_reply::LocalReply,
@@ -58,9 +59,7 @@ impl<'c> Exchange<'c> {
         match pool {
             Some(pool) => {
                 let chosen = Chosen { current, pool };
-                if !self.manager.log_sinks().is_empty() {
-                    self.tally.chosen = Some(chosen.clone());
-                }
+                self.tally.tries(&chosen, !self.manager.logs().is_empty());
                 Ok(chosen)
             }
             None => {
@@ -96,6 +95,7 @@ impl<'c> Exchange<'c> {
                     };
                     let (reused, to_head) = (connection.reused, self.heads.request.is_head());
                     let mut stream = Http1Stream::new(connection, pool.options(), to_head);
+                    self.tally.connected(chosen.host(), stream.life(), Version::Http11);
                     let up = stream.split(&self.worker.buffers);
                     let done = self.converse(route, chosen, reused, source, sink, up).hold().await;
                     // The next request may have the connection while this answer is still sent.
@@ -114,6 +114,7 @@ impl<'c> Exchange<'c> {
                         return Err(self.too_many_requests(chosen));
                     };
                     let mut stream = Http2Stream::new(lease, self.heads.request.is_head());
+                    self.tally.connected(chosen.host(), stream.life(), Version::Http2);
                     let up = stream.split();
                     self.converse(route, chosen, true, source, sink, up).hold().await
                 }

@@ -66,6 +66,7 @@ where
             Err(Reset::Terminated) => return Err(Failure::Stale),
             Err(reset) => return Err(Failure::Reset(reset)),
         }
+        self.exchange.mark(|timing, now| timing.request_sending = now);
         self.exchange.begin_try(self.chosen);
         let passes_interim = self.exchange.manager.config.proxy_100_continue;
         let size = loop {
@@ -144,7 +145,13 @@ where
         // A pump that waits is as good as a new one: what it has moved is the sink's.
         let mut down = Pump::new(false);
         match down.poll_transfer(cx, &mut self.up_source, self.sink, || timers.touch()) {
-            Poll::Ready(Ok(())) => return Poll::Ready(Ok(())),
+            Poll::Ready(Ok(())) => {
+                self.exchange.mark(|timing, now| timing.response_received = now);
+                if let Some(told) = &mut self.exchange.tally.told {
+                    told.trailers = self.up_source.take_trailers();
+                }
+                return Poll::Ready(Ok(()));
+            }
             Poll::Ready(Err(PumpError::Source(error))) => {
                 // What came before the fault is the client's; a full socket ends it here.
                 let _ = self.sink.poll_flush(cx);
@@ -183,6 +190,10 @@ where
             Poll::Pending => Ok(()),
             Poll::Ready(Ok(())) => {
                 self.sent = true;
+                self.exchange.mark(|timing, now| {
+                    timing.request_received = timing.request_received.or(now);
+                    timing.request_sent = now;
+                });
                 if !self.exchange.request_done {
                     self.exchange.request_done = true;
                     self.exchange.await_response(Instant::now(), self.route);
@@ -203,8 +214,7 @@ where
     /// Hands the response's head to the client's side.
     fn respond(&mut self, size: BodySize) {
         let health_check = self.exchange.is_health_check();
-        let Exchange { heads, started, manager, worker, tally, tries, timers, .. } =
-            &mut *self.exchange;
+        let Exchange { heads, started, manager, tally, tries, timers, .. } = &mut *self.exchange;
         timers.answer_try();
         let Heads { request, response, .. } = &mut **heads;
         let asked = tries.as_ref().and_then(|tries| tries.redirects.at).unwrap_or(*started);
@@ -222,9 +232,17 @@ where
             self.chosen.snapshot().ask_out(self.chosen.host());
         }
         let attempts = tries.as_ref().and_then(|tries| tries.told_count());
-        headers::response(response, manager, worker, waited, attempts, request);
+        headers::response(response, manager, waited, attempts);
+        self.exchange.mutate_response();
+        if self.exchange.tally.told.is_some() {
+            self.up_source.keep_trailers();
+        }
+        let Exchange { heads, manager, worker, .. } = &mut *self.exchange;
+        let Heads { request, response, .. } = &mut **heads;
+        headers::finish_response(response, manager, worker, request);
         self.sink.head(response, size);
         if size == BodySize::None {
+            self.exchange.mark(|timing, now| timing.response_received = now);
             self.sink.end(None);
         }
     }

@@ -94,6 +94,7 @@ impl Exchange<'_> {
 
     /// Counts a failure of the upstream's, and answers for it.
     pub(super) fn upstream_reset(&mut self, chosen: &Chosen, reset: &Reset) -> Failure {
+        self.tally.lost(reset);
         let reply = self.last_of_tries(LocalReply::upstream_reset(reset));
         count::upstream_failure(chosen.target(), reply.status, self.is_internal());
         Failure::reply(reply)

@@ -21,7 +21,7 @@ impl Exchange<'_> {
         source: &mut FilteredRequest<'_, Q>,
         sink: &mut P,
     ) -> Result<(), Failure> {
-        let own = |name: &str| found.and_then(|found| found.route.filter_config(name));
+        let own = |name: &str| found.as_ref().and_then(|found| found.filter_config(name));
         let filters = self.begin_filters(own);
         source.pass_by(filters.clone(), self.body == BodySize::None);
         for at in 0..filters.count() {

@@ -12,8 +12,10 @@ use understudy_actors::stats::{ClusterStat, RouterStat};
 
 use super::{super::count, Exchange, failure::Failure};
 use crate::{
-    config::model::route::Forward,
+    config::model::route::{ClusterChoice, ClusterWeight, Forward, HostChange},
+    downstream::headers,
     filter::FilteredRequest,
+    format::AccessLogType,
     local_reply::LocalReply,
     stream::{BodySize, Replay, RequestSource, ResponseSink, Source},
     upstream::Cluster,
@@ -55,13 +57,16 @@ impl<'c> Exchange<'c> {
             }
             let table = self.manager.table();
             let found = self.find(table.as_deref().map(|table| &**table), redirected)?;
+            if self.manager.config.logs_new_requests && !redirected {
+                self.log(AccessLogType::DownstreamStart);
+            }
+            self.remember(table.as_ref(), found);
             let source = &mut FilteredRequest::new(source);
             if !self.manager.config.filters.is_empty() {
                 // Boxed: most chains have no filter but the router.
                 Box::pin(self.filter(found, source, sink)).await?;
             }
-            let route = self.act(found)?;
-            let cluster = self.cluster(route)?;
+            let (route, cluster) = self.act(found)?;
             let mut current = cluster.current();
             if !current.snapshot.ready {
                 if self.request_done {
@@ -86,6 +91,10 @@ impl<'c> Exchange<'c> {
                 if self.body == BodySize::None {
                     self.mirror(None);
                 }
+                if let HostChange::Upstream = route.host_rewrite {
+                    let (head, name) = (&mut self.heads.request, &chosen.host().endpoint.hostname);
+                    headers::rewrite_to_upstream(head, route, name, self.manager);
+                }
                 let failure = match self.attempt(route, &chosen, source, sink).await {
                     Ok(()) => {
                         self.settle();
@@ -108,16 +117,30 @@ impl<'c> Exchange<'c> {
     }
 
     /// The route's cluster; its idle timeout is in force from here.
-    fn cluster(&mut self, route: &Forward) -> Result<Rc<Cluster>, Failure> {
+    pub(super) fn cluster(
+        &mut self,
+        route: &Forward,
+        part: Option<&ClusterWeight>,
+    ) -> Result<Rc<Cluster>, Failure> {
         if let Some(idle) = route.idle_timeout {
             self.timers.limit_idle((!idle.is_zero()).then_some(idle));
         }
-        let Some(cluster) = self.worker.clusters.get(route.cluster) else {
+        let clusters = &self.worker.clusters;
+        let cluster = match part.map_or(&route.cluster, |part| &part.cluster) {
+            ClusterChoice::Named(cluster) => clusters.get(cluster.slot),
+            ClusterChoice::Header(name) => {
+                self.heads.request.value(name).and_then(|name| clusters.named(name))
+            }
+            // One of them was drawn when the route was found.
+            ClusterChoice::Weighted(_) => None,
+        };
+        let Some(cluster) = cluster else {
             self.manager.router_stats().inc(RouterStat::NoCluster);
             return Err(Failure::reply(LocalReply::cluster_not_found(
                 route.cluster_not_found_status,
             )));
         };
+        self.tally.goes_to(&cluster);
         if cluster.is_in_maintenance() {
             return Err(self.turn_away(&cluster));
         }

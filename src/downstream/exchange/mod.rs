@@ -13,17 +13,20 @@ mod conversation;
 mod failure;
 mod filters;
 mod forward;
+mod local_reply;
 mod mirror;
 mod record;
 mod redirect;
 mod retry;
 mod retrying;
+mod told;
 mod tries;
 
 use std::{
     cell::OnceCell,
     future::poll_fn,
     net::{IpAddr, SocketAddr},
+    rc::Rc,
     task::{Context, Poll},
     time::Instant,
 };
@@ -38,12 +41,17 @@ pub use failure::Failure;
 use super::{count, headers, manager::Manager, serve::Worker, timers::Timers};
 use crate::{
     codec::{Known, RequestHead, ResponseHead, Scheme},
-    config::model::route::{Forward, RouteAction, RuntimeFraction},
+    config::model::{
+        http::HostForm,
+        route::{Forward, RouteAction, RuntimeFraction},
+    },
     filter::Filters,
+    format::AccessLogType,
     local_reply::LocalReply,
-    route::{Found, RouteTable},
-    stream::{BodySize, Data, RequestSource, ResponseSink},
-    worker::{AddressText, Deadline},
+    route::{Found, Lots, RouteTable},
+    stream::{BodySize, RequestSource, ResponseSink},
+    upstream::Cluster,
+    worker::{AddressText, Deadline, next_connection_id},
 };
 use record::Tally;
 use tries::Tries;
@@ -71,6 +79,8 @@ pub struct Peer {
     pub local: SocketAddr,
     /// The client's IP address, written out once.
     pub text: AddressText,
+    /// The connection's number.
+    pub id: u64,
 }
 
 /// How an exchange ended, for the connection it was on.
@@ -82,6 +92,13 @@ pub enum Ended {
     RequestUnfinished,
     /// The response cannot be finished, or the client has gone.
     Cut,
+}
+
+/// The lots that a worker draws for a request.
+struct Draw<'w> {
+    worker: &'w Worker,
+    /// One number decides for the whole request, however many shares it is held against.
+    number: OnceCell<u64>,
 }
 
 /// One exchange. Its end, however it comes, is its drop: stats and access log are written there.
@@ -110,7 +127,26 @@ impl Peer {
     /// Who has connected.
     pub fn of(accepted: &Accepted) -> Self {
         let text = AddressText::new(accepted.peer.ip());
-        Self { remote: accepted.peer, local: accepted.local, text }
+        let id = next_connection_id();
+        Self { remote: accepted.peer, local: accepted.local, text, id }
+    }
+}
+
+// === impl Draw ===
+
+impl Lots for Draw<'_> {
+    fn draws(&self, fraction: &RuntimeFraction) -> bool {
+        let number = self.number();
+        self.worker.with_runtime(|runtime| runtime.enabled(&fraction.key, fraction.default, number))
+    }
+
+    fn number(&self) -> u64 {
+        *self.number.get_or_init(|| fastrand::u64(..))
+    }
+
+    fn weight(&self, key: &str, default: u32) -> u32 {
+        let weight = self.worker.with_runtime(|runtime| runtime.integer(key, u64::from(default)));
+        u32::try_from(weight).unwrap_or(u32::MAX)
     }
 }
 
@@ -137,7 +173,8 @@ impl<'c> Exchange<'c> {
         if let Some(max) = manager.config.max_stream_duration {
             timers.limit_stream(started, Some(max));
         }
-        let (filters, tries, tally) = (None, None, Tally::default());
+        let (filters, tries, tally) =
+            (None, None, Tally::new(manager.tells(), request_done, started));
         Self {
             worker,
             manager,
@@ -203,31 +240,36 @@ impl<'c> Exchange<'c> {
     ) -> Result<Option<Found<'t>>, Failure> {
         let Self { manager, worker, peer, .. } = *self;
         if !redirected {
+            for step in &manager.config.early_mutations {
+                self.edit_request(step);
+            }
             let client = headers::request(&mut self.heads.request, manager, worker, peer);
             self.heads.client = client.map_err(Failure::reply)?;
+            if manager.config.host_form != HostForm::default() {
+                let form = manager.config.host_form;
+                headers::form_host(&mut self.heads.request, form, peer.local.port());
+            }
         }
-        Ok(table.and_then(|table| self.route_of(table)))
+        let Some(table) = table else { return Ok(None) };
+        if !table.config().internal_only_headers.is_empty() && !self.is_internal() {
+            let own = &table.config().internal_only_headers;
+            own.iter().for_each(|name| self.heads.request.headers.remove_name(name));
+        }
+        Ok(self.route_of(table))
     }
 
     /// The route of the request as it is now.
     fn route_of<'t>(&self, table: &'t RouteTable) -> Option<Found<'t>> {
-        let Self { worker, .. } = *self;
-        let request = &self.heads.request;
-        if request.headers.get(Known::XForwardedProto) == Some(b"") {
+        if self.heads.request.headers.get(Known::XForwardedProto) == Some(b"") {
             // Who says nothing there has no route. Observed: Envoy 1.40.
             return None;
         }
-        // One number decides for the whole request, however many shares it is held against.
-        let random = OnceCell::new();
-        let draw = |fraction: &RuntimeFraction| {
-            let random = *random.get_or_init(|| fastrand::u64(..));
-            worker.with_runtime(|runtime| runtime.enabled(&fraction.key, fraction.default, random))
-        };
-        table.find(request.authority(), request.path(), draw)
+        let draw = Draw { worker: self.worker, number: OnceCell::new() };
+        table.find(&self.heads.request, &draw)
     }
 
     /// Where the route sends the request, or what it answers itself.
-    fn act<'t>(&mut self, found: Option<Found<'t>>) -> Result<&'t Forward, Failure> {
+    fn act<'t>(&mut self, found: Option<Found<'t>>) -> Result<(&'t Forward, Rc<Cluster>), Failure> {
         let stats = self.manager.router_stats();
         stats.inc(RouterStat::RqTotal);
         let Some(found) = found else {
@@ -238,7 +280,9 @@ impl<'c> Exchange<'c> {
         match &found.route.action {
             RouteAction::Direct(direct) => {
                 stats.inc(RouterStat::RqDirectResponse);
-                Err(Failure::reply(headers::direct_response(direct, &self.heads.request)))
+                let mut reply = headers::direct_response(direct, &self.heads.request);
+                self.format_direct(direct, &mut reply);
+                Err(Failure::reply(reply))
             }
             RouteAction::Redirect(redirect) => {
                 // Envoy's own `rq_redirect` stays zero. Observed: Envoy 1.40.
@@ -246,56 +290,33 @@ impl<'c> Exchange<'c> {
                 Err(Failure::reply(headers::redirect(redirect, rule, &self.heads.request)))
             }
             RouteAction::Forward(forward) => {
+                let cluster = self.cluster(forward, found.part)?;
                 self.plan_tries(forward);
                 let request = &mut self.heads.request;
                 if self.manager.config.client.matches_upstream_scheme {
                     // Nothing upstream is encrypted yet.
                     request.scheme = Scheme::Http;
                 }
-                self.tally.original_path = headers::rewrite(request, forward, rule, self.manager);
+                let part = found.part.and_then(|part| part.mutations.as_ref());
+                if let Some(mutations) = part.or(found.route.mutations.as_ref()) {
+                    self.mutate_request(mutations);
+                }
+                let request = &mut self.heads.request;
+                headers::rewrite(request, forward, found.part, rule, self.manager);
                 headers::empty_length(request, self.body);
-                Ok(forward)
+                Ok((forward, cluster))
             }
         }
     }
 
     /// Sends a reply of our own.
-    async fn reply<P: ResponseSink>(
+    fn reply<P: ResponseSink>(
         &mut self,
         reply: Box<LocalReply>,
         sink: &mut P,
-    ) -> Result<(), Failure> {
-        self.tally.replied(&reply);
-        let Heads { request, response, .. } = &mut *self.heads;
-        let made = headers::Local {
-            grpc: headers::is_grpc(request),
-            to_head: request.is_head(),
-            unfinished: !self.request_done,
-        };
-        headers::local_reply(response, &reply, made, self.manager);
-        self.tally.status = response.status;
-        if !self.manager.config.filters.is_empty() {
-            // Refused before its route was known, it is shown all the same. Observed: Envoy 1.40.
-            let begun = self.filters.clone();
-            let filters = begun.unwrap_or_else(|| self.begin_filters(|_| None));
-            filters.show_reply(&mut self.heads.response);
-        }
-        let Heads { request, response, .. } = &mut *self.heads;
-        headers::finish_reply(response, request, self.manager, self.worker);
-        let body = if made.grpc { &[] } else { reply.body.as_bytes() };
-        let size = match (body.is_empty(), made.to_head) {
-            (true, _) => BodySize::None,
-            // Its head says how long the body would have been.
-            (false, true) => BodySize::None,
-            (false, false) => BodySize::Known(body.len() as u64),
-        };
-        sink.head(response, size);
-        if let BodySize::Known(_) = size {
-            sink.data(Data::Slice(body));
-        }
-        sink.end(None);
-        self.settle();
-        self.flush(sink).await
+    ) -> impl Future<Output = Result<(), Failure>> {
+        self.compose(&reply, sink);
+        self.flush(sink)
     }
 
     /// Counts the exchange as done: before its last bytes are sent, so that whoever has read them finds
@@ -367,8 +388,8 @@ impl Drop for Exchange<'_> {
         if let Some(filters) = &self.filters {
             filters.end(self.tally.status);
         }
-        if !self.manager.log_sinks().is_empty() {
-            self.log(self.tally.duration(self.started));
+        if !self.manager.logs().is_empty() {
+            self.log(AccessLogType::DownstreamEnd);
         }
     }
 }

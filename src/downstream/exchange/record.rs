@@ -2,18 +2,24 @@
 
 use std::time::{Duration, Instant, SystemTime};
 
-use super::{super::timers::Passed, Exchange, Heads, attempt::Chosen};
+use understudy_actors::snapshot::Host;
+
+use super::{super::timers::Passed, Exchange, Heads, attempt::Chosen, told::Told};
 use crate::{
-    access_log::{Record, ResponseFlag, ResponseFlags},
-    codec::Known,
+    access_log::{Record, ResponseFlag, ResponseFlags, Seen},
+    codec::{Known, Version},
+    format::{AccessLogType, Attempted, UpstreamConnection},
     local_reply::LocalReply,
-    stream::BodyError,
+    stream::{BodyError, Reset},
+    upstream::{Cluster, connect::Life},
 };
 
 /// What access log and stats want to know at the end.
 #[derive(Default)]
 pub(super) struct Tally {
-    flags: ResponseFlags,
+    pub(super) flags: ResponseFlags,
+    /// What formats may ask for, where there are any.
+    pub(super) told: Option<Box<Told>>,
     /// The host that was tried last, for the access log if there is one.
     pub(super) chosen: Option<Chosen>,
     /// From the request's beginning to the head of the upstream's response.
@@ -22,8 +28,6 @@ pub(super) struct Tally {
     pub(super) settled: bool,
     /// Something was waited for after the response had begun.
     pub(super) paused: bool,
-    /// The path before it was rewritten.
-    pub(super) original_path: Option<Box<[u8]>>,
     /// 0 while there is no response.
     pub(super) status: u16,
     /// Bytes of the request's body.
@@ -35,10 +39,66 @@ pub(super) struct Tally {
 // === impl Tally ===
 
 impl Tally {
+    /// Nothing yet. What formats may ask for is remembered if `tells`.
+    pub(super) fn new(tells: bool, request_done: bool, started: Instant) -> Self {
+        let told = tells.then(|| {
+            let mut told = Box::new(Told::default());
+            told.timing.request_received = request_done.then_some(started);
+            told
+        });
+        Self { told, ..Self::default() }
+    }
+
+    /// The request goes to this cluster.
+    #[inline]
+    pub(super) fn goes_to(&mut self, cluster: &Cluster) {
+        if let Some(told) = &mut self.told {
+            told.cluster = Some(cluster.current());
+        }
+    }
+
+    /// A host is tried.
+    pub(super) fn tries(&mut self, chosen: &Chosen, logged: bool) {
+        if let Some(told) = &mut self.told {
+            told.timing.pool_asked = Some(Instant::now());
+        }
+        if logged || self.told.is_some() {
+            self.chosen = Some(chosen.clone());
+        }
+    }
+
+    /// A connection is at hand.
+    pub(super) fn connected(&mut self, host: &Host, life: &Life, protocol: Version) {
+        if let Some(told) = &mut self.told {
+            told.attempted.push(Attempted {
+                address: host.address_text.clone(),
+                hostname: host.endpoint.hostname.clone(),
+                connection_id: life.id(),
+            });
+            let remote = host.address;
+            let (local, id) = (life.local(), life.id());
+            told.connection = Some(UpstreamConnection { local, remote, id, protocol });
+            told.timing.pool_ready = Some(Instant::now());
+        }
+    }
+
+    /// The host was lost before it answered.
+    pub(super) fn lost(&mut self, reset: &Reset) {
+        if let (Some(told), Reset::ConnectFailed(why)) = (&mut self.told, reset) {
+            told.transport_failure = format!("delayed_connect_error:_{}", why.replace(' ', "_"));
+        }
+    }
+
     /// The upstream's response begins.
     pub(super) fn responded(&mut self, status: u16, waited: Duration) {
         self.status = status;
         self.service_time = Some(waited);
+        if let Some(told) = &mut self.told {
+            let now = Some(Instant::now());
+            told.details = "via_upstream".into();
+            told.timing.response_begun = now;
+            told.timing.response_sending = now;
+        }
     }
 
     /// How long the exchange took. A response that went out as it came in took no longer than its head:
@@ -52,7 +112,11 @@ impl Tally {
         if let Some(flag) = reply.flag {
             self.flags.insert(flag);
         }
-        self.status = reply.status;
+        // Who asks for the status while the reply is made finds none. Observed: Envoy 1.40.
+        self.status = 0;
+        if let Some(told) = &mut self.told {
+            told.details = reply.details.clone();
+        }
         tracing::debug!(target: "http", "Sending local reply with details {}", reply.details);
     }
 
@@ -96,6 +160,9 @@ impl Tally {
 
     fn end(&mut self, flag: ResponseFlag, details: &'static str) {
         self.flags.insert(flag);
+        if let Some(told) = &mut self.told {
+            told.details = details.into();
+        }
         tracing::debug!(target: "http", "the exchange is cut short: {details}");
     }
 }
@@ -104,30 +171,55 @@ impl Tally {
 
 impl Exchange<'_> {
     /// Writes the access log.
-    pub(super) fn log(&self, elapsed: Duration) {
-        let Heads { request, .. } = &*self.heads;
+    pub(super) fn log(&mut self, log_type: AccessLogType) {
+        let elapsed = self.tally.duration(self.started);
+        if let Some(told) = &mut self.tally.told {
+            told.elapsed = Some(elapsed);
+            if self.tally.status > 0 {
+                told.timing.response_sent = Some(self.started + elapsed);
+            }
+        }
+        for log in self.manager.logs() {
+            if let Some(filter) = &log.filter {
+                let health_check = self.is_health_check();
+                let info = &self.info(log_type);
+                let passes = self
+                    .worker
+                    .with_runtime(|runtime| filter.passes(Seen { info, runtime, health_check }));
+                if !passes {
+                    continue;
+                }
+            }
+            self.worker.with_line(|line| {
+                match &log.format {
+                    None => self.record(elapsed).write_default(line),
+                    Some(format) => format.write(line, &self.info(log_type)),
+                }
+                self.worker.access_log.write(log.sink, line);
+            });
+        }
+    }
+
+    /// What Envoy's default line tells.
+    fn record(&self, elapsed: Duration) -> Record<'_> {
+        let Heads { request, response, .. } = &*self.heads;
         let tally = &self.tally;
-        let record = Record {
+        Record {
             started: SystemTime::now().checked_sub(elapsed).unwrap_or(SystemTime::UNIX_EPOCH),
             method: request.method.as_str().as_bytes(),
-            path: tally.original_path.as_deref().unwrap_or(request.path()),
+            path: request.headers.get(Known::XEnvoyOriginalPath).unwrap_or(request.path()),
             protocol: request.version.as_str(),
             status: tally.status,
             flags: tally.flags,
             received: tally.received,
             sent: tally.sent,
             duration: elapsed,
-            service_time: tally.service_time,
+            service_time: response.headers.get(Known::XEnvoyUpstreamServiceTime),
             forwarded_for: request.headers.get(Known::XForwardedFor),
             user_agent: request.headers.get(Known::UserAgent),
             request_id: request.headers.get(Known::XRequestId),
             authority: Some(request.authority()).filter(|_| request.has_authority()),
             upstream: tally.chosen.as_ref().map(|chosen| chosen.host().address_text.as_str()),
-        };
-        self.worker.with_line(|line| {
-            record.write_default(line);
-            let sinks = self.manager.log_sinks().iter();
-            sinks.for_each(|sink| self.worker.access_log.write(*sink, line));
-        });
+        }
     }
 }

@@ -8,6 +8,7 @@ use super::{Exchange, Failure, attempt::Chosen, record::Tally};
 use crate::{
     codec::{Known, Method, RequestHead, ResponseHead},
     config::model::route::{InternalRedirect, RedirectPredicate},
+    format::AccessLogType,
     stream::{BodySize, Replay, RequestSource, ResponseSink},
 };
 
@@ -63,10 +64,10 @@ impl Exchange<'_> {
         if let Some(filters) = self.filters.take() {
             filters.end(self.tally.status);
         }
-        if !self.manager.log_sinks().is_empty() {
-            self.log(self.started.elapsed());
+        if !self.manager.logs().is_empty() {
+            self.log(AccessLogType::DownstreamEnd);
         }
-        self.tally = Tally::default();
+        self.tally = Tally::new(self.manager.tells(), self.request_done, self.started);
     }
 
     /// Makes the request one to the address that an answer redirects to, if its route follows redirects

@@ -14,10 +14,8 @@ use crate::{
 pub(in crate::downstream) fn response(
     head: &mut ResponseHead,
     manager: &Manager,
-    worker: &Worker,
     waited: Duration,
     attempts: Option<u32>,
-    request: &RequestHead,
 ) {
     let headers = &mut head.headers;
     headers.remove_all(RESPONSE_HOP_BY_HOP);
@@ -29,6 +27,16 @@ pub(in crate::downstream) fn response(
     if let Some(attempts) = attempts {
         headers.set(Known::XEnvoyAttemptCount, itoa::Buffer::new().format(attempts).as_bytes());
     }
+}
+
+/// Adds what the connection manager has to say.
+pub(in crate::downstream) fn finish_response(
+    head: &mut ResponseHead,
+    manager: &Manager,
+    worker: &Worker,
+    request: &RequestHead,
+) {
+    let headers = &mut head.headers;
     if headers.get(Known::Date).is_none() {
         worker.clock.with_date_line(|line| headers.append_line(Known::Date, line));
     }
@@ -62,11 +70,7 @@ fn server_and_via(head: &mut ResponseHead, manager: &Manager) {
 
 /// Whether the client speaks gRPC, whose errors are answers of status 200.
 pub(in crate::downstream) fn is_grpc(request: &RequestHead) -> bool {
-    let Some(kind) = request.headers.get(Known::ContentType) else { return false };
-    match kind.strip_prefix(b"application/grpc") {
-        Some(rest) => rest.is_empty() || rest.starts_with(b"+"),
-        None => false,
-    }
+    request.is_grpc()
 }
 
 /// The head of `100 Continue`.
@@ -82,19 +86,18 @@ pub(in crate::downstream) struct Local {
     pub(in crate::downstream) grpc: bool,
     /// A HEAD request, whose answer has no body.
     pub(in crate::downstream) to_head: bool,
-    /// A request that is not complete: its rest is nobody's, and the connection ends.
-    pub(in crate::downstream) unfinished: bool,
+    /// The connection ends with it: the request is not complete and its rest nobody's, or the reply says so.
+    pub(in crate::downstream) closes: bool,
 }
 
-/// Fills in the head of a reply of our own as filters see it.
-pub(in crate::downstream) fn local_reply(
+/// Begins the head of a reply of our own: what the route's header mutations see of it.
+pub(in crate::downstream) fn begin_reply(
     head: &mut ResponseHead,
     reply: &LocalReply,
-    Local { grpc, unfinished, .. }: Local,
     manager: &Manager,
 ) {
     head.clear();
-    head.status = if grpc { 200 } else { reply.status };
+    head.status = reply.status;
     let headers = &mut head.headers;
     if reply.overloaded && !manager.router().suppress_envoy_headers {
         headers.append(Known::XEnvoyOverloaded, b"true");
@@ -102,17 +105,38 @@ pub(in crate::downstream) fn local_reply(
     for (name, value) in &reply.headers {
         headers.append(*name, value);
     }
+}
+
+/// Fills in the head of a reply of our own as filters see it. `content_type` is what the body is, where
+/// somebody has said so.
+pub(in crate::downstream) fn local_reply(
+    head: &mut ResponseHead,
+    status: u16,
+    body: &[u8],
+    content_type: Option<&str>,
+    Local { grpc, closes, .. }: Local,
+) {
+    head.close = closes;
+    head.status = if grpc { 200 } else { status };
+    let headers = &mut head.headers;
+    let mut text = itoa::Buffer::new();
     if grpc {
-        headers.append(Known::ContentType, b"application/grpc");
-        let mut text = itoa::Buffer::new();
-        headers.append(Known::GrpcStatus, text.format(grpc_status(reply.status)).as_bytes());
-        if !reply.body.is_empty() {
-            headers.append(Known::GrpcMessage, &percent_encoded(reply.body.as_bytes()));
+        headers.set(Known::ContentType, b"application/grpc");
+        headers.set(Known::GrpcStatus, text.format(grpc_status(status)).as_bytes());
+        if !body.is_empty() {
+            headers.set(Known::GrpcMessage, &percent_encoded(body));
         }
+    } else if body.is_empty() {
+        headers.remove(Known::ContentLength);
+        headers.remove(Known::ContentType);
     } else {
-        reply.describe_body(headers);
+        headers.set(Known::ContentLength, text.format(body.len()).as_bytes());
+        match content_type {
+            Some(kind) => headers.set(Known::ContentType, kind.as_bytes()),
+            None if headers.has(Known::ContentType) => {}
+            None => headers.append(Known::ContentType, b"text/plain"),
+        }
     }
-    head.close = unfinished || reply.close;
 }
 
 /// Fills in what filters do not see of it.
@@ -122,7 +146,9 @@ pub(in crate::downstream) fn finish_reply(
     manager: &Manager,
     worker: &Worker,
 ) {
-    worker.clock.with_date_line(|line| head.headers.append_line(Known::Date, line));
+    if !head.headers.has(Known::Date) {
+        worker.clock.with_date_line(|line| head.headers.append_line(Known::Date, line));
+    }
     server_and_via(head, manager);
     request_id(head, manager, request);
 }

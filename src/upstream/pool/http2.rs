@@ -241,6 +241,11 @@ impl Http2Connection {
 }
 
 impl Http2Lease {
+    /// The life of its connection.
+    pub fn life(&self) -> &Life {
+        &self.connection.life
+    }
+
     /// No further stream may start on this connection.
     pub fn retire(&self) {
         self.connection.gone.set(true);

@@ -1,41 +1,32 @@
 //! Owns compiling answers that a route gives by itself.
 
-use std::fs;
-
 use super::super::Compiler;
-use crate::config::{Message, message::Value, model::route::DirectResponse};
+use crate::config::{Message, model::route::DirectResponse};
 
 /// Envoy's `max_direct_response_body_size_bytes` default.
-const DIRECT_BODY_BYTES_MAX: usize = 4096;
+pub(super) const BODY_BYTES_MAX: usize = 4096;
 
 impl Compiler<'_> {
-    pub(super) fn direct(&mut self, direct: &Message) -> Option<DirectResponse> {
+    /// `DirectResponseAction`; its body has no more than so many bytes.
+    pub(super) fn direct(&mut self, direct: &Message, bytes_max: usize) -> Option<DirectResponse> {
         let status = direct.number("status").and_then(|status| u16::try_from(status).ok())?;
-        let mut body = Vec::new();
-        if let Some(source) = direct.message("body") {
-            body = if let Some(text) = source.text("inline_string") {
-                text.as_bytes().to_vec()
-            } else if let Some(Value::Bytes(bytes)) =
-                source.get("inline_bytes").map(|set| &set.value)
-            {
-                bytes.clone()
-            } else if let Some(path) = source.text("filename") {
-                fs::read(path).unwrap_or_else(|error| {
-                    let text = format!("cannot read {path:?}: {error}");
-                    self.error(source.at, &source.path, text, "");
-                    Vec::new()
-                })
-            } else {
-                Vec::new()
-            };
-            if body.len() > DIRECT_BODY_BYTES_MAX {
-                let text = format!(
-                    "response body size is {} bytes; maximum is {DIRECT_BODY_BYTES_MAX}",
-                    body.len()
-                );
-                self.error(source.at, &source.path, text, "");
-            }
+        let body = match direct.message("body") {
+            Some(source) => self.direct_body(source, bytes_max),
+            None => Vec::new(),
+        };
+        let format = direct.message("body_format");
+        let format = format.and_then(|format| self.format_string(format));
+        Some(DirectResponse { status, body, format })
+    }
+
+    /// `DataSource`
+    fn direct_body(&mut self, source: &Message, bytes_max: usize) -> Vec<u8> {
+        let Some(body) = self.data_source(source) else { return Vec::new() };
+        if body.len() <= bytes_max {
+            return body;
         }
-        Some(DirectResponse { status, body })
+        let told = format!("response body size is {} bytes; maximum is {bytes_max}", body.len());
+        self.error(source.at, &source.path, told, "");
+        Vec::new()
     }
 }

@@ -5,8 +5,10 @@ mod direct;
 mod forward;
 mod matching;
 mod mirror;
+mod mutation;
 mod redirect;
 mod retry;
+mod weighted;
 
 use std::{collections::HashSet, sync::Arc};
 
@@ -17,8 +19,28 @@ use attempts::{Above, HostAttempts};
 use super::{Compiler, filters::with_outer};
 use crate::config::{
     Message,
-    model::route::{Route, RouteAction, RouteConfig, VirtualHost},
+    message::Value,
+    model::route::{
+        ClusterChoice, RequireTls, Route, RouteAction, RouteConfig, RouteMatch, VirtualHost,
+    },
 };
+
+pub(super) use matching::runtime_share;
+use mutation::OuterMutations;
+
+/// What is said around a route that matters to it.
+struct Around<'a> {
+    /// The clusters there are; none where nobody asks.
+    clusters: Option<&'a HashSet<String>>,
+    /// `typed_per_filter_config` of its virtual host and table.
+    filters: &'a [(String, Payload)],
+    /// `max_direct_response_body_size_bytes`.
+    direct_bytes_max: usize,
+    /// What its virtual host says of tries.
+    tries: &'a HostAttempts<'a>,
+    /// What its virtual host and table do to headers.
+    mutations: OuterMutations,
+}
 
 impl Compiler<'_> {
     pub(super) fn route_config(
@@ -32,63 +54,140 @@ impl Compiler<'_> {
         let (mut seen, mut hosts) = (HashSet::new(), Vec::new());
         let table_mirrors = self.mirrors(config, known);
         let table_filters = self.per_filter(config);
+        let table_mutations = self.mutation_level(config);
+        let wins = config.boolean("most_specific_header_mutations_wins").unwrap_or(false);
+        let direct_bytes_max = config
+            .number("max_direct_response_body_size_bytes")
+            .and_then(|bytes| usize::try_from(bytes).ok())
+            .unwrap_or(direct::BODY_BYTES_MAX);
         for host in config.messages("virtual_hosts") {
-            let mut domains = Vec::new();
-            for (domain, at) in host.texts("domains") {
-                if !seen.insert(domain.to_ascii_lowercase()) {
-                    let text = match domain {
-                        "*" => {
-                            format!("Only a single wildcard domain is permitted in route {name}")
-                        }
-                        other => format!(
-                            "Only unique values for domains are permitted; {other:?} stands twice"
-                        ),
-                    };
-                    self.error(at, &host.path_of("domains"), text, "");
-                }
-                let stars = domain.matches('*').count();
-                if domain.is_empty()
-                    || stars > 1
-                    || (stars == 1 && !domain.starts_with('*') && !domain.ends_with('*'))
-                {
-                    let text = format!("{domain:?} is not a domain");
-                    self.error(at, &host.path_of("domains"), text, "one star, first or last");
-                }
-                domains.push(domain.to_owned());
-            }
+            let domains = self.domains(host, &name, &mut seen);
             let filters = with_outer(self.per_filter(host), &table_filters);
             let tries = self.host_attempts(host, &table_mirrors, known);
+            let mutations = OuterMutations {
+                host: self.mutation_level(host),
+                table: table_mutations.clone(),
+                most_specific_wins: wins,
+            };
+            let around = Around {
+                clusters: known,
+                filters: &filters,
+                direct_bytes_max,
+                tries: &tries,
+                mutations,
+            };
             let routes = host.messages("routes");
-            let routes = routes.filter_map(|route| self.route(route, known, &filters, &tries));
-            let routes = routes.collect();
+            let routes = routes.filter_map(|route| self.route(route, &around)).collect();
             let name = host.text("name").unwrap_or_default().to_owned();
-            hosts.push(VirtualHost { name, domains, routes });
+            let require_tls = match host.choice("require_tls") {
+                Some("EXTERNAL_ONLY") => RequireTls::ExternalOnly,
+                Some("ALL") => RequireTls::All,
+                _ => RequireTls::None,
+            };
+            host.ignore("metadata", "nobody reads it");
+            hosts.push(VirtualHost { name, domains, routes, require_tls });
         }
-        RouteConfig { name, virtual_hosts: hosts }
+        config.ignore("metadata", "nobody reads it");
+        let lower = |name: &str| name.to_ascii_lowercase().into_bytes();
+        let flag = |name: &str| config.boolean(name).unwrap_or(false);
+        RouteConfig {
+            name,
+            virtual_hosts: hosts,
+            ignore_port: flag("ignore_port_in_host_matching"),
+            vhost_header: config.text("vhost_header").filter(|name| !name.is_empty()).map(lower),
+            ignore_path_parameters: flag("ignore_path_parameters_in_path_matching"),
+            internal_only_headers: config
+                .texts("internal_only_headers")
+                .map(|(name, _)| lower(name))
+                .collect(),
+        }
     }
 
-    fn route(
+    /// The domains of a virtual host; `seen` are those of the table's others.
+    fn domains(&mut self, host: &Message, table: &str, seen: &mut HashSet<String>) -> Vec<String> {
+        let mut domains = Vec::new();
+        for (domain, at) in host.texts("domains") {
+            if !seen.insert(domain.to_ascii_lowercase()) {
+                let text = match domain {
+                    "*" => format!("Only a single wildcard domain is permitted in route {table}"),
+                    other => format!(
+                        "Only unique values for domains are permitted; {other:?} stands twice"
+                    ),
+                };
+                self.error(at, &host.path_of("domains"), text, "");
+            }
+            let stars = domain.matches('*').count();
+            if domain.is_empty()
+                || stars > 1
+                || (stars == 1 && !domain.starts_with('*') && !domain.ends_with('*'))
+            {
+                let text = format!("{domain:?} is not a domain");
+                self.error(at, &host.path_of("domains"), text, "one star, first or last");
+            }
+            domains.push(domain.to_owned());
+        }
+        domains
+    }
+
+    fn route(&mut self, route: &Message, around: &Around<'_>) -> Option<Route> {
+        let filter_configs = with_outer(self.per_filter(route), around.filters);
+        let matcher = route.message("match").and_then(|rule| self.route_match(rule));
+        let level = self.mutation_level(route);
+        let mut action = self.action(route, matcher.as_ref(), around);
+        if let Some(RouteAction::Forward(forward)) = &mut action
+            && let Some(forward) = Arc::get_mut(forward)
+            && let ClusterChoice::Weighted(weighted) = &mut forward.cluster
+        {
+            for part in &mut weighted.clusters {
+                part.mutations = around.mutations.with(&[&part.own_mutations, &level]);
+            }
+        }
+        let mutations = around.mutations.with(&[&level]);
+        let metadata = route.message("metadata").map(filter_metadata);
+        let name = route.text("name").unwrap_or_default().to_owned();
+        route.ignore("decorator", "there are no spans whose operation it could name");
+        route.ignore("tracing", "there is no tracing whose sampling it could change");
+        Some(Route {
+            name,
+            matcher: matcher?,
+            action: action?,
+            filter_configs,
+            mutations,
+            metadata,
+        })
+    }
+
+    fn action(
         &mut self,
         route: &Message,
-        clusters: Option<&HashSet<String>>,
-        outer: &[(String, Payload)],
-        tries: &HostAttempts<'_>,
-    ) -> Option<Route> {
-        let filter_configs = with_outer(self.per_filter(route), outer);
-        let matcher = route.message("match").and_then(|rule| self.route_match(rule));
-        let action = if let Some(action) = route.message("route") {
-            let above = Above { host: tries, route, clusters };
-            self.forward(action, clusters, above)
-                .map(|forward| RouteAction::Forward(Arc::new(forward)))
-        } else if let Some(redirect) = route.message("redirect") {
-            Some(RouteAction::Redirect(Arc::new(redirect::redirect(redirect))))
-        } else if let Some(direct) = route.message("direct_response") {
-            self.direct(direct).map(|direct| RouteAction::Direct(Arc::new(direct)))
-        } else {
-            // `filter_action` and the like are left unread, and so refused.
-            None
-        };
-        let name = route.text("name").unwrap_or_default().to_owned();
-        Some(Route { name, matcher: matcher?, action: action?, filter_configs })
+        matcher: Option<&RouteMatch>,
+        around: &Around<'_>,
+    ) -> Option<RouteAction> {
+        if let Some(action) = route.message("route") {
+            let above = Above { host: around.tries, route, clusters: around.clusters };
+            let forward = self.forward(action, matcher, around.clusters, above)?;
+            return Some(RouteAction::Forward(Arc::new(forward)));
+        }
+        if let Some(redirect) = route.message("redirect") {
+            return self
+                .redirect(redirect)
+                .map(|redirect| RouteAction::Redirect(Arc::new(redirect)));
+        }
+        if let Some(direct) = route.message("direct_response") {
+            let direct = self.direct(direct, around.direct_bytes_max)?;
+            return Some(RouteAction::Direct(Arc::new(direct)));
+        }
+        let _neither = route.message("filter_action").or(route.message("non_forwarding_action"))?;
+        Some(RouteAction::Forward(Arc::new(self.nowhere())))
     }
+}
+
+/// `Metadata.filter_metadata` as one object.
+fn filter_metadata(metadata: &Message) -> serde_json::Value {
+    metadata.ignore("typed_filter_metadata", "nobody reads it");
+    let members = metadata.map("filter_metadata").iter().filter_map(|(name, item)| {
+        let Value::Json(value) = &item.value else { return None };
+        Some((name.clone(), value.clone()))
+    });
+    serde_json::Value::Object(members.collect())
 }

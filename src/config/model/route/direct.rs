@@ -1,5 +1,7 @@
 //! Owns what a route answers by itself.
 
+use crate::format::FormatString;
+
 /// `DirectResponseAction`.
 #[derive(Debug)]
 pub struct DirectResponse {
@@ -7,4 +9,6 @@ pub struct DirectResponse {
     pub status: u16,
     /// `body`, read at load when it is a file.
     pub body: Vec<u8>,
+    /// `body_format`, for the body.
+    pub format: Option<FormatString>,
 }

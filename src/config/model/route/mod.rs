@@ -6,6 +6,7 @@ mod forward;
 mod internal_redirect;
 mod matching;
 mod mirror;
+mod mutation;
 mod redirect;
 mod retry;
 
@@ -15,12 +16,17 @@ use understudy_actors::plan::Payload;
 
 pub use attempts::{Attempts, GrpcTimeout, StreamDuration, Tells};
 pub use direct::DirectResponse;
-pub use forward::Forward;
+pub use forward::{
+    ClusterChoice, ClusterName, ClusterWeight, Forward, HostChange, PathChange, WeightedClusters,
+};
 pub use internal_redirect::{InternalRedirect, RedirectPredicate};
-pub use matching::{PathMatch, RouteMatch, RuntimeFraction};
+pub use matching::{Condition, PathMatch, RouteMatch, RuntimeFraction};
 pub use mirror::{Mirror, MirrorTarget};
+pub use mutation::{AppendAction, EditedName, HeaderEdit, HeaderEdits, MutationLevel, Mutations};
 pub use redirect::{Redirect, RedirectPath};
 pub use retry::{BackOff, ResetHeader, RetryOn, RetryPolicy};
+
+pub use crate::re2::Substitution;
 
 /// `RouteConfiguration`.
 #[derive(Debug)]
@@ -29,6 +35,14 @@ pub struct RouteConfig {
     pub name: String,
     /// `virtual_hosts`, in the order of the file.
     pub virtual_hosts: Vec<VirtualHost>,
+    /// `ignore_port_in_host_matching`.
+    pub ignore_port: bool,
+    /// `vhost_header`: the header that names the virtual host instead of the authority.
+    pub vhost_header: Option<Vec<u8>>,
+    /// `ignore_path_parameters_in_path_matching`.
+    pub ignore_path_parameters: bool,
+    /// `internal_only_headers`, in lower case: removed from requests that come from outside.
+    pub internal_only_headers: Vec<Vec<u8>>,
 }
 
 /// `VirtualHost`.
@@ -40,6 +54,20 @@ pub struct VirtualHost {
     pub domains: Vec<String>,
     /// `routes`, in the order of the file: the first match wins.
     pub routes: Vec<Route>,
+    /// `require_tls`.
+    pub require_tls: RequireTls,
+}
+
+/// `VirtualHost.require_tls`: who is sent to `https`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum RequireTls {
+    /// Nobody.
+    #[default]
+    None,
+    /// Requests from outside.
+    ExternalOnly,
+    /// All.
+    All,
 }
 
 /// `Route`.
@@ -54,6 +82,10 @@ pub struct Route {
     /// `typed_per_filter_config` by the filter's name: the route's own before its virtual host's before
     /// its table's.
     pub filter_configs: Vec<(String, Payload)>,
+    /// What is done to headers, by the route and what it stands in.
+    pub mutations: Option<Arc<Mutations>>,
+    /// `metadata.filter_metadata`, an object.
+    pub metadata: Option<serde_json::Value>,
 }
 
 /// What a route does.

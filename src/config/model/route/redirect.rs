@@ -1,7 +1,9 @@
 //! Owns what a route that redirects answers.
 
+use super::Substitution;
+
 /// `RedirectAction`.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Redirect {
     /// `https_redirect` or `scheme_redirect`; empty keeps the scheme.
     pub scheme: String,
@@ -9,7 +11,9 @@ pub struct Redirect {
     pub host: String,
     /// `port_redirect`; 0 keeps the port.
     pub port: u16,
-    /// `path_redirect` (path and perhaps query), `prefix_rewrite`, or neither.
+    /// The port stays even where it is the usual one of the scheme that is left.
+    pub keep_port: bool,
+    /// `path_rewrite_specifier`.
     pub path: RedirectPath,
     /// `strip_query`.
     pub strip_query: bool,
@@ -18,12 +22,15 @@ pub struct Redirect {
 }
 
 /// `RedirectAction.path_rewrite_specifier`.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub enum RedirectPath {
     /// The request's own.
+    #[default]
     Keep,
-    /// `path_redirect`.
+    /// `path_redirect`: path and perhaps query.
     Replace(String),
     /// `prefix_rewrite`.
     Prefix(String),
+    /// `regex_rewrite`.
+    Regex(Substitution),
 }

@@ -1,0 +1,26 @@
+//! Owns reading `DataSource`: text or bytes that stand in the configuration, in a file or in the environment.
+
+use std::{env, fs};
+
+use super::Compiler;
+use crate::config::{Message, message::Value};
+
+impl Compiler<'_> {
+    /// What a source holds; none where an error was told, or where it names no source that we know.
+    pub(super) fn data_source(&mut self, source: &Message) -> Option<Vec<u8>> {
+        if let Some(text) = source.text("inline_string") {
+            return Some(text.as_bytes().to_vec());
+        }
+        if let Some(Value::Bytes(bytes)) = source.get("inline_bytes").map(|set| &set.value) {
+            return Some(bytes.clone());
+        }
+        let read = if let Some(path) = source.text("filename") {
+            fs::read(path).map_err(|error| format!("cannot read {path:?}: {error}"))
+        } else {
+            let name = source.text("environment_variable")?;
+            let missing = |_| format!("environment variable {name} is not set");
+            env::var(name).map(String::into_bytes).map_err(missing)
+        };
+        read.map_err(|told| self.error(source.at, &source.path, told, "")).ok()
+    }
+}

@@ -1,0 +1,192 @@
+//! Owns what an exchange remembers for formats, and what it tells them at any moment.
+
+use std::{
+    borrow::Cow,
+    rc::Rc,
+    time::{Duration, Instant},
+};
+
+use super::{super::manager::InForce, Exchange, Heads};
+use crate::{
+    codec::HeaderBlock,
+    config::model::route::{
+        ClusterChoice, ClusterWeight, HeaderEdits, Mutations, Route, RouteAction,
+    },
+    format::{AccessLogType, Attempted, StreamInfo, Timing, UpstreamConnection, UpstreamInfo},
+    route::Found,
+    upstream::Current,
+};
+
+/// What is remembered where somebody may ask for it: a format in the access log, in a reply of our own, or
+/// in the route's headers.
+#[derive(Default)]
+pub(super) struct Told {
+    way: Option<Way>,
+    /// The cluster that was chosen.
+    pub(super) cluster: Option<Rc<Current>>,
+    /// Where the answer comes from.
+    pub(super) details: Cow<'static, str>,
+    /// Why no connection could be had.
+    pub(super) transport_failure: String,
+    /// The connection to the host.
+    pub(super) connection: Option<UpstreamConnection>,
+    /// The response's trailers.
+    pub(super) trailers: Option<Box<HeaderBlock>>,
+    /// How long it took, once it is over.
+    pub(super) elapsed: Option<Duration>,
+    /// Moments on the way.
+    pub(super) timing: Timing,
+    /// The hosts to which there was a connection.
+    pub(super) attempted: Vec<Attempted>,
+}
+
+/// A route, by its place in the table that was in force.
+#[derive(Clone)]
+struct Way {
+    table: Rc<InForce>,
+    host: usize,
+    route: usize,
+    /// Its share of a weighted cluster, by its place among them.
+    part: Option<usize>,
+}
+
+// === impl Way ===
+
+impl Way {
+    /// The way to what was found in this table.
+    fn to(table: &Rc<InForce>, found: Found<'_>) -> Self {
+        Self {
+            table: table.clone(),
+            host: index_of(&table.config().virtual_hosts, found.virtual_host),
+            route: index_of(&found.virtual_host.routes, found.route),
+            part: found.part.map(|part| index_of(parts(found.route), part)),
+        }
+    }
+
+    fn route(&self) -> Option<&Route> {
+        self.table.config().virtual_hosts.get(self.host)?.routes.get(self.route)
+    }
+
+    /// What is done to headers: the share's word is more than the route's.
+    fn mutations(&self) -> Option<&Mutations> {
+        let route = self.route()?;
+        let part = self.part.and_then(|part| parts(route).get(part));
+        part.and_then(|part| part.mutations.as_deref()).or(route.mutations.as_deref())
+    }
+}
+
+// === impl Exchange ===
+
+impl Exchange<'_> {
+    /// Remembers the route, if anybody may ask.
+    #[inline]
+    pub(super) fn remember(&mut self, table: Option<&Rc<InForce>>, found: Option<Found<'_>>) {
+        let (Some(table), Some(found)) = (table, found) else { return };
+        let part_mutates = found.part.is_some_and(|part| part.mutations.is_some());
+        if self.tally.told.is_none() && found.route.mutations.is_none() && !part_mutates {
+            return;
+        }
+        let told = self.tally.told.get_or_insert_default();
+        told.way = Some(Way::to(table, found));
+    }
+
+    /// Does to the request's headers what the route says.
+    pub(super) fn mutate_request(&mut self, mutations: &Mutations) {
+        mutations.request.iter().for_each(|edits| self.edit_request(edits));
+    }
+
+    /// Edits the request's headers.
+    pub(super) fn edit_request(&mut self, edits: &HeaderEdits) {
+        edits.remove_from(&mut self.heads.request.headers);
+        let info = self.info(AccessLogType::NotSet);
+        let made = edits.make(&self.heads.request.headers, &info);
+        made.put_into(&mut self.heads.request.headers);
+    }
+
+    /// Does to the response's headers what the route says.
+    #[inline]
+    pub(super) fn mutate_response(&mut self) {
+        if let Some(told) = &self.tally.told
+            && let Some(way) = told.way.clone()
+            && let Some(mutations) = way.mutations()
+        {
+            for edits in &mutations.response {
+                edits.remove_from(&mut self.heads.response.headers);
+                let info = self.info(AccessLogType::NotSet);
+                let made = edits.make(&self.heads.response.headers, &info);
+                made.put_into(&mut self.heads.response.headers);
+            }
+        }
+    }
+
+    /// What is known of the exchange at this moment.
+    pub(super) fn info(&self, log_type: AccessLogType) -> StreamInfo<'_> {
+        let Heads { request, response, client } = &*self.heads;
+        let tally = &self.tally;
+        let told = tally.told.as_deref();
+        let route = told.and_then(|told| told.way.as_ref()?.route());
+        let upstream = tally.chosen.as_ref().map(|chosen| UpstreamInfo {
+            address: &chosen.host().address_text,
+            hostname: &chosen.host().endpoint.hostname,
+            connection: told.and_then(|told| told.connection),
+        });
+        let cluster = told.and_then(|told| told.cluster.as_ref());
+        let plan = cluster.map(|current| &*current.snapshot.plan);
+        StreamInfo {
+            request: Some(request),
+            response: Some(response).filter(|response| response.status > 0),
+            trailers: told.and_then(|told| told.trailers.as_deref()),
+            started: Some(self.started),
+            elapsed: told.and_then(|told| told.elapsed).unwrap_or_else(|| self.started.elapsed()),
+            timing: told.map(|told| &told.timing),
+            status: tally.status,
+            flags: tally.flags,
+            details: told.map_or("", |told| &told.details),
+            termination_details: "",
+            received: tally.received,
+            sent: tally.sent,
+            remote: *client,
+            peer: Some(self.peer.remote),
+            local: Some(self.peer.local),
+            connection_id: self.peer.id,
+            filter_chain: &self.manager.config.filter_chain,
+            route_name: route.map_or("", |route| &route.name),
+            route_metadata: route.and_then(|route| route.metadata.as_ref()),
+            virtual_cluster: "",
+            cluster: plan.map_or("", |plan| &plan.name),
+            cluster_stat_name: plan.map_or("", |plan| &plan.stat_name),
+            upstream,
+            // A request that finds no host has been tried once. Observed: Envoy 1.40.
+            attempts: plan.map_or(0, |_| self.tries.as_ref().map_or(1, |tries| tries.count)),
+            attempted: told.map_or(&[], |told| &told.attempted),
+            transport_failure: told.map_or("", |told| &told.transport_failure),
+            local_reply_body: b"",
+            log_type,
+        }
+    }
+
+    /// Takes note of a moment, if anybody may ask.
+    #[inline]
+    pub(super) fn mark(&mut self, note: impl FnOnce(&mut Timing, Option<Instant>)) {
+        if let Some(told) = &mut self.tally.told {
+            note(&mut told.timing, Some(Instant::now()));
+        }
+    }
+}
+
+/// The shares of a route's weighted clusters.
+fn parts(route: &Route) -> &[ClusterWeight] {
+    match &route.action {
+        RouteAction::Forward(forward) => match &forward.cluster {
+            ClusterChoice::Weighted(weighted) => &weighted.clusters,
+            _ => &[],
+        },
+        _ => &[],
+    }
+}
+
+/// The index of an item that is in a list, told by where it is.
+fn index_of<T>(list: &[T], item: &T) -> usize {
+    let from = std::ptr::from_ref(item).addr().wrapping_sub(list.as_ptr().addr());
+    from / size_of::<T>().max(1)
+}

@@ -1,0 +1,213 @@
+//! Owns what is known of an exchange at a moment of it.
+
+use std::{
+    net::{IpAddr, SocketAddr},
+    time::{Duration, Instant, SystemTime},
+};
+
+use crate::{
+    access_log::ResponseFlags,
+    codec::{HeaderBlock, RequestHead, ResponseHead, Version},
+};
+
+/// What is known of an exchange. All of it is borrowed from where it is kept anyway.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct StreamInfo<'a> {
+    /// The request's head as it has become.
+    pub request: Option<&'a RequestHead>,
+    /// The response's head as it has become.
+    pub response: Option<&'a ResponseHead>,
+    /// The response's trailers.
+    pub trailers: Option<&'a HeaderBlock>,
+    /// When it began; none takes this moment.
+    pub started: Option<Instant>,
+    /// How long it has taken.
+    pub elapsed: Duration,
+    /// Moments in between, for who asked for them.
+    pub timing: Option<&'a Timing>,
+    /// Status; 0 for none.
+    pub status: u16,
+    /// Why the answer is not the upstream's.
+    pub flags: ResponseFlags,
+    /// Where the answer comes from; empty for unknown.
+    pub details: &'a str,
+    /// Why the connection was ended; empty for nothing.
+    pub termination_details: &'a str,
+    /// Bytes of the request's body.
+    pub received: u64,
+    /// Bytes of the response's body.
+    pub sent: u64,
+    /// The client's address as far as we trust what we are told; its port is known where it is the peer.
+    pub remote: Option<IpAddr>,
+    /// Who has connected.
+    pub peer: Option<SocketAddr>,
+    /// Whereto.
+    pub local: Option<SocketAddr>,
+    /// The connection's number.
+    pub connection_id: u64,
+    /// The name of the filter chain; empty for none.
+    pub filter_chain: &'a str,
+    /// The route's name; empty for none.
+    pub route_name: &'a str,
+    /// The route's `metadata.filter_metadata`.
+    pub route_metadata: Option<&'a serde_json::Value>,
+    /// The name of the virtual cluster; empty for none.
+    pub virtual_cluster: &'a str,
+    /// The cluster that was chosen; empty for none.
+    pub cluster: &'a str,
+    /// The cluster's `alt_stat_name` or name.
+    pub cluster_stat_name: &'a str,
+    /// The host that was tried last.
+    pub upstream: Option<UpstreamInfo<'a>>,
+    /// How many times an upstream was tried.
+    pub attempts: u32,
+    /// The hosts to which there was a connection, in order.
+    pub attempted: &'a [Attempted],
+    /// Why no connection could be had; empty for nothing.
+    pub transport_failure: &'a str,
+    /// The body of a reply of our own.
+    pub local_reply_body: &'a [u8],
+    /// At which moment this is.
+    pub log_type: AccessLogType,
+}
+
+/// The host of an exchange.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct UpstreamInfo<'a> {
+    /// Its address as `ip:port`.
+    pub address: &'a str,
+    /// Its name, if it has one.
+    pub hostname: &'a str,
+    /// The connection to it, once there is one.
+    pub connection: Option<UpstreamConnection>,
+}
+
+/// A connection to a host.
+#[derive(Clone, Copy, Debug)]
+pub struct UpstreamConnection {
+    /// Our end of it.
+    pub local: Option<SocketAddr>,
+    /// Its other end.
+    pub remote: SocketAddr,
+    /// Its number.
+    pub id: u64,
+    /// What is spoken on it.
+    pub protocol: Version,
+}
+
+/// A host to which there was a connection.
+#[derive(Clone, Debug, Default)]
+pub struct Attempted {
+    /// Its address as `ip:port`.
+    pub address: String,
+    /// Its name, if it has one.
+    pub hostname: String,
+    /// The connection's number.
+    pub connection_id: u64,
+}
+
+/// Moments of an exchange.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Timing {
+    /// The request's last byte was here.
+    pub request_received: Option<Instant>,
+    /// A connection was at hand.
+    pub pool_ready: Option<Instant>,
+    /// A connection was asked for.
+    pub pool_asked: Option<Instant>,
+    /// The request's first byte was given to the upstream.
+    pub request_sending: Option<Instant>,
+    /// Its last byte was.
+    pub request_sent: Option<Instant>,
+    /// The response's first byte was here.
+    pub response_begun: Option<Instant>,
+    /// Its last byte was.
+    pub response_received: Option<Instant>,
+    /// The response's first byte was given to the client.
+    pub response_sending: Option<Instant>,
+    /// Its last byte was.
+    pub response_sent: Option<Instant>,
+}
+
+/// `AccessLogType`: the moment of an exchange at which something is written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum AccessLogType {
+    /// Not a log.
+    #[default]
+    NotSet,
+    /// A request has come.
+    DownstreamStart,
+    /// It goes on.
+    DownstreamPeriodic,
+    /// It is over.
+    DownstreamEnd,
+    /// A tunnel is open.
+    DownstreamTunnelSuccessfullyEstablished,
+    /// A connection to the upstream is at hand.
+    UpstreamPoolReady,
+    /// A try goes on.
+    UpstreamPeriodic,
+    /// A try is over.
+    UpstreamEnd,
+}
+
+// === impl StreamInfo ===
+
+impl StreamInfo<'_> {
+    /// The client's address. What others have told us of it says nothing of its port.
+    pub fn remote_address(&self) -> Option<SocketAddr> {
+        let peer = self.peer?;
+        match self.remote {
+            Some(told) if told != peer.ip() => Some(SocketAddr::new(told, 0)),
+            _ => Some(peer),
+        }
+    }
+
+    /// When it began.
+    pub fn start_time(&self) -> SystemTime {
+        let now = SystemTime::now();
+        let ago = self.started.map_or(Duration::ZERO, |started| started.elapsed());
+        now.checked_sub(ago).unwrap_or(SystemTime::UNIX_EPOCH)
+    }
+}
+
+// === impl Attempted ===
+
+impl Attempted {
+    /// A host without a name is called by its address.
+    pub(super) fn name(&self) -> &str {
+        if self.hostname.is_empty() { &self.address } else { &self.hostname }
+    }
+}
+
+// === impl AccessLogType ===
+
+impl AccessLogType {
+    /// All of them by name.
+    pub const ALL: [Self; 8] = [
+        Self::NotSet,
+        Self::DownstreamStart,
+        Self::DownstreamPeriodic,
+        Self::DownstreamEnd,
+        Self::DownstreamTunnelSuccessfullyEstablished,
+        Self::UpstreamPoolReady,
+        Self::UpstreamPeriodic,
+        Self::UpstreamEnd,
+    ];
+
+    /// As `%ACCESS_LOG_TYPE%` has it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::NotSet => "NotSet",
+            Self::DownstreamStart => "DownstreamStart",
+            Self::DownstreamPeriodic => "DownstreamPeriodic",
+            Self::DownstreamEnd => "DownstreamEnd",
+            Self::DownstreamTunnelSuccessfullyEstablished => {
+                "DownstreamTunnelSuccessfullyEstablished"
+            }
+            Self::UpstreamPoolReady => "UpstreamPoolReady",
+            Self::UpstreamPeriodic => "UpstreamPeriodic",
+            Self::UpstreamEnd => "UpstreamEnd",
+        }
+    }
+}
