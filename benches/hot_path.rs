@@ -17,9 +17,10 @@ use understudy::{
         },
     },
     config::model::route::{
-        DirectResponse, PathMatch, Route, RouteAction, RouteConfig, RouteMatch, VirtualHost,
+        DirectResponse, PathMatch, RequireTls, Route, RouteAction, RouteConfig, RouteMatch,
+        RuntimeFraction, VirtualHost,
     },
-    route::RouteTable,
+    route::{Lots, RouteTable},
     worker::Uuids,
 };
 
@@ -44,7 +45,10 @@ fn heads(bench: &mut Criterion) {
     });
     group.throughput(Throughput::Bytes(RESPONSE.len() as u64));
     group.bench_function("read a response's", |b| {
-        b.iter(|| response::parse(black_box(RESPONSE), &LIMITS, false, &mut response).is_ok());
+        b.iter(|| {
+            response::parse(black_box(RESPONSE), &LIMITS, response::Asked::Plain, &mut response)
+                .is_ok()
+        });
     });
     let mut out = Vec::new();
     group.bench_function("write a response's", |b| {
@@ -57,13 +61,32 @@ fn heads(bench: &mut Criterion) {
     group.finish();
 }
 
+/// What no route here asks for.
+struct NoLots;
+
+impl Lots for NoLots {
+    fn draws(&self, _: &RuntimeFraction) -> bool {
+        true
+    }
+
+    fn number(&self) -> u64 {
+        0
+    }
+
+    fn weight(&self, _: &str, default: u32) -> u32 {
+        default
+    }
+}
+
 fn routes(bench: &mut Criterion) {
     let mut group = bench.benchmark_group("route");
     for count in [10, 10_000] {
         let table = table(count);
-        let last = format!("/route/{:05}/x", count - 1);
+        let mut last = RequestHead::default();
+        last.set_authority(b"localhost");
+        last.set_path(format!("/route/{:05}/x", count - 1).as_bytes());
         group.bench_function(format!("find the last of {count}"), |b| {
-            b.iter(|| table.find(b"localhost", black_box(last.as_bytes()), |_| true).is_some());
+            b.iter(|| table.find(black_box(&last), &NoLots).is_some());
         });
     }
     group.finish();
@@ -78,23 +101,33 @@ fn ids(bench: &mut Criterion) {
 fn table(count: usize) -> RouteTable {
     let expression = Regex::new("^(?:/never)$").expect("a regular expression");
     let prefixes = (0..count).map(|n| PathMatch::Prefix(format!("/route/{n:05}/")));
-    let routes = std::iter::once(PathMatch::Regex(expression)).chain(prefixes).map(|path| {
-        let direct = DirectResponse { status: 200, body: Vec::new(), format: None };
-        Route {
-            name: String::new(),
-            matcher: RouteMatch { path, case_sensitive: true, fraction: None },
-            action: RouteAction::Direct(direct.into()),
-            filter_configs: Vec::new(),
-            mutations: None,
-            metadata: None,
-        }
-    });
+    let routes = std::iter::once(PathMatch::Regex { text: String::new(), regex: expression })
+        .chain(prefixes)
+        .map(|path| {
+            let direct = DirectResponse { status: 200, body: Vec::new(), format: None };
+            Route {
+                name: String::new(),
+                matcher: RouteMatch { path, case_sensitive: true, conditions: Vec::new() },
+                action: RouteAction::Direct(direct.into()),
+                filter_configs: Vec::new(),
+                mutations: None,
+                metadata: None,
+            }
+        });
     let host = VirtualHost {
         name: "all".to_owned(),
         domains: vec!["*".to_owned()],
         routes: routes.collect(),
+        require_tls: RequireTls::None,
     };
-    RouteTable::new(RouteConfig { name: "table".to_owned(), virtual_hosts: vec![host] })
+    RouteTable::new(RouteConfig {
+        name: "table".to_owned(),
+        virtual_hosts: vec![host],
+        ignore_port: false,
+        vhost_header: None,
+        ignore_path_parameters: false,
+        internal_only_headers: Vec::new(),
+    })
 }
 
 criterion_group!(stations, heads, routes, ids);

@@ -10,7 +10,7 @@ use crate::{
 /// Why a request is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Inadmissible {
-    /// `CONNECT`, which nothing here serves.
+    /// `CONNECT`, where nothing serves it.
     Tunnel,
     /// Nobody knows for which host it is.
     NoHost,
@@ -43,6 +43,18 @@ impl Inadmissible {
             Self::BadPath => Some(HttpStat::DownstreamRqFailedPathNormalization),
             Self::Tunnel | Self::NoHost | Self::UntypedQuery => None,
         }
+    }
+}
+
+/// Refuses a CONNECT that says not whereto; a codec may have let it pass (HTTP/2).
+///
+/// # Errors
+///
+/// [`Inadmissible`]: why.
+pub fn check_target(head: &RequestHead) -> Result<(), Inadmissible> {
+    match head.authority().is_empty() {
+        true => Err(Inadmissible::NoHost),
+        false => Ok(()),
     }
 }
 

@@ -75,6 +75,11 @@ impl LocalReply {
         Self::new(404, "", "route_not_found").flagged(ResponseFlag::NoRouteFound)
     }
 
+    /// The protocol that was asked for is not one that may take the stream over here.
+    pub fn upgrade_failed() -> Self {
+        Self::new(403, "", "upgrade_failed").closing()
+    }
+
     /// The route's cluster is not there.
     pub fn cluster_not_found(status: u16) -> Self {
         Self::new(status, "", "cluster_not_found").flagged(ResponseFlag::NoClusterFound)
@@ -114,8 +119,8 @@ impl LocalReply {
     /// The stream's `max_stream_duration` passed.
     pub fn stream_duration(request_complete: bool) -> Self {
         let status = if request_complete { 504 } else { 408 };
+        // Without a flag. Observed: Envoy 1.40.
         Self::new(status, "downstream duration timeout", "max_duration_timeout")
-            .flagged(ResponseFlag::DurationTimeout)
     }
 
     /// Nothing moved for the stream's idle timeout, and the request was complete.
@@ -144,6 +149,18 @@ impl LocalReply {
     /// A filter held more of the response than the buffer limit allows.
     pub fn response_too_large() -> Self {
         Self::new(500, "Internal Server Error", "response_payload_too_large")
+    }
+
+    /// A header that steers the router says nothing that can be done.
+    pub fn invalid_control(name: &str, value: &[u8]) -> Self {
+        let value = String::from_utf8_lossy(value);
+        let reply = Self::new(400, "", "").flagged(ResponseFlag::InvalidEnvoyRequestHeaders);
+        let reply = reply.closing();
+        Self {
+            body: format!("invalid header '{name}' with value '{value}'").into(),
+            details: format!("request_headers_failed_strict_check{{{name}}}").into(),
+            ..reply
+        }
     }
 
     /// The same about the last of several tries.

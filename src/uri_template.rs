@@ -18,6 +18,7 @@ const SEGMENTS: &str = "[a-zA-Z0-9\\-._~%!$&'()+,;:@=*/]*";
 /// Source: `envoy.extensions.path.match.uri_template.v3`; observed: Envoy 1.40, seventy templates.
 #[derive(Debug)]
 pub struct PathTemplate {
+    text: String,
     regex: Regex,
     /// In the order of their groups.
     names: Vec<String>,
@@ -110,7 +111,13 @@ impl PathTemplate {
         let Reader { mut pattern, names, .. } = reader;
         pattern.push_str("\\z");
         let regex = regex::bytes::RegexBuilder::new(&pattern).unicode(false).build();
-        Ok(Self { regex: regex.map_err(|_| TemplateError::TooLarge)?, names })
+        let regex = regex.map_err(|_| TemplateError::TooLarge)?;
+        Ok(Self { text: template.to_owned(), regex, names })
+    }
+
+    /// The template as it is written.
+    pub fn as_str(&self) -> &str {
+        &self.text
     }
 
     /// Whether a path, without query, is as the template has it.

@@ -107,8 +107,53 @@ fn routes_hosts_and_tables_change_headers_in_envoys_order() {
         assert_eq!(named_in(&head, "x-l"), sent, "{wins}: {head}");
         let last = if wins == "true" { "x-o: route /old|" } else { "x-o: table" };
         assert_eq!(named_in(&head, "x-o"), [last], "{wins}: {head}");
-        assert!(head.starts_with("GET /new ") && !head.contains("x-drop"), "{head}");
+        assert!(head.starts_with("GET /newold ") && !head.contains("x-drop"), "{head}");
     }
+}
+
+#[test]
+fn a_share_of_a_weighted_cluster_changes_headers_before_its_route() {
+    let origin = Origin::saying("hello");
+    let share = "{name: a, weight: 1, request_headers_to_add: [{header: {key: x-l, value: share}}], \
+                 response_headers_to_add: [{header: {key: x-l, value: share %RESPONSE_CODE%}}], \
+                 request_headers_to_remove: [x-drop]}";
+    let route = format!(
+        "              - match: {{prefix: /}}
+                route: {{weighted_clusters: {{clusters: [{share}]}}}}
+                request_headers_to_add: [{{header: {{key: x-l, value: route}}}}]"
+    );
+    for wins in ["false", "true"] {
+        let table = format!("            most_specific_header_mutations_wins: {wins}");
+        let proxy = Proxy::start(&config(&origin, "", &table, "", &route));
+        let request = "GET / HTTP/1.1\r\nhost: test\r\nx-drop: 1\r\n\r\n";
+        let answer = Client::connect(proxy.listener("main")).request(request);
+        assert_eq!(named(&answer, "x-l"), ["x-l: share 200"]);
+        let head = origin.heads().pop().expect("a request");
+        assert_eq!(named_in(&head, "x-l"), ["x-l: share", "x-l: route"], "{wins}");
+        assert!(!head.contains("x-drop"), "{head}");
+    }
+}
+
+#[test]
+fn requests_are_changed_before_all_else_where_that_is_asked_for() {
+    let origin = Origin::saying("hello");
+    let manager = "          early_header_mutation_extensions:
+          - name: early
+            typed_config:
+              \"@type\": type.googleapis.com/envoy.extensions.http.early_header_mutation.header_mutation.v3.HeaderMutation
+              mutations:
+              - append: {header: {key: x-early, value: '%REQ(x-gone)%|%REQ(x-request-id)%'}}
+              - remove: x-gone
+              - append: {header: {key: x-after, value: '[%REQ(x-gone)%|%REQ(x-early)%]'}}
+              - append: {header: {key: x-envoy-retry-on, value: 5xx}}";
+    let route = "              - {match: {prefix: /}, route: {cluster: a}}";
+    let proxy = Proxy::start(&config(&origin, manager, "", "", route));
+    let request = "GET / HTTP/1.1\r\nhost: test\r\nx-gone: 1\r\n\r\n";
+    Client::connect(proxy.listener("main")).request(request);
+    let head = origin.heads().pop().expect("a request");
+    assert_eq!(named_in(&head, "x-early"), ["x-early: 1|"], "{head}");
+    assert_eq!(named_in(&head, "x-after"), ["x-after: [|1|]"], "{head}");
+    assert!(!head.contains("x-gone") && !head.contains("x-envoy-retry-on"), "{head}");
 }
 
 #[test]
@@ -146,6 +191,10 @@ fn replies_of_our_own_are_mapped_and_written_as_the_configuration_says() {
     let grpc = Client::connect(main).request(grpc);
     assert_eq!((grpc.status, grpc.header("grpc-status")), (200, Some("2")));
     assert_eq!(grpc.header("grpc-message"), Some("[not here 499]"));
+    let grpc = "POST /direct HTTP/1.1\r\nhost: test\r\nx-json: ~\r\n\
+                content-type: application/grpc\r\ncontent-length: 0\r\n\r\n";
+    let grpc = Client::connect(main).request(grpc);
+    assert_eq!(grpc.header("grpc-message"), Some("{\"code\":418,\"text\":\"tea\"}"));
     // What cannot be read is answered the same way.
     let mut client = Client::connect(main);
     let garbage = client.request("GARBAGE\r\n\r\n");

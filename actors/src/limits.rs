@@ -47,6 +47,16 @@ impl ClusterLimits {
                 let set = runtime.integer(&key, u64::from(*limit));
                 *limit = u32::try_from(set).unwrap_or(u32::MAX);
             }
+            if let Some(budget) = &mut own.retry_budget {
+                let key = format!("circuit_breakers.{}.{priority}.retry_budget", plan.name);
+                let percent = runtime.get(&format!("{key}.budget_percent"));
+                if let Some(percent) = percent.and_then(|value| value.whole()) {
+                    budget.millionths = u32::try_from(percent.min(100)).unwrap_or(100) * 10_000;
+                }
+                let least = u64::from(budget.at_least);
+                let least = runtime.integer(&format!("{key}.min_retry_concurrency"), least);
+                budget.at_least = u32::try_from(least).unwrap_or(u32::MAX);
+            }
         }
         let percent = runtime.integer(&format!("upstream.maintenance_mode.{}", plan.name), 0);
         Self { thresholds, maintenance_percent: u8::try_from(percent.min(100)).unwrap_or(100) }

@@ -9,7 +9,7 @@ use understudy::codec::{
     ResponseHead, Version,
     http1::{
         Limits,
-        response::{Parsed, ResponseError, parse},
+        response::{Asked, Parsed, ResponseError, parse},
         write::{BodyHeader, response},
     },
 };
@@ -20,23 +20,23 @@ type Outcome = Result<Option<Parsed>, ResponseError>;
 
 fuzz_target!(|bytes: &[u8]| {
     let mut head = ResponseHead::default();
-    for to_head_request in [true, false] {
-        let whole = parse(bytes, &LIMITS, to_head_request, &mut head);
-        comes_in_pieces(bytes, to_head_request, &whole);
+    for asked in [Asked::Plain, Asked::Head, Asked::Upgrade, Asked::Connect] {
+        let whole = parse(bytes, &LIMITS, asked, &mut head);
+        comes_in_pieces(bytes, asked, &whole);
         agrees_with_httparse(bytes, &whole, &head);
         if let Ok(Some(parsed)) = &whole {
             assert!(parsed.consumed <= bytes.len() && head.status >= 100);
-            is_written_as_it_reads(to_head_request, parsed, &head);
+            is_written_as_it_reads(asked, parsed, &head);
         }
     }
 });
 
 /// The first outcome of a part is the outcome of all of it.
-fn comes_in_pieces(bytes: &[u8], to_head_request: bool, whole: &Outcome) {
+fn comes_in_pieces(bytes: &[u8], asked: Asked, whole: &Outcome) {
     let mut head = ResponseHead::default();
     let step = bytes.len() / 96 + 1;
     let cuts = (0..bytes.len()).step_by(step);
-    let early = cuts.map(|cut| parse(&bytes[..cut], &LIMITS, to_head_request, &mut head));
+    let early = cuts.map(|cut| parse(&bytes[..cut], &LIMITS, asked, &mut head));
     if let Some(early) = early.into_iter().find(|part| *part != Ok(None)) {
         assert_eq!(early, *whole);
     }
@@ -92,11 +92,11 @@ fn agrees_with_httparse(bytes: &[u8], ours: &Outcome, head: &ResponseHead) {
 }
 
 /// What goes to a client is read there as we read it.
-fn is_written_as_it_reads(to_head_request: bool, parsed: &Parsed, head: &ResponseHead) {
+fn is_written_as_it_reads(asked: Asked, parsed: &Parsed, head: &ResponseHead) {
     let (mut wire, mut again) = (Vec::new(), ResponseHead::default());
     response(&mut wire, head, Version::Http11, BodyHeader::AsIs, false);
     let roomy = Limits { head_bytes_max: 64 * 1024, headers_max: 64 };
-    let back = parse(&wire, &roomy, to_head_request, &mut again);
+    let back = parse(&wire, &roomy, asked, &mut again);
     let back = back.expect("what is written is a response").expect("all of it");
     assert_eq!((back.consumed, back.framing), (wire.len(), parsed.framing));
     assert_eq!(again.status, head.status);

@@ -121,7 +121,7 @@ fn a_response_is_one_response(status: http::StatusCode, fields: &http::HeaderMap
     }
     let (mut wire, mut again) = (Vec::new(), ResponseHead::default());
     write::response(&mut wire, &head, Version::Http11, BodyHeader::AsIs, false);
-    match http1::response::parse(&wire, &LIMITS, true, &mut again) {
+    match http1::response::parse(&wire, &LIMITS, http1::response::Asked::Head, &mut again) {
         Ok(back) => assert_eq!(back.map(|back| back.consumed), Some(wire.len())),
         // A length where there can be no body.
         Err(_) => assert_eq!(head.status, 204),

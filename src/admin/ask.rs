@@ -62,6 +62,13 @@ impl Ask {
         self.params.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str())
     }
 
+    /// All values of a parameter that may stand there again, in their order.
+    pub fn all(&self, name: &str) -> Vec<String> {
+        let query = self.target.split_once('?').map_or("", |(_, query)| query);
+        let all = params(query.as_bytes()).into_iter();
+        all.filter(|(known, _)| known == name).map(|(_, value)| value).collect()
+    }
+
     /// Whether there is a parameter of this name, whatever its value: so Envoy reads its flags.
     pub fn has(&self, name: &str) -> bool {
         self.param(name).is_some()

@@ -78,7 +78,8 @@ fn text(out: &mut String, cluster: &ClusterSnapshot, runtime: &Runtime) -> fmt::
     let limits = ClusterLimits::of(plan, runtime);
     writeln!(out, "{name}::observability_name::{}", plan.stat_name)?;
     for (priority, thresholds) in ["default", "high"].iter().zip(limits.thresholds) {
-        let Thresholds { connections, pending_requests, requests, retries } = thresholds;
+        let Thresholds { connections, pending_requests, requests, .. } = thresholds;
+        let retries = thresholds.retries_max(0);
         writeln!(out, "{name}::{priority}_priority::max_connections::{connections}")?;
         writeln!(out, "{name}::{priority}_priority::max_pending_requests::{pending_requests}")?;
         writeln!(out, "{name}::{priority}_priority::max_requests::{requests}")?;

@@ -9,8 +9,8 @@ use super::{
         Endpoint, Origin, Param,
         ParamKind::{Flag, OneOf, Text},
     },
-    failures, help, home, listeners, logging, memory, overview, profiler, runtime, server_info,
-    simple, stats,
+    explain, failures, help, home, listeners, logging, memory, overview, profiler, runtime,
+    server_info, simple, stats,
 };
 
 /// Every endpoint: Envoy's in its order, then ours.
@@ -389,6 +389,26 @@ pub static ENDPOINTS: &[Endpoint] = &[
         }],
         origin: Origin::Ours,
         action: Change(actors::kill, Answer::ok),
+    },
+    Endpoint {
+        path: "/explain",
+        help: "what would become of a request: its route, those before it and what they were missed by, \
+               rewrites, cluster and hosts",
+        params: &[
+            Param { name: "host", help: "the host that it is for", kind: Text },
+            Param { name: "path", help: "path and query; / if not given", kind: Text },
+            Param { name: "method", help: "GET if not given", kind: Text },
+            Param { name: "header", help: "NAME:VALUE; may be given again", kind: Text },
+            Param {
+                name: "scheme",
+                help: "how it comes; http if not given",
+                kind: OneOf(&["http", "https"]),
+            },
+            Param { name: "listener", help: "only by this listener; all if not given", kind: Text },
+            Param { name: "format", help: "how to write it", kind: OneOf(&["text", "json"]) },
+        ],
+        origin: Origin::Ours,
+        action: ReadMuch(explain::explain),
     },
     Endpoint {
         path: "/failures",

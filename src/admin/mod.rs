@@ -9,6 +9,7 @@ mod config_dump;
 mod doc;
 mod drain;
 mod endpoint;
+mod explain;
 mod face;
 mod failures;
 mod help;

@@ -1,6 +1,6 @@
 //! Owns request and response heads: what their first lines say, around a block of headers.
 
-use super::{HeaderBlock, Known, Method};
+use super::{HeaderBlock, Known, Method, Switch};
 
 /// An HTTP version on the wire.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -35,6 +35,8 @@ pub struct RequestHead {
     pub version: Version,
     /// All headers but the authority.
     pub headers: HeaderBlock,
+    /// What the client wants the stream to become.
+    pub switch: Switch,
     path: Vec<u8>,
     authority: Vec<u8>,
     has_authority: bool,
@@ -100,6 +102,7 @@ impl RequestHead {
         self.method = Method::Unset;
         self.version = Version::Http11;
         self.headers.clear();
+        self.switch = Switch::Nothing;
         self.path.clear();
         self.authority.clear();
         self.has_authority = false;

@@ -8,8 +8,10 @@ mod joined;
 pub mod known;
 pub mod method;
 mod scan;
+mod switch;
 
 pub use block::HeaderBlock;
 pub use head::{RequestHead, ResponseHead, Scheme, Version};
 pub use known::{Known, KnownSet};
 pub use method::Method;
+pub use switch::{Switch, says_upgrade};

@@ -36,28 +36,52 @@ pub(super) fn downstream(manager: &Manager, status: u16, elapsed: Duration, heal
     stats.record(H::DownstreamRqTime, elapsed.as_millis() as u64);
 }
 
+/// Counts an interim answer to a client. Observed: Envoy 1.40 counts it like any other.
+pub(super) fn downstream_interim(manager: &Manager) {
+    let (stats, listener) = (manager.stats(), manager.listener_stats());
+    stats.inc(HttpStat::DownstreamRq1xx);
+    stats.inc(HttpStat::DownstreamRqCompleted);
+    listener.inc(ListenerHttpStat::DownstreamRq1xx);
+    listener.inc(ListenerHttpStat::DownstreamRqCompleted);
+}
+
+/// Counts an interim answer of an upstream: by its class, not by its code. Observed: Envoy 1.40.
+pub(super) fn upstream_interim(Target { shared, worker, .. }: &Target, internal: bool) {
+    use ClusterStat as S;
+    let stats = shared.stats.lane(*worker);
+    let own = match internal {
+        true => [S::InternalUpstreamRq1xx, S::InternalUpstreamRqCompleted],
+        false => [S::ExternalUpstreamRq1xx, S::ExternalUpstreamRqCompleted],
+    };
+    for stat in own.into_iter().chain([S::UpstreamRq1xx, S::UpstreamRqCompleted]) {
+        stats.inc(stat);
+    }
+}
+
 /// Counts an upstream's response; `canary` is what the response says of itself.
 pub(super) fn upstream(
     target: &Target,
     status: u16,
     internal: bool,
     canary: bool,
-    waited: Duration,
+    waited: Option<Duration>,
 ) {
     let Target { shared, host, worker, .. } = target;
     let stats = shared.stats.lane(*worker);
     upstream_status(stats, status, internal);
-    let waited = waited.as_millis() as u64;
-    stats.record(ClusterStat::UpstreamRqTime, waited);
+    let waited = waited.map(|waited| waited.as_millis() as u64);
     let origin = match internal {
         true => ClusterStat::InternalUpstreamRqTime,
         false => ClusterStat::ExternalUpstreamRqTime,
     };
-    stats.record(origin, waited);
+    if let Some(waited) = waited {
+        stats.record(ClusterStat::UpstreamRqTime, waited);
+        stats.record(origin, waited);
+    }
     let outcome = if status >= 500 { HostStat::RqError } else { HostStat::RqSuccess };
     host.stats.lane(*worker).inc(outcome);
     if canary || has_more_to_count(target) {
-        answer(target, canary, status, Some(waited));
+        answer(target, canary, status, waited);
     }
 }
 

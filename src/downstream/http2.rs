@@ -29,7 +29,7 @@ use super::{
 };
 use crate::{
     access_log::ResponseFlag,
-    codec::{HeaderBlock, Known, ResponseHead, http2},
+    codec::{HeaderBlock, Known, ResponseHead, Switch, http2},
     config::model::paths::Underscores,
     local_reply::LocalReply,
     stream::{BodyError, BodySize, Data, Frame, RequestSource, ResponseSink, Sink, Source},
@@ -194,6 +194,7 @@ async fn carry(
     let config = &manager.config;
     let too_many = http2::field_count(&parts) > config.request_headers_max;
     let size = match body.is_end_stream() {
+        _ if heads.request.switch != Switch::Nothing => BodySize::Tunnel,
         true => BodySize::None,
         false => match heads.request.headers.get(Known::ContentLength).and_then(length) {
             Some(length) => BodySize::Known(length),
@@ -236,7 +237,9 @@ async fn carry(
     match ended {
         // The h2 crate itself tells the client that the rest of a request is not needed (RFC 9113, 8.1).
         Ended::Complete | Ended::RequestUnfinished => {}
-        Ended::Cut => sink.cut().await,
+        Ended::Cut => sink.cut(Reason::INTERNAL_ERROR).await,
+        // RFC 9113, 8.5: the connection behind a tunnel is lost. Observed: Envoy 1.40, for upgrades too.
+        Ended::TunnelEnded => sink.cut(Reason::CONNECT_ERROR).await,
     }
     if worker.draining() || control.drain() >= Drain::Discourage {
         manager.stats().inc(HttpStat::DownstreamCxDrainClose);
@@ -308,14 +311,14 @@ impl RequestSource for Http2Request<'_> {
 
 impl Http2Response {
     /// Tells the client that the response ends here, unfinished.
-    async fn cut(&mut self) {
+    async fn cut(&mut self, reason: Reason) {
         // A reset takes back what waits to be sent: the connection's task goes first.
         for _ in 0..2 {
             tokio::task::yield_now().await;
         }
         match self.begun {
-            true => self.out.reset(Reason::INTERNAL_ERROR),
-            false => self.respond.send_reset(Reason::INTERNAL_ERROR),
+            true => self.out.reset(reason),
+            false => self.respond.send_reset(reason),
         }
     }
 }

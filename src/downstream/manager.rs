@@ -3,6 +3,7 @@
 use std::{cell::RefCell, ops::Deref, rc::Rc, sync::Arc};
 
 use understudy_actors::{
+    failures::Failures,
     plan::Payload,
     published::Cached,
     stats::{Group, HttpStat, Lane, ListenerHttpStat, RouterStat, Scope, TracingStat},
@@ -133,6 +134,11 @@ impl Manager {
     /// Its access logs.
     pub fn logs(&self) -> &[Log] {
         &self.logs
+    }
+
+    /// The last requests that failed.
+    pub fn failures(&self) -> &Failures {
+        &self.view.failures
     }
 
     /// Whether exchanges remember what formats and filters may ask for.

@@ -11,5 +11,5 @@ pub mod serve;
 mod timers;
 mod underscores;
 
-pub use headers::own_address;
+pub use headers::{own_address, path_rules};
 pub use serve::DataPlane;

@@ -83,7 +83,7 @@ impl<V: ResponseSource> FilteredResponse<V> {
             Some(size) => size,
             None => {
                 let size = ready!(self.inner.poll_head(cx, head))?;
-                if head.status < 200 {
+                if head.status < 200 && size != BodySize::Tunnel {
                     return Poll::Ready(Ok(size));
                 }
                 self.arrived = Some(size);

@@ -116,13 +116,16 @@ pub static OPERATORS: &[Kind] = &[
     with("REQ", Params::Required, true, args::header, |args, info| {
         args.header(|name| name.of_request(info.request?))
     }),
+    with("REQ_WITHOUT_QUERY", Params::Required, true, args::header, |args, info| {
+        args.header(|name| name.of_request(info.request?).map(args::without_query))
+    }),
     with("RESP", Params::Required, true, args::header, |args, info| {
         args.header(|name| name.of_response(info.response?))
     }),
     with("TRAILER", Params::Required, true, args::header, |args, info| {
         args.header(|name| name.of_trailers(info.trailers?))
     }),
-    with("PATH", Params::Optional, true, args::path, |args, info| path(args, info)),
+    with("PATH", Params::Optional, true, args::path, path),
     with("QUERY_PARAM", Params::Required, true, args::text, |args, info| {
         args.query_param(info.request.map_or(b"", |request| request.path()))
     }),

@@ -52,6 +52,7 @@ fn operators_say_what_envoys_say() {
             "%REQ(x-long):3%|%REQ(x-none?x-long):99%|%REQ(x-none)%|%REQ(Host)%",
             "abc|abcdefghij|-|host.test:80",
         ),
+        ("%REQ_WITHOUT_QUERY(x-none?:PATH)%|%REQ_WITHOUT_QUERY(:PATH):2%", "/new|/n"),
         ("%RESP(server)%|%RESP(:status)%|%TRAILER(x)%", "them|503|-"),
         ("%PATH%|%PATH(NQ)%|%PATH(NQ:PATH)%|%PATH(WQ:ORIG):4%", "/old?x=1|/old|/new|/old"),
         (

@@ -265,7 +265,11 @@ impl Moment {
         let monday_based = (self.weekday + 6) % 7;
         let thursday = self.of_year as i64 + 3 - monday_based as i64;
         let days = |year: u64| {
-            if year % 4 == 0 && (year % 100 != 0 || year % 400 == 0) { 366 } else { 365 }
+            if year.is_multiple_of(4) && (!year.is_multiple_of(100) || year.is_multiple_of(400)) {
+                366
+            } else {
+                365
+            }
         };
         let (year, thursday) = if thursday < 0 {
             (self.year - 1, thursday + days(self.year - 1))

@@ -49,6 +49,17 @@ impl HeaderMatcher {
         Self { name, test, inverted, missing_is_empty }
     }
 
+    /// What it tests, in lower case.
+    pub fn name(&self) -> &[u8] {
+        match &self.name {
+            Name::Path => b":path",
+            Name::Method => b":method",
+            Name::Authority => b":authority",
+            Name::Scheme => b":scheme",
+            Name::Header(name) => name,
+        }
+    }
+
     /// Whether the request has such a header. A header that is missing passes no test but that of not being
     /// there, be the test inverted or not.
     ///

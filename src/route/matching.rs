@@ -62,7 +62,7 @@ impl RouteMatch {
                 self.starts(path, prefix.as_bytes())
                     && matches!(path.get(prefix.len()), None | Some(b'/'))
             }
-            PathMatch::Regex(regex) => regex.is_match(path),
+            PathMatch::Regex { regex, .. } => regex.is_match(path),
             PathMatch::Template(template) => template.is_match(path),
             PathMatch::Connect => request.method == Method::Connect,
         }

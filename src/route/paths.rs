@@ -74,7 +74,7 @@ impl Paths {
             PathMatch::Exact(path) => written.exact.add(&fold(path), route),
             PathMatch::Prefix(prefix) => written.prefixes.add(&fold(prefix), route),
             PathMatch::Separated(prefix) => written.separated.add(&fold(prefix), route),
-            PathMatch::Regex(_) | PathMatch::Template(_) | PathMatch::Connect => {
+            PathMatch::Regex { .. } | PathMatch::Template(_) | PathMatch::Connect => {
                 self.scanned.push(route);
             }
         }

@@ -4,7 +4,7 @@ use std::{borrow::Cow, sync::Arc};
 
 use understudy_actors::plan::Payload;
 
-use super::{domains::Domains, paths::Paths};
+use super::{domains::Domains, matching::Miss, paths::Paths};
 use crate::{
     codec::{Known, RequestHead},
     config::model::route::{
@@ -82,6 +82,11 @@ impl RouteTable {
         &self.config
     }
 
+    /// The virtual host that takes a request, whatever its routes do.
+    pub fn virtual_host_of(&self, request: &RequestHead) -> Option<&VirtualHost> {
+        self.virtual_host(request).map(|(_, host)| host)
+    }
+
     /// The virtual host for a request, and its place in the configuration.
     fn virtual_host(&self, request: &RequestHead) -> Option<(usize, &VirtualHost)> {
         let mut authority = request.authority();
@@ -130,6 +135,29 @@ impl RouteTable {
             found.part = Some(weighted.pick(request, lots)?);
         }
         Some(found)
+    }
+
+    /// The virtual host that takes the request, be there a route for it or not.
+    pub fn host_for(&self, request: &RequestHead) -> Option<&VirtualHost> {
+        self.virtual_host(request).map(|(_, host)| host)
+    }
+
+    /// Whether the route is that of all requests that must come again by TLS.
+    pub fn is_to_https(&self, route: &Route) -> bool {
+        std::ptr::eq(route, &self.to_https)
+    }
+
+    /// The routes that the request comes to before the one that takes it, and what each was missed by.
+    pub fn misses<'t>(
+        &'t self,
+        request: &'t RequestHead,
+        lots: &'t impl Lots,
+    ) -> impl Iterator<Item = (usize, &'t Route, Miss<'t>)> {
+        let routes = self.host_for(request).map_or(&[][..], |host| &host.routes);
+        let path = self.path(request);
+        routes.iter().enumerate().map_while(move |(at, route)| {
+            route.matcher.check(request, &path, lots).err().map(|miss| (at, route, miss))
+        })
     }
 
     /// What routes see of the request's path.
@@ -287,7 +315,11 @@ mod tests {
         let routes = || {
             vec![
                 route(PathMatch::Exact(text("/exact")), true, Vec::new()),
-                route(PathMatch::Regex(regex.clone()), true, Vec::new()),
+                route(
+                    PathMatch::Regex { text: String::new(), regex: regex.clone() },
+                    true,
+                    Vec::new(),
+                ),
                 route(PathMatch::Prefix(text("/service/1")), true, Vec::new()),
                 route(PathMatch::Prefix(text("/NoCase")), false, Vec::new()),
                 route(PathMatch::Separated(text("/Seg")), false, Vec::new()),
@@ -398,7 +430,7 @@ mod tests {
             text.prop_map(PathMatch::Prefix),
             text.prop_map(PathMatch::Exact),
             text.prop_map(PathMatch::Separated),
-            "[/ab]{0,2}".prop_map(move |t| PathMatch::Regex(regex(t))),
+            "[/ab]{0,2}".prop_map(move |t| PathMatch::Regex { text: t.clone(), regex: regex(t) }),
             templates.prop_map(|t| PathMatch::Template(PathTemplate::new(t).unwrap())),
             Just(()).prop_map(|()| PathMatch::Connect),
         ];
@@ -433,6 +465,8 @@ mod tests {
                 route.matcher.check(&request, bare, &Whole).is_ok()
             });
             prop_assert_eq!(position(&table, &request), scanned);
+            let missed = table.misses(&request, &Whole).count();
+            prop_assert_eq!(missed, scanned.unwrap_or(routes.len()));
         }
     }
 }

@@ -45,6 +45,8 @@ pub enum BodySize {
     Known(u64),
     /// Until it ends.
     Unknown,
+    /// It is no body: bytes of another protocol, both ways, until either side ends.
+    Tunnel,
 }
 
 /// Why a body stops before its end.

@@ -16,7 +16,10 @@ use understudy_actors::{
     view::View,
 };
 
-use super::pool::{HostPool, Target};
+use super::{
+    breakers,
+    pool::{HostPool, Target},
+};
 use crate::{config::model::cluster::Upstream, worker::Deadlines};
 
 /// All clusters as one worker sees them.
@@ -96,7 +99,11 @@ impl Clusters {
         self.refresh();
         let clusters: Vec<_> = self.known.borrow().slots.iter().flatten().cloned().collect();
         for cluster in clusters {
-            cluster.current().by_host.values().for_each(|pool| pool.sweep());
+            let current = cluster.current();
+            current.by_host.values().for_each(|pool| pool.sweep());
+            if self.worker == 0 {
+                breakers::show(&current.snapshot.shared, &cluster.limits.get(), self.worker);
+            }
         }
     }
 

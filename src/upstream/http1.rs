@@ -21,7 +21,7 @@ use crate::{
         http1::{
             Framing, Limits,
             body::{Decoder, Encoder, FramingError, Step},
-            response,
+            response::{self, Asked},
             write::{self, BodyHeader},
         },
     },
@@ -54,10 +54,12 @@ struct Receiving {
     decoder: Decoder,
     /// Payload at the front of the input that the last frame lent out.
     lent: usize,
-    to_head_request: bool,
+    asked: Asked,
     trailers: bool,
     keep_alive: bool,
     head_here: bool,
+    /// The host has ended the connection.
+    gone: bool,
     received: u64,
 }
 
@@ -81,7 +83,7 @@ pub struct Http1Source<'a> {
 
 impl Http1Stream {
     /// An exchange on this connection.
-    pub fn new(connection: Http1Connection, options: &Http1Options, to_head_request: bool) -> Self {
+    pub fn new(connection: Http1Connection, options: &Http1Options, asked: Asked) -> Self {
         connection.life().carry_request();
         let sending = Sending {
             out: None,
@@ -94,10 +96,11 @@ impl Http1Stream {
             input: None,
             decoder: Decoder::default(),
             lent: 0,
-            to_head_request,
+            asked,
             trailers: options.enable_trailers,
             keep_alive: false,
             head_here: false,
+            gone: false,
             received: 0,
         };
         Self { connection, sending, receiving }
@@ -128,7 +131,12 @@ impl Http1Stream {
             (true, true) if !rest => connection.give_back(),
             (true, false) => connection.life().closed_by_host(),
             (true, true) => {}
-            (false, _) => connection.life().cut_with_request(),
+            (false, _) => {
+                connection.life().cut_with_request();
+                if receiving.gone {
+                    connection.life().closed_by_host();
+                }
+            }
         }
     }
 }
@@ -139,7 +147,7 @@ impl RequestSink for Http1Sink<'_> {
     fn head(&mut self, head: &mut RequestHead, body: BodySize) -> Result<(), Reset> {
         let lengthless = head.headers.get(Known::ContentLength).is_none();
         // Whatever became of the length: what has a body says where it ends.
-        let chunked = body != BodySize::None && lengthless;
+        let chunked = lengthless && !matches!(body, BodySize::None | BodySize::Tunnel);
         let out = self.state.out.get_or_insert_with(|| self.buffers.take());
         let says = if chunked { BodyHeader::Chunked } else { BodyHeader::AsIs };
         write::request(out.tail(), head, says, self.state.proper_case);
@@ -190,8 +198,9 @@ impl Sink for Http1Sink<'_> {
 
 impl Http1Source<'_> {
     fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<Result<usize, BodyError>> {
-        let Receiving { input, received, head_here, .. } = &mut *self.state;
+        let Receiving { input, received, head_here, gone, .. } = &mut *self.state;
         let read = ready!(self.buffers.poll_read(cx, Pin::new(&mut self.socket), input));
+        *gone = read.as_ref().map_or(true, |count| *count == 0);
         let count = read.map_err(|_| BodyError::Gone)?;
         let stats = self.target.shared.stats.lane(self.target.worker);
         stats.add(ClusterStat::UpstreamCxRxBytesTotal, count as u64);
@@ -221,13 +230,13 @@ impl ResponseSource for Http1Source<'_> {
     ) -> Poll<Result<BodySize, Reset>> {
         loop {
             if let Some(input) = &mut self.state.input {
-                let parsed = response::parse(input, &LIMITS, self.state.to_head_request, head);
+                let parsed = response::parse(input, &LIMITS, self.state.asked, head);
                 if let Some(parsed) = parsed.map_err(|_| Reset::Protocol)? {
                     input.consume(parsed.consumed);
                     if input.is_empty() {
                         self.state.input = None;
                     }
-                    if head.status < 200 {
+                    if head.status < 200 && head.status != 101 {
                         return Poll::Ready(Ok(BodySize::None));
                     }
                     self.state.head_here = true;
@@ -237,6 +246,7 @@ impl ResponseSource for Http1Source<'_> {
                         Framing::None | Framing::Length(0) => BodySize::None,
                         Framing::Length(length) => BodySize::Known(length),
                         Framing::Chunked | Framing::UntilClose => BodySize::Unknown,
+                        Framing::Tunnel => BodySize::Tunnel,
                     }));
                 }
             }
@@ -272,6 +282,8 @@ impl Source for Http1Source<'_> {
                     if ready!(self.poll_fill(cx))? == 0 {
                         return Poll::Ready(match self.state.decoder.until_close() {
                             true => Ok(Frame::End),
+                            // Its end says nothing of whether all was said.
+                            false if self.state.decoder.is_tunnel() => Err(BodyError::Gone),
                             false => Err(BodyError::Protocol(FramingError::Cut)),
                         });
                     }

@@ -13,7 +13,7 @@ use http::HeaderMap;
 
 use super::{connect::Life, pool::Http2Lease};
 use crate::{
-    codec::{HeaderBlock, RequestHead, ResponseHead, http2},
+    codec::{HeaderBlock, Known, RequestHead, ResponseHead, http1::response::Asked, http2},
     stream::{BodyError, BodySize, Data, Frame, RequestSink, Reset, ResponseSource, Sink, Source},
 };
 
@@ -24,7 +24,7 @@ pub struct Http2Stream {
     body: Option<Incoming>,
     /// Where the half that sends leaves the response for the half that receives.
     response: Cell<Option<ResponseFuture>>,
-    to_head_request: bool,
+    asked: Asked,
 }
 
 /// The half that sends.
@@ -38,7 +38,7 @@ pub struct Http2Sink<'a> {
 pub struct Http2Source<'a> {
     response: &'a Cell<Option<ResponseFuture>>,
     body: &'a mut Option<Incoming>,
-    to_head_request: bool,
+    asked: Asked,
 }
 
 /// Data on its way into a stream, held back by flow control.
@@ -76,9 +76,9 @@ pub struct Incoming {
 
 impl Http2Stream {
     /// An exchange on this stream.
-    pub fn new(lease: Http2Lease, to_head_request: bool) -> Self {
+    pub fn new(lease: Http2Lease, asked: Asked) -> Self {
         let (out, body, response) = (Outgoing::default(), None, Cell::new(None));
-        Self { lease, out, body, response, to_head_request }
+        Self { lease, out, body, response, asked }
     }
 
     /// The life of its connection.
@@ -88,11 +88,8 @@ impl Http2Stream {
 
     /// The two halves.
     pub fn split(&mut self) -> (Http2Sink<'_>, Http2Source<'_>) {
-        let Self { lease, out, body, response, to_head_request } = self;
-        (
-            Http2Sink { lease, out, response },
-            Http2Source { response, body, to_head_request: *to_head_request },
-        )
+        let Self { lease, out, body, response, asked } = self;
+        (Http2Sink { lease, out, response }, Http2Source { response, body, asked: *asked })
     }
 }
 
@@ -147,15 +144,27 @@ impl ResponseSource for Http2Source<'_> {
         };
         let (parts, body) = response.map_err(|error| reset_of(&error))?.into_parts();
         http2::read_response(&parts, head).map_err(|_| Reset::Protocol)?;
-        let length = head.headers.get(crate::codec::Known::ContentLength);
+        let length = head.headers.get(Known::ContentLength);
         let length = length.and_then(|text| std::str::from_utf8(text).ok()?.parse().ok());
-        let size = match (body.is_end_stream() || self.to_head_request, length) {
+        let size = match (body.is_end_stream() || self.asked == Asked::Head, length) {
+            _ if self.switches(head) => BodySize::Tunnel,
             (true, _) => BodySize::None,
             (false, Some(length)) => BodySize::Known(length),
             (false, None) => BodySize::Unknown,
         };
         *self.body = Some(Incoming::new(body));
         Poll::Ready(Ok(size))
+    }
+}
+
+impl Http2Source<'_> {
+    /// Whether the host agrees to what was asked for.
+    fn switches(&self, head: &ResponseHead) -> bool {
+        match self.asked {
+            Asked::Connect => (200..300).contains(&head.status),
+            Asked::Upgrade => head.status == 200,
+            Asked::Plain | Asked::Head => false,
+        }
     }
 }
 

@@ -1,10 +1,12 @@
 //! Owns the way to an upstream host: the worker's view of clusters, the balancer, the pools.
 
 pub mod balancer;
+mod breakers;
 pub mod cluster;
 pub mod connect;
 pub mod http1;
 pub mod http2;
 pub mod pool;
+pub mod tcp;
 
 pub use cluster::{Cluster, Clusters, Current, Limits};

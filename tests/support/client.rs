@@ -170,7 +170,8 @@ impl Client {
         }
     }
 
-    fn exactly(&mut self, count: usize) -> io::Result<Vec<u8>> {
+    /// Reads so many bytes.
+    pub fn exactly(&mut self, count: usize) -> io::Result<Vec<u8>> {
         while self.read.len() < count {
             if self.fill()? == 0 {
                 return Err(io::ErrorKind::UnexpectedEof.into());

@@ -53,7 +53,8 @@ static_resources:
     )
 }
 
-fn cluster(name: &str, hosts: &[SocketAddr]) -> String {
+/// One cluster of these hosts, as lines.
+pub fn cluster(name: &str, hosts: &[SocketAddr]) -> String {
     let endpoints: String = hosts
         .iter()
         .map(|host| {
@@ -72,11 +73,16 @@ fn cluster(name: &str, hosts: &[SocketAddr]) -> String {
 
 /// The same with clusters that are spoken to over HTTP/2.
 pub fn front_to_http2(clusters: &[(&str, &[SocketAddr])]) -> String {
+    front_to_http2_with(clusters, "")
+}
+
+/// The same with more lines for the connection manager.
+pub fn front_to_http2_with(clusters: &[(&str, &[SocketAddr])], manager: &str) -> String {
     let http2 = "connect_timeout: 1s
     typed_extension_protocol_options:
       envoy.extensions.upstreams.http.v3.HttpProtocolOptions:
         \"@type\": type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions
         explicit_http_config: {http2_protocol_options: {}}
 ";
-    front(clusters).replace("connect_timeout: 1s\n", http2)
+    front_with(clusters, manager).replace("connect_timeout: 1s\n", http2)
 }

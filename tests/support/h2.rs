@@ -131,7 +131,9 @@ where
     while let Ok((stream, _)) = listener.accept().await {
         let answer = answer.clone();
         tokio::task::spawn_local(async move {
-            let Ok(mut connection) = h2::server::handshake(stream).await else { return };
+            let mut builder = h2::server::Builder::new();
+            builder.enable_connect_protocol();
+            let Ok(mut connection) = builder.handshake(stream).await else { return };
             while let Some(Ok((request, respond))) = connection.accept().await {
                 tokio::task::spawn_local(answer(request, respond));
             }

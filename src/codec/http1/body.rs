@@ -32,6 +32,8 @@ enum State {
     Done,
     Length(u64),
     UntilClose,
+    /// No body: all there is, until either side ends it.
+    Tunnel,
     /// Before a size line.
     Size,
     /// So much is left of a chunk.
@@ -103,6 +105,7 @@ impl Decoder {
             Framing::Length(length) => State::Length(length),
             Framing::Chunked => State::Size,
             Framing::UntilClose => State::UntilClose,
+            Framing::Tunnel => State::Tunnel,
         };
         Self { state, ..Self::default() }
     }
@@ -115,6 +118,11 @@ impl Decoder {
     /// Whether only the end of the connection ends it.
     pub fn until_close(&self) -> bool {
         self.state == State::UntilClose
+    }
+
+    /// Whether it is no body, but another protocol's bytes.
+    pub fn is_tunnel(&self) -> bool {
+        self.state == State::Tunnel
     }
 
     /// Trailers, once the body is complete and if it has any.
@@ -137,7 +145,7 @@ impl Decoder {
         match self.state {
             State::Done => Ok(Step::End),
             _ if input.is_empty() => Ok(Step::More),
-            State::UntilClose => Ok(Step::Data(input.len())),
+            State::UntilClose | State::Tunnel => Ok(Step::Data(input.len())),
             State::Length(left) => {
                 let count = take(left, input.len());
                 self.state = match left - count as u64 {

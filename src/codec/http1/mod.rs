@@ -20,6 +20,8 @@ pub enum Framing {
     Chunked,
     /// Until the connection ends; responses only.
     UntilClose,
+    /// What follows is no HTTP any more: bytes of another protocol, until either side ends.
+    Tunnel,
 }
 
 /// What a peer may send.

@@ -9,7 +9,7 @@ use super::{
     framing::{self, Delimiter},
     request_line,
 };
-use crate::codec::{Known, Method, RequestHead, Version, joined::IN_REQUESTS};
+use crate::codec::{Known, Method, RequestHead, Switch, Version, joined::IN_REQUESTS};
 
 /// Empty lines before a request that are forgiven (RFC 9112, 2.2 asks for at least one).
 const LEADING_LINES_BYTES_MAX: usize = 8;
@@ -29,7 +29,7 @@ pub struct Accepts {
 pub struct Parsed {
     /// Bytes of the head.
     pub consumed: usize,
-    /// How the body is delimited.
+    /// How the body is delimited, if there is to be a body: `switch` of the head comes first.
     pub framing: Framing,
     /// The client allows another request on this connection.
     pub keep_alive: bool,
@@ -107,6 +107,7 @@ pub fn parse(
     }
     take_host(head)?;
     head.headers.join_repeated(IN_REQUESTS);
+    head.switch = Switch::of(head);
     Ok(Some(Parsed {
         consumed: skipped + read,
         framing,

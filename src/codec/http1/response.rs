@@ -8,8 +8,9 @@ use super::{
     framing::{self, Delimiter},
 };
 use crate::codec::{
-    Known, ResponseHead,
+    Known, RequestHead, ResponseHead, Switch,
     joined::IN_RESPONSES,
+    says_upgrade,
     scan::{text_run, visible_run},
 };
 
@@ -22,6 +23,19 @@ pub struct Parsed {
     pub framing: Framing,
     /// The upstream keeps the connection for another request.
     pub keep_alive: bool,
+}
+
+/// What a response answers, as far as its framing depends on that.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Asked {
+    /// For what its head says.
+    Plain,
+    /// For a head alone.
+    Head,
+    /// For another protocol.
+    Upgrade,
+    /// For a tunnel.
+    Connect,
 }
 
 /// What came is not an HTTP/1 response, or larger than allowed.
@@ -37,7 +51,7 @@ pub struct ResponseError;
 pub fn parse(
     input: &[u8],
     limits: &Limits,
-    to_head_request: bool,
+    asked: Asked,
     head: &mut ResponseHead,
 ) -> Result<Option<Parsed>, ResponseError> {
     head.clear();
@@ -57,13 +71,14 @@ pub fn parse(
     let Some((consumed, http_11)) = read else {
         return if cut { Err(ResponseError) } else { Ok(None) };
     };
-    let framing = framing_of(head, to_head_request)?;
+    let framing = framing_of(head, asked)?;
     head.headers.join_repeated(IN_RESPONSES);
     if matches!(head.status, 100..200 | 204) {
         // Here even a length of nothing is too much (RFC 9110, 8.6).
         head.headers.remove(Known::ContentLength);
     }
-    let keep_alive = framing != Framing::UntilClose && framing::keep_alive(&head.headers, http_11);
+    let ends = matches!(framing, Framing::UntilClose | Framing::Tunnel) || head.status == 101;
+    let keep_alive = !ends && framing::keep_alive(&head.headers, http_11);
     Ok(Some(Parsed { consumed, framing, keep_alive }))
 }
 
@@ -129,13 +144,17 @@ fn status(digits: &[u8]) -> Result<u16, ResponseError> {
 }
 
 #[inline]
-fn framing_of(head: &ResponseHead, to_head_request: bool) -> Result<Framing, ResponseError> {
+fn framing_of(head: &ResponseHead, asked: Asked) -> Result<Framing, ResponseError> {
     let delimiter = framing::delimiter(&head.headers);
-    // A 101 was not asked for: what follows it would be no HTTP any more.
-    if head.status == 101 || matches!(delimiter, Delimiter::Both | Delimiter::UnknownCoding) {
+    if matches!(delimiter, Delimiter::Both | Delimiter::UnknownCoding) {
         return Err(ResponseError);
     }
     match (head.status, delimiter) {
+        // One that was not asked for: what follows would be no HTTP any more.
+        (101, _) if asked != Asked::Upgrade => Err(ResponseError),
+        (101, Delimiter::Nothing) if says_upgrade(&head.headers) => Ok(Framing::Tunnel),
+        // RFC 9110, 9.3.6: whatever such a head says of a body, there is none.
+        (200..300, _) if asked == Asked::Connect => Ok(Framing::Tunnel),
         // RFC 9112, 6.3: never a body, whatever the head says.
         (304, _) => Ok(Framing::None),
         (_, Delimiter::BadLength) => Err(ResponseError),
@@ -143,10 +162,24 @@ fn framing_of(head: &ResponseHead, to_head_request: bool) -> Result<Framing, Res
         // one. Observed: Envoy 1.40 refuses it.
         (100..200 | 204, Delimiter::Nothing | Delimiter::Length(0)) => Ok(Framing::None),
         (100..200 | 204, _) => Err(ResponseError),
-        _ if to_head_request => Ok(Framing::None),
+        _ if asked == Asked::Head => Ok(Framing::None),
         (_, Delimiter::Chunks) => Ok(Framing::Chunked),
         (_, Delimiter::Length(length)) => Ok(Framing::Length(length)),
         _ => Ok(Framing::UntilClose),
+    }
+}
+
+// === impl Asked ===
+
+impl Asked {
+    /// What a request asks for.
+    pub fn by(head: &RequestHead) -> Self {
+        match head.switch {
+            Switch::Upgrade => Asked::Upgrade,
+            Switch::Connect => Asked::Connect,
+            Switch::Nothing if head.is_head() => Asked::Head,
+            Switch::Nothing => Asked::Plain,
+        }
     }
 }
 

@@ -1,6 +1,8 @@
 //! Owns writing heads. Nothing is formatted: everything is copied into one buffer.
 
-use crate::codec::{HeaderBlock, Known, RequestHead, ResponseHead, Version, block::write_line};
+use crate::codec::{
+    HeaderBlock, Known, RequestHead, ResponseHead, Switch, Version, block::write_line,
+};
 
 /// What a head says about the body after it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -17,7 +19,12 @@ pub enum BodyHeader {
 pub fn request(out: &mut Vec<u8>, head: &RequestHead, body: BodyHeader, proper_case: bool) {
     out.extend_from_slice(head.method.as_str().as_bytes());
     out.push(b' ');
-    out.extend_from_slice(head.path());
+    // A tunnel's target is its authority (RFC 9112, 3.2.3).
+    out.extend_from_slice(if head.switch == Switch::Connect {
+        head.authority()
+    } else {
+        head.path()
+    });
     out.extend_from_slice(match proper_case {
         true => b" HTTP/1.1\r\nHost: ",
         false => b" HTTP/1.1\r\nhost: ",

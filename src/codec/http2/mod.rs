@@ -1,17 +1,23 @@
 //! Owns the way between our heads and the h2 crate's, and the settings both sides announce.
 
+mod switch;
+
 use std::sync::LazyLock;
 
 use bytes::Bytes;
+use h2::ext::Protocol;
 use http::{HeaderMap, HeaderName, HeaderValue, Uri};
 
 use super::{
-    HeaderBlock, Known, KnownSet, Method, RequestHead, ResponseHead, Scheme, Version,
+    HeaderBlock, Known, KnownSet, Method, RequestHead, ResponseHead, Scheme, Switch, Version,
     http1::request::is_authority,
     joined::{IN_REQUESTS, IN_RESPONSES},
+    says_upgrade,
     scan::NAME,
 };
 use crate::config::model::http::Http2Options;
+
+pub use switch::agree_to_upgrade;
 
 /// What an HTTP/2 connection begins with (RFC 9113, 3.4).
 pub const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
@@ -69,6 +75,9 @@ pub fn server(options: &Http2Options, head_bytes_max: usize) -> h2::server::Buil
         .max_pending_accept_reset_streams(RESETS_MAX)
         .max_local_error_reset_streams(Some(1024))
         .max_header_list_size(u32::try_from(head_bytes_max).unwrap_or(u32::MAX));
+    if options.allow_connect {
+        builder.enable_connect_protocol();
+    }
     builder
 }
 
@@ -89,8 +98,12 @@ pub fn read_request(parts: &http::request::Parts, head: &mut RequestHead) -> Res
     if let Some(authority) = parts.uri.authority() {
         head.set_authority(authority.as_str().as_bytes());
     }
+    if head.method == Method::Connect {
+        head.switch = Switch::Connect;
+    }
     match parts.uri.path_and_query() {
         Some(path) => head.set_path(path.as_str().as_bytes()),
+        None if head.switch == Switch::Connect => {}
         None => head.set_path(b"/"),
     }
     read_fields(&parts.headers, &mut head.headers)?;
@@ -109,6 +122,9 @@ pub fn read_request(parts: &http::request::Parts, head: &mut RequestHead) -> Res
     }
     head.headers.join_repeated(IN_REQUESTS);
     join_cookies(&mut head.headers);
+    if let Some(protocol) = parts.extensions.get::<Protocol>() {
+        switch::from_extended_connect(head, protocol.as_str().as_bytes());
+    }
     Ok(())
 }
 
@@ -196,7 +212,9 @@ pub fn write_request(head: &RequestHead) -> Result<http::Request<()>, HeadError>
     });
     let authority = http::uri::Authority::try_from(head.authority());
     uri.authority = Some(authority.map_err(|_| HeadError("http2.invalid_authority"))?);
-    let path = http::uri::PathAndQuery::try_from(head.path());
+    // A CONNECT has none.
+    let path = if head.path().is_empty() { b"/" } else { head.path() };
+    let path = http::uri::PathAndQuery::try_from(path);
     uri.path_and_query = Some(path.map_err(|_| HeadError("http2.invalid_path"))?);
     let mut request = http::Request::new(());
     *request.uri_mut() = Uri::from_parts(uri).map_err(|_| HeadError("http2.invalid_path"))?;
@@ -204,6 +222,7 @@ pub fn write_request(head: &RequestHead) -> Result<http::Request<()>, HeadError>
         .map_err(|_| HeadError("http2.unknown_method"))?;
     *request.version_mut() = http::Version::HTTP_2;
     write_fields(&head.headers, request.headers_mut())?;
+    switch::to_connect(head, &mut request)?;
     Ok(request)
 }
 
@@ -214,8 +233,13 @@ pub fn write_request(head: &RequestHead) -> Result<http::Request<()>, HeadError>
 /// [`HeadError`] for a header that HTTP/2 cannot carry.
 pub fn write_response(head: &ResponseHead) -> Result<http::Response<()>, HeadError> {
     let mut response = http::Response::new(());
+    let status = match head.status {
+        101 if says_upgrade(&head.headers) => 200,
+        101 => return Err(HeadError("http2.invalid_status")),
+        status => status,
+    };
     *response.status_mut() =
-        http::StatusCode::from_u16(head.status).map_err(|_| HeadError("http2.invalid_status"))?;
+        http::StatusCode::from_u16(status).map_err(|_| HeadError("http2.invalid_status"))?;
     write_fields(&head.headers, response.headers_mut())?;
     Ok(response)
 }

@@ -74,9 +74,7 @@ impl Compiler<'_> {
         if let Some(format) = logger.message("log_format") {
             return self.format_string(format);
         }
-        if logger.schema.field("format").is_none() {
-            return None;
-        }
+        logger.schema.field("format")?;
         // An empty text is the default line. Observed: Envoy 1.40.
         if let Some(text) = logger.text("format") {
             let (at, path) = (logger.at_of("format"), logger.path_of("format"));

@@ -8,7 +8,7 @@ use std::{
 
 use understudy_actors::plan::{
     ClusterPlan, ConfiguredHealth, Discovery, DnsPlan, EndpointPlan, HostPlan, Locality,
-    LookupFamily, NamePlan, ResolverPlan, Thresholds,
+    LookupFamily, NamePlan, ResolverPlan, RetryBudget, Thresholds,
 };
 
 use super::{Compiler, address::Named, fingerprint, http::limit};
@@ -301,6 +301,8 @@ impl Compiler<'_> {
                 pending_requests: number("max_pending_requests", default.pending_requests),
                 requests: number("max_requests", default.requests),
                 retries: number("max_retries", default.retries),
+                retry_budget: thresholds.message("retry_budget").map(retry_budget),
+                track_remaining: thresholds.boolean("track_remaining").unwrap_or(false),
             };
         }
         out
@@ -344,6 +346,15 @@ impl Compiler<'_> {
         } else if let Some(http2) = explicit.message("http2_protocol_options") {
             upstream.protocol = UpstreamProtocol::Http2(self.http2_options(Some(http2)));
         }
+    }
+}
+
+fn retry_budget(budget: &Message) -> RetryBudget {
+    let percent = budget.message("budget_percent");
+    let percent = percent.map_or(20.0, |percent| percent.double("value").unwrap_or(0.0));
+    RetryBudget {
+        millionths: (percent.clamp(0.0, 100.0) * 10_000.0) as u32,
+        at_least: budget.number_u32("min_retry_concurrency").unwrap_or(3),
     }
 }
 

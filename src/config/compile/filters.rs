@@ -4,6 +4,7 @@ use understudy_actors::plan::{Payload, Slot};
 
 use super::Compiler;
 use crate::{
+    codec::Known,
     config::{Message, message::Value, model::http::RouterConfig},
     filter::{Build, KINDS, Placed},
     matcher::HeaderMatcher,
@@ -14,9 +15,18 @@ const ROUTER: &str = "envoy.extensions.filters.http.router.v3.Router";
 impl Compiler<'_> {
     /// The filters before the router, and the router.
     pub(super) fn http_filters(&mut self, manager: &Message) -> (Vec<Placed>, RouterConfig) {
+        self.http_filter_chain(manager, "http_filters")
+    }
+
+    /// The same of a chain that is in `field` of `holder`.
+    pub(super) fn http_filter_chain(
+        &mut self,
+        holder: &Message,
+        field: &str,
+    ) -> (Vec<Placed>, RouterConfig) {
         let (mut filters, mut router) = (Vec::new(), None);
-        let last = manager.list("http_filters").len().saturating_sub(1);
-        for (index, filter) in manager.messages("http_filters").enumerate() {
+        let last = holder.list(field).len().saturating_sub(1);
+        for (index, filter) in holder.messages(field).enumerate() {
             let name = filter.text("name").unwrap_or_default();
             let optional = filter.boolean("is_optional").unwrap_or(false);
             let Some(config) = filter.any("typed_config").map(|any| &any.message) else {
@@ -98,6 +108,10 @@ fn router_config(config: &Message) -> RouterConfig {
     RouterConfig {
         suppress_envoy_headers: config.boolean("suppress_envoy_headers").unwrap_or(false),
         respect_expected_rq_timeout: config.boolean("respect_expected_rq_timeout").unwrap_or(false),
+        strict_headers: config
+            .texts("strict_check_headers")
+            .map(|(name, _)| Known::of(name.as_bytes()))
+            .collect(),
     }
 }
 

@@ -7,25 +7,38 @@ use crate::{
 };
 
 /// Formatters that bring operators which are there without them.
-const BUILT_IN_FORMATTERS: [&str; 3] = [
-    "envoy.extensions.formatter.metadata.v3.Metadata",
-    "envoy.extensions.formatter.req_without_query.v3.ReqWithoutQuery",
-    "envoy.extensions.formatter.cel.v3.Cel",
-];
+const BUILT_IN_FORMATTERS: [&str; 2] =
+    ["envoy.extensions.formatter.metadata.v3.Metadata", "envoy.extensions.formatter.cel.v3.Cel"];
+
+/// The formatter that brings `%REQ_WITHOUT_QUERY%`, which is not there without it.
+const WITHOUT_QUERY: &str = "envoy.extensions.formatter.req_without_query.v3.ReqWithoutQuery";
 
 impl Compiler<'_> {
     /// A text with operators.
     pub(super) fn format(&mut self, at: Span, path: &str, text: &str) -> Option<Format> {
-        self.read_format(at, path, Format::parse(text))
+        let format = self.read_format(at, path, Format::parse(text))?;
+        if format.operators().any(|name| name == "REQ_WITHOUT_QUERY") {
+            self.refuse_without_query(at, path);
+        }
+        Some(format)
+    }
+
+    fn refuse_without_query(&mut self, at: Span, path: &str) {
+        let text = "Not supported field in StreamInfo: REQ_WITHOUT_QUERY";
+        let hint = "%PATH(NQ)% says the same; or add its formatter to `formatters`";
+        self.error(at, path, text, hint);
     }
 
     /// `SubstitutionFormatString`
     pub(super) fn format_string(&mut self, message: &Message) -> Option<FormatString> {
+        let mut extended = false;
         for formatter in message.messages("formatters") {
             formatter.ignore("name", "free text; the type decides");
             let Some(config) = formatter.any("typed_config") else { continue };
-            if !BUILT_IN_FORMATTERS.contains(&config.message.name()) {
-                self.refuse_whole(&config.message, config.message.name());
+            let kind = config.message.name();
+            extended |= kind == WITHOUT_QUERY;
+            if kind != WITHOUT_QUERY && !BUILT_IN_FORMATTERS.contains(&kind) {
+                self.refuse_whole(&config.message, kind);
             }
         }
         if let Some(options) = message.message("json_format_options") {
@@ -33,18 +46,23 @@ impl Compiler<'_> {
         }
         let form = if let Some(text) = message.text("text_format") {
             let (at, path) = (message.at_of("text_format"), message.path_of("text_format"));
-            Form::Text(self.format(at, &path, text)?)
+            Form::Text(self.read_format(at, &path, Format::parse(text))?)
         } else if let Some(source) = message.message("text_format_source") {
             let text = self.data_source(source)?;
-            Form::Text(self.format(source.at, &source.path, &String::from_utf8_lossy(&text))?)
+            let format = Format::parse(&String::from_utf8_lossy(&text));
+            Form::Text(self.read_format(source.at, &source.path, format)?)
         } else {
             Form::Json(self.json_format(message, "json_format")?)
         };
-        Some(FormatString {
+        let format = FormatString {
             form,
             omit_empty: message.boolean("omit_empty_values").unwrap_or(false),
             content_type: message.text("content_type").unwrap_or_default().to_owned(),
-        })
+        };
+        if !extended && format.operators().contains(&"REQ_WITHOUT_QUERY") {
+            self.refuse_without_query(message.at, &message.path);
+        }
+        Some(format)
     }
 
     /// A tree of formats.

@@ -46,6 +46,7 @@ impl Compiler<'_> {
             routes: self.route_table(manager, key, clusters, routes),
             filters,
             router,
+            upgrades: self.upgrades(manager),
             http1: self.http1_options(manager.message("http_protocol_options")),
             http2: self.http2_options(manager.message("http2_protocol_options")),
             server_name: manager
@@ -204,6 +205,7 @@ impl Compiler<'_> {
                 default.connection_window_bytes,
             ),
             hpack_table_bytes: default.hpack_table_bytes,
+            allow_connect: options.boolean("allow_connect").unwrap_or(false),
         }
     }
 }

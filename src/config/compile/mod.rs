@@ -19,6 +19,7 @@ mod paths;
 mod route;
 mod runtime;
 mod stats;
+mod upgrades;
 
 use std::{
     hash::{DefaultHasher, Hash, Hasher},

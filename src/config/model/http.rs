@@ -10,8 +10,9 @@ use super::{
     local_reply::LocalReplies,
     paths::{PathOptions, Underscores},
     route::HeaderEdits,
+    upgrade::Upgrade,
 };
-use crate::filter::Placed;
+use crate::{codec::Known, filter::Placed};
 
 /// `HttpConnectionManager`, defaults filled in.
 #[derive(Debug)]
@@ -28,6 +29,8 @@ pub struct HttpConnectionManager {
     pub filters: Vec<Placed>,
     /// The last of `http_filters`.
     pub router: RouterConfig,
+    /// `upgrade_configs`.
+    pub upgrades: Vec<Upgrade>,
     /// `http_protocol_options`.
     pub http1: Http1Options,
     /// `http2_protocol_options`.
@@ -148,6 +151,8 @@ pub struct RouterConfig {
     pub suppress_envoy_headers: bool,
     /// `respect_expected_rq_timeout`.
     pub respect_expected_rq_timeout: bool,
+    /// `strict_check_headers`.
+    pub strict_headers: Vec<Known>,
 }
 
 /// `Http1ProtocolOptions`, for both sides.
@@ -176,6 +181,9 @@ pub struct Http2Options {
     pub connection_window_bytes: u32,
     /// `hpack_table_size`; Envoy's default is 4096.
     pub hpack_table_bytes: u32,
+    /// `allow_connect`: clients may ask for upgrades (RFC 8441). Hosts are asked in any case, as Envoy
+    /// does.
+    pub allow_connect: bool,
 }
 
 // === impl Http2Options ===
@@ -188,6 +196,7 @@ impl Default for Http2Options {
             stream_window_bytes: 16 << 20,
             connection_window_bytes: 24 << 20,
             hpack_table_bytes: 4096,
+            allow_connect: false,
         }
     }
 }

@@ -10,3 +10,4 @@ pub mod local_reply;
 pub mod paths;
 pub mod route;
 pub mod stats;
+pub mod upgrade;

@@ -9,7 +9,7 @@ use understudy_actors::{
 
 use super::{super::count, Exchange, conversation::Conversation, failure::Failure};
 use crate::{
-    codec::Version,
+    codec::{Switch, Version, http1::response::Asked},
     config::model::route::Forward,
     filter::FilteredResponse,
     local_reply::LocalReply,
@@ -19,6 +19,7 @@ use crate::{
         http1::Http1Stream,
         http2::Http2Stream,
         pool::{HostPool, Target},
+        tcp::TcpTunnel,
     },
 };
 
@@ -80,6 +81,10 @@ impl<'c> Exchange<'c> {
         sink: &mut P,
     ) -> impl Future<Output = Result<(), Failure>> {
         async move {
+            if self.ends_tunnel(route) {
+                // Boxed: few requests do.
+                return Box::pin(self.tunnel(route, chosen, source, sink)).await;
+            }
             match &*chosen.pool {
                 HostPool::Http1(pool) => {
                     let connection = match pool.checkout() {
@@ -93,8 +98,8 @@ impl<'c> Exchange<'c> {
                         connection.give_back();
                         return Err(self.too_many_requests(chosen));
                     };
-                    let (reused, to_head) = (connection.reused, self.heads.request.is_head());
-                    let mut stream = Http1Stream::new(connection, pool.options(), to_head);
+                    let (reused, asked) = (connection.reused, Asked::by(&self.heads.request));
+                    let mut stream = Http1Stream::new(connection, pool.options(), asked);
                     self.tally.connected(chosen.host(), stream.life(), Version::Http11);
                     let up = stream.split(&self.worker.buffers);
                     let done = self.converse(route, chosen, reused, source, sink, up).hold().await;
@@ -113,13 +118,37 @@ impl<'c> Exchange<'c> {
                     let Some(_in_flight) = InFlight::begin(chosen, self.priority()) else {
                         return Err(self.too_many_requests(chosen));
                     };
-                    let mut stream = Http2Stream::new(lease, self.heads.request.is_head());
+                    let mut stream = Http2Stream::new(lease, Asked::by(&self.heads.request));
                     self.tally.connected(chosen.host(), stream.life(), Version::Http2);
                     let up = stream.split();
                     self.converse(route, chosen, true, source, sink, up).hold().await
                 }
             }
         }
+    }
+
+    /// Takes a tunnel's payload to the host, over a connection of its own.
+    async fn tunnel<Q: RequestSource, P: ResponseSink>(
+        &mut self,
+        route: &Forward,
+        chosen: &Chosen,
+        source: &mut Q,
+        sink: &mut P,
+    ) -> Result<(), Failure> {
+        let connecting = Box::pin(chosen.pool.connect());
+        let connection = self.while_client_waits(connecting, source, sink).await?;
+        let connection = connection.map_err(|error| self.no_connection(chosen, error))?;
+        let Some(_in_flight) = InFlight::begin(chosen, self.priority()) else {
+            return Err(self.too_many_requests(chosen));
+        };
+        let answer = match self.heads.request.switch {
+            Switch::Nothing => BodySize::Unknown,
+            Switch::Connect | Switch::Upgrade => BodySize::Tunnel,
+        };
+        self.tally.connected(chosen.host(), &connection.1, Version::Http11);
+        let mut tunnel = TcpTunnel::new(connection);
+        let up = tunnel.split(chosen.target(), &self.worker.buffers, answer);
+        self.converse(route, chosen, false, source, sink, up).hold().await
     }
 
     /// The client's stream and the host's, brought together.

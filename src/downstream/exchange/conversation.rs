@@ -2,15 +2,15 @@
 
 use std::{
     future::poll_fn,
-    task::{Context, Poll},
-    time::Instant,
+    task::{Context, Poll, ready},
+    time::{Duration, Instant},
 };
 
 use understudy_actors::stats::ClusterStat;
 
 use super::{super::count, Exchange, Failure, Heads, attempt::Chosen, retry::Judgement};
 use crate::{
-    codec::{Known, ResponseHead},
+    codec::{Known, ResponseHead, Switch},
     config::model::route::Forward,
     downstream::headers,
     filter::FilteredResponse,
@@ -66,19 +66,19 @@ where
             Err(Reset::Terminated) => return Err(Failure::Stale),
             Err(reset) => return Err(Failure::Reset(reset)),
         }
+        if heads.request.switch != Switch::Nothing {
+            // Boxed: few requests do.
+            return Box::pin(self.switch()).await;
+        }
         self.exchange.mark(|timing, now| timing.request_sending = now);
         self.exchange.begin_try(self.chosen);
-        let passes_interim = self.exchange.manager.config.proxy_100_continue;
         let size = loop {
             let size = poll_fn(|cx| self.poll_head(cx)).await?;
             // 101 would need an upgrade, which was not asked for: the codec refuses it.
             if self.exchange.heads.response.status >= 200 {
                 break size;
             }
-            if passes_interim {
-                // The client has heard of this host. Observed: Envoy 1.40.
-                self.exchange.give_up_retries();
-                self.sink.interim(&self.exchange.heads.response);
+            if self.pass_interim() {
                 self.exchange.flush(self.sink).await?;
             }
         };
@@ -96,6 +96,17 @@ where
         {
             return Poll::Ready(Err(failure));
         }
+        if let Poll::Ready(head) = self.poll_response(cx) {
+            return Poll::Ready(head);
+        }
+        self.exchange.poll_interrupted(cx, self.source, self.sink).map(Err)
+    }
+
+    /// Ready with the response's head, or with why there is none.
+    pub(super) fn poll_response(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<BodySize, Failure>> {
         loop {
             let Exchange { heads, tries, tally, worker, .. } = &mut *self.exchange;
             let mut judgement = None;
@@ -106,22 +117,19 @@ where
                     judgement.is_some()
                 }
             };
-            match self.up_source.poll_head(cx, &mut heads.response, unwanted) {
-                Poll::Ready(Ok(size)) => return Poll::Ready(Ok(size)),
-                Poll::Ready(Err(Reset::Terminated)) => return Poll::Ready(Err(Failure::Stale)),
-                Poll::Ready(Err(Reset::Unwanted)) => match judgement {
-                    Some(Judgement::Again(wait)) => return Poll::Ready(Err(Failure::Again(wait))),
-                    _ if self.is_redirected() => {
-                        return Poll::Ready(Err(Failure::Redirected(None)));
-                    }
+            let head = self.up_source.poll_head(cx, &mut heads.response, unwanted);
+            return match ready!(head) {
+                Ok(size) => Poll::Ready(Ok(size)),
+                Err(Reset::Terminated) => Poll::Ready(Err(Failure::Stale)),
+                Err(Reset::Unwanted) => match judgement {
+                    Some(Judgement::Again(wait)) => Poll::Ready(Err(Failure::Again(wait))),
+                    _ if self.is_redirected() => Poll::Ready(Err(Failure::Redirected(None))),
                     // It goes on as it is.
-                    _ => {}
+                    _ => continue,
                 },
-                Poll::Ready(Err(reset)) => return Poll::Ready(Err(Failure::Reset(reset))),
-                Poll::Pending => break,
-            }
+                Err(reset) => Poll::Ready(Err(Failure::Reset(reset))),
+            };
         }
-        self.exchange.poll_interrupted(cx, self.source, self.sink).map(Err)
     }
 
     /// Whether the answer is a redirect that is followed.
@@ -131,7 +139,7 @@ where
     }
 
     /// Carries both bodies until the response's end has been taken by the sink.
-    fn poll_bodies(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Failure>> {
+    pub(super) fn poll_bodies(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Failure>> {
         if !self.sent
             && let Err(failure) = self.poll_send(cx)
         {
@@ -156,6 +164,7 @@ where
                 // What came before the fault is the client's; a full socket ends it here.
                 let _ = self.sink.poll_flush(cx);
                 tally.cut_by_upstream(&error);
+                tally.tried(self.chosen, "ended its answer in the middle".to_owned());
                 if let BodyError::Protocol(_) = error {
                     let stats = self.chosen.snapshot().shared.stats.lane(worker.index);
                     stats.inc(ClusterStat::UpstreamCxProtocolError);
@@ -211,15 +220,33 @@ where
         }
     }
 
-    /// Hands the response's head to the client's side.
-    fn respond(&mut self, size: BodySize) {
+    /// Counts an interim answer; says whether it goes on, and so is to be sent.
+    pub(super) fn pass_interim(&mut self) -> bool {
+        let exchange = &mut *self.exchange;
+        count::upstream_interim(self.chosen.target(), exchange.is_internal());
+        if !exchange.manager.config.proxy_100_continue {
+            return false;
+        }
+        count::downstream_interim(exchange.manager);
+        // The client has heard of this host. Observed: Envoy 1.40.
+        exchange.give_up_retries();
+        self.sink.interim(&exchange.heads.response);
+        true
+    }
+
+    /// Counts the response, and hands its head to the client's side.
+    pub(super) fn respond(&mut self, size: BodySize) {
         let health_check = self.exchange.is_health_check();
-        let Exchange { heads, started, manager, tally, tries, timers, .. } = &mut *self.exchange;
+        let Exchange { heads, started, request_done, tally, tries, timers, .. } =
+            &mut *self.exchange;
         timers.answer_try();
         let Heads { request, response, .. } = &mut **heads;
+        // How long the host took can be said where it had the whole request. Observed: Envoy 1.40.
         let asked = tries.as_ref().and_then(|tries| tries.redirects.at).unwrap_or(*started);
-        let waited = asked.elapsed();
-        tally.responded(response.status, waited);
+        let waited = request_done.then(|| asked.elapsed());
+        if response.status >= 500 {
+            tally.tried(self.chosen, format!("answered {}", response.status));
+        }
         let internal = request.headers.has(Known::XEnvoyInternal);
         match health_check {
             false => {
@@ -231,8 +258,18 @@ where
         if self.up_source.asks_out(response) {
             self.chosen.snapshot().ask_out(self.chosen.host());
         }
+        self.pass_on(size, waited);
+    }
+
+    /// Hands the response's head to the client's side.
+    pub(super) fn pass_on(&mut self, size: BodySize, waited: Option<Duration>) {
+        let Exchange { heads, manager, tally, tries, request_done, .. } = &mut *self.exchange;
+        let Heads { request, response, .. } = &mut **heads;
+        tally.responded(response.status, waited);
         let attempts = tries.as_ref().and_then(|tries| tries.told_count());
-        headers::response(response, manager, waited, attempts);
+        // The rest of the request is nobody's: what follows it cannot be told from it.
+        response.close |= !*request_done && size != BodySize::Tunnel;
+        headers::response(response, manager, waited, attempts, request.switch);
         self.exchange.mutate_response();
         if self.exchange.tally.told.is_some() {
             self.up_source.keep_trailers();

@@ -28,6 +28,8 @@ pub enum Failure {
     ClientGone,
     /// The response began and cannot be finished.
     Cut,
+    /// The host has ended a tunnel.
+    TunnelEnded,
     /// The connection had been closed while it was idle, before it took the request.
     Stale,
     /// The answer asks for another try, after this wait.

@@ -53,7 +53,7 @@ impl Exchange<'_> {
         &mut self,
         own: impl Fn(&str) -> Option<&'r Payload>,
     ) -> Filters {
-        let (chain, ends) = (&self.manager.config.filters, self.body == BodySize::None);
+        let (chain, ends) = (self.chain(), self.body == BodySize::None);
         let filters = Filters::begin(chain, own, &self.worker.lookout, self.peer.remote, ends);
         self.filters.insert(filters).clone()
     }

@@ -12,11 +12,13 @@ use understudy_actors::stats::{ClusterStat, RouterStat};
 
 use super::{super::count, Exchange, failure::Failure};
 use crate::{
+    codec::Switch,
     config::model::route::{ClusterChoice, ClusterWeight, Forward, HostChange},
     downstream::headers,
     filter::FilteredRequest,
     format::AccessLogType,
     local_reply::LocalReply,
+    route::Found,
     stream::{BodySize, Replay, RequestSource, ResponseSink, Source},
     upstream::Cluster,
 };
@@ -61,8 +63,29 @@ impl<'c> Exchange<'c> {
                 self.log(AccessLogType::DownstreamStart);
             }
             self.remember(table.as_ref(), found);
+            let outcome = self.forward(found, redirected, source, sink).await;
+            if outcome.is_err() || self.tally.status >= 500 {
+                self.blame(table.as_ref(), found);
+            }
+            outcome
+        }
+    }
+
+    /// Passes the request by the filters and does what its route says.
+    #[expect(clippy::manual_async_fn, reason = "an `async fn` would hold each argument twice")]
+    fn forward<Q: RequestSource, P: ResponseSink>(
+        &mut self,
+        found: Option<Found<'_>>,
+        redirected: bool,
+        source: &mut Q,
+        sink: &mut P,
+    ) -> impl Future<Output = Result<(), Failure>> {
+        async move {
+            if self.heads.request.switch != Switch::Nothing {
+                self.admit_switch(found)?;
+            }
             let source = &mut FilteredRequest::new(source);
-            if !self.manager.config.filters.is_empty() {
+            if !self.chain().is_empty() {
                 // Boxed: most chains have no filter but the router.
                 Box::pin(self.filter(found, source, sink)).await?;
             }
@@ -87,7 +110,10 @@ impl<'c> Exchange<'c> {
             }
             let mut stale = 0;
             loop {
-                let chosen = self.choose(current)?;
+                let chosen = match self.choose(current) {
+                    Ok(chosen) => chosen,
+                    Err(failure) => return Err(self.tell_count(failure)),
+                };
                 if self.body == BodySize::None {
                     self.mirror(None);
                 }
@@ -125,16 +151,7 @@ impl<'c> Exchange<'c> {
         if let Some(idle) = route.idle_timeout {
             self.timers.limit_idle((!idle.is_zero()).then_some(idle));
         }
-        let clusters = &self.worker.clusters;
-        let cluster = match part.map_or(&route.cluster, |part| &part.cluster) {
-            ClusterChoice::Named(cluster) => clusters.get(cluster.slot),
-            ClusterChoice::Header(name) => {
-                self.heads.request.value(name).and_then(|name| clusters.named(name))
-            }
-            // One of them was drawn when the route was found.
-            ClusterChoice::Weighted(_) => None,
-        };
-        let Some(cluster) = cluster else {
+        let Some(cluster) = self.cluster_of(route, part) else {
             self.manager.router_stats().inc(RouterStat::NoCluster);
             return Err(Failure::reply(LocalReply::cluster_not_found(
                 route.cluster_not_found_status,
@@ -145,6 +162,23 @@ impl<'c> Exchange<'c> {
             return Err(self.turn_away(&cluster));
         }
         Ok(cluster)
+    }
+
+    /// The cluster that the route names, if there is one.
+    pub(super) fn cluster_of(
+        &self,
+        route: &Forward,
+        part: Option<&ClusterWeight>,
+    ) -> Option<Rc<Cluster>> {
+        let clusters = &self.worker.clusters;
+        match part.map_or(&route.cluster, |part| &part.cluster) {
+            ClusterChoice::Named(cluster) => clusters.get(cluster.slot),
+            ClusterChoice::Header(name) => {
+                self.heads.request.value(name).and_then(|name| clusters.named(name))
+            }
+            // One of them was drawn when the route was found.
+            ClusterChoice::Weighted(_) => None,
+        }
     }
 
     /// Counts a request that the cluster is spared, and answers it.

@@ -27,8 +27,9 @@ impl Exchange<'_> {
     /// Composes a reply and hands it to the client's side.
     pub(super) fn compose<P: ResponseSink>(&mut self, reply: &LocalReply, sink: &mut P) {
         self.tally.replied(reply);
-        headers::begin_reply(&mut self.heads.response, reply, self.manager);
+        headers::begin_reply(&mut self.heads.response, reply);
         self.mutate_response();
+        headers::add_to_reply(&mut self.heads.response, reply, self.manager);
         self.tally.status = reply.status;
         let body = Cow::Borrowed(reply.body.as_bytes());
         let mut composed = Composed { status: reply.status, body, content_type: None };
@@ -44,7 +45,7 @@ impl Exchange<'_> {
         let Composed { status, body, content_type } = &composed;
         headers::local_reply(response, *status, body, content_type.as_deref(), made);
         self.tally.status = response.status;
-        if !self.manager.config.filters.is_empty() {
+        if !self.chain().is_empty() {
             // Refused before its route was known, it is shown all the same. Observed: Envoy 1.40.
             let begun = self.filters.clone();
             let filters = begun.unwrap_or_else(|| self.begin_filters(|_| None));

@@ -11,7 +11,7 @@ use super::{
     failure::reset_of,
 };
 use crate::{
-    codec::{HeaderBlock, Known, Method, RequestHead, ResponseHead},
+    codec::{HeaderBlock, Known, Method, RequestHead, ResponseHead, http1::response::Asked},
     config::model::route::{Mirror, MirrorTarget},
     stream::{BodySize, Data, Frame, RequestSink, Reset, ResponseSource, Source},
     upstream::{Cluster, http1::Http1Stream, http2::Http2Stream, pool::HostPool},
@@ -133,7 +133,7 @@ impl Copied {
         };
         match answer {
             Some(Ok((status, canary))) => {
-                count::upstream(target, status, true, canary, started.elapsed());
+                count::upstream(target, status, true, canary, Some(started.elapsed()));
             }
             Some(Err(reset)) => {
                 count::upstream_reset(target, &reset, has_streams);
@@ -159,8 +159,8 @@ impl Copied {
                     connection.give_back();
                     return Err(Reset::Overflow);
                 };
-                let to_head = self.head.is_head();
-                let mut stream = Http1Stream::new(connection, pool.options(), to_head);
+                let asked = Asked::by(&self.head);
+                let mut stream = Http1Stream::new(connection, pool.options(), asked);
                 let buffers = self.buffers.clone();
                 let (sink, source) = stream.split(&buffers);
                 let answer = self.talk(sink, source).await;
@@ -175,7 +175,7 @@ impl Copied {
                 let Some(_in_flight) = InFlight::begin(chosen, 0) else {
                     return Err(Reset::Overflow);
                 };
-                let mut stream = Http2Stream::new(lease, self.head.is_head());
+                let mut stream = Http2Stream::new(lease, Asked::by(&self.head));
                 let (sink, source) = stream.split();
                 self.talk(sink, source).await
             }

@@ -21,6 +21,9 @@ mod retry;
 mod retrying;
 mod told;
 mod tries;
+mod trouble;
+mod tunnel;
+mod upgrade;
 
 use std::{
     cell::OnceCell,
@@ -48,12 +51,12 @@ use crate::{
     filter::Filters,
     format::AccessLogType,
     local_reply::LocalReply,
-    route::{Found, Lots, RouteTable},
+    route::{Found, Lots, RouteTable, form_host},
     stream::{BodySize, RequestSource, ResponseSink},
     upstream::Cluster,
     worker::{AddressText, Deadline, next_connection_id},
 };
-use record::Tally;
+use record::{Switching, Tally};
 use tries::Tries;
 
 /// Both heads of an exchange; they are pooled, since their buffers are worth keeping.
@@ -92,6 +95,8 @@ pub enum Ended {
     RequestUnfinished,
     /// The response cannot be finished, or the client has gone.
     Cut,
+    /// The host has ended a tunnel.
+    TunnelEnded,
 }
 
 /// The lots that a worker draws for a request.
@@ -221,6 +226,7 @@ impl<'c> Exchange<'c> {
                 self.tally.client_gone();
                 Ended::Cut
             }
+            Err(Failure::TunnelEnded) => Ended::TunnelEnded,
             Err(_) => Ended::Cut,
         }
     }
@@ -247,7 +253,7 @@ impl<'c> Exchange<'c> {
             self.heads.client = client.map_err(Failure::reply)?;
             if manager.config.host_form != HostForm::default() {
                 let form = manager.config.host_form;
-                headers::form_host(&mut self.heads.request, form, peer.local.port());
+                form_host(&mut self.heads.request, form, peer.local.port());
             }
         }
         let Some(table) = table else { return Ok(None) };
@@ -291,6 +297,9 @@ impl<'c> Exchange<'c> {
             }
             RouteAction::Forward(forward) => {
                 let cluster = self.cluster(forward, found.part)?;
+                if !self.manager.router().strict_headers.is_empty() {
+                    self.check_controls()?;
+                }
                 self.plan_tries(forward);
                 let request = &mut self.heads.request;
                 if self.manager.config.client.matches_upstream_scheme {
@@ -349,6 +358,7 @@ impl<'c> Exchange<'c> {
     async fn say_continue<P: ResponseSink>(&mut self, sink: &mut P) -> Result<(), Failure> {
         headers::continue_head(&mut self.heads.response);
         sink.interim(&self.heads.response);
+        count::downstream_interim(self.manager);
         self.flush(sink).await
     }
 
@@ -388,8 +398,14 @@ impl Drop for Exchange<'_> {
         if let Some(filters) = &self.filters {
             filters.end(self.tally.status);
         }
+        if self.tally.switching != Switching::No {
+            self.manager.stats().dec(HttpStat::DownstreamCxUpgradesActive);
+        }
         if !self.manager.logs().is_empty() {
             self.log(AccessLogType::DownstreamEnd);
+        }
+        if self.tally.trouble.is_some() {
+            self.keep_trouble();
         }
     }
 }

@@ -4,7 +4,9 @@ use std::time::{Duration, Instant, SystemTime};
 
 use understudy_actors::snapshot::Host;
 
-use super::{super::timers::Passed, Exchange, Heads, attempt::Chosen, told::Told};
+use super::{
+    super::timers::Passed, Exchange, Heads, attempt::Chosen, told::Told, trouble::Trouble,
+};
 use crate::{
     access_log::{Record, ResponseFlag, ResponseFlags, Seen},
     codec::{Known, Version},
@@ -20,10 +22,14 @@ pub(super) struct Tally {
     pub(super) flags: ResponseFlags,
     /// What formats may ask for, where there are any.
     pub(super) told: Option<Box<Told>>,
+    /// What went wrong, once something does.
+    pub(super) trouble: Option<Box<Trouble>>,
     /// The host that was tried last, for the access log if there is one.
     pub(super) chosen: Option<Chosen>,
     /// From the request's beginning to the head of the upstream's response.
     pub(super) service_time: Option<Duration>,
+    /// Whether it may become something else than HTTP, and is counted among those.
+    pub(super) switching: Switching,
     /// It is counted as done.
     pub(super) settled: bool,
     /// Something was waited for after the response had begun.
@@ -34,6 +40,18 @@ pub(super) struct Tally {
     pub(super) received: u64,
     /// Bytes of the response's body.
     pub(super) sent: u64,
+}
+
+/// Whether an exchange may become something else than HTTP.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Switching {
+    /// It may not.
+    #[default]
+    No,
+    /// It may, past the connection manager's filters.
+    Yes,
+    /// It may, past the filters of the upgrade in this place of the configuration.
+    Past(u16),
 }
 
 // === impl Tally ===
@@ -54,6 +72,7 @@ impl Tally {
     pub(super) fn goes_to(&mut self, cluster: &Cluster) {
         if let Some(told) = &mut self.told {
             told.cluster = Some(cluster.current());
+            told.tried = true;
         }
     }
 
@@ -90,9 +109,9 @@ impl Tally {
     }
 
     /// The upstream's response begins.
-    pub(super) fn responded(&mut self, status: u16, waited: Duration) {
+    pub(super) fn responded(&mut self, status: u16, waited: Option<Duration>) {
         self.status = status;
-        self.service_time = Some(waited);
+        self.service_time = waited;
         if let Some(told) = &mut self.told {
             let now = Some(Instant::now());
             told.details = "via_upstream".into();
@@ -117,7 +136,17 @@ impl Tally {
         if let Some(told) = &mut self.told {
             told.details = reply.details.clone();
         }
+        self.answered_by_us(reply);
         tracing::debug!(target: "http", "Sending local reply with details {}", reply.details);
+    }
+
+    /// The host answered neither with what was asked for nor with an error.
+    pub(super) fn handshake_failed(&mut self) {
+        const DETAILS: &str = "websocket_handshake_unsuccessful";
+        if let Some(told) = &mut self.told {
+            told.details = DETAILS.into();
+        }
+        tracing::debug!(target: "http", "{DETAILS}");
     }
 
     /// The client went before it had its answer.
@@ -155,7 +184,11 @@ impl Tally {
         if let Some(flag) = reply.flag {
             self.flags.insert(flag);
         }
+        self.fails(&reply.details);
         tracing::debug!(target: "http", "the exchange is cut short: {}", reply.details);
+        if let Some(told) = &mut self.told {
+            told.details = reply.details;
+        }
     }
 
     fn end(&mut self, flag: ResponseFlag, details: &'static str) {
@@ -163,6 +196,7 @@ impl Tally {
         if let Some(told) = &mut self.told {
             told.details = details.into();
         }
+        self.fails(&details.into());
         tracing::debug!(target: "http", "the exchange is cut short: {details}");
     }
 }

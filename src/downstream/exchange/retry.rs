@@ -89,8 +89,20 @@ impl Exchange<'_> {
         sink: &mut P,
     ) -> Result<(), Failure> {
         self.timers.end_try();
-        let timed_out = matches!(failure, Failure::TimedOut(_));
-        let wait = self.after(failure, chosen).map_err(|failure| self.tell_count(failure))?;
+        self.note_try(chosen, &failure);
+        let (timed_out, of_stream) = match &failure {
+            Failure::TimedOut(passed) => (
+                matches!(passed, Passed::Try | Passed::TryIdle),
+                matches!(passed, Passed::Stream | Passed::Idle | Passed::Request),
+            ),
+            _ => (false, false),
+        };
+        let wait = match self.after(failure, chosen) {
+            Ok(wait) => wait,
+            // The connection manager's replies know nothing of tries. Observed: Envoy 1.40.
+            Err(failure) if of_stream => return Err(failure),
+            Err(failure) => return Err(self.tell_count(failure)),
+        };
         source.rewind();
         if !wait.is_zero() {
             let waiting = Box::pin(tokio::time::sleep(wait));
@@ -150,7 +162,7 @@ impl Exchange<'_> {
     }
 
     /// The same failure, whose reply says how many tries there were where that is told.
-    fn tell_count(&self, failure: Failure) -> Failure {
+    pub(super) fn tell_count(&self, failure: Failure) -> Failure {
         let count = self.tries.as_ref().and_then(|tries| tries.told_count());
         match (failure, count) {
             (Failure::Reply(mut reply), Some(count)) => {

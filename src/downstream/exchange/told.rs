@@ -24,6 +24,8 @@ pub(super) struct Told {
     way: Option<Way>,
     /// The cluster that was chosen.
     pub(super) cluster: Option<Rc<Current>>,
+    /// The request has come to the router, which tries its cluster.
+    pub(super) tried: bool,
     /// Where the answer comes from.
     pub(super) details: Cow<'static, str>,
     /// Why no connection could be had.
@@ -86,8 +88,13 @@ impl Exchange<'_> {
         if self.tally.told.is_none() && found.route.mutations.is_none() && !part_mutates {
             return;
         }
+        let cluster = match &found.route.action {
+            RouteAction::Forward(forward) => self.cluster_of(forward, found.part),
+            _ => None,
+        };
         let told = self.tally.told.get_or_insert_default();
         told.way = Some(Way::to(table, found));
+        told.cluster = cluster.map(|cluster| cluster.current());
     }
 
     /// Does to the request's headers what the route says.
@@ -157,7 +164,10 @@ impl Exchange<'_> {
             cluster_stat_name: plan.map_or("", |plan| &plan.stat_name),
             upstream,
             // A request that finds no host has been tried once. Observed: Envoy 1.40.
-            attempts: plan.map_or(0, |_| self.tries.as_ref().map_or(1, |tries| tries.count)),
+            attempts: match told.is_some_and(|told| told.tried) {
+                true => self.tries.as_ref().map_or(1, |tries| tries.count),
+                false => 0,
+            },
             attempted: told.map_or(&[], |told| &told.attempted),
             transport_failure: told.map_or("", |told| &told.transport_failure),
             local_reply_body: b"",

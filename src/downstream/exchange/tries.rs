@@ -8,11 +8,12 @@ use std::{
 
 use understudy_actors::snapshot::Host;
 
-use super::{Exchange, redirect::Redirects, retrying::Retrying};
+use super::{Exchange, Failure, redirect::Redirects, retrying::Retrying};
 use crate::{
     codec::{Known, KnownSet, RequestHead},
-    config::model::route::{Attempts, Forward, GrpcTimeout, Mirror},
+    config::model::route::{Attempts, Forward, GrpcTimeout, Mirror, RetryOn},
     downstream::{headers, timers::TryLimits},
+    local_reply::LocalReply,
 };
 
 /// What a trusted client says about tries. None of them goes on.
@@ -57,6 +58,29 @@ pub(super) struct Tries {
 // === impl Exchange ===
 
 impl Exchange<'_> {
+    /// Refuses a request whose control headers say nothing that can be done, where that is asked for.
+    ///
+    /// Source: `Router.strict_check_headers`; observed: Envoy 1.40.
+    pub(super) fn check_controls(&self) -> Result<(), Failure> {
+        let headers = &self.heads.request.headers;
+        for known in &self.manager.router().strict_headers {
+            let Some(value) = headers.get(*known) else { continue };
+            let means = match known {
+                Known::XEnvoyRetryOn => {
+                    RetryOn::parse(value) == (RetryOn::parse(value).0.of_http(), true)
+                }
+                Known::XEnvoyRetryGrpcOn => {
+                    RetryOn::parse(value) == (RetryOn::parse(value).0.of_grpc(), true)
+                }
+                _ => whole_number(value).is_some(),
+            };
+            if !means {
+                return Err(Failure::reply(LocalReply::invalid_control(known.name(), value)));
+            }
+        }
+        Ok(())
+    }
+
     /// Works out what the tries of this request will be like, and tells the upstream of it.
     pub(super) fn plan_tries(&mut self, route: &Arc<Forward>) {
         let tells = !self.manager.router().suppress_envoy_headers;
@@ -80,9 +104,7 @@ impl Exchange<'_> {
         tries.retrying = retrying;
         tries.redirects = before.unwrap_or_default();
         request.headers.remove_all(CONTROLS);
-        if tells {
-            tries.tell_expected(request, Duration::ZERO);
-        }
+        tries.tell_expected(request, Duration::ZERO, tells);
         if tries.tells().count_upstream {
             request.headers.set(Known::XEnvoyAttemptCount, b"1");
         }
@@ -149,10 +171,8 @@ impl Exchange<'_> {
             request.headers.remove_name(IS_TIMEOUT_RETRY);
             request.headers.append_name(IS_TIMEOUT_RETRY, told);
         }
-        if tells {
-            let elapsed = tries.completed.map_or(Duration::ZERO, |completed| completed.elapsed());
-            tries.tell_expected(request, elapsed);
-        }
+        let elapsed = tries.completed.map_or(Duration::ZERO, |completed| completed.elapsed());
+        tries.tell_expected(request, elapsed, tells);
     }
 }
 
@@ -240,7 +260,7 @@ impl Tries {
 
     /// Tells the upstream how long this try may take. Once the time is up there is a millisecond left, since
     /// nothing would be for ever.
-    fn tell_expected(&self, request: &mut RequestHead, elapsed: Duration) {
+    fn tell_expected(&self, request: &mut RequestHead, elapsed: Duration, in_own_header: bool) {
         let left = self.whole.map(|whole| {
             whole
                 .checked_sub(elapsed)
@@ -249,7 +269,17 @@ impl Tries {
         });
         let Some(expected) = [self.limits.whole, left].into_iter().flatten().min() else { return };
         let ms = u64::try_from(expected.as_millis()).unwrap_or(u64::MAX).max(1);
-        headers::expected_timeout(request, itoa::Buffer::new().format(ms));
+        let mut text = itoa::Buffer::new();
+        if in_own_header {
+            headers::expected_timeout(request, text.format(ms));
+        }
+        // A gRPC server hears of it in its own terms. Observed: Envoy 1.40.
+        let attempts = self.attempts();
+        let tells_grpc = attempts.grpc_timeout.is_some() && attempts.stream_duration.is_none();
+        if tells_grpc && headers::is_grpc(request) {
+            let told = [text.format(ms).as_bytes(), b"m"].concat();
+            request.headers.set(Known::GrpcTimeout, &told);
+        }
     }
 }
 

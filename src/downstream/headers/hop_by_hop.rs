@@ -2,7 +2,7 @@
 
 use crate::{
     access_log::ResponseFlag,
-    codec::{HeaderBlock, Known, KnownSet, RequestHead},
+    codec::{HeaderBlock, Known, KnownSet, RequestHead, Switch},
     local_reply::LocalReply,
 };
 
@@ -24,13 +24,33 @@ pub(super) const RESPONSE_HOP_BY_HOP: KnownSet = KnownSet::of(&[
     Known::TransferEncoding,
 ]);
 
+/// What of these an upgrade has no use for: `connection` and `upgrade` are what it is made of.
+const UPGRADE_HOP_BY_HOP: KnownSet = KnownSet::of(&[
+    Known::KeepAlive,
+    Known::ProxyConnection,
+    Known::TransferEncoding,
+    Known::Http2Settings,
+]);
+
+/// The same in the answer that agrees to one.
+pub(super) const UPGRADED_HOP_BY_HOP: KnownSet =
+    KnownSet::of(&[Known::KeepAlive, Known::ProxyConnection, Known::TransferEncoding]);
+
 /// Removes what was meant for us alone.
 pub(super) fn hop_by_hop(head: &mut RequestHead, keep_expect: bool) -> Result<(), LocalReply> {
     let headers = &mut head.headers;
-    if headers.has(Known::Connection) {
-        remove_named_by_connection(headers)?;
+    if head.switch == Switch::Upgrade {
+        // Observed: Envoy 1.40 passes on also what `connection` names besides.
+        headers.remove_all(UPGRADE_HOP_BY_HOP);
+    } else {
+        if headers.has(Known::Connection) {
+            remove_named_by_connection(headers)?;
+        }
+        headers.remove_all(REQUEST_HOP_BY_HOP);
     }
-    headers.remove_all(REQUEST_HOP_BY_HOP);
+    if head.switch == Switch::Connect {
+        headers.remove(Known::ContentLength);
+    }
     // What we answer ourselves (100 Continue) does not go on; expectations we do not know do.
     let continues = |value: &[u8]| value.eq_ignore_ascii_case(b"100-continue");
     if !keep_expect && head_expects(headers, continues) {

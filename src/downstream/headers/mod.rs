@@ -4,7 +4,6 @@
 
 mod client;
 mod hop_by_hop;
-mod host;
 mod mutation;
 mod paths;
 mod redirect;
@@ -13,13 +12,12 @@ mod request;
 mod response;
 mod rewrite;
 
-pub(super) use host::form_host;
-pub(super) use paths::path_rules;
+pub use paths::path_rules;
 pub(super) use redirect::redirect;
 pub use request::own_address;
 pub(super) use request::{empty_length, expected_timeout, grpc_timeout, request};
 pub(super) use response::{
-    Local, begin_reply, continue_head, finish_reply, finish_response, is_grpc, local_reply,
-    response,
+    Local, add_to_reply, begin_reply, continue_head, finish_reply, finish_response, is_grpc,
+    local_reply, response,
 };
 pub(super) use rewrite::{direct_response, rewrite, rewrite_to_upstream};

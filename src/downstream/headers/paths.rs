@@ -19,7 +19,7 @@ use crate::{
 /// comes to be. `None` for rules that change nothing.
 ///
 /// Observed: Envoy 1.40, `http_connection_manager.*`.
-pub(in crate::downstream) fn path_rules(options: PathOptions, runtime: &Runtime) -> Option<Rules> {
+pub fn path_rules(options: PathOptions, runtime: &Runtime) -> Option<Rules> {
     let share = |numerator| Share { numerator, denominator: 100 };
     let enabled = |name: &str, default| {
         let key = format!("http_connection_manager.{name}");

@@ -7,12 +7,12 @@ use std::{
 
 use super::{
     client::{Client, client},
-    hop_by_hop::{hop_by_hop, tokens},
+    hop_by_hop::hop_by_hop,
     paths, referer,
 };
 use crate::{
-    admission,
-    codec::{Known, KnownSet, RequestHead, Scheme},
+    admission::{self, Inadmissible},
+    codec::{Known, KnownSet, RequestHead, Scheme, Switch},
     config::model::client::UserAgent,
     downstream::{exchange::Peer, manager::Manager, serve::Worker},
     local_reply::LocalReply,
@@ -58,14 +58,18 @@ pub(in crate::downstream) fn request(
     worker: &Worker,
     peer: &Peer,
 ) -> Result<Option<IpAddr>, LocalReply> {
-    admission::check(head).map_err(|why| {
-        why.stat().into_iter().for_each(|stat| manager.stats().inc(stat));
-        why.reply()
-    })?;
-    if let Some(rules) = &manager.paths {
-        paths::normalize(head, rules, manager)?;
+    // A CONNECT has a target and no path.
+    if head.switch == Switch::Connect {
+        admission::check_target(head).map_err(Inadmissible::reply)?;
+    } else {
+        admission::check(head).map_err(|why| {
+            why.stat().into_iter().for_each(|stat| manager.stats().inc(stat));
+            why.reply()
+        })?;
+        if let Some(rules) = &manager.paths {
+            paths::normalize(head, rules, manager)?;
+        }
     }
-    let upgrades = asks_to_upgrade(head);
     let config = &manager.config;
     hop_by_hop(head, config.proxy_100_continue)?;
     referer::sanitize(head);
@@ -103,10 +107,7 @@ pub(in crate::downstream) fn request(
     if !config.client.forwards_client_cert {
         head.headers.remove(Known::XForwardedClientCert);
     }
-    match upgrades {
-        true => Err(LocalReply::new(403, "", "upgrade_failed").closing()),
-        false => Ok(client.named),
-    }
+    Ok(client.named)
 }
 
 /// Says which protocol the client has spoken, and on which port.
@@ -145,16 +146,6 @@ fn add_user_agent(head: &mut RequestHead, agent: &UserAgent) {
     if !agent.node.is_empty() {
         headers.set(Known::XEnvoyDownstreamServiceNode, agent.node.as_bytes());
     }
-}
-
-/// Whether the client wants to speak another protocol. `h2c` alone may be passed over (RFC 9113, 3.1).
-fn asks_to_upgrade(head: &RequestHead) -> bool {
-    let upgrade = head.headers.get(Known::Upgrade);
-    if upgrade.is_none_or(|value| value.eq_ignore_ascii_case(b"h2c")) {
-        return false;
-    }
-    let connection = head.headers.get(Known::Connection).unwrap_or_default();
-    tokens(connection).any(|token| token.eq_ignore_ascii_case(b"upgrade"))
 }
 
 /// Says that there is no body where one is to be expected.
@@ -237,5 +228,32 @@ pub(in crate::downstream) fn expected_timeout(head: &mut RequestHead, timeout_ms
     match timeout_ms {
         "" => head.headers.remove(Known::XEnvoyExpectedRqTimeoutMs),
         ms => head.headers.set(Known::XEnvoyExpectedRqTimeoutMs, ms.as_bytes()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_grpc_timeout_is_digits_and_a_unit() {
+        for (text, ms) in [
+            ("2H", Some(7_200_000)),
+            ("3M", Some(180_000)),
+            ("4S", Some(4_000)),
+            ("250m", Some(250)),
+            ("1500u", Some(2)),
+            ("1n", Some(1)),
+            ("99999999S", Some(99_999_999_000)),
+            ("100000000S", None),
+            ("S", None),
+            ("5", None),
+            ("-5S", None),
+            ("5x", None),
+            ("", None),
+        ] {
+            let expected = ms.map(Duration::from_millis);
+            assert_eq!(grpc_timeout(text.as_bytes()), expected, "{text:?}");
+        }
     }
 }

@@ -81,6 +81,7 @@ impl<'a> Http1Response<'a> {
         let lengthless = head.headers.get(Known::ContentLength).is_none();
         let never_a_body = head.status < 200 || matches!(head.status, 204 | 304);
         match body {
+            BodySize::Tunnel => BodyHeader::AsIs,
             _ if !lengthless || never_a_body => BodyHeader::AsIs,
             BodySize::None if !self.to_head_request => BodyHeader::Empty,
             _ if self.version == Version::Http10 => BodyHeader::AsIs,
@@ -102,7 +103,11 @@ impl ResponseSink for Http1Response<'_> {
             self.manager.stats().inc(HttpStat::DownstreamCxDrainClose);
             self.close = true;
         }
-        head.close = self.close;
+        // What becomes another protocol's ends without a word of ours, and so does what has a word of the
+        // host's (426). Observed: Envoy 1.40.
+        let tunnel = body == BodySize::Tunnel;
+        head.close = self.close && !tunnel && !head.headers.has(Known::Connection);
+        self.close |= tunnel;
         if self.version == Version::Http10 && !self.close {
             head.headers.append(Known::Connection, b"keep-alive");
         }

@@ -11,13 +11,17 @@ use std::{
     sync::{Arc, atomic::Ordering::Relaxed},
 };
 
+use tokio::net::TcpStream;
 use understudy_actors::{
     plan::Thresholds,
     snapshot::{ClusterShared, Host},
     stats::{AnswerStat, ClusterStat, Group, HostStat},
 };
 
-use super::{Limits, connect::ConnectError};
+use super::{
+    Limits,
+    connect::{ConnectError, Life, connect},
+};
 use crate::config::model::cluster::{Upstream, UpstreamProtocol};
 
 /// What all pools of a host need to know.
@@ -83,7 +87,12 @@ impl Target {
 
     /// How many retries of this priority the cluster may have under way.
     pub fn retries_max(&self, priority: usize) -> u32 {
-        self.limits.get().thresholds.get(priority).map_or(0, |thresholds| thresholds.retries)
+        let limits = self.limits.get();
+        let both = limits.thresholds.get(priority).zip(self.shared.breakers.get(priority));
+        both.map_or(0, |(thresholds, counts)| {
+            let waiting = counts.pending.load(Relaxed);
+            thresholds.retries_max(counts.requests.load(Relaxed).saturating_add(waiting))
+        })
     }
 }
 
@@ -110,6 +119,22 @@ impl HostPool {
             HostPool::Http1(pool) => pool.target(),
             HostPool::Http2(pool) => pool.target(),
         }
+    }
+
+    /// A connection of nobody else's, over which no HTTP goes.
+    ///
+    /// # Errors
+    ///
+    /// [`PoolError`], counted.
+    pub async fn connect(&self) -> Result<(TcpStream, Life), PoolError> {
+        let target = self.target();
+        let Target { shared, host, worker, connect_timeout, deadlines, .. } = target;
+        let _pending = Pending::begin(target)?;
+        if shared.breakers[0].connections.load(Relaxed) >= target.thresholds().connections {
+            shared.stats.lane(*worker).inc(ClusterStat::UpstreamCxOverflow);
+            return Err(PoolError::Overflow);
+        }
+        Ok(connect(shared, host, *worker, *connect_timeout, deadlines).await?)
     }
 
     /// The host left: idle connections close now, busy ones after their last answer.

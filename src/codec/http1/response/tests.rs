@@ -7,8 +7,8 @@ use super::*;
 
 const LIMITS: Limits = Limits { head_bytes_max: 60 * 1024, headers_max: 100 };
 
-fn read(text: &str, to_head: bool) -> Result<Option<Parsed>, ResponseError> {
-    parse(text.as_bytes(), &LIMITS, to_head, &mut ResponseHead::default())
+fn read(text: &str, asked: Asked) -> Result<Option<Parsed>, ResponseError> {
+    parse(text.as_bytes(), &LIMITS, asked, &mut ResponseHead::default())
 }
 
 #[test]
@@ -47,7 +47,7 @@ fn status_lines_are_told_apart() {
         for end in ["\r\n", "\n"] {
             let text = format!("{line}{end}content-length: 2\r\n\r\nok");
             let mut head = ResponseHead::default();
-            let seen = parse(text.as_bytes(), &LIMITS, false, &mut head).ok().flatten();
+            let seen = parse(text.as_bytes(), &LIMITS, Asked::Plain, &mut head).ok().flatten();
             let seen = seen.map(|parsed| (head.status, parsed.keep_alive));
             assert_eq!(seen, expected, "{line:?}");
         }
@@ -89,8 +89,34 @@ fn the_head_says_how_the_body_ends() {
         (101, "", None, None),
     ] {
         let text = format!("HTTP/1.1 {status} x\r\n{headers}\r\n");
-        let framing = |to_head| read(&text, to_head).ok().flatten().map(|parsed| parsed.framing);
-        assert_eq!((framing(false), framing(true)), (to_get, to_head), "{text:?}");
+        let framing = |asked| read(&text, asked).ok().flatten().map(|parsed| parsed.framing);
+        assert_eq!((framing(Asked::Plain), framing(Asked::Head)), (to_get, to_head), "{text:?}");
+    }
+}
+
+#[test]
+fn what_was_asked_for_says_what_a_switch_is() {
+    use Framing::{Length, None as Without, Tunnel, UntilClose};
+    const UPGRADE: &str = "Upgrade: x\r\nConnection: keep-alive, Upgrade\r\n";
+    const UPGRADE_TWO: &str = "upgrade: x\r\nconnection: upgrade\r\ncontent-length: 2\r\n";
+    const TWO: &str = "content-length: 2\r\n";
+    for (status, headers, to_upgrade, to_connect) in [
+        (101, UPGRADE, Some(Tunnel), None),
+        (101, "", Some(Without), None),
+        (101, UPGRADE_TWO, None, None),
+        (200, UPGRADE_TWO, Some(Length(2)), Some(Tunnel)),
+        (200, "", Some(UntilClose), Some(Tunnel)),
+        (299, TWO, Some(Length(2)), Some(Tunnel)),
+        (426, UPGRADE_TWO, Some(Length(2)), Some(Length(2))),
+        (100, "", Some(Without), Some(Without)),
+    ] {
+        let text = format!("HTTP/1.1 {status} x\r\n{headers}\r\n");
+        let read = |asked| read(&text, asked).ok().flatten();
+        let framing = |asked| read(asked).map(|parsed| parsed.framing);
+        assert_eq!(framing(Asked::Upgrade), to_upgrade, "{text:?}");
+        assert_eq!(framing(Asked::Connect), to_connect, "{text:?}");
+        let again = read(Asked::Upgrade).is_some_and(|parsed| parsed.keep_alive);
+        assert!(!(again && status == 101), "{text:?}");
     }
 }
 
@@ -107,7 +133,7 @@ fn a_connection_is_used_again_if_the_upstream_lets_us() {
         ("HTTP/1.1 204 x\r\n\r\n", true),
         ("HTTP/1.0 304 x\r\n\r\n", false),
     ] {
-        assert_eq!(read(text, false).unwrap().unwrap().keep_alive, again, "{text:?}");
+        assert_eq!(read(text, Asked::Plain).unwrap().unwrap().keep_alive, again, "{text:?}");
     }
 }
 
@@ -130,7 +156,7 @@ fn heads_that_are_none_are_refused_at_once_and_others_waited_for() {
         (&sized(LIMITS.head_bytes_max), "ok"),
         (&sized(LIMITS.head_bytes_max + 1), "error"),
     ] {
-        let seen = match read(text, false) {
+        let seen = match read(text, Asked::Plain) {
             Ok(Some(_)) => "ok",
             Ok(None) => "more",
             Err(_) => "error",
@@ -144,10 +170,14 @@ fn headers_are_kept_and_the_body_left_alone() {
     let text =
         b"HTTP/1.1 200 OK\r\nServer: x\r\nContent-Length: 2\r\nX-Two: 1\r\nx-two: 2\r\n\r\nok";
     let mut head = ResponseHead::default();
-    let parsed = parse(text, &LIMITS, false, &mut head).unwrap().unwrap();
+    let parsed = parse(text, &LIMITS, Asked::Plain, &mut head).unwrap().unwrap();
     assert_eq!(parsed.consumed, text.len() - 2);
     assert_eq!(head.headers.get(Known::Server), Some(&b"x"[..]));
     assert_eq!(head.headers.len(), 4);
+}
+
+fn any_asked() -> impl Strategy<Value = Asked> {
+    prop_oneof![Just(Asked::Plain), Just(Asked::Head), Just(Asked::Upgrade), Just(Asked::Connect),]
 }
 
 fn head_like() -> impl Strategy<Value = Vec<u8>> {
@@ -164,10 +194,10 @@ fn head_like() -> impl Strategy<Value = Vec<u8>> {
 
 proptest! {
     #[test]
-    fn how_much_comes_at_once_changes_nothing(text in head_like(), to_head in any::<bool>()) {
+    fn how_much_comes_at_once_changes_nothing(text in head_like(), asked in any_asked()) {
         let mut head = ResponseHead::default();
-        let whole = parse(&text, &LIMITS, to_head, &mut head);
-        let parts = (0..=text.len()).map(|cut| parse(&text[..cut], &LIMITS, to_head, &mut head));
+        let whole = parse(&text, &LIMITS, asked, &mut head);
+        let parts = (0..=text.len()).map(|cut| parse(&text[..cut], &LIMITS, asked, &mut head));
         let first = parts.into_iter().find(|part| *part != Ok(None)).unwrap_or(Ok(None));
         prop_assert_eq!(first, whole);
     }
@@ -176,10 +206,10 @@ proptest! {
     fn what_is_written_reads_the_same(text in head_like()) {
         use crate::codec::{Version, http1::write::{BodyHeader, response}};
         let mut head = ResponseHead::default();
-        if let Ok(Some(parsed)) = parse(&text, &LIMITS, false, &mut head) {
+        if let Ok(Some(parsed)) = parse(&text, &LIMITS, Asked::Plain, &mut head) {
             let (mut wire, mut again) = (Vec::new(), ResponseHead::default());
             response(&mut wire, &head, Version::Http11, BodyHeader::AsIs, false);
-            let back = parse(&wire, &LIMITS, false, &mut again).unwrap().unwrap();
+            let back = parse(&wire, &LIMITS, Asked::Plain, &mut again).unwrap().unwrap();
             prop_assert_eq!((back.framing, again.status), (parsed.framing, head.status));
             prop_assert!(again.headers.iter().eq(head.headers.iter()));
         }
@@ -188,7 +218,7 @@ proptest! {
     #[test]
     fn noise_never_makes_it_panic(noise in prop::collection::vec(any::<u8>(), 0..200)) {
         let mut head = ResponseHead::default();
-        let _ = parse(&noise, &LIMITS, false, &mut head);
-        let _ = parse(&[b"HTTP/1.1 200 OK\r\n", &noise[..]].concat(), &LIMITS, false, &mut head);
+        let _ = parse(&noise, &LIMITS, Asked::Plain, &mut head);
+        let _ = parse(&[b"HTTP/1.1 200 OK\r\n", &noise[..]].concat(), &LIMITS, Asked::Plain, &mut head);
     }
 }

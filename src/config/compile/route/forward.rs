@@ -48,6 +48,7 @@ impl Compiler<'_> {
             path_rewrite: path_rewrite?,
             host_rewrite: host_rewrite?,
             append_forwarded_host: action.boolean("append_x_forwarded_host").unwrap_or(false),
+            upgrades: self.route_upgrades(action),
             cluster_not_found_status: match status {
                 Some("NOT_FOUND") => 404,
                 Some("INTERNAL_SERVER_ERROR") => 500,
@@ -69,6 +70,7 @@ impl Compiler<'_> {
             path_rewrite: PathChange::Keep,
             host_rewrite: HostChange::Keep,
             append_forwarded_host: false,
+            upgrades: Vec::new(),
             cluster_not_found_status: 503,
         }
     }

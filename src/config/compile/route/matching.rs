@@ -34,7 +34,8 @@ impl Compiler<'_> {
             return Some(PathMatch::Separated(prefix));
         }
         if let Some(regex) = rule.message("safe_regex") {
-            return self.expression(regex).map(PathMatch::Regex);
+            let text = regex.text("regex").unwrap_or_default().to_owned();
+            return self.expression(regex).map(|regex| PathMatch::Regex { text, regex });
         }
         if rule.message("connect_matcher").is_some() {
             return Some(PathMatch::Connect);

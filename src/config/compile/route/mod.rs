@@ -139,10 +139,10 @@ impl Compiler<'_> {
             && let ClusterChoice::Weighted(weighted) = &mut forward.cluster
         {
             for part in &mut weighted.clusters {
-                part.mutations = around.mutations.with(&[&part.own_mutations, &level]);
+                part.mutations = around.mutations.with(Some(&part.own_mutations), &level);
             }
         }
-        let mutations = around.mutations.with(&[&level]);
+        let mutations = around.mutations.with(None, &level);
         let metadata = route.message("metadata").map(filter_metadata);
         let name = route.text("name").unwrap_or_default().to_owned();
         route.ignore("decorator", "there are no spans whose operation it could name");

@@ -22,9 +22,19 @@ pub(super) struct OuterMutations {
 }
 
 impl OuterMutations {
-    /// With what more specific levels say, the most specific first.
-    pub(super) fn with(&self, inner: &[&MutationLevel]) -> Option<Arc<Mutations>> {
-        Mutations::of(&[inner, &[&self.host, &self.table]].concat(), self.most_specific_wins)
+    /// With what the route says, and its share of a weighted cluster. The share stands first, even where
+    /// the most specific level is to win. Observed: Envoy 1.40.
+    pub(super) fn with(
+        &self,
+        part: Option<&MutationLevel>,
+        route: &MutationLevel,
+    ) -> Option<Arc<Mutations>> {
+        let mut levels = [route, &self.host, &self.table];
+        if self.most_specific_wins {
+            levels.reverse();
+        }
+        let levels: Vec<_> = part.into_iter().chain(levels).collect();
+        Mutations::of(&levels)
     }
 }
 

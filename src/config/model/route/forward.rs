@@ -8,6 +8,7 @@ use super::Substitution;
 use crate::uri_template::PathRewrite;
 
 use super::{Attempts, MutationLevel, Mutations};
+use crate::config::model::upgrade::RouteUpgrade;
 
 /// `RouteAction` to a cluster.
 #[derive(Debug)]
@@ -28,6 +29,8 @@ pub struct Forward {
     pub host_rewrite: HostChange,
     /// `append_x_forwarded_host`: the old host is told to the upstream there, too.
     pub append_forwarded_host: bool,
+    /// `upgrade_configs`.
+    pub upgrades: Vec<RouteUpgrade>,
     /// `cluster_not_found_response_code`; Envoy's default is 503.
     pub cluster_not_found_status: u16,
 }

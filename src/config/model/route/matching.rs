@@ -1,5 +1,7 @@
 //! Owns what a route asks of a request.
 
+use std::fmt;
+
 use regex::bytes::Regex;
 use understudy_actors::runtime::Share;
 
@@ -71,10 +73,31 @@ pub enum PathMatch {
     Exact(String),
     /// `path_separated_prefix`: the whole of it, or all before a slash.
     Separated(String),
-    /// `safe_regex`: the whole of it, anchored when compiled.
-    Regex(Regex),
+    /// `safe_regex`: the whole of it.
+    Regex {
+        /// As it is written.
+        text: String,
+        /// Compiled, and anchored.
+        regex: Regex,
+    },
     /// `path_match_policy`: a URI template.
     Template(PathTemplate),
     /// `connect_matcher`: no path, but the method `CONNECT`.
     Connect,
+}
+
+// === impl PathMatch ===
+
+impl fmt::Display for PathMatch {
+    /// The field's name and its value, for people.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            PathMatch::Prefix(prefix) => write!(f, "prefix {prefix}"),
+            PathMatch::Exact(path) => write!(f, "path {path}"),
+            PathMatch::Separated(prefix) => write!(f, "path_separated_prefix {prefix}"),
+            PathMatch::Regex { text, .. } => write!(f, "safe_regex {text}"),
+            PathMatch::Template(template) => write!(f, "path_template {}", template.as_str()),
+            PathMatch::Connect => f.write_str("connect_matcher"),
+        }
+    }
 }

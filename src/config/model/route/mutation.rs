@@ -71,17 +71,10 @@ pub enum AppendAction {
 // === impl Mutations ===
 
 impl Mutations {
-    /// What these levels do together; the most specific one stands first. Of two that set the same header
-    /// the last wins: the least specific one, unless `most_specific_wins`.
-    pub fn of(levels: &[&MutationLevel], most_specific_wins: bool) -> Option<Arc<Self>> {
-        let ordered = || -> Box<dyn Iterator<Item = &&MutationLevel>> {
-            match most_specific_wins {
-                true => Box::new(levels.iter().rev()),
-                false => Box::new(levels.iter()),
-            }
-        };
-        let request: Vec<_> = ordered().filter_map(|level| level.request.clone()).collect();
-        let response: Vec<_> = ordered().filter_map(|level| level.response.clone()).collect();
+    /// What these levels do together, in this order: of two that set the same header the last wins.
+    pub fn of(levels: &[&MutationLevel]) -> Option<Arc<Self>> {
+        let request: Vec<_> = levels.iter().filter_map(|level| level.request.clone()).collect();
+        let response: Vec<_> = levels.iter().filter_map(|level| level.response.clone()).collect();
         let any = !request.is_empty() || !response.is_empty();
         any.then(|| Arc::new(Self { request, response }))
     }

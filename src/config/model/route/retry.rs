@@ -63,6 +63,15 @@ macro_rules! conditions {
         impl RetryOn {
             $(#[doc = concat!("`", $text, "`")] pub const $NAME: Self = Self(1 << $bit);)*
 
+            /// The names of those that are in the set.
+            pub fn names(self) -> Vec<&'static str> {
+                [$((Self::$NAME, $text)),*]
+                    .into_iter()
+                    .filter(|(one, _)| self.has(*one))
+                    .map(|(_, name)| name)
+                    .collect()
+            }
+
             fn named(name: &[u8]) -> Option<Self> {
                 match name {
                     $(name if name == $text.as_bytes() => Some(Self::$NAME),)*

@@ -9,7 +9,7 @@ use crate::{
 ///
 /// Observed: Envoy 1.40, twelve hosts for each of `strip_matching_host_port`, `strip_any_host_port` and
 /// `strip_trailing_host_dot`. What is no number is no port and stays.
-pub(in crate::downstream) fn form_host(head: &mut RequestHead, form: HostForm, own_port: u16) {
+pub fn form_host(head: &mut RequestHead, form: HostForm, own_port: u16) {
     let host = head.authority();
     let (name, port) = split_port(host);
     let strips = match form.port {

@@ -1,0 +1,160 @@
+//! Owns what is remembered of an exchange that goes wrong, for whoever asks `/failures` later.
+
+use std::{borrow::Cow, rc::Rc, time::SystemTime};
+
+use understudy_actors::failures::{Failure as Kept, TRIES_TOLD_MAX, Try, told};
+
+use super::{
+    super::{manager::InForce, timers::Passed},
+    Exchange, Failure, Heads,
+    attempt::Chosen,
+    record::Tally,
+};
+use crate::{
+    codec::Known,
+    config::model::route::{ClusterChoice, RouteAction},
+    local_reply::LocalReply,
+    route::Found,
+    stream::Reset,
+};
+
+/// Details of answers that the configuration itself asks for.
+const ASKED_FOR: &str = "direct_response";
+
+/// What went wrong. Made when something does: most exchanges never have one.
+#[derive(Default)]
+pub(super) struct Trouble {
+    details: Cow<'static, str>,
+    virtual_host: String,
+    route: String,
+    cluster: String,
+    tries: Vec<Try>,
+    /// The client was told an error of ours, or nothing.
+    failed: bool,
+}
+
+// === impl Tally ===
+
+impl Tally {
+    /// A try has come to nothing, or to an error.
+    #[cold]
+    pub(super) fn tried(&mut self, chosen: &Chosen, outcome: String) {
+        let trouble = self.trouble.get_or_insert_default();
+        trouble.cluster.clone_from(&chosen.snapshot().plan.name);
+        if trouble.tries.len() < TRIES_TOLD_MAX {
+            let host = chosen.host().address_text.clone();
+            trouble.tries.push(Try { host, outcome });
+        }
+    }
+
+    /// The exchange ends otherwise than with an upstream's answer.
+    #[cold]
+    pub(super) fn fails(&mut self, details: &Cow<'static, str>) {
+        let trouble = self.trouble.get_or_insert_default();
+        trouble.details.clone_from(details);
+        trouble.failed = true;
+    }
+
+    /// The exchange is answered by us.
+    pub(super) fn answered_by_us(&mut self, reply: &LocalReply) {
+        if reply.status >= 400 && (reply.status >= 500 || reply.details != ASKED_FOR) {
+            self.fails(&reply.details);
+        }
+    }
+}
+
+// === impl Exchange ===
+
+impl Exchange<'_> {
+    /// Takes note of what a failure says of the host that was tried.
+    pub(super) fn note_try(&mut self, chosen: &Chosen, failure: &Failure) {
+        let outcome = match failure {
+            Failure::Reset(Reset::ConnectFailed(why)) => format!("no connection: {why}"),
+            Failure::Reset(reset) => reset.reason().0.to_owned(),
+            Failure::Stale => "closed the connection before it answered".to_owned(),
+            Failure::Again(_) => format!("answered {}", self.heads.response.status),
+            Failure::TimedOut(passed) => match passed {
+                Passed::Response => "no answer within the route's timeout".to_owned(),
+                Passed::Try => "no answer within per_try_timeout".to_owned(),
+                Passed::TryIdle => "nothing moved within per_try_idle_timeout".to_owned(),
+                Passed::Idle => "nothing moved within the idle timeout".to_owned(),
+                Passed::Request => "the request was not complete in time".to_owned(),
+                Passed::TryDuration | Passed::Stream => {
+                    "longer than max_stream_duration".to_owned()
+                }
+            },
+            Failure::ClientGone => "the client went before it answered".to_owned(),
+            Failure::Reply(_) | Failure::Cut | Failure::Redirected(_) | Failure::TunnelEnded => {
+                return;
+            }
+        };
+        self.tally.tried(chosen, outcome);
+    }
+
+    /// Takes note of the route on which it went wrong.
+    #[cold]
+    pub(super) fn blame(&mut self, table: Option<&Rc<InForce>>, found: Option<Found<'_>>) {
+        let trouble = self.tally.trouble.get_or_insert_default();
+        let Some(Found { virtual_host, route, part }) = found else {
+            let host = table.and_then(|table| table.virtual_host_of(&self.heads.request));
+            trouble.virtual_host = host.map(|host| host.name.clone()).unwrap_or_default();
+            return;
+        };
+        trouble.virtual_host.clone_from(&virtual_host.name);
+        trouble.route = match route.name.is_empty() {
+            true => route.matcher.path.to_string(),
+            false => route.name.clone(),
+        };
+        if trouble.cluster.is_empty()
+            && let RouteAction::Forward(forward) = &route.action
+        {
+            trouble.cluster = match part.map_or(&forward.cluster, |part| &part.cluster) {
+                ClusterChoice::Named(cluster) => cluster.name.clone(),
+                ClusterChoice::Header(name) => {
+                    self.heads.request.value(name).map(told).unwrap_or_default()
+                }
+                ClusterChoice::Weighted(_) => String::new(),
+            };
+        }
+    }
+
+    /// Keeps what went wrong, if in the end it did.
+    pub(super) fn keep_trouble(&mut self) {
+        let Some(trouble) = self.tally.trouble.take() else { return };
+        let Trouble { details, virtual_host, route, cluster, tries, failed } = *trouble;
+        let status = self.tally.status;
+        if !failed && status < 500 {
+            return;
+        }
+        let Heads { request, .. } = &*self.heads;
+        let path = request.headers.get(Known::XEnvoyOriginalPath).unwrap_or(request.path());
+        let flags: Vec<&str> = self.tally.flags.iter().map(|flag| flag.short()).collect();
+        let details = if failed { details } else { "via_upstream".into() };
+        let attempts = match (&self.tries, tries.is_empty()) {
+            (Some(tries), _) => tries.count,
+            (None, empty) => u32::from(!empty),
+        };
+        self.manager.failures().keep(
+            self.worker.index,
+            Kept {
+                at: SystemTime::now(),
+                client: self.peer.remote,
+                stat_prefix: self.manager.config.stat_prefix.clone(),
+                method: request.method.as_str().to_owned(),
+                authority: told(request.authority()),
+                path: told(path),
+                request_id: request.headers.get(Known::XRequestId).map(told).unwrap_or_default(),
+                virtual_host,
+                route,
+                cluster,
+                tries,
+                attempts,
+                status,
+                flags: flags.join(","),
+                details: details.into_owned(),
+                duration: self.tally.duration(self.started),
+                waited: self.tally.service_time,
+            },
+        );
+    }
+}

@@ -1,0 +1,152 @@
+//! Which route takes a request, and what it makes of it, end to end.
+
+mod support;
+
+use support::{
+    client::{Answer, Client},
+    config::{cluster, front_with, routed},
+    origin::Origin,
+    proxy::Proxy,
+};
+
+/// One request on a connection of its own.
+fn ask(proxy: &Proxy, method: &str, host: &str, path: &str, headers: &str) -> Answer {
+    let mut client = Client::connect(proxy.listener("main"));
+    client.request(format!("{method} {path} HTTP/1.1\r\nhost: {host}\r\n{headers}\r\n"))
+}
+
+fn direct(rule: &str, body: &str) -> String {
+    format!(
+        "{{match: {{{rule}}}, direct_response: {{status: 200, body: {{inline_string: \"{body}\"}}}}}}"
+    )
+}
+
+#[test]
+fn a_request_takes_the_first_route_that_it_fulfils_wholly() {
+    let template = "\"@type\": type.googleapis.com/envoy.extensions.path.match.uri_template.v3.UriTemplateMatchConfig";
+    let template = format!(
+        "path_match_policy: {{name: t, typed_config: {{{template}, path_template: \"/t/{{x}}/**\"}}}}"
+    );
+    let routes = [
+        direct("path_separated_prefix: /seg", "separated"),
+        direct("prefix: /ci, case_sensitive: false", "any case"),
+        direct("prefix: /h, headers: [{name: x-v, range_match: {start: 1, end: 5}}]", "range"),
+        direct(
+            "prefix: /h, headers: [{name: x-v, present_match: true, invert_match: true}]",
+            "none",
+        ),
+        direct("prefix: /q, query_parameters: [{name: k, string_match: {prefix: v}}]", "query"),
+        direct("prefix: /c, cookies: [{name: k, string_match: {exact: v}}]", "cookie"),
+        direct("prefix: /t1, tls_context: {presented: false}", "no certificate"),
+        direct("prefix: /t2, tls_context: {presented: true}", "certificate"),
+        direct(&template, "template"),
+        direct("safe_regex: {regex: \"/[a-z]+/[0-9]+\"}", "regex"),
+        direct("prefix: /zero, runtime_fraction: {default_value: {numerator: 0}}", "nobody"),
+    ];
+    let proxy = Proxy::start(&routed(&routes.join(", "), ""));
+    for (path, headers, expected) in [
+        ("/seg/x", "", "separated"),
+        ("/segment", "", "-"),
+        ("/CI", "", "any case"),
+        ("/h", "x-v: 4\r\n", "range"),
+        ("/h", "x-v: 5\r\n", "-"),
+        ("/h", "", "none"),
+        ("/q?a&k=v1", "", "query"),
+        ("/q?k=%76", "", "-"),
+        ("/c", "cookie: a=b; k=v\r\n", "cookie"),
+        ("/c", "cookie: a=b\r\n", "-"),
+        ("/t1", "", "no certificate"),
+        ("/t2", "", "-"),
+        ("/t/a/b/c?d", "", "template"),
+        ("/t/a", "", "-"),
+        ("/abc/12?x", "", "regex"),
+        ("/zero", "", "-"),
+    ] {
+        let answer = ask(&proxy, "GET", "a.test", path, headers);
+        let got = if answer.status == 200 { answer.text() } else { "-".to_owned() };
+        assert_eq!(got, expected, "{path} {headers}");
+    }
+}
+
+#[test]
+fn the_upstream_is_asked_for_another_path_and_host_and_told_the_old_ones() {
+    let origin = Origin::saying("ok");
+    let routes = [
+        "{match: {prefix: /re/}, route: {cluster: a, regex_rewrite: {pattern: {regex: \"^/re/([^/]+)/(.*)$\"}, substitution: '/\\2/\\1'}}}",
+        "{match: {path_separated_prefix: /ps}, route: {cluster: a, prefix_rewrite: /}}",
+        "{match: {prefix: /hh}, route: {cluster: a, host_rewrite_header: X-New, append_x_forwarded_host: true}}",
+        "{match: {prefix: /hp}, route: {cluster: a, host_rewrite_path_regex: {pattern: {regex: \"^/hp/([^/]+)$\"}, substitution: '\\1.test'}}}",
+        "{match: {prefix: /w}, route: {weighted_clusters: {clusters: [{name: a, weight: 1, host_rewrite_literal: w.test}]}}}",
+    ];
+    let proxy = Proxy::start(&routed(&routes.join(", "), &cluster("a", &[origin.address])));
+    for (path, headers, line, told) in [
+        ("/re/one/two?q", "", "GET /two/one?q", &["x-envoy-original-path: /re/one/two?q"][..]),
+        ("/ps/x", "", "GET /x", &["x-envoy-original-path: /ps/x"]),
+        (
+            "/hh",
+            "x-new: n.test\r\nx-forwarded-host: first\r\n",
+            "GET /hh",
+            &["host: n.test", "x-envoy-original-host: a.test", "x-forwarded-host: first,a.test"],
+        ),
+        ("/hh", "", "GET /hh", &["host: a.test"]),
+        (
+            "/hp/tenant",
+            "",
+            "GET /hp/tenant",
+            &["host: tenant.test", "x-envoy-original-host: a.test"],
+        ),
+        ("/w", "", "GET /w", &["host: w.test"]),
+    ] {
+        assert_eq!(ask(&proxy, "GET", "a.test", path, headers).status, 200, "{path}");
+        let heads = origin.heads();
+        let head = heads.last().expect("the origin was asked");
+        assert!(head.starts_with(&format!("{line} HTTP/1.1\r\n")), "{head}");
+        for line in told {
+            assert!(head.contains(&format!("\r\n{line}\r\n")), "{line} in {head}");
+        }
+    }
+}
+
+#[test]
+fn clusters_are_drawn_by_weight_or_named_by_the_request() {
+    let (a, b) = (Origin::saying("a"), Origin::saying("b"));
+    let routes = [
+        "{match: {prefix: /n}, route: {weighted_clusters: {header_name: x-n, clusters: [{name: a, weight: 30}, {name: b, weight: 70}]}}}",
+        "{match: {prefix: /w}, route: {weighted_clusters: {runtime_key_prefix: share, clusters: [{name: a, weight: 100}, {name: b, weight: 0}]}}}",
+        "{match: {prefix: /c}, route: {cluster_header: x-cluster, cluster_not_found_response_code: NOT_FOUND}}",
+    ];
+    let clusters = cluster("a", &[a.address]) + &cluster("b", &[b.address]);
+    let proxy = Proxy::start(&routed(&routes.join(", "), &clusters));
+    for (path, headers, status, expected) in [
+        ("/n", "x-n: 29\r\n", 200, "a"),
+        ("/n", "x-n: 30\r\n", 200, "b"),
+        ("/n", "x-n: 110\r\n", 200, "a"),
+        ("/w", "", 200, "a"),
+        ("/c", "x-cluster: b\r\n", 200, "b"),
+        ("/c", "x-cluster: nobody\r\n", 404, ""),
+        ("/c", "", 404, ""),
+    ] {
+        let answer = ask(&proxy, "GET", "a.test", path, headers);
+        assert_eq!((answer.status, answer.text().as_str()), (status, expected), "{path} {headers}");
+    }
+    assert_eq!(proxy.stat("http.ingress_http.no_cluster"), Some(2));
+    support::client::post(proxy.admin, "/runtime_modify?share.a=0&share.b=1");
+    let answers: Vec<String> = (0..5).map(|_| ask(&proxy, "GET", "a", "/w", "").text()).collect();
+    assert_eq!(answers, ["b"; 5]);
+}
+
+#[test]
+fn a_host_is_known_without_its_port_and_its_dot_and_may_want_tls() {
+    let origin = Origin::saying("ok");
+    let manager = "          strip_any_host_port: true\n          strip_trailing_host_dot: true";
+    let proxy = Proxy::start(&front_with(&[("a", &[origin.address])], manager));
+    assert_eq!(ask(&proxy, "GET", "a.test.:81", "/", "").status, 200);
+    let heads = origin.heads();
+    assert!(heads[0].contains("\r\nhost: a.test\r\n"), "{heads:?}");
+    let config = front_with(&[("a", &[origin.address])], "");
+    let proxy = Proxy::start(&config.replace("name: all,", "name: all, require_tls: ALL,"));
+    let answer = ask(&proxy, "POST", "a.test:80", "/x?y", "content-length: 0\r\n");
+    let location = answer.header("location");
+    assert_eq!((answer.status, location), (301, Some("https://a.test:80/x?y")));
+    assert_eq!(ask(&proxy, "GET", "a.test", "/", "x-forwarded-proto: https\r\n").status, 200);
+}
