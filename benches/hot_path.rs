@@ -13,7 +13,7 @@ use understudy::{
             Limits,
             request::{self, Accepts},
             response,
-            write::{self, BodyHeader},
+            write::{self, BodyHeader, NameCase},
         },
     },
     config::model::route::{
@@ -24,7 +24,7 @@ use understudy::{
     worker::Uuids,
 };
 
-const LIMITS: Limits = Limits { head_bytes_max: 60 * 1024, headers_max: 100 };
+const LIMITS: Limits = Limits::new(60 * 1024, 100);
 
 const ACCEPTS: Accepts = Accepts { http_10: false, absolute_form: true };
 
@@ -54,7 +54,13 @@ fn heads(bench: &mut Criterion) {
     group.bench_function("write a response's", |b| {
         b.iter(|| {
             out.clear();
-            write::response(&mut out, &response, Version::Http11, BodyHeader::AsIs, false);
+            write::response(
+                &mut out,
+                &response,
+                Version::Http11,
+                BodyHeader::AsIs,
+                NameCase::Lower,
+            );
             out.len()
         });
     });

@@ -8,7 +8,7 @@ use understudy::codec::http1::{
     body::{Decoder, Step},
 };
 
-const LIMITS: Limits = Limits { head_bytes_max: 4096, headers_max: 32 };
+const LIMITS: Limits = Limits::new(4096, 32);
 
 /// What was read.
 #[derive(Debug, PartialEq, Eq)]

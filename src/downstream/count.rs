@@ -121,7 +121,8 @@ fn answer(target: &Target, canary: bool, status: u16, waited_ms: Option<u64>) {
     }
 }
 
-fn count_answer(stats: &Lane<AnswerStat>, status: u16) {
+/// Counts an answer's status.
+pub(super) fn count_answer(stats: &Lane<AnswerStat>, status: u16) {
     use AnswerStat as A;
     let classes =
         [A::UpstreamRq1xx, A::UpstreamRq2xx, A::UpstreamRq3xx, A::UpstreamRq4xx, A::UpstreamRq5xx];

@@ -17,21 +17,21 @@ use super::{
 };
 use crate::{
     codec::{
-        HeaderBlock, Known, RequestHead, ResponseHead,
+        HeaderBlock, KeptNames, Known, RequestHead, ResponseHead,
         http1::{
             Framing, Limits,
             body::{Decoder, Encoder, FramingError, Step},
             response::{self, Asked},
-            write::{self, BodyHeader},
+            write::{self, BodyHeader, NameCase},
         },
     },
-    config::model::http::Http1Options,
+    config::model::http1::Http1Options,
     stream::{BodyError, BodySize, Data, Frame, RequestSink, Reset, ResponseSource, Sink, Source},
     worker::{Buffer, Buffers},
 };
 
-/// What a host may send. Observed: Envoy 1.40 takes heads of 80 KiB from an HTTP/1 upstream.
-const LIMITS: Limits = Limits { head_bytes_max: 80 * 1024, headers_max: 100 };
+/// What a head may take. Observed: Envoy 1.40 takes 80 KiB from an HTTP/1 upstream.
+const HEAD_BYTES_MAX: usize = 80 * 1024;
 
 /// One exchange and its connection.
 pub struct Http1Stream {
@@ -43,7 +43,6 @@ pub struct Http1Stream {
 struct Sending {
     out: Option<Buffer>,
     encoder: Encoder,
-    proper_case: bool,
     trailers: bool,
     /// The end was taken.
     ended: bool,
@@ -79,6 +78,15 @@ pub struct Http1Source<'a> {
     buffers: &'a Buffers,
 }
 
+fn limits(target: &Target) -> Limits {
+    let upstream = &target.upstream;
+    Limits {
+        head_bytes_max: upstream.response_headers_bytes_max.unwrap_or(HEAD_BYTES_MAX),
+        headers_max: upstream.response_headers_max,
+        chunked_length: upstream.http1().allow_chunked_length,
+    }
+}
+
 // === impl Http1Stream ===
 
 impl Http1Stream {
@@ -88,7 +96,6 @@ impl Http1Stream {
         let sending = Sending {
             out: None,
             encoder: Encoder::default(),
-            proper_case: options.proper_case,
             trailers: options.enable_trailers,
             ended: false,
         };
@@ -150,7 +157,13 @@ impl RequestSink for Http1Sink<'_> {
         let chunked = lengthless && !matches!(body, BodySize::None | BodySize::Tunnel);
         let out = self.state.out.get_or_insert_with(|| self.buffers.take());
         let says = if chunked { BodyHeader::Chunked } else { BodyHeader::AsIs };
-        write::request(out.tail(), head, says, self.state.proper_case);
+        let options = self.target.upstream.http1();
+        let case = match &head.kept {
+            Some(kept) => NameCase::Kept(kept),
+            None if options.header_case.is_proper() => NameCase::Proper,
+            None => NameCase::Lower,
+        };
+        write::request(out.tail(), head, says, case, options.fully_qualified_url);
         self.state.encoder = Encoder::new(chunked);
         self.state.ended = body == BodySize::None;
         Ok(())
@@ -230,8 +243,12 @@ impl ResponseSource for Http1Source<'_> {
     ) -> Poll<Result<BodySize, Reset>> {
         loop {
             if let Some(input) = &mut self.state.input {
-                let parsed = response::parse(input, &LIMITS, self.state.asked, head);
+                let parsed = response::parse(input, &limits(self.target), self.state.asked, head);
                 if let Some(parsed) = parsed.map_err(|_| Reset::Protocol)? {
+                    if let Some(keeping) = self.target.upstream.http1().header_case.keeping() {
+                        let read = input.get(..parsed.consumed).unwrap_or_default();
+                        head.kept = Some(Box::new(KeptNames::read(read, keeping)));
+                    }
                     input.consume(parsed.consumed);
                     if input.is_empty() {
                         self.state.input = None;
@@ -263,7 +280,7 @@ impl Source for Http1Source<'_> {
         self.return_lent();
         loop {
             let input = self.state.input.as_deref().unwrap_or_default();
-            let step = self.state.decoder.step(input, &LIMITS);
+            let step = self.state.decoder.step(input, &limits(self.target));
             match step.map_err(BodyError::Protocol)? {
                 Step::Data(count) => {
                     self.state.lent = count;

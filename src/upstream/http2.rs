@@ -188,6 +188,8 @@ impl Source for Http2Source<'_> {
 /// What an error of the h2 crate means for the request.
 fn reset_of(error: &h2::Error) -> Reset {
     match error.reason() {
+        // We ended the connection, for what the host has sent.
+        _ if error.is_go_away() && error.is_library() => Reset::Protocol,
         _ if error.is_io() || error.is_go_away() => Reset::Terminated,
         Some(Reason::REFUSED_STREAM) if error.is_remote() => Reset::RemoteRefused,
         Some(_) if error.is_remote() => Reset::Remote,

@@ -300,6 +300,10 @@ impl<'c> Exchange<'c> {
                 if !self.manager.router().strict_headers.is_empty() {
                     self.check_controls()?;
                 }
+                if found.is_counted_apart() {
+                    let apart = self.manager.count_apart(found, &self.heads.request);
+                    self.tally.apart = Some(apart);
+                }
                 self.plan_tries(forward);
                 let request = &mut self.heads.request;
                 if self.manager.config.client.matches_upstream_scheme {
@@ -336,6 +340,11 @@ impl<'c> Exchange<'c> {
         }
         self.tally.settled = true;
         let elapsed = self.tally.duration(self.started);
+        if let Some(apart) = &self.tally.apart
+            && self.tally.status != 0
+        {
+            apart.answer(self.tally.status, self.tally.service_time);
+        }
         self.manager.stats().dec(HttpStat::DownstreamRqActive);
         count::downstream(self.manager, self.tally.status, elapsed, self.is_health_check());
     }

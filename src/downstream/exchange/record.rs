@@ -2,10 +2,14 @@
 
 use std::time::{Duration, Instant, SystemTime};
 
-use understudy_actors::snapshot::Host;
+use understudy_actors::{snapshot::Host, stats::VirtualStat};
 
 use super::{
-    super::timers::Passed, Exchange, Heads, attempt::Chosen, told::Told, trouble::Trouble,
+    super::{apart::CountedApart, timers::Passed},
+    Exchange, Heads,
+    attempt::Chosen,
+    told::Told,
+    trouble::Trouble,
 };
 use crate::{
     access_log::{Record, ResponseFlag, ResponseFlags, Seen},
@@ -28,6 +32,8 @@ pub(super) struct Tally {
     pub(super) chosen: Option<Chosen>,
     /// From the request's beginning to the head of the upstream's response.
     pub(super) service_time: Option<Duration>,
+    /// What counts it besides its cluster.
+    pub(super) apart: Option<Box<CountedApart>>,
     /// Whether it may become something else than HTTP, and is counted among those.
     pub(super) switching: Switching,
     /// It is counted as done.
@@ -124,6 +130,14 @@ impl Tally {
     /// the clock need not be read again.
     pub(super) fn duration(&self, started: Instant) -> Duration {
         self.service_time.filter(|_| !self.paused).unwrap_or_else(|| started.elapsed())
+    }
+
+    /// A host has the request.
+    #[inline]
+    pub(super) fn begins_try(&self) {
+        if let Some(apart) = &self.apart {
+            apart.inc(VirtualStat::UpstreamRqTotal);
+        }
     }
 
     /// We answer ourselves.

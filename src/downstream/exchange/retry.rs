@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use understudy_actors::stats::ClusterStat;
+use understudy_actors::stats::{ClusterStat, VirtualStat};
 
 use super::{
     super::{count, serve::Worker, timers::Passed},
@@ -225,6 +225,13 @@ impl Tally {
             Decision::LimitExceeded => self.flag(ResponseFlag::UpstreamRetryLimitExceeded),
             Decision::Overflow => self.flag(ResponseFlag::UpstreamOverflow),
             Decision::Retry(_) | Decision::No => {}
+        }
+        let Some(apart) = &mut self.apart else { return };
+        match decision {
+            Decision::LimitExceeded => apart.inc(VirtualStat::UpstreamRqRetryLimitExceeded),
+            Decision::Overflow => apart.inc(VirtualStat::UpstreamRqRetryOverflow),
+            Decision::Retry(_) => apart.retry(),
+            Decision::No => apart.satisfied(),
         }
     }
 }
