@@ -107,7 +107,7 @@ fn ids(bench: &mut Criterion) {
 fn table(count: usize) -> RouteTable {
     let expression = Regex::new("^(?:/never)$").expect("a regular expression");
     let prefixes = (0..count).map(|n| PathMatch::Prefix(format!("/route/{n:05}/")));
-    let routes = std::iter::once(PathMatch::Regex { text: String::new(), regex: expression })
+    let routes = std::iter::once(PathMatch::Regex { text: "/never".to_owned(), regex: expression })
         .chain(prefixes)
         .map(|path| {
             let direct = DirectResponse { status: 200, body: Vec::new(), format: None };

@@ -151,6 +151,10 @@ pub fn read_response(
     head.status = parts.status.as_u16();
     read_fields(&parts.headers, &mut head.headers)?;
     head.headers.join_repeated(IN_RESPONSES);
+    if head.status == 204 {
+        // Here even a length of nothing is too much (RFC 9110, 8.6).
+        head.headers.remove(Known::ContentLength);
+    }
     Ok(())
 }
 

@@ -168,6 +168,9 @@ where
                 if let BodyError::Protocol(_) = error {
                     let stats = self.chosen.snapshot().shared.stats.lane(worker.index);
                     stats.inc(ClusterStat::UpstreamCxProtocolError);
+                } else if error == BodyError::Reset {
+                    let stats = self.chosen.snapshot().shared.stats.lane(worker.index);
+                    stats.inc(ClusterStat::UpstreamRqRxReset);
                 }
                 return Poll::Ready(Err(Failure::Cut));
             }
@@ -182,7 +185,7 @@ where
         tally.paused = true;
         timers.poll(cx).map(|passed| {
             count::passed(manager, passed);
-            count::passed_upstream(self.chosen.target(), passed, self.chosen.has_streams());
+            count::passed_upstream(self.chosen.target(), passed);
             tally.cut_by_timeout(passed, *request_done);
             Err(Failure::Cut)
         })

@@ -141,7 +141,7 @@ impl Copied {
                 count::upstream_failure(target, status, true);
             }
             None => {
-                count::upstream_timeout(target, has_streams);
+                count::upstream_timeout(target);
                 count::upstream_failure(target, 504, true);
             }
         }

@@ -114,14 +114,14 @@ impl Exchange<'_> {
 
     /// The wait before another try, or the failure that stands.
     fn after(&mut self, failure: Failure, chosen: &Chosen) -> Result<Duration, Failure> {
-        let (target, has_streams) = (chosen.target(), chosen.has_streams());
+        let target = chosen.target();
         match failure {
             Failure::Again(wait) => Ok(wait),
             Failure::Stale => self.after_reset(&Reset::Terminated, chosen),
             Failure::Reset(Reset::Refused) => Err(self.refused()),
             Failure::Reset(reset) => self.after_reset(&reset, chosen),
             Failure::TimedOut(passed) => {
-                count::passed_upstream(target, passed, has_streams);
+                count::passed_upstream(target, passed);
                 let own = matches!(passed, Passed::Try | Passed::TryIdle | Passed::TryDuration);
                 let decision = match own {
                     true => self.decide(chosen, None),

@@ -147,7 +147,7 @@ where
         exchange.tally.paused = true;
         exchange.timers.poll(cx).map(|passed| {
             count::passed(exchange.manager, passed);
-            count::passed_upstream(self.chosen.target(), passed, self.chosen.has_streams());
+            count::passed_upstream(self.chosen.target(), passed);
             exchange.tally.cut_by_timeout(passed, exchange.request_done);
             Err(Failure::Cut)
         })
