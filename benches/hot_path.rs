@@ -118,6 +118,7 @@ fn table(count: usize) -> RouteTable {
                 filter_configs: Vec::new(),
                 mutations: None,
                 metadata: None,
+                stat_prefix: String::new(),
             }
         });
     let host = VirtualHost {
@@ -125,6 +126,7 @@ fn table(count: usize) -> RouteTable {
         domains: vec!["*".to_owned()],
         routes: routes.collect(),
         require_tls: RequireTls::None,
+        virtual_clusters: Vec::new(),
     };
     RouteTable::new(RouteConfig {
         name: "table".to_owned(),

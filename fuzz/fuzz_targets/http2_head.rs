@@ -48,11 +48,9 @@ fn fields<'a>(lines: impl Iterator<Item = &'a [u8]>) -> Option<http::HeaderMap> 
                 true
             }
             "te" => value != "trailers",
-            "content-length" => {
-                value.to_str().ok().is_none_or(|text| {
-                    text.is_empty() || text.len() > 18 || !text.bytes().all(|b| b.is_ascii_digit())
-                })
-            }
+            "content-length" => value.to_str().ok().is_none_or(|text| {
+                text.is_empty() || text.len() > 18 || !text.bytes().all(|b| b.is_ascii_digit())
+            }),
             _ => false,
         };
         if refused {
@@ -88,6 +86,11 @@ fn a_request_is_one_request(parts: &http::request::Parts) {
         return;
     }
     assert!(http2::field_count(parts) >= head.headers.len());
+    if !head.path().is_ascii() {
+        // Envoy 1.40 passes such a path on as it is, and so do we: to an HTTP/1 host it is a bad one, but one.
+        assert!(head.path().iter().all(|byte| *byte > b' ' && *byte != 0x7f));
+        return;
+    }
     let (mut wire, mut again) = (Vec::new(), RequestHead::default());
     write::request(&mut wire, &head, BodyHeader::AsIs, NameCase::Lower, false);
     let back = parse(&wire, &LIMITS, PLAIN, &mut again);

@@ -168,9 +168,6 @@ where
                 if let BodyError::Protocol(_) = error {
                     let stats = self.chosen.snapshot().shared.stats.lane(worker.index);
                     stats.inc(ClusterStat::UpstreamCxProtocolError);
-                } else if error == BodyError::Reset {
-                    let stats = self.chosen.snapshot().shared.stats.lane(worker.index);
-                    stats.inc(ClusterStat::UpstreamRqRxReset);
                 }
                 return Poll::Ready(Err(Failure::Cut));
             }
