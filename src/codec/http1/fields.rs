@@ -81,7 +81,9 @@ fn read_copied(block: &mut HeaderBlock, headers_max: usize) -> Result<Found, Fie
             },
         };
         if entries.len() >= headers_max {
-            return Err(FieldsError::TooMany);
+            // The next byte may say that the line goes on: then all lines are counted once they are here.
+            let may_fold = at + line.next >= here;
+            return if may_fold { Ok(Found::More) } else { Err(FieldsError::TooMany) };
         }
         let name = rest.get(..line.colon).unwrap_or_default();
         let known = Known::of(name);

@@ -25,6 +25,20 @@ fn decode(
 }
 
 #[test]
+fn one_trailer_too_many_is_refused_alike_however_it_is_cut() {
+    for last in ["x: 1\r\n 2\r\n", "x: 1\r\n"] {
+        for end in ["", "y", "\r\n"] {
+            let text = format!("0\r\n{}{last}{end}", "x: 1\r\n".repeat(10));
+            let whole = decode(Framing::Chunked, &[text.as_bytes()]).map(|read| read.is_some());
+            let bytes: Vec<&[u8]> = text.as_bytes().chunks(1).collect();
+            let pieces = decode(Framing::Chunked, &bytes).map(|read| read.is_some());
+            assert_eq!(whole, pieces, "{text:?}");
+            assert!(whole != Ok(true), "{text:?}");
+        }
+    }
+}
+
+#[test]
 fn chunks_are_read_with_their_extensions_dropped() {
     for (text, body, trailer) in [
         ("3;ext=1\r\nabc\r\nA\r\n0123456789\r\n0\r\nX-End: done\r\n\r\n", "abc0123456789", "done"),
