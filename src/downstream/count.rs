@@ -160,10 +160,10 @@ pub(super) fn upstream_reset(
             stats.inc(S::UpstreamRqPendingFailureEject);
         }
         Reset::Terminated if has_streams => stats.inc(S::UpstreamRqPendingFailureEject),
-        Reset::Remote | Reset::RemoteRefused => stats.inc(S::UpstreamRqRxReset),
+        Reset::Remote => stats.inc(S::UpstreamRqRxReset),
         Reset::Protocol if has_streams => stats.inc(S::UpstreamRqTxReset),
         Reset::Terminated | Reset::Protocol | Reset::Overflow => {}
-        Reset::Refused | Reset::Unwanted => {}
+        Reset::RemoteRefused | Reset::Refused | Reset::Unwanted => {}
     }
 }
 

@@ -17,7 +17,7 @@ use super::{
 };
 use crate::{
     codec::{
-        HeaderBlock, KeptNames, Known, RequestHead, ResponseHead,
+        HeaderBlock, KeptNames, Known, RequestHead, ResponseHead, Switch,
         http1::{
             Framing, Limits,
             body::{Decoder, Encoder, FramingError, Step},
@@ -46,6 +46,18 @@ struct Sending {
     trailers: bool,
     /// The end was taken.
     ended: bool,
+    half_close: HalfClose,
+}
+
+/// Whether the end of what we send is the end of our direction.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum HalfClose {
+    /// It is not: framing tells.
+    Never,
+    /// It is: a CONNECT has no framing.
+    AtEnd,
+    /// The end was taken, and is to be told.
+    Due,
 }
 
 struct Receiving {
@@ -98,6 +110,7 @@ impl Http1Stream {
             encoder: Encoder::default(),
             trailers: options.enable_trailers,
             ended: false,
+            half_close: HalfClose::Never,
         };
         let receiving = Receiving {
             input: None,
@@ -166,6 +179,9 @@ impl RequestSink for Http1Sink<'_> {
         write::request(out.tail(), head, says, case, options.fully_qualified_url);
         self.state.encoder = Encoder::new(chunked);
         self.state.ended = body == BodySize::None;
+        if head.switch == Switch::Connect {
+            self.state.half_close = HalfClose::AtEnd;
+        }
         Ok(())
     }
 }
@@ -177,6 +193,9 @@ impl Sink for Http1Sink<'_> {
     }
 
     fn end(&mut self, trailers: Option<&HeaderBlock>) {
+        if self.state.half_close == HalfClose::AtEnd {
+            self.state.half_close = HalfClose::Due;
+        }
         let out = self.state.out.get_or_insert_with(|| self.buffers.take());
         self.state.encoder.end(out.tail(), trailers.filter(|_| self.state.trailers));
         if out.is_empty() {
@@ -190,7 +209,7 @@ impl Sink for Http1Sink<'_> {
     }
 
     fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), BodyError>> {
-        let Some(out) = &mut self.state.out else { return Poll::Ready(Ok(())) };
+        let Some(out) = &mut self.state.out else { return self.poll_half_close(cx) };
         self.state.encoder.seal(out.tail());
         let stats = self.target.shared.stats.lane(self.target.worker);
         while !out.is_empty() {
@@ -203,6 +222,19 @@ impl Sink for Http1Sink<'_> {
             }
         }
         self.state.out = None;
+        self.poll_half_close(cx)
+    }
+}
+
+impl Http1Sink<'_> {
+    /// Ends our direction if that is due.
+    #[inline]
+    fn poll_half_close(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), BodyError>> {
+        if self.state.half_close == HalfClose::Due {
+            let shut = ready!(Pin::new(&mut self.socket).poll_shutdown(cx));
+            shut.map_err(|_| BodyError::Gone)?;
+            self.state.half_close = HalfClose::Never;
+        }
         Poll::Ready(Ok(()))
     }
 }

@@ -33,8 +33,6 @@ pub(super) struct Conversation<'a, 'c, Q, P, U, V> {
     pub(super) up: Pump,
     /// Nothing more is to be sent to the host.
     pub(super) sent: bool,
-    /// The connection has carried a request before: the host may have closed it meanwhile.
-    pub(super) reused: bool,
 }
 
 // === impl Conversation ===
@@ -51,15 +49,9 @@ where
     ///
     /// # Errors
     ///
-    /// [`Failure`]; after [`Failure::Stale`] the request may be sent again on another connection.
+    /// [`Failure`]; after [`Failure::Stale`], on a connection that has carried a request before, this one may be
+    /// sent again on another.
     pub(super) async fn hold(&mut self) -> Result<(), Failure> {
-        match self.talk().await {
-            Err(Failure::Stale) if !self.reused => Err(Failure::Reset(Reset::Terminated)),
-            done => done,
-        }
-    }
-
-    async fn talk(&mut self) -> Result<(), Failure> {
         let Exchange { heads, body, .. } = &mut *self.exchange;
         match self.up_sink.head(&mut heads.request, *body) {
             Ok(()) => {}
@@ -103,6 +95,7 @@ where
     }
 
     /// Ready with the response's head, or with why there is none.
+    #[inline]
     pub(super) fn poll_response(
         &mut self,
         cx: &mut Context<'_>,
@@ -165,9 +158,11 @@ where
                 let _ = self.sink.poll_flush(cx);
                 tally.cut_by_upstream(&error);
                 tally.tried(self.chosen, "ended its answer in the middle".to_owned());
-                if let BodyError::Protocol(_) = error {
-                    let stats = self.chosen.snapshot().shared.stats.lane(worker.index);
-                    stats.inc(ClusterStat::UpstreamCxProtocolError);
+                let stats = self.chosen.snapshot().shared.stats.lane(worker.index);
+                match error {
+                    BodyError::Protocol(_) => stats.inc(ClusterStat::UpstreamCxProtocolError),
+                    BodyError::Reset => stats.inc(ClusterStat::UpstreamRqRxReset),
+                    BodyError::Gone | BodyError::Refused => {}
                 }
                 return Poll::Ready(Err(Failure::Cut));
             }
