@@ -22,6 +22,7 @@ use understudy_actors::{
 
 use super::{
     exchange::{Ended, Exchange, Peer},
+    http2_limits::{Limits, Reached},
     manager::Manager,
     opened::{EndedBy, Opened, Protocol},
     serve::Worker,
@@ -34,7 +35,7 @@ use crate::{
     local_reply::LocalReply,
     stream::{BodyError, BodySize, Data, Frame, RequestSource, ResponseSink, Sink, Source},
     upstream::http2::{Incoming, Outgoing},
-    worker::{Meter, Metered},
+    worker::{Meter, Metered, keepalive::Signs},
 };
 
 /// How long the handshake (preface and SETTINGS) may take.
@@ -50,6 +51,8 @@ struct Streams {
 /// Counts what a connection reads and writes.
 struct DownstreamMeter {
     manager: Rc<Manager>,
+    /// Told of what comes, where there is `connection_keepalive`.
+    signs: Option<Rc<Signs>>,
 }
 
 /// Serves a connection whose first bytes, already read, said HTTP/2.
@@ -63,11 +66,14 @@ pub(super) async fn serve(
     first: Vec<u8>,
 ) {
     opened.speaks(Protocol::Http2);
-    let metered = Metered::new(stream, first, DownstreamMeter { manager: manager.clone() });
     let config = &manager.config;
+    let keepalive = config.http2.keepalive.as_ref();
+    let signs = keepalive.map(|options| Signs::new(options, &worker.deadlines));
+    let meter = DownstreamMeter { manager: manager.clone(), signs: signs.clone() };
+    let metered = Metered::new(stream, first, meter);
     let builder = http2::server(&config.http2, config.request_headers_bytes_max);
     let handshake = builder.handshake::<_, Bytes>(metered);
-    let connection = match tokio::time::timeout(HANDSHAKE_WAIT, handshake).await {
+    let mut connection = match tokio::time::timeout(HANDSHAKE_WAIT, handshake).await {
         Ok(Ok(connection)) => connection,
         Ok(Err(_)) => {
             manager.stats().inc(HttpStat::DownstreamCxProtocolError);
@@ -76,7 +82,9 @@ pub(super) async fn serve(
         Err(_) => return,
     };
     worker.http2_stats().inc(ClusterHttp2Stat::Nghttp2DownstreamConnections);
-    accept(worker, manager, peer, control, opened, connection).await;
+    let pings = || connection.ping_pong();
+    let limits = Limits::begin(&worker, &manager, &opened, signs, pings);
+    accept(worker, manager, peer, control, opened, connection, limits).await;
 }
 
 /// Accepts streams until the connection ends.
@@ -87,6 +95,7 @@ async fn accept(
     control: Rc<Control>,
     opened: Opened,
     mut connection: Connection<Metered<DownstreamMeter>, Bytes>,
+    mut limits: Limits,
 ) {
     let streams =
         Rc::new(Streams { active: Cell::new(0), ended: Notify::new(), goodbye: Cell::new(false) });
@@ -108,6 +117,9 @@ async fn accept(
             if ended.as_mut().poll(cx).is_ready() {
                 return Poll::Ready(Event::StreamEnded);
             }
+            if let Poll::Ready(reached) = limits.poll_reached(cx, &worker, &manager) {
+                return Poll::Ready(Event::Reached(reached));
+            }
             match streams.active.get() {
                 0 => deadline.poll_passed(cx).map(|()| Event::Idle),
                 _ => Poll::Pending,
@@ -117,6 +129,9 @@ async fn accept(
         match event {
             Event::Accepted(Some(Ok(stream))) => {
                 manager.stats().inc(HttpStat::DownstreamRqHttp2Total);
+                if limits.count_request(&manager) {
+                    streams.goodbye.set(true);
+                }
                 let guard = StreamGuard::begin(&streams, &worker);
                 let (worker, manager) = (worker.clone(), manager.clone());
                 let control = control.clone();
@@ -135,6 +150,8 @@ async fn accept(
                 }
                 return;
             }
+            Event::Reached(Reached::Age) => streams.goodbye.set(true),
+            Event::Reached(Reached::Silence) => return,
             Event::StreamEnded => deadline.arm_or_disarm(manager.config.idle_timeout),
             Event::Idle => {
                 manager.stats().inc(HttpStat::DownstreamCxIdleTimeout);
@@ -154,6 +171,7 @@ type Stream = (http::Request<RecvStream>, SendResponse<Bytes>);
 enum Event {
     Accepted(Option<Result<Stream, h2::Error>>),
     StreamEnded,
+    Reached(Reached),
     Idle,
 }
 
@@ -405,6 +423,9 @@ impl Sink for Http2Response {
 impl Meter for DownstreamMeter {
     fn received(&self, bytes: usize) {
         self.manager.stats().add(HttpStat::DownstreamCxRxBytesTotal, bytes as u64);
+        if let Some(signs) = &self.signs {
+            signs.hear();
+        }
     }
 
     fn sent(&self, bytes: usize) {

@@ -6,6 +6,7 @@ pub mod exchange;
 mod headers;
 mod http1;
 mod http2;
+mod http2_limits;
 mod manager;
 mod opened;
 pub mod serve;

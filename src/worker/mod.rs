@@ -7,6 +7,7 @@ pub mod buffers;
 pub mod clock;
 mod connection_id;
 pub mod deadline;
+pub mod keepalive;
 pub mod metered;
 pub mod uuids;
 

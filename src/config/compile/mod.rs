@@ -11,6 +11,7 @@ mod filters;
 mod format;
 mod health_check;
 mod http;
+mod keepalive;
 mod listener;
 mod local_reply;
 mod logging;

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use super::{Compiler, http::limit};
+use super::{Compiler, http::limit, keepalive::keepalive};
 use crate::{
     codec::Keeping,
     config::{
@@ -93,6 +93,7 @@ impl Compiler<'_> {
             connection_window_bytes: window,
             hpack_table_bytes: number("hpack_table_size", default.hpack_table_bytes),
             allow_connect: options.boolean("allow_connect").unwrap_or(false),
+            keepalive: keepalive(options),
         }
     }
 

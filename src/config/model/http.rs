@@ -8,6 +8,7 @@ use super::{
     access_log::AccessLog,
     client::ClientOptions,
     http1::Http1Options,
+    keepalive::Keepalive,
     local_reply::LocalReplies,
     paths::{PathOptions, Underscores},
     route::HeaderEdits,
@@ -172,6 +173,8 @@ pub struct Http2Options {
     /// `allow_connect`: clients may ask for upgrades (RFC 8441). Hosts are asked in any case, as Envoy
     /// does.
     pub allow_connect: bool,
+    /// `connection_keepalive`.
+    pub keepalive: Option<Keepalive>,
 }
 
 // === impl Http2Options ===
@@ -185,6 +188,7 @@ impl Default for Http2Options {
             connection_window_bytes: 24 << 20,
             hpack_table_bytes: 4096,
             allow_connect: false,
+            keepalive: None,
         }
     }
 }

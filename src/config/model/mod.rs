@@ -6,6 +6,7 @@ pub mod client;
 pub mod cluster;
 pub mod http;
 pub mod http1;
+pub mod keepalive;
 pub mod listener;
 pub mod local_reply;
 pub mod paths;

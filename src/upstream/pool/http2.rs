@@ -2,6 +2,8 @@
 
 use std::{
     cell::{Cell, OnceCell, RefCell},
+    future::poll_fn,
+    pin::pin,
     rc::Rc,
     sync::Arc,
     task::{Context, Poll, Waker},
@@ -19,7 +21,10 @@ use super::{Pending, PoolError, Target};
 use crate::{
     config::model::http::Http2Options,
     upstream::connect::{ConnectError, Life, connect},
-    worker::{Deadlines, Meter, Metered, Tick},
+    worker::{
+        Deadlines, Meter, Metered, Tick,
+        keepalive::{Pinger, Signs},
+    },
 };
 
 /// Connections to one host that carry many requests at a time.
@@ -39,6 +44,8 @@ pub struct Http2Connection {
     idle_since: Cell<Tick>,
     gone: Cell<bool>,
     life: Rc<Life>,
+    /// Told of streams, where there is `connection_keepalive`.
+    signs: Option<Rc<Signs>>,
 }
 
 /// The right to one stream on a connection; gives it back when dropped.
@@ -62,11 +69,26 @@ enum OpenError {
     Terminated,
 }
 
+/// How a connection ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum End {
+    /// By the host, after its last stream or before the next.
+    Orderly,
+    /// By an error.
+    Failed,
+    /// By us: no answer within `connection_keepalive.timeout`.
+    Silent,
+}
+
 /// Counts what a connection reads and writes.
 struct UpstreamMeter {
     shared: Arc<ClusterShared>,
     worker: usize,
+    /// Told of what comes, where there is `connection_keepalive`.
+    signs: Option<Rc<Signs>>,
 }
+
+type Driver = h2::client::Connection<Metered<UpstreamMeter>, Bytes>;
 
 // === impl Http2Pool ===
 
@@ -143,21 +165,48 @@ impl Http2Pool {
                 let _ = opening.done.set(Ok(()));
                 opening.changed.notify_waiters();
                 drop(opening);
-                if driver.await.is_err() || connection.streams.get() > 0 {
+                // No handle is kept here: the driver ends when the last is gone.
+                let (signs, handle) = (connection.signs.clone(), Rc::downgrade(&connection));
+                drop(connection);
+                let end = self.drive(signs, driver).await;
+                let Some(connection) = handle.upgrade() else { return };
+                if end == End::Failed || connection.streams.get() > 0 {
                     life.cut_with_request();
                 }
-                life.closed_by_host();
+                if end != End::Silent {
+                    life.closed_by_host();
+                }
                 self.forget(&connection);
             }
         }
     }
 
-    async fn handshake(
-        &self,
-    ) -> Result<
-        (Rc<Http2Connection>, h2::client::Connection<Metered<UpstreamMeter>, Bytes>),
-        OpenError,
-    > {
+    /// Drives a connection to its end.
+    async fn drive(&self, signs: Option<Rc<Signs>>, mut driver: Driver) -> End {
+        let options = self.options.keepalive.as_ref().zip(signs);
+        let mut pinger = options
+            .and_then(|(options, signs)| Pinger::begin(options, driver.ping_pong(), signs))
+            .map(Box::new);
+        let mut driver = pin!(driver);
+        poll_fn(|cx| {
+            if let Some(pinger) = &mut pinger {
+                pinger.before_streams();
+            }
+            if let Poll::Ready(ended) = driver.as_mut().poll(cx) {
+                return Poll::Ready(if ended.is_err() { End::Failed } else { End::Orderly });
+            }
+            let Some(pinger) = &mut pinger else { return Poll::Pending };
+            pinger.poll_dead(cx).map(|()| {
+                let Target { shared, worker, .. } = &self.target;
+                let stats = shared.http2_stats.get().lane(*worker);
+                stats.inc(ClusterHttp2Stat::KeepaliveTimeout);
+                End::Silent
+            })
+        })
+        .await
+    }
+
+    async fn handshake(&self) -> Result<(Rc<Http2Connection>, Driver), OpenError> {
         let Target { shared, host, worker, connect_timeout, deadlines, .. } = &self.target;
         shared.stats.lane(*worker).inc(ClusterStat::UpstreamCxHttp2Total);
         let http2_stats = shared.http2_stats.get().lane(*worker);
@@ -165,7 +214,8 @@ impl Http2Pool {
         let (stream, life) = connect(shared, host, *worker, *connect_timeout, deadlines)
             .await
             .map_err(OpenError::Connect)?;
-        let meter = UpstreamMeter { shared: shared.clone(), worker: *worker };
+        let signs = self.options.keepalive.as_ref().map(|options| Signs::new(options, deadlines));
+        let meter = UpstreamMeter { shared: shared.clone(), worker: *worker, signs: signs.clone() };
         let metered = Metered::new(stream, Vec::new(), meter);
         let (send, driver) = crate::codec::http2::client(&self.options)
             .handshake(metered)
@@ -177,6 +227,7 @@ impl Http2Pool {
             idle_since: Cell::new(deadlines.coarse_now()),
             gone: Cell::new(false),
             life: Rc::new(life),
+            signs,
         };
         Ok((Rc::new(connection), driver))
     }
@@ -184,15 +235,34 @@ impl Http2Pool {
     /// The right to one stream on a connection that has room. Waits for nothing.
     pub fn lease(&self) -> Option<Http2Lease> {
         let connections = self.connections.borrow();
-        let connection = connections.iter().find(|connection| connection.has_room())?;
+        let streams_max = self.options.concurrent_streams_max as usize;
+        let connection = connections
+            .iter()
+            .find(|connection| !self.retire_old(connection) && connection.has_room(streams_max))?;
         connection.streams.set(connection.streams.get() + 1);
         connection.life.carry_request();
         let requests_max = u64::from(self.target.upstream.max_requests_per_connection);
         if requests_max > 0 && connection.life.requests() >= requests_max {
             connection.gone.set(true);
+            let stats = self.target.shared.stats.lane(self.target.worker);
+            stats.inc(ClusterStat::UpstreamCxMaxRequests);
+        }
+        if let Some(signs) = &connection.signs {
+            signs.begin_stream();
         }
         let (send, connection) = (connection.send.clone(), connection.clone());
         Some(Http2Lease { send, connection, deadlines: self.target.deadlines.clone() })
+    }
+
+    /// Lets no further stream start on a connection past `max_connection_duration`; whether it is.
+    fn retire_old(&self, connection: &Http2Connection) -> bool {
+        let Some(max) = self.target.upstream.max_connection_duration else { return false };
+        let old = connection.life.opened().elapsed() >= max;
+        if old && !connection.gone.replace(true) {
+            let stats = self.target.shared.stats.lane(self.target.worker);
+            stats.inc(ClusterStat::UpstreamCxMaxDurationReached);
+        }
+        old
     }
 
     fn forget(&self, gone: &Rc<Http2Connection>) {
@@ -216,7 +286,7 @@ impl Http2Pool {
             if expired {
                 shared.stats.lane(*worker).inc(ClusterStat::UpstreamCxIdleTimeout);
             }
-            !expired && !connection.gone.get()
+            !expired && !self.retire_old(connection) && !connection.gone.get()
         });
     }
 }
@@ -224,7 +294,7 @@ impl Http2Pool {
 // === impl Http2Connection ===
 
 impl Http2Connection {
-    fn has_room(&self) -> bool {
+    fn has_room(&self, streams_max: usize) -> bool {
         if self.gone.get() {
             return false;
         }
@@ -235,7 +305,7 @@ impl Http2Connection {
                 self.gone.set(true);
                 false
             }
-            _ => self.streams.get() < self.send.current_max_send_streams(),
+            _ => self.streams.get() < streams_max.min(self.send.current_max_send_streams()),
         }
     }
 }
@@ -265,6 +335,9 @@ impl Meter for UpstreamMeter {
     fn received(&self, bytes: usize) {
         let stats = self.shared.stats.lane(self.worker);
         stats.add(ClusterStat::UpstreamCxRxBytesTotal, bytes as u64);
+        if let Some(signs) = &self.signs {
+            signs.hear();
+        }
     }
 
     fn sent(&self, bytes: usize) {
