@@ -5,13 +5,14 @@ mod support;
 use std::{
     io::{Read, Write},
     net::{SocketAddr, TcpListener, TcpStream},
-    sync::{Arc, Mutex},
+    sync::Arc,
     time::Duration,
 };
 
 use bytes::Bytes;
 use h2::client::SendRequest;
 use http::Response;
+use parking_lot::Mutex;
 use support::{
     client,
     config::{front_to_http2, front_to_http2_with},
@@ -57,7 +58,7 @@ fn raw_origin(answers: bool) -> (SocketAddr, Arc<Mutex<Vec<u8>>>) {
             stream.read_exact(&mut [0; PREFACE.len()]).unwrap();
             stream.write_all(&frame(SETTINGS, 0, [0; 4], &[])).unwrap();
             while let Some((kind, flags, id, payload)) = next(&mut stream) {
-                kinds.lock().unwrap().push(kind);
+                kinds.lock().push(kind);
                 let answer = match kind {
                     PING if answers && flags & ACK == 0 => frame(PING, ACK, [0; 4], &payload),
                     // END_STREAM and END_HEADERS; `:status: 200` by its number.
@@ -167,7 +168,7 @@ fn a_request_after_a_long_silence_is_preceded_by_a_ping() {
     // The silence is the condition.
     std::thread::sleep(Duration::from_millis(400));
     assert_eq!(client::get(proxy.listener("main"), "/a").status, 200);
-    let seen = seen.lock().unwrap().clone();
+    let seen = seen.lock().clone();
     let asked: Vec<u8> = seen.into_iter().filter(|kind| [HEADERS, PING].contains(kind)).collect();
     assert_eq!(asked, [HEADERS, PING, HEADERS]);
     assert_eq!(proxy.stat("cluster.a.http2.keepalive_timeout"), Some(0));
