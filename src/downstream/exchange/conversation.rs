@@ -8,7 +8,12 @@ use std::{
 
 use understudy_actors::stats::ClusterStat;
 
-use super::{super::count, Exchange, Failure, Heads, attempt::Chosen, retry::Judgement};
+use super::{
+    super::{count, timers::Passed},
+    Exchange, Failure, Heads,
+    attempt::Chosen,
+    retry::Judgement,
+};
 use crate::{
     codec::{Known, ResponseHead, Switch},
     config::model::route::Forward,
@@ -55,6 +60,12 @@ where
     pub(super) async fn hold(&mut self) -> Result<(), Failure> {
         match self.talk().await {
             Err(Failure::Stale) if !self.reused => Err(Failure::Reset(Reset::Terminated)),
+            // The host has all of it: it may go on.
+            Err(Failure::TimedOut(Passed::Try | Passed::TryIdle))
+                if self.sent && self.exchange.hedges() =>
+            {
+                Err(Failure::Slow)
+            }
             done => done,
         }
     }
@@ -90,7 +101,7 @@ where
     }
 
     /// Sends the request until the response's head is here.
-    fn poll_head(&mut self, cx: &mut Context<'_>) -> Poll<Result<BodySize, Failure>> {
+    pub(super) fn poll_head(&mut self, cx: &mut Context<'_>) -> Poll<Result<BodySize, Failure>> {
         if !self.sent
             && let Err(failure) = self.poll_send(cx)
         {

@@ -32,6 +32,8 @@ pub enum Failure {
     TunnelEnded,
     /// The connection had been closed while it was idle, before it took the request.
     Stale,
+    /// A try that is not answered within its timeout, and goes on all the same.
+    Slow,
     /// The answer asks for another try, after this wait.
     Again(Duration),
     /// The answer leads elsewhere, and the request has become one for there; with what was kept of its body.

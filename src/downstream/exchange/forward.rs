@@ -27,7 +27,7 @@ use crate::{
 const FIRST_ANSWER_WAIT: Duration = Duration::from_secs(1);
 
 /// Tries on other connections after one that the host had closed while it was idle.
-const STALE_TRIES_MAX: u32 = 3;
+pub(super) const STALE_TRIES_MAX: u32 = 3;
 
 // === impl Exchange ===
 

@@ -84,7 +84,11 @@ impl Exchange<'_> {
                 }
             },
             Failure::ClientGone => "the client went before it answered".to_owned(),
-            Failure::Reply(_) | Failure::Cut | Failure::Redirected(_) | Failure::TunnelEnded => {
+            Failure::Slow
+            | Failure::Reply(_)
+            | Failure::Cut
+            | Failure::Redirected(_)
+            | Failure::TunnelEnded => {
                 return;
             }
         };
