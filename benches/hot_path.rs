@@ -13,7 +13,7 @@ use understudy::{
             Limits,
             request::{self, Accepts},
             response,
-            write::{self, BodyHeader},
+            write::{self, BodyHeader, NameCase},
         },
     },
     config::model::route::{
@@ -24,7 +24,7 @@ use understudy::{
     worker::Uuids,
 };
 
-const LIMITS: Limits = Limits { head_bytes_max: 60 * 1024, headers_max: 100 };
+const LIMITS: Limits = Limits::new(60 * 1024, 100);
 
 const ACCEPTS: Accepts = Accepts { http_10: false, absolute_form: true };
 
@@ -54,7 +54,13 @@ fn heads(bench: &mut Criterion) {
     group.bench_function("write a response's", |b| {
         b.iter(|| {
             out.clear();
-            write::response(&mut out, &response, Version::Http11, BodyHeader::AsIs, false);
+            write::response(
+                &mut out,
+                &response,
+                Version::Http11,
+                BodyHeader::AsIs,
+                NameCase::Lower,
+            );
             out.len()
         });
     });
@@ -101,7 +107,7 @@ fn ids(bench: &mut Criterion) {
 fn table(count: usize) -> RouteTable {
     let expression = Regex::new("^(?:/never)$").expect("a regular expression");
     let prefixes = (0..count).map(|n| PathMatch::Prefix(format!("/route/{n:05}/")));
-    let routes = std::iter::once(PathMatch::Regex { text: String::new(), regex: expression })
+    let routes = std::iter::once(PathMatch::Regex { text: "/never".to_owned(), regex: expression })
         .chain(prefixes)
         .map(|path| {
             let direct = DirectResponse { status: 200, body: Vec::new(), format: None };
@@ -112,6 +118,7 @@ fn table(count: usize) -> RouteTable {
                 filter_configs: Vec::new(),
                 mutations: None,
                 metadata: None,
+                stat_prefix: String::new(),
             }
         });
     let host = VirtualHost {
@@ -119,6 +126,7 @@ fn table(count: usize) -> RouteTable {
         domains: vec!["*".to_owned()],
         routes: routes.collect(),
         require_tls: RequireTls::None,
+        virtual_clusters: Vec::new(),
     };
     RouteTable::new(RouteConfig {
         name: "table".to_owned(),

@@ -21,6 +21,8 @@ pub struct LocalReply {
     pub details: Cow<'static, str>,
     /// More headers, such as the `location` of a redirect.
     pub headers: Vec<(Known, Vec<u8>)>,
+    /// What a gRPC client is told, where the HTTP status does not say it.
+    pub grpc_status: Option<u8>,
     /// `x-envoy-overloaded: true` stands first.
     pub overloaded: bool,
     /// The connection ends with it (HTTP/1).
@@ -38,6 +40,7 @@ impl LocalReply {
             flag: None,
             details: Cow::Borrowed(details),
             headers: Vec::new(),
+            grpc_status: None,
             overloaded: false,
             close: false,
         }
@@ -119,8 +122,9 @@ impl LocalReply {
     /// The stream's `max_stream_duration` passed.
     pub fn stream_duration(request_complete: bool) -> Self {
         let status = if request_complete { 504 } else { 408 };
-        // Without a flag. Observed: Envoy 1.40.
-        Self::new(status, "downstream duration timeout", "max_duration_timeout")
+        // Without a flag, and to a gRPC client a deadline. Observed: Envoy 1.40.
+        let reply = Self::new(status, "downstream duration timeout", "max_duration_timeout");
+        Self { grpc_status: Some(4), ..reply }
     }
 
     /// Nothing moved for the stream's idle timeout, and the request was complete.
@@ -194,6 +198,7 @@ impl LocalReply {
             flag: Some(flag),
             details: Cow::Owned(details),
             headers: Vec::new(),
+            grpc_status: None,
             overloaded: matches!(reset, Reset::Overflow),
             close: false,
         }

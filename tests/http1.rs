@@ -198,3 +198,25 @@ fn the_access_log_has_envoys_line() {
     assert!(rest.starts_with("\"GET /a?x=1 HTTP/1.1\" 200 - 0 5 "), "{line}");
     assert!(rest.trim_end().ends_with(&format!("\"test\" \"{}\"", origin.address)), "{line}");
 }
+
+#[test]
+fn what_may_be_sent_twice_is_sent_again_where_a_kept_connection_ends_and_a_post_is_not() {
+    // Every connection carries one answer, and ends with the next request.
+    let answered = parking_lot::Mutex::new(std::collections::HashSet::new());
+    let origin = Origin::answering(move |stream, _| {
+        let peer = stream.peer_addr().expect("a peer");
+        match answered.lock().insert(peer) {
+            true => drop(stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n")),
+            false => drop(stream.shutdown(std::net::Shutdown::Both)),
+        }
+    });
+    let config = front(&[("a", &[origin.address])]);
+    let proxy = Proxy::start_with(&config, &["--concurrency", "1"]);
+    let mut client = Client::connect(proxy.listener("main"));
+    let mut ask = |method: &str| {
+        let request = format!("{method} /a HTTP/1.1\r\nhost: a\r\ncontent-length: 0\r\n\r\n");
+        client.request(request).status
+    };
+    assert_eq!(["GET", "GET", "PUT"].map(&mut ask), [200, 200, 200]);
+    assert_eq!(["POST", "POST"].map(&mut ask), [503, 200]);
+}

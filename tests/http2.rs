@@ -195,3 +195,68 @@ fn garbage_after_the_preface_ends_the_connection_and_nothing_else() {
     let errors = "http.ingress_http.downstream_cx_protocol_error";
     wait_for(errors, || (proxy.stat(errors) == Some(1)).then_some(()));
 }
+
+#[test]
+fn an_answer_that_may_have_no_body_brings_none_to_whoever_reads_http1() {
+    for status in [204, 304] {
+        let origin = H2Origin::answering(move |_, mut respond| async move {
+            let answer = Response::builder().status(status).body(()).unwrap();
+            let Ok(mut out) = respond.send_response(answer, false) else { return };
+            let _ = out.send_data(Bytes::from_static(b"HTTP/1.1 200 OK\r\n\r\n"), true);
+        });
+        let proxy = Proxy::start(&front_to_http2(&[("a", &[origin.address])]));
+        let mut client = client::Client::connect(proxy.listener("main"));
+        for _ in 0..2 {
+            let answer = client.request("GET /a HTTP/1.1\r\nhost: test\r\n\r\n");
+            assert_eq!(answer.status, status);
+        }
+        wait_for_rest(&proxy);
+    }
+}
+
+#[test]
+fn a_stream_that_a_client_takes_back_is_taken_back_from_the_host_and_an_answer_may_come_first() {
+    let (told, heard) = std::sync::mpsc::channel();
+    let origin = H2Origin::answering(move |request, mut respond| {
+        let told = told.clone();
+        async move {
+            // The answer's head comes before the request's end, and both go on at once.
+            let Ok(mut out) = respond.send_response(Response::new(()), false) else { return };
+            let mut body = request.into_body();
+            loop {
+                match body.data().await {
+                    Some(Ok(data)) => {
+                        let _ = body.flow_control().release_capacity(data.len());
+                        let _ = out.send_data(data, false);
+                    }
+                    Some(Err(error)) => {
+                        let _ = told.send(error.reason());
+                        return;
+                    }
+                    None => return,
+                }
+            }
+        }
+    });
+    let proxy = Proxy::start(&front_to_http2(&[("a", &[origin.address])]));
+    let mut client = H2Client::connect(proxy.listener("main"));
+    client.drive(|mut send| async move {
+        let request = Request::post("http://test/a").body(()).unwrap();
+        let (response, mut out) = send.send_request(request, false).unwrap();
+        let mut body = response.await.unwrap().into_body();
+        for said in ["one", "two", "three"] {
+            out.send_data(Bytes::from_static(said.as_bytes()), false).unwrap();
+            let heard = body.data().await.unwrap().unwrap();
+            assert_eq!(heard, said);
+        }
+        out.send_reset(Reason::CANCEL);
+        drop(body);
+        // The connection's task sends it.
+        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+    });
+    let reason = heard.recv_timeout(std::time::Duration::from_secs(10)).unwrap();
+    assert_eq!(reason, Some(Reason::INTERNAL_ERROR));
+    wait_for_rest(&proxy);
+    assert_eq!(proxy.stat("cluster.a.upstream_rq_tx_reset"), Some(1));
+    assert_eq!(proxy.stat("http.ingress_http.downstream_rq_rx_reset"), Some(1));
+}

@@ -150,3 +150,30 @@ fn a_host_is_known_without_its_port_and_its_dot_and_may_want_tls() {
     assert_eq!((answer.status, location), (301, Some("https://a.test:80/x?y")));
     assert_eq!(ask(&proxy, "GET", "a.test", "/", "x-forwarded-proto: https\r\n").status, 200);
 }
+
+#[test]
+fn requests_are_counted_apart_by_virtual_cluster_and_route() {
+    let origin = Origin::saying("ok");
+    let routes = "{match: {prefix: /s}, stat_prefix: s, route: {cluster: a}}, \
+                  {match: {prefix: /}, route: {cluster: a}}";
+    let config = routed(routes, &cluster("a", &[origin.address])).replace(
+        "name: all,",
+        "name: all, virtual_clusters: [{name: posts, headers: [{name: \":method\", string_match: {exact: POST}}]}],",
+    );
+    let proxy = Proxy::start(&config);
+    for (method, path) in [("GET", "/s"), ("POST", "/s"), ("POST", "/"), ("GET", "/")] {
+        let answer = ask(&proxy, method, "a.test", path, "content-length: 0\r\n");
+        assert_eq!(answer.status, 200, "{method} {path}");
+    }
+    for (name, expected) in [
+        ("vhost.all.vcluster.posts.upstream_rq_total", Some(2)),
+        ("vhost.all.vcluster.posts.upstream_rq_200", Some(2)),
+        ("vhost.all.vcluster.posts.upstream_rq_timeout", Some(0)),
+        ("vhost.all.vcluster.other.upstream_rq_2xx", Some(2)),
+        ("vhost.all.route.s.upstream_rq_completed", Some(2)),
+        ("vhost.all.route.s.upstream_rq_retry", Some(0)),
+        ("vhost.all.route.t.upstream_rq_total", None),
+    ] {
+        assert_eq!(proxy.stat(name), expected, "{name}");
+    }
+}

@@ -346,3 +346,19 @@ fn an_upgrade_may_have_filters_of_its_own() {
     let large = "POST / HTTP/1.1\r\nhost: test\r\ncontent-length: 9\r\n\r\nnine byte";
     assert_eq!(ask(&proxy, large).1.status, 413);
 }
+
+#[test]
+fn a_client_that_has_ended_its_half_and_goes_leaves_nothing_behind() {
+    let origin = echoing();
+    let proxy = Proxy::start(&front_with(&[("a", &[origin.address])], WEBSOCKET));
+    let mut client = H2Client::connect(proxy.listener("main"));
+    client.drive(|mut send| async move {
+        let (response, mut out) = send.send_request(extended("/chat"), false).unwrap();
+        let response = response.await.unwrap();
+        out.send_data(Bytes::from_static(b"hello"), true).unwrap();
+        assert_eq!(response.into_body().data().await.unwrap().unwrap(), "hello");
+    });
+    assert_eq!(proxy.stat(ACTIVE), Some(1), "the origin may still speak");
+    drop(client);
+    wait_for_rest(&proxy);
+}

@@ -12,7 +12,7 @@ use understudy::codec::{
     http2,
 };
 
-const LIMITS: Limits = Limits { head_bytes_max: 64 * 1024, headers_max: 8 };
+const LIMITS: Limits = Limits::new(64 * 1024, 8);
 
 const ALL: Accepts = Accepts { http_10: true, absolute_form: true };
 

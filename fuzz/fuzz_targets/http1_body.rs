@@ -8,7 +8,7 @@ use understudy::codec::http1::{
     body::{Decoder, Step},
 };
 
-const LIMITS: Limits = Limits { head_bytes_max: 4096, headers_max: 32 };
+const LIMITS: Limits = Limits::new(4096, 32);
 
 /// What was read.
 #[derive(Debug, PartialEq, Eq)]
@@ -41,10 +41,9 @@ fuzz_target!(|bytes: &[u8]| {
         let pieces = decode(framing, input.chunks(size).chain([&[][..]]));
         // What is beyond the body may not be here yet when it ends.
         match (whole.end, pieces.end) {
-            (End::Complete(_), End::Complete(_)) => assert_eq!(
-                (&whole.payload, &whole.trailers),
-                (&pieces.payload, &pieces.trailers)
-            ),
+            (End::Complete(_), End::Complete(_)) => {
+                assert_eq!((&whole.payload, &whole.trailers), (&pieces.payload, &pieces.trailers))
+            }
             _ => assert_eq!(whole, pieces, "{size} bytes at a time"),
         }
     }

@@ -14,7 +14,7 @@ use understudy::codec::{
     },
 };
 
-const LIMITS: Limits = Limits { head_bytes_max: 4096, headers_max: 32 };
+const LIMITS: Limits = Limits::new(4096, 32);
 
 type Outcome = Result<Option<Parsed>, ResponseError>;
 
@@ -95,7 +95,7 @@ fn agrees_with_httparse(bytes: &[u8], ours: &Outcome, head: &ResponseHead) {
 fn is_written_as_it_reads(asked: Asked, parsed: &Parsed, head: &ResponseHead) {
     let (mut wire, mut again) = (Vec::new(), ResponseHead::default());
     response(&mut wire, head, Version::Http11, BodyHeader::AsIs, false);
-    let roomy = Limits { head_bytes_max: 64 * 1024, headers_max: 64 };
+    let roomy = Limits::new(64 * 1024, 64);
     let back = parse(&wire, &roomy, asked, &mut again);
     let back = back.expect("what is written is a response").expect("all of it");
     assert_eq!((back.consumed, back.framing), (wire.len(), parsed.framing));

@@ -15,8 +15,7 @@ fuzz_target!(|bytes: &[u8]| {
         2 => EscapedSlashes::Redirect,
         _ => EscapedSlashes::Forward,
     };
-    let rules =
-        Rules { escaped_slashes, normalize: kind & 4 != 0, merge_slashes: kind & 8 != 0 };
+    let rules = Rules { escaped_slashes, normalize: kind & 4 != 0, merge_slashes: kind & 8 != 0 };
     let out = match apply(target, &rules) {
         Outcome::Refused => return,
         Outcome::Redirect(out) => {
@@ -65,7 +64,8 @@ fn unescaped(mut text: &[u8]) -> Vec<u8> {
     let mut out = Vec::new();
     while let [first, rest @ ..] = text {
         let digits = rest.get(..2).filter(|two| two.iter().all(u8::is_ascii_hexdigit));
-        let digits = digits.filter(|_| *first == b'%').and_then(|two| std::str::from_utf8(two).ok());
+        let digits =
+            digits.filter(|_| *first == b'%').and_then(|two| std::str::from_utf8(two).ok());
         match digits.and_then(|two| u8::from_str_radix(two, 16).ok()) {
             Some(byte) => {
                 out.push(byte);

@@ -10,9 +10,13 @@ fuzz_target!(|text: &str| {
             let _ = built.is_match(text.as_bytes());
         }
     }
+    // What is left when an end was taken out may be another end.
     let literal = text.replace("\\E", "");
+    if literal.contains("\\E") {
+        return;
+    }
     match compile(&format!("\\Q{literal}"), Extent::Whole) {
-        Ok(quoted) => assert!(literal.contains("\\E") || quoted.is_match(literal.as_bytes())),
+        Ok(quoted) => assert!(quoted.is_match(literal.as_bytes())),
         Err(why) => assert_eq!(why, Re2Error::TooLarge),
     }
 });

@@ -49,6 +49,7 @@ flags! {
     UpstreamProtocolError = "UPE" "UpstreamProtocolError",
     StreamIdleTimeout = "SI" "StreamIdleTimeout",
     UpstreamMaxStreamDurationReached = "UMSDR" "UpstreamMaxStreamDurationReached",
+    DownstreamRemoteReset = "DR" "DownstreamRemoteReset",
     InvalidEnvoyRequestHeaders = "IH" "InvalidEnvoyRequestHeaders",
 }
 

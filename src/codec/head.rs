@@ -1,6 +1,6 @@
 //! Owns request and response heads: what their first lines say, around a block of headers.
 
-use super::{HeaderBlock, Known, Method, Switch};
+use super::{HeaderBlock, KeptNames, Known, Method, Switch};
 
 /// An HTTP version on the wire.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -35,6 +35,8 @@ pub struct RequestHead {
     pub version: Version,
     /// All headers but the authority.
     pub headers: HeaderBlock,
+    /// Names as they came, where they are kept.
+    pub kept: Option<Box<KeptNames>>,
     /// What the client wants the stream to become.
     pub switch: Switch,
     path: Vec<u8>,
@@ -54,6 +56,8 @@ pub struct ResponseHead {
     pub status: u16,
     /// All headers.
     pub headers: HeaderBlock,
+    /// Names as they came, where they are kept.
+    pub kept: Option<Box<KeptNames>>,
     /// The connection ends after this message; the codec says so in its protocol's way.
     pub close: bool,
 }
@@ -107,6 +111,7 @@ impl RequestHead {
         self.authority.clear();
         self.has_authority = false;
         self.scheme = Scheme::Unset;
+        self.kept = None;
     }
 
     /// Path and query.
@@ -177,6 +182,7 @@ impl ResponseHead {
     pub fn clear(&mut self) {
         self.status = 0;
         self.close = false;
+        self.kept = None;
         self.headers.clear();
     }
 }

@@ -78,6 +78,22 @@ impl Method {
     /// Length of the longest of them.
     pub const BYTES_MAX: usize = "UNSUBSCRIBE".len();
 
+    /// Whether sending it twice means the same as sending it once (RFC 9110, 9.2.2, and IANA's registry).
+    pub fn is_idempotent(self) -> bool {
+        !matches!(
+            self,
+            Method::Post
+                | Method::Patch
+                | Method::Lock
+                | Method::Connect
+                | Method::Notify
+                | Method::Subscribe
+                | Method::Unsubscribe
+                | Method::Source
+                | Method::Unset
+        )
+    }
+
     /// Whether a request without a body says so with `content-length: 0`. Methods that seldom have
     /// one say nothing (RFC 9110, 8.6). Observed: Envoy 1.40 upstream requests.
     pub fn announces_empty_body(self) -> bool {

@@ -22,7 +22,7 @@ impl Switch {
     /// What an HTTP/1 request wants. `h2c` may be passed over (RFC 9113, 3.1), and is; HTTP/1.0 knows no
     /// upgrade.
     #[inline]
-    pub(super) fn of(head: &RequestHead) -> Self {
+    pub fn of(head: &RequestHead) -> Self {
         if head.method == Method::Connect {
             return Switch::Connect;
         }

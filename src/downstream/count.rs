@@ -36,6 +36,14 @@ pub(super) fn downstream(manager: &Manager, status: u16, elapsed: Duration, heal
     stats.record(H::DownstreamRqTime, elapsed.as_millis() as u64);
 }
 
+/// Counts a client's stream that ends before both sides have said all; whether we have cut it.
+pub(super) fn downstream_reset(manager: &Manager, cut: bool) {
+    manager.stats().inc(HttpStat::DownstreamRqRxReset);
+    if cut {
+        manager.stats().inc(HttpStat::DownstreamRqTxReset);
+    }
+}
+
 /// Counts an interim answer to a client. Observed: Envoy 1.40 counts it like any other.
 pub(super) fn downstream_interim(manager: &Manager) {
     let (stats, listener) = (manager.stats(), manager.listener_stats());
@@ -121,7 +129,8 @@ fn answer(target: &Target, canary: bool, status: u16, waited_ms: Option<u64>) {
     }
 }
 
-fn count_answer(stats: &Lane<AnswerStat>, status: u16) {
+/// Counts an answer's status.
+pub(super) fn count_answer(stats: &Lane<AnswerStat>, status: u16) {
     use AnswerStat as A;
     let classes =
         [A::UpstreamRq1xx, A::UpstreamRq2xx, A::UpstreamRq3xx, A::UpstreamRq4xx, A::UpstreamRq5xx];
@@ -151,10 +160,10 @@ pub(super) fn upstream_reset(
             stats.inc(S::UpstreamRqPendingFailureEject);
         }
         Reset::Terminated if has_streams => stats.inc(S::UpstreamRqPendingFailureEject),
-        Reset::Remote | Reset::RemoteRefused => stats.inc(S::UpstreamRqRxReset),
+        Reset::Remote => stats.inc(S::UpstreamRqRxReset),
         Reset::Protocol if has_streams => stats.inc(S::UpstreamRqTxReset),
         Reset::Terminated | Reset::Protocol | Reset::Overflow => {}
-        Reset::Refused | Reset::Unwanted => {}
+        Reset::RemoteRefused | Reset::Refused | Reset::Unwanted => {}
     }
 }
 
@@ -181,10 +190,10 @@ pub(super) fn passed(manager: &Manager, passed: Passed) {
 }
 
 /// Counts a timeout of the upstream's side, if it is one, while a host has the request.
-pub(super) fn passed_upstream(target: &Target, passed: Passed, has_streams: bool) {
+pub(super) fn passed_upstream(target: &Target, passed: Passed) {
     use ClusterStat as S;
     let stat = match passed {
-        Passed::Response => return upstream_timeout(target, has_streams),
+        Passed::Response => return upstream_timeout(target),
         Passed::Try => S::UpstreamRqPerTryTimeout,
         Passed::TryIdle => S::UpstreamRqPerTryIdleTimeout,
         Passed::TryDuration => S::UpstreamRqMaxDurationReached,
@@ -193,21 +202,15 @@ pub(super) fn passed_upstream(target: &Target, passed: Passed, has_streams: bool
     let Target { shared, host, worker, .. } = target;
     let stats = shared.stats.lane(*worker);
     stats.inc(stat);
-    if has_streams {
-        stats.inc(S::UpstreamRqTxReset);
-    }
     if passed != Passed::TryDuration {
         host.stats.lane(*worker).inc(HostStat::RqTimeout);
     }
 }
 
-/// Counts a route timeout; a stream is reset, a connection of HTTP/1 is closed.
-pub(super) fn upstream_timeout(Target { shared, host, worker, .. }: &Target, has_streams: bool) {
+/// Counts a route timeout.
+pub(super) fn upstream_timeout(Target { shared, host, worker, .. }: &Target) {
     let stats = shared.stats.lane(*worker);
     stats.inc(ClusterStat::UpstreamRqTimeout);
-    if has_streams {
-        stats.inc(ClusterStat::UpstreamRqTxReset);
-    }
     host.stats.lane(*worker).inc(HostStat::RqTimeout);
 }
 

@@ -210,7 +210,8 @@ async fn carry(
         && check_http2(&mut heads.request.headers, config.underscores, &worker).is_err();
     let body = Incoming::new(body);
     let mut source = Http2Request { body, expects_continue, manager: &manager, worker: &worker };
-    let mut sink = Http2Response { respond, out: Outgoing::default(), begun: false };
+    let out = Outgoing::default();
+    let mut sink = Http2Response { respond, out, begun: false, reset: false };
     if too_many || underscored {
         manager.stats().inc(HttpStat::DownstreamRqTotal);
         // Observed: Envoy 1.40 resets such a stream without an answer.
@@ -234,6 +235,7 @@ async fn carry(
     };
     drop(exchange);
     worker.keep(heads);
+    count_reset(&worker, ended, source.was_reset() || sink.was_reset());
     match ended {
         // The h2 crate itself tells the client that the rest of a request is not needed (RFC 9113, 8.1).
         Ended::Complete | Ended::RequestUnfinished => {}
@@ -244,6 +246,18 @@ async fn carry(
     if worker.draining() || control.drain() >= Drain::Discourage {
         manager.stats().inc(HttpStat::DownstreamCxDrainClose);
         guard.streams.goodbye.set(true);
+    }
+}
+
+/// Counts a stream that the client has taken back, or that we end before its request has ended.
+fn count_reset(worker: &Worker, ended: Ended, by_client: bool) {
+    let stats = worker.http2_stats();
+    match ended {
+        _ if by_client => stats.inc(ClusterHttp2Stat::RxReset),
+        Ended::Complete => {}
+        Ended::RequestUnfinished | Ended::Cut | Ended::TunnelEnded => {
+            stats.inc(ClusterHttp2Stat::TxReset);
+        }
     }
 }
 
@@ -264,6 +278,8 @@ struct Http2Response {
     respond: SendResponse<Bytes>,
     out: Outgoing,
     begun: bool,
+    /// The client has taken the stream back.
+    reset: bool,
 }
 
 // === impl Http2Request ===
@@ -304,6 +320,10 @@ impl RequestSource for Http2Request<'_> {
 
     fn expects_continue(&self) -> bool {
         self.expects_continue
+    }
+
+    fn was_reset(&self) -> bool {
+        self.body.was_reset()
     }
 }
 
@@ -348,9 +368,13 @@ impl ResponseSink for Http2Response {
 
     fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         match self.begun {
-            true => self.out.poll_reset(cx),
-            false => self.respond.poll_reset(cx).map(|_| ()),
+            true => self.out.poll_reset(cx).map(|reset| self.reset = reset),
+            false => self.respond.poll_reset(cx).map(|reset| self.reset = reset.is_ok()),
         }
+    }
+
+    fn was_reset(&self) -> bool {
+        self.reset
     }
 
     fn sent(&self) -> u64 {

@@ -10,17 +10,20 @@ use understudy_actors::{
     view::View,
 };
 
-use super::headers::path_rules;
+use super::{
+    apart::{Aparts, CountedApart},
+    headers::path_rules,
+};
 use crate::{
     access_log::{LogFilter, SinkId, Writer},
-    codec::Known,
+    codec::{Known, RequestHead},
     config::model::{
         access_log::AccessLog,
         http::{HttpConnectionManager, RouterConfig},
     },
     format::FormatString,
     path,
-    route::RouteTable,
+    route::{Found, RouteTable},
 };
 
 /// One connection manager on one worker.
@@ -36,6 +39,7 @@ pub struct Manager {
     tracing_stats: Arc<Group<TracingStat>>,
     table: RefCell<Table>,
     view: View,
+    aparts: Aparts,
     server_line: Box<[u8]>,
     logs: Vec<Log>,
     tells: bool,
@@ -96,6 +100,7 @@ impl Manager {
             config,
             worker,
             view,
+            aparts: Aparts::default(),
             logs,
             tells,
         }
@@ -119,6 +124,12 @@ impl Manager {
     /// `http.PREFIX.tracing.`.
     pub fn tracing_stats(&self) -> &Lane<TracingStat> {
         self.tracing_stats.lane(self.worker)
+    }
+
+    /// What counts a request apart.
+    #[cold]
+    pub(super) fn count_apart(&self, found: Found<'_>, request: &RequestHead) -> Box<CountedApart> {
+        Box::new(self.aparts.of(found, request, &self.view.registry, self.worker))
     }
 
     /// What the router was told.

@@ -1,5 +1,6 @@
 //! Owns the client's side: from an accepted socket to an exchange, and back.
 
+mod apart;
 mod count;
 pub mod exchange;
 mod headers;

@@ -105,6 +105,11 @@ pub trait RequestSource: Source {
     /// The client waits to be told to go on (`expect: 100-continue`).
     fn expects_continue(&self) -> bool;
 
+    /// The client has taken its stream back, and is still there.
+    fn was_reset(&self) -> bool {
+        false
+    }
+
     /// The whole body and its trailers, where they were kept and are all here.
     fn whole(&self) -> Option<(&[u8], Option<&HeaderBlock>)> {
         None
@@ -131,6 +136,11 @@ pub trait ResponseSink: Sink {
 
     /// Bytes of payload sent so far.
     fn sent(&self) -> u64;
+
+    /// The client has taken its stream back, and is still there.
+    fn was_reset(&self) -> bool {
+        false
+    }
 }
 
 /// The upstream's side of an exchange: the request.

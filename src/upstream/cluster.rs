@@ -18,9 +18,9 @@ use understudy_actors::{
 
 use super::{
     breakers,
-    pool::{HostPool, Target},
+    pool::{HostPool, HostPools, Target},
 };
-use crate::{config::model::cluster::Upstream, worker::Deadlines};
+use crate::{codec::Version, config::model::cluster::Upstream, worker::Deadlines};
 
 /// All clusters as one worker sees them.
 pub struct Clusters {
@@ -57,9 +57,9 @@ pub struct Current {
     pub snapshot: Arc<ClusterSnapshot>,
     /// Protocol options.
     pub upstream: Arc<Upstream>,
-    /// The pool of each host of `snapshot.eligible`, in its order.
-    pub pools: Vec<Rc<HostPool>>,
-    by_host: HashMap<*const Host, Rc<HostPool>>,
+    /// The pools of each host of `snapshot.eligible`, in its order.
+    pools: Vec<HostPools>,
+    by_host: HashMap<*const Host, HostPools>,
 }
 
 // === impl Clusters ===
@@ -100,7 +100,7 @@ impl Clusters {
         let clusters: Vec<_> = self.known.borrow().slots.iter().flatten().cloned().collect();
         for cluster in clusters {
             let current = cluster.current();
-            current.by_host.values().for_each(|pool| pool.sweep());
+            current.all_pools().for_each(|pool| pool.sweep());
             if self.worker == 0 {
                 breakers::show(&current.snapshot.shared, &cluster.limits.get(), self.worker);
             }
@@ -181,7 +181,7 @@ impl Cluster {
     }
 
     fn close(&self) {
-        self.current.borrow().by_host.values().for_each(|pool| pool.close());
+        self.current.borrow().all_pools().for_each(|pool| pool.close());
     }
 }
 
@@ -203,8 +203,8 @@ impl Current {
         for host in snapshot.hosts.iter() {
             let key = Arc::as_ptr(host);
             let known = before.and_then(|before| before.by_host.get(&key)).cloned();
-            let pool = known.unwrap_or_else(|| {
-                Rc::new(HostPool::new(Target {
+            let pools = known.unwrap_or_else(|| {
+                HostPool::of(Target {
                     host: host.clone(),
                     zone_stats: snapshot.shared.by_zone.to(&host.endpoint.locality.zone),
                     shared: snapshot.shared.clone(),
@@ -213,9 +213,9 @@ impl Current {
                     limits: limits.clone(),
                     worker,
                     deadlines: deadlines.clone(),
-                }))
+                })
             });
-            by_host.insert(key, pool);
+            by_host.insert(key, pools);
         }
         let pools = (snapshot.eligible.iter())
             .filter_map(|host| by_host.get(&Arc::as_ptr(host)).cloned())
@@ -223,11 +223,25 @@ impl Current {
         Self { snapshot, upstream, pools, by_host }
     }
 
+    /// The pool of an eligible host, for a request in this version.
+    pub fn pool(&self, turn: usize, version: Version) -> Option<&Rc<HostPool>> {
+        let pools = self.pools.get(turn)?;
+        match (&pools.http2, version) {
+            (Some(http2), Version::Http2) => Some(http2),
+            _ => Some(&pools.usual),
+        }
+    }
+
+    fn all_pools(&self) -> impl Iterator<Item = &Rc<HostPool>> {
+        self.by_host.values().flat_map(HostPools::iter)
+    }
+
     /// Closes the pools that `next` does not go on with.
     fn close_all_but(&self, next: &Current) {
-        for (host, pool) in &self.by_host {
-            if !next.by_host.get(host).is_some_and(|kept| Rc::ptr_eq(kept, pool)) {
-                pool.close();
+        for (host, pools) in &self.by_host {
+            let kept = next.by_host.get(host);
+            if !kept.is_some_and(|kept| Rc::ptr_eq(&kept.usual, &pools.usual)) {
+                pools.iter().for_each(|pool| pool.close());
             }
         }
     }

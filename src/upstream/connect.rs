@@ -14,7 +14,7 @@ use std::{
 use tokio::net::TcpStream;
 use understudy_actors::{
     snapshot::{ClusterShared, Host},
-    stats::{ClusterStat, HostStat},
+    stats::{ClusterHttp2Stat, ClusterStat, HostStat},
 };
 
 use crate::worker::{Deadlines, next_connection_id};
@@ -159,6 +159,13 @@ impl Life {
     /// Counts a request.
     pub fn carry_request(&self) {
         self.requests.set(self.requests.get() + 1);
+    }
+
+    /// Counts a stream on it that we have taken back (HTTP/2).
+    pub fn count_taken_back(&self) {
+        let (stats, worker) = (&self.shared.stats, self.worker);
+        stats.lane(worker).inc(ClusterStat::UpstreamRqTxReset);
+        self.shared.http2_stats.get().lane(worker).inc(ClusterHttp2Stat::TxReset);
     }
 
     /// It ends because the host ended it.

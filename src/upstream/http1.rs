@@ -17,21 +17,21 @@ use super::{
 };
 use crate::{
     codec::{
-        HeaderBlock, Known, RequestHead, ResponseHead,
+        HeaderBlock, KeptNames, Known, RequestHead, ResponseHead, Switch,
         http1::{
             Framing, Limits,
             body::{Decoder, Encoder, FramingError, Step},
             response::{self, Asked},
-            write::{self, BodyHeader},
+            write::{self, BodyHeader, NameCase},
         },
     },
-    config::model::http::Http1Options,
+    config::model::http1::Http1Options,
     stream::{BodyError, BodySize, Data, Frame, RequestSink, Reset, ResponseSource, Sink, Source},
     worker::{Buffer, Buffers},
 };
 
-/// What a host may send. Observed: Envoy 1.40 takes heads of 80 KiB from an HTTP/1 upstream.
-const LIMITS: Limits = Limits { head_bytes_max: 80 * 1024, headers_max: 100 };
+/// What a head may take. Observed: Envoy 1.40 takes 80 KiB from an HTTP/1 upstream.
+const HEAD_BYTES_MAX: usize = 80 * 1024;
 
 /// One exchange and its connection.
 pub struct Http1Stream {
@@ -43,10 +43,21 @@ pub struct Http1Stream {
 struct Sending {
     out: Option<Buffer>,
     encoder: Encoder,
-    proper_case: bool,
     trailers: bool,
     /// The end was taken.
     ended: bool,
+    half_close: HalfClose,
+}
+
+/// Whether the end of what we send is the end of our direction.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum HalfClose {
+    /// It is not: framing tells.
+    Never,
+    /// It is: a CONNECT has no framing.
+    AtEnd,
+    /// The end was taken, and is to be told.
+    Due,
 }
 
 struct Receiving {
@@ -79,6 +90,15 @@ pub struct Http1Source<'a> {
     buffers: &'a Buffers,
 }
 
+fn limits(target: &Target) -> Limits {
+    let upstream = &target.upstream;
+    Limits {
+        head_bytes_max: upstream.response_headers_bytes_max.unwrap_or(HEAD_BYTES_MAX),
+        headers_max: upstream.response_headers_max,
+        chunked_length: upstream.http1().allow_chunked_length,
+    }
+}
+
 // === impl Http1Stream ===
 
 impl Http1Stream {
@@ -88,9 +108,9 @@ impl Http1Stream {
         let sending = Sending {
             out: None,
             encoder: Encoder::default(),
-            proper_case: options.proper_case,
             trailers: options.enable_trailers,
             ended: false,
+            half_close: HalfClose::Never,
         };
         let receiving = Receiving {
             input: None,
@@ -150,9 +170,18 @@ impl RequestSink for Http1Sink<'_> {
         let chunked = lengthless && !matches!(body, BodySize::None | BodySize::Tunnel);
         let out = self.state.out.get_or_insert_with(|| self.buffers.take());
         let says = if chunked { BodyHeader::Chunked } else { BodyHeader::AsIs };
-        write::request(out.tail(), head, says, self.state.proper_case);
+        let options = self.target.upstream.http1();
+        let case = match &head.kept {
+            Some(kept) => NameCase::Kept(kept),
+            None if options.header_case.is_proper() => NameCase::Proper,
+            None => NameCase::Lower,
+        };
+        write::request(out.tail(), head, says, case, options.fully_qualified_url);
         self.state.encoder = Encoder::new(chunked);
         self.state.ended = body == BodySize::None;
+        if head.switch == Switch::Connect {
+            self.state.half_close = HalfClose::AtEnd;
+        }
         Ok(())
     }
 }
@@ -164,6 +193,9 @@ impl Sink for Http1Sink<'_> {
     }
 
     fn end(&mut self, trailers: Option<&HeaderBlock>) {
+        if self.state.half_close == HalfClose::AtEnd {
+            self.state.half_close = HalfClose::Due;
+        }
         let out = self.state.out.get_or_insert_with(|| self.buffers.take());
         self.state.encoder.end(out.tail(), trailers.filter(|_| self.state.trailers));
         if out.is_empty() {
@@ -177,7 +209,7 @@ impl Sink for Http1Sink<'_> {
     }
 
     fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), BodyError>> {
-        let Some(out) = &mut self.state.out else { return Poll::Ready(Ok(())) };
+        let Some(out) = &mut self.state.out else { return self.poll_half_close(cx) };
         self.state.encoder.seal(out.tail());
         let stats = self.target.shared.stats.lane(self.target.worker);
         while !out.is_empty() {
@@ -190,6 +222,19 @@ impl Sink for Http1Sink<'_> {
             }
         }
         self.state.out = None;
+        self.poll_half_close(cx)
+    }
+}
+
+impl Http1Sink<'_> {
+    /// Ends our direction if that is due.
+    #[inline]
+    fn poll_half_close(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), BodyError>> {
+        if self.state.half_close == HalfClose::Due {
+            let shut = ready!(Pin::new(&mut self.socket).poll_shutdown(cx));
+            shut.map_err(|_| BodyError::Gone)?;
+            self.state.half_close = HalfClose::Never;
+        }
         Poll::Ready(Ok(()))
     }
 }
@@ -230,8 +275,12 @@ impl ResponseSource for Http1Source<'_> {
     ) -> Poll<Result<BodySize, Reset>> {
         loop {
             if let Some(input) = &mut self.state.input {
-                let parsed = response::parse(input, &LIMITS, self.state.asked, head);
+                let parsed = response::parse(input, &limits(self.target), self.state.asked, head);
                 if let Some(parsed) = parsed.map_err(|_| Reset::Protocol)? {
+                    if let Some(keeping) = self.target.upstream.http1().header_case.keeping() {
+                        let read = input.get(..parsed.consumed).unwrap_or_default();
+                        head.kept = Some(Box::new(KeptNames::read(read, keeping)));
+                    }
                     input.consume(parsed.consumed);
                     if input.is_empty() {
                         self.state.input = None;
@@ -263,7 +312,7 @@ impl Source for Http1Source<'_> {
         self.return_lent();
         loop {
             let input = self.state.input.as_deref().unwrap_or_default();
-            let step = self.state.decoder.step(input, &LIMITS);
+            let step = self.state.decoder.step(input, &limits(self.target));
             match step.map_err(BodyError::Protocol)? {
                 Step::Data(count) => {
                     self.state.lent = count;

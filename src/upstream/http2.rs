@@ -47,6 +47,8 @@ pub struct Outgoing {
     stream: Option<SendStream<Bytes>>,
     queue: VecDeque<Bytes>,
     queued: usize,
+    /// The end was sent. The stream is kept: it can still be taken back.
+    closed: bool,
     end: End,
     sent: u64,
 }
@@ -70,6 +72,10 @@ pub struct Incoming {
     /// Boxed: few streams have any.
     trailers: Option<Box<HeaderBlock>>,
     received: u64,
+    ended: bool,
+    failed: bool,
+    /// The peer has taken the stream back.
+    reset: bool,
 }
 
 // === impl Http2Stream ===
@@ -81,6 +87,15 @@ impl Http2Stream {
         Self { lease, out, body, response, asked }
     }
 
+    /// Whether the host still owes an answer, or we the rest of a request.
+    fn is_under_way(&mut self) -> bool {
+        match &self.body {
+            Some(body) if body.failed => false,
+            Some(body) => !(self.out.closed && body.is_over()),
+            None => self.response.get_mut().is_some(),
+        }
+    }
+
     /// The life of its connection.
     pub fn life(&self) -> &Life {
         self.lease.life()
@@ -90,6 +105,16 @@ impl Http2Stream {
     pub fn split(&mut self) -> (Http2Sink<'_>, Http2Source<'_>) {
         let Self { lease, out, body, response, asked } = self;
         (Http2Sink { lease, out, response }, Http2Source { response, body, asked: *asked })
+    }
+}
+
+impl Drop for Http2Stream {
+    /// Takes back what is nobody's any more. Observed: the reason of Envoy 1.40.
+    fn drop(&mut self) {
+        if self.is_under_way() {
+            self.out.reset(Reason::INTERNAL_ERROR);
+            self.lease.life().count_taken_back();
+        }
     }
 }
 
@@ -105,6 +130,9 @@ impl RequestSink for Http2Sink<'_> {
         })?;
         self.response.set(Some(response));
         *self.out = Outgoing::new(stream);
+        if end {
+            self.out.close();
+        }
         Ok(())
     }
 }
@@ -148,6 +176,9 @@ impl ResponseSource for Http2Source<'_> {
         let length = length.and_then(|text| std::str::from_utf8(text).ok()?.parse().ok());
         let size = match (body.is_end_stream() || self.asked == Asked::Head, length) {
             _ if self.switches(head) => BodySize::Tunnel,
+            // RFC 9110, 15.3.5 and 15.4.5: never a body. One that comes all the same is the next answer to
+            // whoever reads HTTP/1 behind us, and goes no further.
+            _ if matches!(head.status, 204 | 304) => BodySize::None,
             (true, _) => BodySize::None,
             (false, Some(length)) => BodySize::Known(length),
             (false, None) => BodySize::Unknown,
@@ -188,8 +219,12 @@ impl Source for Http2Source<'_> {
 /// What an error of the h2 crate means for the request.
 fn reset_of(error: &h2::Error) -> Reset {
     match error.reason() {
+        // We ended the connection, for what the host has sent.
+        _ if error.is_go_away() && error.is_library() => Reset::Protocol,
         _ if error.is_io() || error.is_go_away() => Reset::Terminated,
         Some(Reason::REFUSED_STREAM) if error.is_remote() => Reset::RemoteRefused,
+        // Observed: Envoy 1.40 says the same as if it had found the fault itself.
+        Some(Reason::PROTOCOL_ERROR) if error.is_remote() => Reset::Protocol,
         Some(_) if error.is_remote() => Reset::Remote,
         Some(_) => Reset::Protocol,
         None => Reset::Terminated,
@@ -219,7 +254,7 @@ impl Outgoing {
 
     /// The head was the end: nothing follows.
     pub fn close(&mut self) {
-        self.stream = None;
+        self.closed = true;
     }
 
     /// Bytes taken and not sent.
@@ -239,11 +274,11 @@ impl Outgoing {
         }
     }
 
-    /// Ready when the peer has taken the stream back.
-    pub fn poll_reset(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+    /// Ready when the peer has taken the stream back, or has gone: says which.
+    pub fn poll_reset(&mut self, cx: &mut Context<'_>) -> Poll<bool> {
         match &mut self.stream {
-            Some(stream) => stream.poll_reset(cx).map(|_| ()),
-            None => Poll::Pending,
+            Some(stream) if !self.closed => stream.poll_reset(cx).map(|reset| reset.is_ok()),
+            _ => Poll::Pending,
         }
     }
 
@@ -253,7 +288,9 @@ impl Outgoing {
     ///
     /// [`BodyError`] when the stream is no more.
     pub fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), BodyError>> {
-        let Some(stream) = &mut self.stream else { return Poll::Ready(Ok(())) };
+        let Some(stream) = self.stream.as_mut().filter(|_| !self.closed) else {
+            return Poll::Ready(Ok(()));
+        };
         while let Some(mut data) = self.queue.pop_front() {
             stream.reserve_capacity(self.queued);
             let room = match stream.capacity() {
@@ -277,19 +314,19 @@ impl Outgoing {
             stream.send_data(now, last).map_err(|_| BodyError::Reset)?;
             if last {
                 self.end = End::NotYet;
-                self.stream = None;
+                self.closed = true;
                 return Poll::Ready(Ok(()));
             }
         }
         match std::mem::take(&mut self.end) {
             End::Trailers(trailers) => {
                 stream.send_trailers(*trailers).map_err(|_| BodyError::Reset)?;
-                self.stream = None;
+                self.closed = true;
             }
             End::Plain => {
                 // An end that was sent with the head already has nothing more to say.
                 let _ = stream.send_data(Bytes::new(), true);
-                self.stream = None;
+                self.closed = true;
             }
             End::NotYet => {}
         }
@@ -302,12 +339,23 @@ impl Outgoing {
 impl Incoming {
     /// Data out of this stream.
     pub fn new(stream: RecvStream) -> Self {
-        Self { stream, lent: 0, trailers: None, received: 0 }
+        let (ended, failed, reset) = (false, false, false);
+        Self { stream, lent: 0, trailers: None, received: 0, ended, failed, reset }
     }
 
     /// Bytes received.
     pub fn received(&self) -> u64 {
         self.received
+    }
+
+    /// Whether the peer has taken the stream back.
+    pub fn was_reset(&self) -> bool {
+        self.reset
+    }
+
+    /// Whether nothing more will come.
+    fn is_over(&self) -> bool {
+        self.ended || self.stream.is_end_stream()
     }
 
     /// The trailers, to be changed; none but what [`Self::poll_frame`] has found.
@@ -335,6 +383,8 @@ impl Incoming {
                     return Poll::Ready(Ok(Frame::Data(Data::Bytes(data))));
                 }
                 Some(Err(error)) => {
+                    self.failed = true;
+                    self.reset = error.is_reset() && error.is_remote();
                     let reset = error.is_reset() || error.is_library();
                     return Poll::Ready(Err(if reset {
                         BodyError::Reset
@@ -345,7 +395,9 @@ impl Incoming {
                 None => break,
             }
         }
-        match ready!(self.stream.poll_trailers(cx)) {
+        let trailers = ready!(self.stream.poll_trailers(cx));
+        (self.ended, self.failed) = (trailers.is_ok(), trailers.is_err());
+        match trailers {
             Ok(Some(map)) => {
                 let trailers = self.trailers.get_or_insert_default();
                 match http2::read_trailers(&map, trailers) {

@@ -1,5 +1,6 @@
 """The gRPC origin, a process of its own. Messages are plain bytes: what they mean is not ours to check."""
 
+import collections
 import concurrent.futures
 import sys
 import threading
@@ -15,6 +16,8 @@ OPTIONS = [
 
 CANCELLED = {}
 
+TRIES = collections.Counter()
+
 
 def echo(request, context):
     """The message again; metadata that begin with `x-` come back as initial and as trailing ones."""
@@ -28,6 +31,14 @@ def refuse(request, context):
     """A status with a message that must be escaped, and trailers."""
     context.set_trailing_metadata([("x-why", "because")])
     context.abort(grpc.StatusCode.FAILED_PRECONDITION, request.decode())
+
+
+def flaky(request, context):
+    """Is UNAVAILABLE twice for each request, then answers how often it was asked."""
+    TRIES[request] += 1
+    if TRIES[request] <= 2:
+        context.abort(grpc.StatusCode.UNAVAILABLE, "not yet")
+    return str(TRIES[request]).encode()
 
 
 def count(request, _context):
@@ -68,10 +79,12 @@ def was_cancelled(request, _context):
 HANDLERS = {
     "Echo": grpc.unary_unary_rpc_method_handler(echo),
     "Refuse": grpc.unary_unary_rpc_method_handler(refuse),
+    "Flaky": grpc.unary_unary_rpc_method_handler(flaky),
     "Count": grpc.unary_stream_rpc_method_handler(count),
     "Add": grpc.stream_unary_rpc_method_handler(add),
     "Chat": grpc.stream_stream_rpc_method_handler(chat),
     "Remaining": grpc.unary_unary_rpc_method_handler(remaining),
+    "WaitBriefly": grpc.unary_stream_rpc_method_handler(wait),
     "Wait": grpc.unary_stream_rpc_method_handler(wait),
     "WasCancelled": grpc.unary_unary_rpc_method_handler(was_cancelled),
 }

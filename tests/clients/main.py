@@ -11,6 +11,8 @@ import with_h2
 import with_httpx
 import with_aiohttp
 import with_grpc
+import with_websockets
+import patience
 import bulk
 import many
 
@@ -20,6 +22,8 @@ MODULES = (
     with_httpx,
     with_aiohttp,
     with_grpc,
+    with_websockets,
+    patience,
     bulk,
     many,
 )

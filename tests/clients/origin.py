@@ -23,6 +23,7 @@ class Story:
 
     def __init__(self):
         self.go = asyncio.Event()
+        self.tries = 0
         self.taken = 0
         self.sent = 0
         self.over = False
@@ -179,6 +180,22 @@ async def socket(request):
         story.over = True
 
 
+@ROUTES.route("*", "/flaky/{way}/{name}/{times}")
+async def flaky(request):
+    """Fails so many times, by a status or by closing the connection, and then says what it took."""
+    story, sha = STORIES[request.match_info["name"]], hashlib.sha256()
+    async for part in request.content.iter_any():
+        sha.update(part)
+        story.taken += len(part)
+    story.tries += 1
+    if story.tries > int(request.match_info["times"]):
+        return web.json_response({"tries": story.tries, "sha256": sha.hexdigest()})
+    if request.match_info["way"] == "status":
+        return web.Response(status=503, text="not yet")
+    request.transport.abort()
+    return web.Response()
+
+
 @ROUTES.get("/cut/{count}")
 async def cut(request):
     """Twice as many bytes are promised as come."""
@@ -198,6 +215,7 @@ async def cut(request):
 async def tell(request):
     story = STORIES[request.match_info["name"]]
     return web.json_response({
+        "tries": story.tries,
         "taken": story.taken,
         "sent": story.sent,
         "over": story.over,

@@ -80,6 +80,11 @@ impl Client {
         self.try_answer(true).expect("an answer should come")
     }
 
+    /// Reads the head of an answer alone: what follows is no body.
+    pub fn head(&mut self) -> io::Result<Answer> {
+        self.try_answer(true)
+    }
+
     /// Reads one answer, or says why none came.
     pub fn try_answer(&mut self, to_head: bool) -> io::Result<Answer> {
         let head = self.until(b"\r\n\r\n")?;

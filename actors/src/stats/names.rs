@@ -180,6 +180,18 @@ stat_set! {
 }
 
 stat_set! {
+    /// What a virtual cluster, or a route with a `stat_prefix`, counts besides answers.
+    pub enum VirtualStat {
+        UpstreamRqRetry = Counter "upstream_rq_retry",
+        UpstreamRqRetryLimitExceeded = Counter "upstream_rq_retry_limit_exceeded",
+        UpstreamRqRetryOverflow = Counter "upstream_rq_retry_overflow",
+        UpstreamRqRetrySuccess = Counter "upstream_rq_retry_success",
+        UpstreamRqTimeout = Counter "upstream_rq_timeout",
+        UpstreamRqTotal = Counter "upstream_rq_total",
+    }
+}
+
+stat_set! {
     /// What a cluster counts of some of its answers besides: `cluster.NAME.canary.` and `cluster.NAME.zone.FROM.TO.`.
     pub enum AnswerStat {
         UpstreamRqTime = Histogram "upstream_rq_time" once_written,

@@ -86,6 +86,24 @@ impl Scope {
         Self::http(stat_prefix).within("tracing")
     }
 
+    /// `vhost.HOST.vcluster.NAME.`, what a virtual host counts apart.
+    pub fn virtual_cluster(host: &str, name: &str) -> Self {
+        Self::in_virtual_host(host, "vcluster", "envoy.virtual_cluster", name)
+    }
+
+    /// `vhost.HOST.route.PREFIX.`, the route's `stat_prefix`.
+    pub fn route(host: &str, stat_prefix: &str) -> Self {
+        Self::in_virtual_host(host, "route", "envoy.route", stat_prefix)
+    }
+
+    fn in_virtual_host(host: &str, kind: &str, tag: &'static str, name: &str) -> Self {
+        let before = format!("vhost.{}.{kind}.", clean(host));
+        let prefix = format!("{before}{}.", clean(name));
+        let own = Tag::token(tag, &prefix, before.len());
+        let host = Tag::token("envoy.virtual_host", &prefix, "vhost.".len());
+        Self::new(prefix, vec![own, host])
+    }
+
     /// `listener.ADDRESS.`
     pub fn listener(address: &str) -> Self {
         let prefix = format!("listener.{}.", clean(address));

@@ -18,14 +18,14 @@ use crate::{
             Limits,
             body::{Decoder, Encoder, Step},
             request::{Accepts, Parsed, parse},
-            write::{self, BodyHeader},
+            write::{self, BodyHeader, NameCase},
         },
     },
     local_reply::LocalReply,
     worker::{Buffer, Buffers},
 };
 
-const LIMITS: Limits = Limits { head_bytes_max: 60 * 1024, headers_max: 100 };
+const LIMITS: Limits = Limits::new(60 * 1024, 100);
 
 /// Source: Envoy's admin port has neither `accept_http_10` nor `allow_absolute_url`.
 const ACCEPTS: Accepts = Accepts { http_10: false, absolute_form: false };
@@ -215,7 +215,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Conversation<S> {
         let head = ResponseHead { status: 100, ..ResponseHead::default() };
         story.answer(head.status);
         let mut out = Vec::new();
-        write::response(&mut out, &head, Version::Http11, BodyHeader::AsIs, false);
+        write::response(&mut out, &head, Version::Http11, BodyHeader::AsIs, NameCase::Lower);
         self.stream.write_all(&out).await
     }
 
@@ -256,7 +256,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Conversation<S> {
         };
         head.close = closes;
         let mut out = Vec::with_capacity(1024);
-        write::response(&mut out, &head, Version::Http11, framing, false);
+        write::response(&mut out, &head, Version::Http11, framing, NameCase::Lower);
         if !to_head {
             let mut encoder = Encoder::new(lengthless);
             let mut body = Rest::new(body, self.clerk.scribe.clone());

@@ -357,7 +357,7 @@ pub fn write_chunk_size(out: &mut Vec<u8>, size: usize) {
 pub fn write_last_chunk(out: &mut Vec<u8>, trailers: Option<&HeaderBlock>) {
     out.extend_from_slice(b"0\r\n");
     if let Some(trailers) = trailers {
-        super::write::fields(out, trailers, false);
+        super::write::fields(out, trailers, super::write::NameCase::Lower);
     }
     out.extend_from_slice(b"\r\n");
 }

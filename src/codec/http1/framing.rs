@@ -13,6 +13,8 @@ pub(super) enum Delimiter {
     Chunks,
     /// Both speak: a smuggler's tool (RFC 9112, 6.1).
     Both,
+    /// Both speak, each once: some senders mean chunks.
+    ChunksAndLength,
     /// A coding besides `chunked`, or more than one.
     UnknownCoding,
     /// Not one number, or not a number.
@@ -31,7 +33,11 @@ pub(super) fn delimiter(headers: &HeaderBlock) -> Delimiter {
     }
     let (length, coding) = (Known::ContentLength, Known::TransferEncoding);
     match (headers.get(coding), headers.get(length)) {
-        (Some(_), Some(_)) => Delimiter::Both,
+        (Some(text), Some(_)) => {
+            let chunked = text.eq_ignore_ascii_case(b"chunked");
+            let once = !headers.is_repeated(coding) && !headers.is_repeated(length);
+            if chunked && once { Delimiter::ChunksAndLength } else { Delimiter::Both }
+        }
         (Some(text), None) => match text.eq_ignore_ascii_case(b"chunked") {
             true if !headers.is_repeated(coding) => Delimiter::Chunks,
             _ => Delimiter::UnknownCoding,
@@ -129,7 +135,11 @@ mod tests {
             let headers = block(&[("transfer-encoding", value)]);
             assert_eq!(delimiter(&headers), expected, "{value:?}");
             let both = block(&[("transfer-encoding", value), ("content-length", "x")]);
-            assert_eq!(delimiter(&both), Delimiter::Both, "{value:?}");
+            let beside = match expected {
+                Delimiter::Chunks => Delimiter::ChunksAndLength,
+                _ => Delimiter::Both,
+            };
+            assert_eq!(delimiter(&both), beside, "{value:?}");
         }
         let twice = block(&[("transfer-encoding", "chunked"), ("transfer-encoding", "chunked")]);
         assert_eq!(delimiter(&twice), Delimiter::UnknownCoding);

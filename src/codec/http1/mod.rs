@@ -31,4 +31,15 @@ pub struct Limits {
     pub head_bytes_max: usize,
     /// Header lines of a head.
     pub headers_max: usize,
+    /// `content-length` beside `transfer-encoding: chunked`, which wins. Source: `allow_chunked_length`.
+    pub chunked_length: bool,
+}
+
+// === impl Limits ===
+
+impl Limits {
+    /// Limits for a peer that may send nothing that can be read in two ways.
+    pub const fn new(head_bytes_max: usize, headers_max: usize) -> Self {
+        Self { head_bytes_max, headers_max, chunked_length: false }
+    }
 }

@@ -101,7 +101,7 @@ pub fn parse(
     let Some(read) = read else {
         return if cut { Err(too_large("http1.headers_too_large")) } else { Ok(None) };
     };
-    let framing = framing_of(head)?;
+    let framing = framing_of(head, limits)?;
     if head.version == Version::Http10 && !accepts.http_10 {
         return Err(low_version());
     }
@@ -148,11 +148,18 @@ fn better_word(error: RequestError, text: &[u8]) -> RequestError {
 }
 
 #[inline]
-fn framing_of(head: &RequestHead) -> Result<Framing, RequestError> {
+fn framing_of(head: &mut RequestHead, limits: &Limits) -> Result<Framing, RequestError> {
     let connect = head.method == Method::Connect;
     match framing::delimiter(&head.headers) {
+        Delimiter::ChunksAndLength if limits.chunked_length && !connect => {
+            // RFC 9112, 6.3: chunks win, and nobody behind us is to see the length.
+            head.headers.remove(Known::ContentLength);
+            Ok(Framing::Chunked)
+        }
         Delimiter::Nothing => Ok(Framing::None),
-        Delimiter::Both => Err(bad("http1.content_length_and_chunked_not_allowed")),
+        Delimiter::Both | Delimiter::ChunksAndLength => {
+            Err(bad("http1.content_length_and_chunked_not_allowed"))
+        }
         // RFC 9112, 6.1: a chunked HTTP/1.0 message has faulty framing.
         Delimiter::Chunks if head.version == Version::Http10 => Err(BAD_REQUEST),
         Delimiter::Chunks if !connect => Ok(Framing::Chunked),

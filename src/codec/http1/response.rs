@@ -71,7 +71,7 @@ pub fn parse(
     let Some((consumed, http_11)) = read else {
         return if cut { Err(ResponseError) } else { Ok(None) };
     };
-    let framing = framing_of(head, asked)?;
+    let framing = framing_of(head, asked, limits.chunked_length)?;
     head.headers.join_repeated(IN_RESPONSES);
     if matches!(head.status, 100..200 | 204) {
         // Here even a length of nothing is too much (RFC 9110, 8.6).
@@ -144,8 +144,19 @@ fn status(digits: &[u8]) -> Result<u16, ResponseError> {
 }
 
 #[inline]
-fn framing_of(head: &ResponseHead, asked: Asked) -> Result<Framing, ResponseError> {
-    let delimiter = framing::delimiter(&head.headers);
+fn framing_of(
+    head: &mut ResponseHead,
+    asked: Asked,
+    chunked_length: bool,
+) -> Result<Framing, ResponseError> {
+    let delimiter = match framing::delimiter(&head.headers) {
+        Delimiter::ChunksAndLength if chunked_length => {
+            head.headers.remove(Known::ContentLength);
+            Delimiter::Chunks
+        }
+        Delimiter::ChunksAndLength => Delimiter::Both,
+        other => other,
+    };
     if matches!(delimiter, Delimiter::Both | Delimiter::UnknownCoding) {
         return Err(ResponseError);
     }

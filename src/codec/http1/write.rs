@@ -1,7 +1,7 @@
 //! Owns writing heads. Nothing is formatted: everything is copied into one buffer.
 
 use crate::codec::{
-    HeaderBlock, Known, RequestHead, ResponseHead, Switch, Version, block::write_line,
+    HeaderBlock, KeptNames, Known, RequestHead, ResponseHead, Switch, Version, block::write_line,
 };
 
 /// What a head says about the body after it.
@@ -15,24 +15,48 @@ pub enum BodyHeader {
     Chunked,
 }
 
-/// Writes a request's head.
-pub fn request(out: &mut Vec<u8>, head: &RequestHead, body: BodyHeader, proper_case: bool) {
+/// How header names are written.
+#[derive(Clone, Copy, Debug)]
+pub enum NameCase<'a> {
+    /// `content-type`
+    Lower,
+    /// `Content-Type`. Source: `header_key_format.proper_case_words`.
+    Proper,
+    /// As they came. Source: `header_key_format.stateful_formatter`.
+    Kept(&'a KeptNames),
+}
+
+/// Writes a request's head; its target is an absolute one if `absolute`.
+pub fn request(
+    out: &mut Vec<u8>,
+    head: &RequestHead,
+    body: BodyHeader,
+    case: NameCase<'_>,
+    absolute: bool,
+) {
     out.extend_from_slice(head.method.as_str().as_bytes());
     out.push(b' ');
+    let connect = head.switch == Switch::Connect;
+    if absolute && !connect {
+        out.extend_from_slice(head.scheme.as_str().as_bytes());
+        out.extend_from_slice(b"://");
+        out.extend_from_slice(head.authority());
+    }
     // A tunnel's target is its authority (RFC 9112, 3.2.3).
-    out.extend_from_slice(if head.switch == Switch::Connect {
-        head.authority()
-    } else {
-        head.path()
-    });
-    out.extend_from_slice(match proper_case {
-        true => b" HTTP/1.1\r\nHost: ",
-        false => b" HTTP/1.1\r\nhost: ",
-    });
+    out.extend_from_slice(if connect { head.authority() } else { head.path() });
+    match case {
+        NameCase::Lower => out.extend_from_slice(b" HTTP/1.1\r\nhost: "),
+        NameCase::Proper => out.extend_from_slice(b" HTTP/1.1\r\nHost: "),
+        NameCase::Kept(names) => {
+            out.extend_from_slice(b" HTTP/1.1\r\n");
+            out.extend_from_slice(names.of(b"host").unwrap_or(b"host"));
+            out.extend_from_slice(b": ");
+        }
+    }
     out.extend_from_slice(head.authority());
     out.extend_from_slice(b"\r\n");
-    fields(out, &head.headers, proper_case);
-    body_header(out, body, proper_case);
+    fields(out, &head.headers, case);
+    body_header(out, body, case);
     out.extend_from_slice(b"\r\n");
 }
 
@@ -42,39 +66,50 @@ pub fn response(
     head: &ResponseHead,
     version: Version,
     body: BodyHeader,
-    proper_case: bool,
+    case: NameCase<'_>,
 ) {
+    let own_reason = match case {
+        NameCase::Kept(names) => names.reason(),
+        NameCase::Lower | NameCase::Proper => None,
+    };
     match (version, head.status) {
         (Version::Http10, code) => {
             out.extend_from_slice(b"HTTP/1.0 ");
-            status(out, code);
+            status(out, code, own_reason);
         }
-        (_, 200) => out.extend_from_slice(b"HTTP/1.1 200 OK\r\n"),
+        (_, 200) if own_reason.is_none() => out.extend_from_slice(b"HTTP/1.1 200 OK\r\n"),
         (_, code) => {
             out.extend_from_slice(b"HTTP/1.1 ");
-            status(out, code);
+            status(out, code, own_reason);
         }
     }
-    fields(out, &head.headers, proper_case);
+    fields(out, &head.headers, case);
     if head.close {
-        field(out, Known::Connection.name().as_bytes(), b"close", proper_case);
+        field(out, Known::Connection.name().as_bytes(), b"close", case);
     }
-    body_header(out, body, proper_case);
+    body_header(out, body, case);
     out.extend_from_slice(b"\r\n");
 }
 
 /// Writes header lines.
-pub fn fields(out: &mut Vec<u8>, headers: &HeaderBlock, proper_case: bool) {
-    match proper_case {
-        true => headers.iter().for_each(|(name, value)| field(out, name, value, true)),
-        false => headers.write_lines(out),
+pub fn fields(out: &mut Vec<u8>, headers: &HeaderBlock, case: NameCase<'_>) {
+    match case {
+        NameCase::Lower => headers.write_lines(out),
+        case => headers.iter().for_each(|(name, value)| field(out, name, value, case)),
     }
 }
 
-fn field(out: &mut Vec<u8>, name: &[u8], value: &[u8], proper_case: bool) {
+fn field(out: &mut Vec<u8>, name: &[u8], value: &[u8], case: NameCase<'_>) {
+    let (name, case) = match case {
+        NameCase::Kept(names) => match names.of(name) {
+            Some(kept) => (kept, NameCase::Lower),
+            None => (name, names.others()),
+        },
+        case => (name, case),
+    };
     let start = out.len();
     write_line(out, name, value);
-    if proper_case {
+    if let NameCase::Proper = case {
         proper(out.get_mut(start..start + name.len()).unwrap_or_default());
     }
 }
@@ -90,19 +125,19 @@ fn proper(name: &mut [u8]) {
     }
 }
 
-fn body_header(out: &mut Vec<u8>, body: BodyHeader, proper_case: bool) {
+fn body_header(out: &mut Vec<u8>, body: BodyHeader, case: NameCase<'_>) {
     match body {
         BodyHeader::AsIs => {}
-        BodyHeader::Empty => field(out, b"content-length", b"0", proper_case),
-        BodyHeader::Chunked => field(out, b"transfer-encoding", b"chunked", proper_case),
+        BodyHeader::Empty => field(out, b"content-length", b"0", case),
+        BodyHeader::Chunked => field(out, b"transfer-encoding", b"chunked", case),
     }
 }
 
 /// Writes three digits, the reason and the line's end.
-fn status(out: &mut Vec<u8>, status: u16) {
+fn status(out: &mut Vec<u8>, status: u16, own_reason: Option<&[u8]>) {
     let digit = |value: u16| b'0' + (value % 10) as u8;
     out.extend_from_slice(&[digit(status / 100), digit(status / 10), digit(status), b' ']);
-    out.extend_from_slice(reason(status).as_bytes());
+    out.extend_from_slice(own_reason.unwrap_or(reason(status).as_bytes()));
     out.extend_from_slice(b"\r\n");
 }
 
@@ -181,8 +216,8 @@ mod tests {
         head.headers.append_name(b"x-envoy-upstream-service-time", b"3");
         head.headers.append(Known::Server, b"envoy");
         let (mut plain, mut cased) = (Vec::new(), Vec::new());
-        response(&mut plain, &head, Version::Http11, BodyHeader::Empty, false);
-        response(&mut cased, &head, Version::Http10, BodyHeader::AsIs, true);
+        response(&mut plain, &head, Version::Http11, BodyHeader::Empty, NameCase::Lower);
+        response(&mut cased, &head, Version::Http10, BodyHeader::AsIs, NameCase::Proper);
         let plain = String::from_utf8(plain).unwrap();
         assert_eq!(
             plain,

@@ -59,6 +59,7 @@ pub fn client(options: &Http2Options) -> h2::client::Builder {
         .enable_push(false)
         .initial_window_size(options.stream_window_bytes)
         .initial_connection_window_size(options.connection_window_bytes)
+        .header_table_size(options.hpack_table_bytes)
         .max_concurrent_reset_streams(RESETS_MAX)
         .max_header_list_size(60 * 1024);
     builder
@@ -71,6 +72,7 @@ pub fn server(options: &Http2Options, head_bytes_max: usize) -> h2::server::Buil
         .max_concurrent_streams(options.concurrent_streams_max)
         .initial_window_size(options.stream_window_bytes)
         .initial_connection_window_size(options.connection_window_bytes)
+        .header_table_size(options.hpack_table_bytes)
         .max_concurrent_reset_streams(RESETS_MAX)
         .max_pending_accept_reset_streams(RESETS_MAX)
         .max_local_error_reset_streams(Some(1024))
@@ -149,6 +151,10 @@ pub fn read_response(
     head.status = parts.status.as_u16();
     read_fields(&parts.headers, &mut head.headers)?;
     head.headers.join_repeated(IN_RESPONSES);
+    if head.status == 204 {
+        // Here even a length of nothing is too much (RFC 9110, 8.6).
+        head.headers.remove(Known::ContentLength);
+    }
     Ok(())
 }
 

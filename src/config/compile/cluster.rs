@@ -11,11 +11,11 @@ use understudy_actors::plan::{
     LookupFamily, NamePlan, ResolverPlan, RetryBudget, Thresholds,
 };
 
-use super::{Compiler, address::Named, fingerprint, http::limit};
+use super::{Compiler, address::Named, fingerprint};
 use crate::config::{
     Message,
     message::Value,
-    model::cluster::{BalancerKind, Upstream, UpstreamProtocol},
+    model::cluster::{BalancerKind, Upstream},
 };
 
 /// Envoy's `connect_timeout` default.
@@ -23,8 +23,6 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Envoy's `dns_refresh_rate` default.
 const DNS_REFRESH: Duration = Duration::from_secs(5);
-
-const HTTP_OPTIONS: &str = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions";
 
 /// An endpoint with the address it is written with.
 struct Endpoint {
@@ -313,39 +311,8 @@ impl Compiler<'_> {
         if let Some(bytes) = cluster.number("per_connection_buffer_limit_bytes") {
             upstream.buffer_bytes_max = usize::try_from(bytes).unwrap_or(usize::MAX);
         }
-        if let Some(options) = cluster.message("http_protocol_options") {
-            upstream.protocol = UpstreamProtocol::Http1(self.http1_options(Some(options)));
-        }
-        if let Some(options) = cluster.message("http2_protocol_options") {
-            upstream.protocol = UpstreamProtocol::Http2(self.http2_options(Some(options)));
-        }
-        if let Some(requests) = cluster.number_u32("max_requests_per_connection") {
-            upstream.max_requests_per_connection = requests;
-        }
-        if let Some(common) = cluster.message("common_http_protocol_options") {
-            common_options(common, &mut upstream);
-        }
-        for (_, item) in cluster.map("typed_extension_protocol_options") {
-            let Value::Any(any) = &item.value else { continue };
-            if any.message.name() != HTTP_OPTIONS {
-                self.refuse_whole(&any.message, any.message.name());
-                continue;
-            }
-            self.http_options(&any.message, &mut upstream);
-        }
+        self.spoken_upstream(cluster, &mut upstream);
         upstream
-    }
-
-    fn http_options(&mut self, options: &Message, upstream: &mut Upstream) {
-        if let Some(common) = options.message("common_http_protocol_options") {
-            common_options(common, upstream);
-        }
-        let Some(explicit) = options.message("explicit_http_config") else { return };
-        if let Some(http1) = explicit.message("http_protocol_options") {
-            upstream.protocol = UpstreamProtocol::Http1(self.http1_options(Some(http1)));
-        } else if let Some(http2) = explicit.message("http2_protocol_options") {
-            upstream.protocol = UpstreamProtocol::Http2(self.http2_options(Some(http2)));
-        }
     }
 }
 
@@ -355,17 +322,6 @@ fn retry_budget(budget: &Message) -> RetryBudget {
     RetryBudget {
         millionths: (percent.clamp(0.0, 100.0) * 10_000.0) as u32,
         at_least: budget.number_u32("min_retry_concurrency").unwrap_or(3),
-    }
-}
-
-/// `common_http_protocol_options` of a cluster.
-fn common_options(common: &Message, upstream: &mut Upstream) {
-    let hour = Some(Duration::from_secs(3600));
-    upstream.idle_timeout = limit(common.duration("idle_timeout"), hour);
-    upstream.max_connection_duration = limit(common.duration("max_connection_duration"), None);
-    upstream.max_stream_duration = limit(common.duration("max_stream_duration"), None);
-    if let Some(requests) = common.number_u32("max_requests_per_connection") {
-        upstream.max_requests_per_connection = requests;
     }
 }
 

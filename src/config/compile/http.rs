@@ -8,11 +8,7 @@ use super::{Compiler, fingerprint};
 use crate::{
     config::{
         Message,
-        message::Value,
-        model::http::{
-            CodecType, HostForm, HostPort, Http1Options, Http2Options, HttpConnectionManager,
-            ServerHeader,
-        },
+        model::http::{CodecType, HostForm, HostPort, HttpConnectionManager, ServerHeader},
     },
     route::RouteTable,
 };
@@ -39,6 +35,11 @@ impl Compiler<'_> {
         let hour = Duration::from_secs(3600);
         let header_kb = manager.number("max_request_headers_kb").unwrap_or(60);
         let (filters, router) = self.http_filters(manager);
+        let http1 = self.http1_options(manager.message("http_protocol_options"));
+        let goes_on = manager.boolean("stream_error_on_invalid_http_message");
+        if let Some(common) = common {
+            common.ignore("max_response_headers_kb", "of upstreams alone");
+        }
         HttpConnectionManager {
             stat_prefix: manager.text("stat_prefix").unwrap_or_default().to_owned(),
             listener_stat_prefix: listener_stat_prefix.to_owned(),
@@ -47,7 +48,8 @@ impl Compiler<'_> {
             filters,
             router,
             upgrades: self.upgrades(manager),
-            http1: self.http1_options(manager.message("http_protocol_options")),
+            goes_on_after_bad_request: http1.goes_on_after_bad_request.or(goes_on).unwrap_or(false),
+            http1,
             http2: self.http2_options(manager.message("http2_protocol_options")),
             server_name: manager
                 .text("server_name")
@@ -159,53 +161,5 @@ impl Compiler<'_> {
             routes.push(Arc::new(RoutesPlan { name, slot, table, fingerprint }));
         }
         slot
-    }
-
-    pub(super) fn http1_options(&mut self, options: Option<&Message>) -> Http1Options {
-        let Some(options) = options else { return Http1Options::default() };
-        let flag = |name: &str| options.boolean(name).unwrap_or(false);
-        options.ignore("allow_absolute_url", "absolute targets are always taken, as by default");
-        if options
-            .peek("allow_absolute_url")
-            .is_some_and(|set| matches!(set.value, Value::Bool(false)))
-        {
-            let path = options.path_of("allow_absolute_url");
-            self.unsupported(
-                options.at_of("allow_absolute_url"),
-                &path,
-                "`allow_absolute_url: false`",
-            );
-        }
-        let format = options.message("header_key_format");
-        let proper_case = format.and_then(|format| format.message("proper_case_words")).is_some();
-        Http1Options {
-            accept_http_10: flag("accept_http_10"),
-            default_host_for_http_10: options
-                .text("default_host_for_http_10")
-                .unwrap_or_default()
-                .to_owned(),
-            enable_trailers: flag("enable_trailers"),
-            proper_case,
-            allow_chunked_length: false,
-        }
-    }
-
-    pub(super) fn http2_options(&mut self, options: Option<&Message>) -> Http2Options {
-        let default = Http2Options::default();
-        let Some(options) = options else { return default };
-        let number = |name: &str, default| options.number_u32(name).unwrap_or(default);
-        Http2Options {
-            concurrent_streams_max: number(
-                "max_concurrent_streams",
-                default.concurrent_streams_max,
-            ),
-            stream_window_bytes: number("initial_stream_window_size", default.stream_window_bytes),
-            connection_window_bytes: number(
-                "initial_connection_window_size",
-                default.connection_window_bytes,
-            ),
-            hpack_table_bytes: default.hpack_table_bytes,
-            allow_connect: options.boolean("allow_connect").unwrap_or(false),
-        }
     }
 }

@@ -16,6 +16,7 @@ mod local_reply;
 mod logging;
 mod matcher;
 mod paths;
+mod protocol;
 mod route;
 mod runtime;
 mod stats;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::http::{Http1Options, Http2Options};
+use super::{http::Http2Options, http1::Http1Options};
 
 /// How connections to a cluster's hosts speak.
 #[derive(Clone, Debug)]
@@ -17,6 +17,10 @@ pub struct Upstream {
     pub idle_timeout: Option<Duration>,
     /// `common_http_protocol_options.max_connection_duration`.
     pub max_connection_duration: Option<Duration>,
+    /// `common_http_protocol_options.max_headers_count`; Envoy's default is 100.
+    pub response_headers_max: usize,
+    /// `common_http_protocol_options.max_response_headers_kb`; the default is the protocol's.
+    pub response_headers_bytes_max: Option<usize>,
     /// `common_http_protocol_options.max_stream_duration`.
     pub max_stream_duration: Option<Duration>,
     /// `per_connection_buffer_limit_bytes`; Envoy's default is 1 MiB.
@@ -30,6 +34,8 @@ pub enum UpstreamProtocol {
     Http1(Http1Options),
     /// `http2_protocol_options`.
     Http2(Http2Options),
+    /// `use_downstream_protocol_config`: what the client speaks.
+    ByDownstream(Http1Options, Http2Options),
 }
 
 /// `lb_policy`.
@@ -41,6 +47,19 @@ pub enum BalancerKind {
 
 // === impl Upstream ===
 
+impl Upstream {
+    /// Options for HTTP/1; those of nobody where it is not spoken.
+    pub fn http1(&self) -> &Http1Options {
+        static NONE: Http1Options = Http1Options::none();
+        match &self.protocol {
+            UpstreamProtocol::Http1(options) | UpstreamProtocol::ByDownstream(options, _) => {
+                options
+            }
+            UpstreamProtocol::Http2(_) => &NONE,
+        }
+    }
+}
+
 impl Default for Upstream {
     /// HTTP/1 and Envoy's defaults.
     fn default() -> Self {
@@ -50,6 +69,8 @@ impl Default for Upstream {
             max_requests_per_connection: 0,
             idle_timeout: Some(Duration::from_secs(3600)),
             max_connection_duration: None,
+            response_headers_max: 100,
+            response_headers_bytes_max: None,
             max_stream_duration: None,
             buffer_bytes_max: 1 << 20,
         }

@@ -7,6 +7,7 @@ use understudy_actors::plan::Slot;
 use super::{
     access_log::AccessLog,
     client::ClientOptions,
+    http1::Http1Options,
     local_reply::LocalReplies,
     paths::{PathOptions, Underscores},
     route::HeaderEdits,
@@ -61,6 +62,8 @@ pub struct HttpConnectionManager {
     pub paths: PathOptions,
     /// `common_http_protocol_options.headers_with_underscores_action`.
     pub underscores: Underscores,
+    /// `stream_error_on_invalid_http_message`, or HTTP/1's own word on it.
+    pub goes_on_after_bad_request: bool,
     /// `proxy_100_continue`: pass 100 and other interim answers on instead of saying 100 ourselves.
     pub proxy_100_continue: bool,
     /// `max_request_headers_kb` in bytes; Envoy's default is 60 KiB.
@@ -153,21 +156,6 @@ pub struct RouterConfig {
     pub respect_expected_rq_timeout: bool,
     /// `strict_check_headers`.
     pub strict_headers: Vec<Known>,
-}
-
-/// `Http1ProtocolOptions`, for both sides.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct Http1Options {
-    /// `accept_http_10`.
-    pub accept_http_10: bool,
-    /// `default_host_for_http_10`.
-    pub default_host_for_http_10: String,
-    /// `enable_trailers`.
-    pub enable_trailers: bool,
-    /// `header_key_format.proper_case_words`.
-    pub proper_case: bool,
-    /// `allow_chunked_length`.
-    pub allow_chunked_length: bool,
 }
 
 /// `Http2ProtocolOptions`, for both sides.

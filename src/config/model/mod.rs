@@ -5,6 +5,7 @@ pub mod admin;
 pub mod client;
 pub mod cluster;
 pub mod http;
+pub mod http1;
 pub mod listener;
 pub mod local_reply;
 pub mod paths;

@@ -46,7 +46,9 @@ impl<'c> Exchange<'c> {
         if current.snapshot.panic {
             stats.inc(ClusterStat::LbHealthyPanic);
         }
-        let pick = || balancer::pick(&current.snapshot).and_then(|turn| current.pools.get(turn));
+        let version = self.heads.request.version;
+        let pick =
+            || balancer::pick(&current.snapshot).and_then(|turn| current.pool(turn, version));
         let mut pool = pick().cloned();
         if let Some(tries) = &mut self.tries {
             for _ in 0..tries.other_hosts_max() {
@@ -98,6 +100,7 @@ impl<'c> Exchange<'c> {
                         connection.give_back();
                         return Err(self.too_many_requests(chosen));
                     };
+                    self.tally.begins_try();
                     let (reused, asked) = (connection.reused, Asked::by(&self.heads.request));
                     let mut stream = Http1Stream::new(connection, pool.options(), asked);
                     self.tally.connected(chosen.host(), stream.life(), Version::Http11);
@@ -123,6 +126,7 @@ impl<'c> Exchange<'c> {
                     let Some(in_flight) = InFlight::begin(chosen, self.priority()) else {
                         return Err(self.too_many_requests(chosen));
                     };
+                    self.tally.begins_try();
                     let mut stream = Http2Stream::new(lease, Asked::by(&self.heads.request));
                     self.tally.connected(chosen.host(), stream.life(), Version::Http2);
                     let up = stream.split();
@@ -196,9 +200,9 @@ impl<'c> Exchange<'c> {
 
 impl Chosen {
     /// The host whose turn it is, if there is any.
-    pub(super) fn pick(current: Rc<Current>) -> Option<Self> {
+    pub(super) fn pick(current: Rc<Current>, version: Version) -> Option<Self> {
         let turn = balancer::pick(&current.snapshot)?;
-        let pool = current.pools.get(turn)?.clone();
+        let pool = current.pool(turn, version)?.clone();
         Some(Self { current, pool })
     }
 

@@ -176,9 +176,11 @@ where
                 let _ = self.sink.poll_flush(cx);
                 tally.cut_by_upstream(&error);
                 tally.tried(self.chosen, "ended its answer in the middle".to_owned());
-                if let BodyError::Protocol(_) = error {
-                    let stats = self.chosen.snapshot().shared.stats.lane(worker.index);
-                    stats.inc(ClusterStat::UpstreamCxProtocolError);
+                let stats = self.chosen.snapshot().shared.stats.lane(worker.index);
+                match error {
+                    BodyError::Protocol(_) => stats.inc(ClusterStat::UpstreamCxProtocolError),
+                    BodyError::Reset => stats.inc(ClusterStat::UpstreamRqRxReset),
+                    BodyError::Gone | BodyError::Refused => {}
                 }
                 return Poll::Ready(Err(Failure::Cut));
             }
@@ -193,7 +195,7 @@ where
         tally.paused = true;
         timers.poll(cx).map(|passed| {
             count::passed(manager, passed);
-            count::passed_upstream(self.chosen.target(), passed, self.chosen.has_streams());
+            count::passed_upstream(self.chosen.target(), passed);
             tally.cut_by_timeout(passed, *request_done);
             Err(Failure::Cut)
         })

@@ -14,7 +14,7 @@ use crate::{
     upstream::{connect::ConnectError, pool::PoolError},
 };
 
-use understudy_actors::stats::{ClusterStat, HttpStat};
+use understudy_actors::stats::{ClusterStat, HttpStat, VirtualStat};
 
 /// Why the way upstream gave no response.
 pub enum Failure {
@@ -107,6 +107,9 @@ impl Exchange<'_> {
     /// Answers for a timeout while the upstream had the request.
     pub(super) fn upstream_timed_out(&mut self, chosen: &Chosen, passed: Passed) -> Failure {
         let reply = self.timeout_reply(passed);
+        if let (Passed::Response, Some(apart)) = (passed, &self.tally.apart) {
+            apart.inc(VirtualStat::UpstreamRqTimeout);
+        }
         if matches!(passed, Passed::Response | Passed::Try | Passed::TryIdle) {
             count::upstream_failure(chosen.target(), reply.status, self.is_internal());
         }

@@ -128,9 +128,15 @@ impl<'c> Exchange<'c> {
                     }
                     Err(failure) => failure,
                 };
-                let untouched = source.received() == 0 && !self.retries_lost_connections();
                 match failure {
-                    Failure::Stale if untouched && stale < STALE_TRIES_MAX => stale += 1,
+                    Failure::Stale
+                        if stale < STALE_TRIES_MAX
+                            && source.received() == 0
+                            && self.heads.request.method.is_idempotent()
+                            && !self.retries_lost_connections() =>
+                    {
+                        stale += 1;
+                    }
                     // Boxed: it is rare.
                     Failure::Redirected(_) => {
                         return Err(Failure::Redirected(source.take_kept()));

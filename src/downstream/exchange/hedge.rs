@@ -203,7 +203,10 @@ impl Exchange<'_> {
     ) -> bool {
         let reused = matches!(&beside.phase, Phase::Waiting(connected) if connected.reused);
         let unused = *reset == Reset::Terminated && reused && !beside.first;
-        let again = unused && source.received() == 0 && !self.retries_lost_connections();
+        let again = unused
+            && source.received() == 0
+            && self.heads.request.method.is_idempotent()
+            && !self.retries_lost_connections();
         beside.stale += u32::from(again);
         again && beside.stale <= STALE_TRIES_MAX
     }
@@ -216,6 +219,7 @@ impl Exchange<'_> {
         source: &Q,
     ) -> Result<(), Reset> {
         let stream = &mut connected.stream;
+        self.tally.begins_try();
         self.tally.connected(beside.chosen.host(), stream.life(), stream.version());
         beside.connection = self.tally.told.as_ref().and_then(|told| told.connection);
         let sent = stream.send(&mut self.heads.request, self.body, source, &self.worker.buffers);
@@ -335,21 +339,24 @@ impl Exchange<'_> {
         let (priority, mut bad) = (tries.priority(), false);
         if let Some(retrying) = &mut tries.retrying {
             let decision = match beside.retried {
-                true => Decision::No,
-                false => self.worker.with_runtime(|runtime| {
+                true => None,
+                false => Some(self.worker.with_runtime(|runtime| {
                     retrying.decide_on_answer(answer, target, priority, runtime)
-                }),
+                })),
             };
-            self.tally.decided(decision);
+            if let Some(decision) = decision {
+                self.tally.decided(decision);
+            }
             bad = match decision {
-                Decision::Retry(wait) => {
+                Some(Decision::Retry(wait)) => {
                     count::retried_answer(target, answer.status);
                     self.spurn(beside, size, Failure::Again(wait));
                     hedge.next = Some(Next::after(wait, false));
                     return None;
                 }
-                Decision::LimitExceeded | Decision::Overflow => true,
-                Decision::No => beside.retried && retrying.asks_again(answer),
+                Some(Decision::LimitExceeded | Decision::Overflow) => true,
+                Some(Decision::No) => false,
+                None => retrying.asks_again(answer),
             };
         }
         let redirects = tries.attempts().internal_redirect.as_ref();
@@ -391,9 +398,7 @@ impl Exchange<'_> {
                 let mut last = None;
                 for beside in hedge.tries.drain(..) {
                     self.note_try(&beside.chosen, &Failure::TimedOut(passed));
-                    let (target, has_streams) =
-                        (beside.chosen.target(), beside.chosen.has_streams());
-                    count::passed_upstream(target, passed, has_streams);
+                    count::passed_upstream(beside.chosen.target(), passed);
                     last = Some(self.upstream_timed_out(&beside.chosen, passed));
                     self.let_go(beside, true);
                 }
@@ -410,22 +415,17 @@ impl Exchange<'_> {
         }
     }
 
-    /// A try is over without its answer having been used; `told`: its stream's end is counted, or none.
-    fn let_go(&mut self, beside: Beside, told: bool) {
+    /// A try is over without its answer having been used; `lost`: it had come to nothing by itself.
+    fn let_go(&mut self, beside: Beside, lost: bool) {
         if beside.first {
             self.timers.end_try();
         }
         let Beside { chosen, phase, .. } = beside;
         let stats = chosen.snapshot().shared.stats.lane(self.worker.index);
         match phase {
-            Phase::Connecting(_) if !told => stats.inc(ClusterStat::UpstreamRqCancelled),
+            Phase::Connecting(_) if !lost => stats.inc(ClusterStat::UpstreamRqCancelled),
             Phase::Connecting(_) => {}
-            Phase::Waiting(connected) => {
-                if !told && chosen.has_streams() {
-                    stats.inc(ClusterStat::UpstreamRqTxReset);
-                }
-                connected.stream.finish();
-            }
+            Phase::Waiting(connected) => connected.stream.finish(),
         }
     }
 

@@ -39,6 +39,7 @@ impl Exchange<'_> {
         let Heads { request, response, .. } = &mut *self.heads;
         let made = headers::Local {
             grpc: headers::is_grpc(request),
+            grpc_status: reply.grpc_status,
             to_head: request.is_head(),
             closes: !self.request_done || reply.close,
         };

@@ -119,7 +119,7 @@ fn shadow_host(host: &[u8]) -> Vec<u8> {
 impl Copied {
     /// Sends the copy and reads what comes back, to count it and throw it away.
     async fn send(mut self) {
-        let Some(chosen) = Chosen::pick(self.cluster.current()) else {
+        let Some(chosen) = Chosen::pick(self.cluster.current(), self.head.version) else {
             let current = self.cluster.current();
             let stats = current.snapshot.shared.stats.lane(self.worker);
             stats.inc(ClusterStat::UpstreamCxNoneHealthy);
@@ -141,7 +141,7 @@ impl Copied {
                 count::upstream_failure(target, status, true);
             }
             None => {
-                count::upstream_timeout(target, has_streams);
+                count::upstream_timeout(target);
                 count::upstream_failure(target, 504, true);
             }
         }

@@ -58,8 +58,9 @@ use crate::{
     upstream::Cluster,
     worker::{AddressText, Deadline, next_connection_id},
 };
-use record::{Switching, Tally};
+use record::Tally;
 use tries::Tries;
+use upgrade::Switching;
 
 /// Both heads of an exchange; they are pooled, since their buffers are worth keeping.
 #[derive(Debug, Default)]
@@ -70,6 +71,8 @@ pub struct Heads {
     pub response: ResponseHead,
     /// Whom the request is from, where that is not the peer.
     pub client: Option<IpAddr>,
+    /// Whether the exchange may become something else than HTTP, and is counted among those.
+    switching: Switching,
 }
 
 /// Heads on loan from the worker. Boxed: a connection that waits has no room for them.
@@ -221,22 +224,25 @@ impl<'c> Exchange<'c> {
         };
         self.tally.received = source.received();
         self.tally.sent = sink.sent();
-        match outcome {
-            Ok(()) if self.request_done => Ended::Complete,
-            Ok(()) => Ended::RequestUnfinished,
+        let (ended, cut) = match outcome {
+            Ok(()) if self.request_done => return Ended::Complete,
+            Ok(()) => (Ended::RequestUnfinished, false),
             Err(Failure::ClientGone) => {
-                self.tally.client_gone();
-                Ended::Cut
+                self.tally.client_gone(source.was_reset() || sink.was_reset());
+                (Ended::Cut, false)
             }
-            Err(Failure::TunnelEnded) => Ended::TunnelEnded,
-            Err(_) => Ended::Cut,
-        }
+            Err(Failure::TunnelEnded) => (Ended::TunnelEnded, true),
+            Err(_) => (Ended::Cut, true),
+        };
+        count::downstream_reset(self.manager, cut);
+        ended
     }
 
     /// Answers with a reply of our own, outside of any route.
     pub async fn refuse<P: ResponseSink>(&mut self, reply: LocalReply, sink: &mut P) -> Ended {
         let sent = self.reply(Box::new(reply), sink).await;
         self.tally.sent = sink.sent();
+        count::downstream_reset(self.manager, false);
         if sent.is_ok() { Ended::RequestUnfinished } else { Ended::Cut }
     }
 
@@ -302,6 +308,10 @@ impl<'c> Exchange<'c> {
                 if !self.manager.router().strict_headers.is_empty() {
                     self.check_controls()?;
                 }
+                if found.is_counted_apart() {
+                    let apart = self.manager.count_apart(found, &self.heads.request);
+                    self.tally.apart = Some(apart);
+                }
                 self.plan_tries(forward);
                 let request = &mut self.heads.request;
                 if self.manager.config.client.matches_upstream_scheme {
@@ -338,6 +348,11 @@ impl<'c> Exchange<'c> {
         }
         self.tally.settled = true;
         let elapsed = self.tally.duration(self.started);
+        if let Some(apart) = &self.tally.apart
+            && self.tally.status != 0
+        {
+            apart.answer(self.tally.status, self.tally.service_time);
+        }
         self.manager.stats().dec(HttpStat::DownstreamRqActive);
         count::downstream(self.manager, self.tally.status, elapsed, self.is_health_check());
     }
@@ -400,7 +415,7 @@ impl Drop for Exchange<'_> {
         if let Some(filters) = &self.filters {
             filters.end(self.tally.status);
         }
-        if self.tally.switching != Switching::No {
+        if std::mem::take(&mut self.heads.switching) != Switching::No {
             self.manager.stats().dec(HttpStat::DownstreamCxUpgradesActive);
         }
         if !self.manager.logs().is_empty() {

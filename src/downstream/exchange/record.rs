@@ -2,10 +2,14 @@
 
 use std::time::{Duration, Instant, SystemTime};
 
-use understudy_actors::snapshot::Host;
+use understudy_actors::{snapshot::Host, stats::VirtualStat};
 
 use super::{
-    super::timers::Passed, Exchange, Heads, attempt::Chosen, told::Told, trouble::Trouble,
+    super::{apart::CountedApart, timers::Passed},
+    Exchange, Heads,
+    attempt::Chosen,
+    told::Told,
+    trouble::Trouble,
 };
 use crate::{
     access_log::{Record, ResponseFlag, ResponseFlags, Seen},
@@ -28,8 +32,8 @@ pub(super) struct Tally {
     pub(super) chosen: Option<Chosen>,
     /// From the request's beginning to the head of the upstream's response.
     pub(super) service_time: Option<Duration>,
-    /// Whether it may become something else than HTTP, and is counted among those.
-    pub(super) switching: Switching,
+    /// What counts it besides its cluster.
+    pub(super) apart: Option<Box<CountedApart>>,
     /// It is counted as done.
     pub(super) settled: bool,
     /// Something was waited for after the response had begun.
@@ -40,18 +44,6 @@ pub(super) struct Tally {
     pub(super) received: u64,
     /// Bytes of the response's body.
     pub(super) sent: u64,
-}
-
-/// Whether an exchange may become something else than HTTP.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) enum Switching {
-    /// It may not.
-    #[default]
-    No,
-    /// It may, past the connection manager's filters.
-    Yes,
-    /// It may, past the filters of the upgrade in this place of the configuration.
-    Past(u16),
 }
 
 // === impl Tally ===
@@ -126,6 +118,14 @@ impl Tally {
         self.service_time.filter(|_| !self.paused).unwrap_or_else(|| started.elapsed())
     }
 
+    /// A host has the request.
+    #[inline]
+    pub(super) fn begins_try(&self) {
+        if let Some(apart) = &self.apart {
+            apart.inc(VirtualStat::UpstreamRqTotal);
+        }
+    }
+
     /// We answer ourselves.
     pub(super) fn replied(&mut self, reply: &LocalReply) {
         if let Some(flag) = reply.flag {
@@ -150,8 +150,13 @@ impl Tally {
     }
 
     /// The client went before it had its answer.
-    pub(super) fn client_gone(&mut self) {
-        self.end(ResponseFlag::DownstreamConnectionTermination, "downstream_remote_disconnect");
+    /// It has taken its stream back, or its whole connection.
+    pub(super) fn client_gone(&mut self, reset: bool) {
+        match reset {
+            true => self.end(ResponseFlag::DownstreamRemoteReset, "http2.remote_reset"),
+            false => self
+                .end(ResponseFlag::DownstreamConnectionTermination, "downstream_remote_disconnect"),
+        }
     }
 
     /// The upstream ended the response before its end.
@@ -184,8 +189,8 @@ impl Tally {
         if let Some(flag) = reply.flag {
             self.flags.insert(flag);
         }
-        self.fails(&reply.details);
         tracing::debug!(target: "http", "the exchange is cut short: {}", reply.details);
+        self.fails(reply.details.clone());
         if let Some(told) = &mut self.told {
             told.details = reply.details;
         }
@@ -196,7 +201,7 @@ impl Tally {
         if let Some(told) = &mut self.told {
             told.details = details.into();
         }
-        self.fails(&details.into());
+        self.fails(details.into());
         tracing::debug!(target: "http", "the exchange is cut short: {details}");
     }
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use understudy_actors::stats::ClusterStat;
+use understudy_actors::stats::{ClusterStat, VirtualStat};
 
 use super::{
     super::{count, serve::Worker, timers::Passed},
@@ -114,14 +114,14 @@ impl Exchange<'_> {
 
     /// The wait before another try, or the failure that stands.
     pub(super) fn after(&mut self, failure: Failure, chosen: &Chosen) -> Result<Duration, Failure> {
-        let (target, has_streams) = (chosen.target(), chosen.has_streams());
+        let target = chosen.target();
         match failure {
             Failure::Again(wait) => Ok(wait),
             Failure::Stale => self.after_reset(&Reset::Terminated, chosen),
             Failure::Reset(Reset::Refused) => Err(self.refused()),
             Failure::Reset(reset) => self.after_reset(&reset, chosen),
             Failure::TimedOut(passed) => {
-                count::passed_upstream(target, passed, has_streams);
+                count::passed_upstream(target, passed);
                 let own = matches!(passed, Passed::Try | Passed::TryIdle | Passed::TryDuration);
                 let decision = match own {
                     true => self.decide(chosen, None),
@@ -225,6 +225,13 @@ impl Tally {
             Decision::LimitExceeded => self.flag(ResponseFlag::UpstreamRetryLimitExceeded),
             Decision::Overflow => self.flag(ResponseFlag::UpstreamOverflow),
             Decision::Retry(_) | Decision::No => {}
+        }
+        let Some(apart) = &mut self.apart else { return };
+        match decision {
+            Decision::LimitExceeded => apart.inc(VirtualStat::UpstreamRqRetryLimitExceeded),
+            Decision::Overflow => apart.inc(VirtualStat::UpstreamRqRetryOverflow),
+            Decision::Retry(_) => apart.retry(),
+            Decision::No => apart.satisfied(),
         }
     }
 }

@@ -128,7 +128,7 @@ impl Exchange<'_> {
 
     /// What is known of the exchange at this moment.
     pub(super) fn info(&self, log_type: AccessLogType) -> StreamInfo<'_> {
-        let Heads { request, response, client } = &*self.heads;
+        let Heads { request, response, client, .. } = &*self.heads;
         let tally = &self.tally;
         let told = tally.told.as_deref();
         let route = told.and_then(|told| told.way.as_ref()?.route());

@@ -49,16 +49,16 @@ impl Tally {
 
     /// The exchange ends otherwise than with an upstream's answer.
     #[cold]
-    pub(super) fn fails(&mut self, details: &Cow<'static, str>) {
+    pub(super) fn fails(&mut self, details: Cow<'static, str>) {
         let trouble = self.trouble.get_or_insert_default();
-        trouble.details.clone_from(details);
+        trouble.details = details;
         trouble.failed = true;
     }
 
     /// The exchange is answered by us.
     pub(super) fn answered_by_us(&mut self, reply: &LocalReply) {
         if reply.status >= 400 && (reply.status >= 500 || reply.details != ASKED_FOR) {
-            self.fails(&reply.details);
+            self.fails(reply.details.clone());
         }
     }
 }

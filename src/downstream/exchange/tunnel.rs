@@ -127,7 +127,9 @@ where
                 // What the host still says is heard.
                 Poll::Ready(Err(PumpError::Sink(_))) => self.sent = true,
             }
-        } else if self.sink.poll_gone(cx).is_ready() {
+        }
+        // Whoever has ended its half can still go.
+        if self.sent && self.sink.poll_gone(cx).is_ready() {
             return Poll::Ready(Err(Failure::ClientGone));
         }
         let timers = &mut exchange.timers;
@@ -147,7 +149,7 @@ where
         exchange.tally.paused = true;
         exchange.timers.poll(cx).map(|passed| {
             count::passed(exchange.manager, passed);
-            count::passed_upstream(self.chosen.target(), passed, self.chosen.has_streams());
+            count::passed_upstream(self.chosen.target(), passed);
             exchange.tally.cut_by_timeout(passed, exchange.request_done);
             Err(Failure::Cut)
         })

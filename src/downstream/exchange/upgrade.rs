@@ -2,7 +2,7 @@
 
 use understudy_actors::stats::HttpStat;
 
-use super::{Exchange, failure::Failure, record::Switching};
+use super::{Exchange, failure::Failure};
 use crate::{
     codec::{Known, Method, Switch},
     config::model::{
@@ -13,6 +13,20 @@ use crate::{
     local_reply::LocalReply,
     route::Found,
 };
+
+/// Whether an exchange may become something else than HTTP.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Switching {
+    /// It may not.
+    #[default]
+    No,
+    /// It may, past the connection manager's filters.
+    Yes,
+    /// It may, past the filters of the upgrade in this place of the configuration.
+    Past(u16),
+}
+
+// === impl Exchange ===
 
 impl Exchange<'_> {
     /// Lets the request become what it wants if the route or the connection manager says so; the route
@@ -44,12 +58,12 @@ impl Exchange<'_> {
             };
         }
         // One that is redirected here was admitted before.
-        if self.tally.switching == Switching::No {
+        if self.heads.switching == Switching::No {
             let stats = manager.stats();
             stats.inc(HttpStat::DownstreamCxUpgradesTotal);
             stats.inc(HttpStat::DownstreamCxUpgradesActive);
         }
-        self.tally.switching = match ours {
+        self.heads.switching = match ours {
             Some((at, Upgrade { filters: Some(_), .. })) => {
                 u16::try_from(at).map_or(Switching::Yes, Switching::Past)
             }
@@ -76,7 +90,7 @@ impl Exchange<'_> {
     /// The filters that the request is for: the connection manager's, or an upgrade's own.
     pub(super) fn chain(&self) -> &[Placed] {
         let config = &self.manager.config;
-        let Switching::Past(at) = self.tally.switching else { return &config.filters };
+        let Switching::Past(at) = self.heads.switching else { return &config.filters };
         let own = config.upgrades.get(usize::from(at));
         own.and_then(|upgrade| upgrade.filters.as_ref()).unwrap_or(&config.filters)
     }

@@ -1,6 +1,6 @@
 //! Owns whom a request is taken to be from: the peer, or whom somebody we trust names.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use crate::{
     codec::{Known, RequestHead},
@@ -115,9 +115,15 @@ fn parsed(element: &[u8]) -> Option<IpAddr> {
     std::str::from_utf8(element.trim_ascii()).ok()?.parse().ok()
 }
 
-/// Appends the peer, with a comma and no space. A loopback peer is named by our own address.
+/// Whether an address means this machine to itself alone. Observed: Envoy 1.40 takes 127.0.0.9 for any
+/// other.
+fn is_localhost(address: IpAddr) -> bool {
+    address == IpAddr::V4(Ipv4Addr::LOCALHOST) || address == IpAddr::V6(Ipv6Addr::LOCALHOST)
+}
+
+/// Appends the peer, with a comma and no space. A peer on this machine is named by our own address.
 fn append_forwarded_for(head: &mut RequestHead, worker: &Worker, peer: &Peer) {
-    let own = peer.remote.ip().is_loopback();
+    let own = is_localhost(peer.remote.ip());
     let text = if own { &worker.own_address } else { &peer.text };
     match head.headers.get(Known::XForwardedFor) {
         Some(b"") => head.headers.set(Known::XForwardedFor, text.as_bytes()),
@@ -139,6 +145,15 @@ mod tests {
         found.map_or("none".to_owned(), |(address, alone)| {
             format!("{address}{}", if alone { " alone" } else { "" })
         })
+    }
+
+    #[test]
+    fn one_address_of_each_family_is_this_machine() {
+        for (address, own) in
+            [("127.0.0.1", true), ("127.0.0.9", false), ("::1", true), ("10.0.0.1", false)]
+        {
+            assert_eq!(is_localhost(address.parse().unwrap()), own, "{address}");
+        }
     }
 
     #[test]

@@ -64,10 +64,10 @@ pub(in crate::downstream) fn request(
     } else {
         admission::check(head).map_err(|why| {
             why.stat().into_iter().for_each(|stat| manager.stats().inc(stat));
-            why.reply()
+            bad_request(why.reply(), manager)
         })?;
         if let Some(rules) = &manager.paths {
-            paths::normalize(head, rules, manager)?;
+            paths::normalize(head, rules, manager).map_err(|reply| bad_request(reply, manager))?;
         }
     }
     let config = &manager.config;
@@ -108,6 +108,14 @@ pub(in crate::downstream) fn request(
         head.headers.remove(Known::XForwardedClientCert);
     }
     Ok(client.named)
+}
+
+/// A client whose request is bad may go on only where that is asked for.
+///
+/// Source: `stream_error_on_invalid_http_message`. Observed: Envoy 1.40 goes on after no other error.
+fn bad_request(reply: LocalReply, manager: &Manager) -> LocalReply {
+    let goes_on = reply.status == 400 && manager.config.goes_on_after_bad_request;
+    LocalReply { close: reply.close && !goes_on, ..reply }
 }
 
 /// Says which protocol the client has spoken, and on which port.

@@ -88,6 +88,8 @@ pub(in crate::downstream) fn continue_head(head: &mut ResponseHead) {
 pub(in crate::downstream) struct Local {
     /// A gRPC request, whose errors are answers of status 200.
     pub(in crate::downstream) grpc: bool,
+    /// What such a request is told, where the HTTP status does not say it.
+    pub(in crate::downstream) grpc_status: Option<u8>,
     /// A HEAD request, whose answer has no body.
     pub(in crate::downstream) to_head: bool,
     /// The connection ends with it: the request is not complete and its rest nobody's, or the reply says so.
@@ -127,7 +129,7 @@ pub(in crate::downstream) fn local_reply(
     status: u16,
     body: &[u8],
     content_type: Option<&str>,
-    Local { grpc, closes, .. }: Local,
+    Local { grpc, closes, grpc_status: own_grpc_status, .. }: Local,
 ) {
     head.close = closes;
     head.status = if grpc { 200 } else { status };
@@ -135,7 +137,8 @@ pub(in crate::downstream) fn local_reply(
     let mut text = itoa::Buffer::new();
     if grpc {
         headers.set(Known::ContentType, b"application/grpc");
-        headers.set(Known::GrpcStatus, text.format(grpc_status(status)).as_bytes());
+        let told = own_grpc_status.unwrap_or_else(|| grpc_status(status));
+        headers.set(Known::GrpcStatus, text.format(told).as_bytes());
         // A line of JSON ends with its line, a header does not. Observed: Envoy 1.40.
         let line = body.strip_suffix(b"\n").filter(|_| content_type == Some("application/json"));
         let message = line.unwrap_or(body);

@@ -20,7 +20,7 @@ use understudy_actors::{
 use super::{request::Http1Request, response::Http1Response};
 use crate::{
     codec::{
-        Scheme, Switch, Version,
+        KeptNames, Known, RequestHead, Scheme, Switch, Version,
         http1::{
             Framing, Limits,
             request::{Accepts, Parsed, RequestError, parse, too_large},
@@ -37,6 +37,7 @@ use crate::{
         underscores,
     },
     local_reply::LocalReply,
+    matcher::TextMatcher,
     stream::BodySize,
     worker::{Buffer, Deadline, Tick, deadline::FINE},
 };
@@ -47,6 +48,20 @@ const LINGER_BYTES_MAX: usize = 256 * 1024;
 /// `https` on a connection that is not encrypted.
 const FORBIDDEN_SCHEME: RequestError =
     RequestError { status: 403, body: "Forbidden", details: "http1.invalid_scheme" };
+
+/// Takes protocols out of `upgrade` that the client is not to have. Source: `ignore_http_11_upgrade`.
+#[cold]
+fn ignore_upgrades(head: &mut RequestHead, ignored: &[TextMatcher]) {
+    let Some(upgrade) = head.headers.get(Known::Upgrade) else { return };
+    let protocols = upgrade.split(|byte| *byte == b',').map(<[u8]>::trim_ascii);
+    let wanted = |protocol: &&[u8]| !ignored.iter().any(|matcher| matcher.matches(protocol));
+    let left = protocols.filter(wanted).collect::<Vec<_>>().join(&b", "[..]);
+    match left.is_empty() {
+        true => head.headers.remove(Known::Upgrade),
+        false => head.headers.set(Known::Upgrade, &left),
+    }
+    head.switch = Switch::of(head);
+}
 
 /// How long a connection keeps the room for an exchange when no request follows: the shortest wait that
 /// costs no timer.
@@ -201,11 +216,18 @@ impl Connection {
                             Underscores::Allow => config.request_headers_max,
                             Underscores::Drop | Underscores::Reject => usize::MAX,
                         },
+                        chunked_length: config.http1.allow_chunked_length,
                     };
-                    let accepts =
-                        Accepts { http_10: config.http1.accept_http_10, absolute_form: true };
+                    let accepts = Accepts {
+                        http_10: config.http1.accept_http_10,
+                        absolute_form: config.http1.allow_absolute_url,
+                    };
                     match parse(input, &limits, accepts, &mut head.request) {
                         Ok(Some(parsed)) => {
+                            if let Some(keeping) = config.http1.header_case.keeping() {
+                                let read = input.get(..parsed.consumed).unwrap_or_default();
+                                head.request.kept = Some(Box::new(KeptNames::read(read, keeping)));
+                            }
                             input.consume(parsed.consumed);
                             if input.is_empty() {
                                 self.input = None;
@@ -259,6 +281,9 @@ impl Connection {
             if checked.is_err() || count > config.request_headers_max {
                 return checked.err().or(Some(too_large("http1.too_many_headers")));
             }
+        }
+        if !config.http1.ignored_upgrades.is_empty() {
+            ignore_upgrades(&mut heads.request, &config.http1.ignored_upgrades);
         }
         // Observed: Envoy 1.40 checks the scheme only where it is the edge.
         let edge = config.use_remote_address && config.xff_trusted_hops == 0;

@@ -66,10 +66,7 @@ impl<'a> Http1Request<'a> {
 
     fn limits(&self) -> Limits {
         let config = &self.manager.config;
-        Limits {
-            head_bytes_max: config.request_headers_bytes_max,
-            headers_max: config.request_headers_max,
-        }
+        Limits::new(config.request_headers_bytes_max, config.request_headers_max)
     }
 
     fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {

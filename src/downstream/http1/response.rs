@@ -16,7 +16,7 @@ use crate::{
         HeaderBlock, Known, ResponseHead, Version,
         http1::{
             body::Encoder,
-            write::{self, BodyHeader},
+            write::{self, BodyHeader, NameCase},
         },
     },
     downstream::{manager::Manager, serve::Worker},
@@ -76,6 +76,15 @@ impl<'a> Http1Response<'a> {
         self.out.get_or_insert_with(|| self.worker.buffers.take()).tail()
     }
 
+    /// How names are written: as the upstream has, if they were kept.
+    fn case<'h>(&self, head: &'h ResponseHead) -> NameCase<'h> {
+        match &head.kept {
+            Some(kept) => NameCase::Kept(kept),
+            None if self.manager.config.http1.header_case.is_proper() => NameCase::Proper,
+            None => NameCase::Lower,
+        }
+    }
+
     /// What the head must say about a body of this size.
     fn framing(&self, head: &ResponseHead, body: BodySize) -> BodyHeader {
         let lengthless = head.headers.get(Known::ContentLength).is_none();
@@ -111,8 +120,8 @@ impl ResponseSink for Http1Response<'_> {
         if self.version == Version::Http10 && !self.close {
             head.headers.append(Known::Connection, b"keep-alive");
         }
-        let (version, proper_case) = (self.version, self.manager.config.http1.proper_case);
-        write::response(self.out(), head, version, framing, proper_case);
+        let (version, case) = (self.version, self.case(head));
+        write::response(self.out(), head, version, framing, case);
         self.encoder = Encoder::new(framing == BodyHeader::Chunked && !self.to_head_request);
         if body == BodySize::None {
             self.encoder = Encoder::default();
@@ -120,8 +129,8 @@ impl ResponseSink for Http1Response<'_> {
     }
 
     fn interim(&mut self, head: &ResponseHead) {
-        let proper_case = self.manager.config.http1.proper_case;
-        write::response(self.out(), head, Version::Http11, BodyHeader::AsIs, proper_case);
+        let case = self.case(head);
+        write::response(self.out(), head, Version::Http11, BodyHeader::AsIs, case);
     }
 
     fn sent(&self) -> u64 {

@@ -13,7 +13,7 @@ use understudy_actors::stats::{ClusterStat, HostStat};
 
 use super::{Pending, PoolError, Target};
 use crate::{
-    config::model::http::Http1Options,
+    config::model::http1::Http1Options,
     upstream::connect::{Life, connect},
     worker::Tick,
 };

@@ -53,6 +53,15 @@ pub enum HostPool {
     Http2(Rc<Http2Pool>),
 }
 
+/// A worker's pools for one host.
+#[derive(Clone)]
+pub struct HostPools {
+    /// For every request, or for those over HTTP/1.
+    pub usual: Rc<HostPool>,
+    /// For requests over HTTP/2, where the client's protocol decides.
+    pub http2: Option<Rc<HostPool>>,
+}
+
 /// Why a pool gives no connection.
 #[derive(Debug, thiserror::Error)]
 pub enum PoolError {
@@ -99,10 +108,22 @@ impl Target {
 // === impl HostPool ===
 
 impl HostPool {
-    /// An empty pool.
-    pub fn new(target: Target) -> Self {
+    /// Empty pools: one, and where the client's protocol decides, one for each.
+    pub fn of(target: Target) -> HostPools {
+        let Target { upstream, .. } = &target;
+        let http2 = match &upstream.protocol {
+            UpstreamProtocol::ByDownstream(_, http2) => {
+                let pool = Http2Pool::new(target.clone(), http2.clone());
+                Some(Rc::new(HostPool::Http2(Rc::new(pool))))
+            }
+            UpstreamProtocol::Http1(_) | UpstreamProtocol::Http2(_) => None,
+        };
+        HostPools { usual: Rc::new(Self::new(target)), http2 }
+    }
+
+    fn new(target: Target) -> Self {
         match &target.upstream.protocol {
-            UpstreamProtocol::Http1(options) => {
+            UpstreamProtocol::Http1(options) | UpstreamProtocol::ByDownstream(options, _) => {
                 let options = options.clone();
                 HostPool::Http1(Rc::new(Http1Pool::new(target, options)))
             }
@@ -151,6 +172,15 @@ impl HostPool {
             HostPool::Http1(pool) => pool.sweep(),
             HostPool::Http2(pool) => pool.sweep(),
         }
+    }
+}
+
+// === impl HostPools ===
+
+impl HostPools {
+    /// All there are.
+    pub fn iter(&self) -> impl Iterator<Item = &Rc<HostPool>> {
+        std::iter::once(&self.usual).chain(&self.http2)
     }
 }
 

@@ -2,7 +2,7 @@ use proptest::prelude::*;
 
 use super::*;
 
-const LIMITS: Limits = Limits { head_bytes_max: 1024, headers_max: 10 };
+const LIMITS: Limits = Limits::new(1024, 10);
 
 /// Feeds the input in pieces and collects the payload; `None` if it is not complete.
 fn decode(

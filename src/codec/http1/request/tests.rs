@@ -5,7 +5,7 @@ use proptest::prelude::*;
 
 use super::*;
 
-const LIMITS: Limits = Limits { head_bytes_max: 60 * 1024, headers_max: 100 };
+const LIMITS: Limits = Limits::new(60 * 1024, 100);
 
 const ALL: Accepts = Accepts { http_10: true, absolute_form: true };
 const NEWER: Accepts = Accepts { http_10: false, ..ALL };
@@ -373,13 +373,13 @@ proptest! {
 
     #[test]
     fn what_is_written_reads_the_same(text in head_like()) {
-        use crate::codec::http1::write::{BodyHeader, request};
+        use crate::codec::http1::write::{BodyHeader, NameCase, request};
         let mut head = RequestHead::default();
         if let Ok(Some(parsed)) = parse(&text, &LIMITS, NEWER, &mut head) {
             // What a route would have refused is never written.
             prop_assume!(head.has_authority() && head.path().first() == Some(&b'/'));
             let (mut wire, mut again) = (Vec::new(), RequestHead::default());
-            request(&mut wire, &head, BodyHeader::AsIs, false);
+            request(&mut wire, &head, BodyHeader::AsIs, NameCase::Lower, false);
             let back = parse(&wire, &LIMITS, NEWER, &mut again).unwrap().unwrap();
             prop_assert_eq!((back.framing, back.keep_alive), (parsed.framing, parsed.keep_alive));
             prop_assert_eq!((again.method, again.path()), (head.method, head.path()));
@@ -387,7 +387,7 @@ proptest! {
             let same = again.headers.iter().eq(head.headers.iter());
             prop_assert!(same, "{:?} became {:?}", head.headers, again.headers);
             let mut proper = Vec::new();
-            request(&mut proper, &head, BodyHeader::AsIs, true);
+            request(&mut proper, &head, BodyHeader::AsIs, NameCase::Proper, false);
             prop_assert_eq!(proper.to_ascii_lowercase(), wire.to_ascii_lowercase());
         }
     }

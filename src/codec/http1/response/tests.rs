@@ -5,7 +5,7 @@ use proptest::prelude::*;
 
 use super::*;
 
-const LIMITS: Limits = Limits { head_bytes_max: 60 * 1024, headers_max: 100 };
+const LIMITS: Limits = Limits::new(60 * 1024, 100);
 
 fn read(text: &str, asked: Asked) -> Result<Option<Parsed>, ResponseError> {
     parse(text.as_bytes(), &LIMITS, asked, &mut ResponseHead::default())
@@ -204,11 +204,11 @@ proptest! {
 
     #[test]
     fn what_is_written_reads_the_same(text in head_like()) {
-        use crate::codec::{Version, http1::write::{BodyHeader, response}};
+        use crate::codec::{Version, http1::write::{BodyHeader, NameCase, response}};
         let mut head = ResponseHead::default();
         if let Ok(Some(parsed)) = parse(&text, &LIMITS, Asked::Plain, &mut head) {
             let (mut wire, mut again) = (Vec::new(), ResponseHead::default());
-            response(&mut wire, &head, Version::Http11, BodyHeader::AsIs, false);
+            response(&mut wire, &head, Version::Http11, BodyHeader::AsIs, NameCase::Lower);
             let back = parse(&wire, &LIMITS, Asked::Plain, &mut again).unwrap().unwrap();
             prop_assert_eq!((back.framing, again.status), (parsed.framing, head.status));
             prop_assert!(again.headers.iter().eq(head.headers.iter()));

@@ -117,7 +117,7 @@ impl Compiler<'_> {
     /// `prefix_rewrite`, `regex_rewrite` or `path_rewrite_policy`.
     fn path_change(&mut self, action: &Message, rule: Option<&RouteMatch>) -> Option<PathChange> {
         let prefix = action.text("prefix_rewrite").filter(|prefix| !prefix.is_empty());
-        let regex = action.message("regex_rewrite");
+        let regex = action.message("regex_rewrite").map(|regex| self.substitution(regex));
         let policy = action.message("path_rewrite_policy");
         let path = rule.map(|rule| &rule.path);
         let count = [prefix.is_some(), regex.is_some(), policy.is_some()];
@@ -135,7 +135,7 @@ impl Compiler<'_> {
             return Some(PathChange::Prefix(prefix.to_owned()));
         }
         if let Some(regex) = regex {
-            return self.substitution(regex).map(PathChange::Regex);
+            return regex.map(PathChange::Regex);
         }
         let Some(policy) = policy else { return Some(PathChange::Keep) };
         policy.ignore("name", "free text; the type decides");

@@ -21,7 +21,8 @@ use crate::config::{
     Message,
     message::Value,
     model::route::{
-        ClusterChoice, RequireTls, Route, RouteAction, RouteConfig, RouteMatch, VirtualHost,
+        ClusterChoice, RequireTls, Route, RouteAction, RouteConfig, RouteMatch, VirtualCluster,
+        VirtualHost,
     },
 };
 
@@ -85,7 +86,8 @@ impl Compiler<'_> {
                 _ => RequireTls::None,
             };
             host.ignore("metadata", "nobody reads it");
-            hosts.push(VirtualHost { name, domains, routes, require_tls });
+            let virtual_clusters = self.virtual_clusters(host);
+            hosts.push(VirtualHost { name, domains, routes, require_tls, virtual_clusters });
         }
         config.ignore("metadata", "nobody reads it");
         let lower = |name: &str| name.to_ascii_lowercase().into_bytes();
@@ -101,6 +103,21 @@ impl Compiler<'_> {
                 .map(|(name, _)| lower(name))
                 .collect(),
         }
+    }
+
+    fn virtual_clusters(&mut self, host: &Message) -> Vec<VirtualCluster> {
+        let mut clusters = Vec::new();
+        for cluster in host.messages("virtual_clusters") {
+            let headers = cluster.messages("headers").filter_map(|one| self.header_matcher(one));
+            let headers: Vec<_> = headers.collect();
+            if cluster.list("headers").is_empty() {
+                let text = "virtual clusters must define 'headers'";
+                self.error(cluster.at, &cluster.path, text, "");
+            }
+            let name = cluster.text("name").unwrap_or_default().to_owned();
+            clusters.push(VirtualCluster { name, headers });
+        }
+        clusters
     }
 
     /// The domains of a virtual host; `seen` are those of the table's others.
@@ -145,6 +162,7 @@ impl Compiler<'_> {
         let mutations = around.mutations.with(None, &level);
         let metadata = route.message("metadata").map(filter_metadata);
         let name = route.text("name").unwrap_or_default().to_owned();
+        let stat_prefix = route.text("stat_prefix").unwrap_or_default().to_owned();
         route.ignore("decorator", "there are no spans whose operation it could name");
         route.ignore("tracing", "there is no tracing whose sampling it could change");
         Some(Route {
@@ -153,6 +171,7 @@ impl Compiler<'_> {
             action: action?,
             filter_configs,
             mutations,
+            stat_prefix,
             metadata,
         })
     }

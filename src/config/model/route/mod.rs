@@ -26,6 +26,7 @@ pub use mutation::{AppendAction, EditedName, HeaderEdit, HeaderEdits, MutationLe
 pub use redirect::{Redirect, RedirectPath};
 pub use retry::{BackOff, ResetHeader, RetryOn, RetryPolicy};
 
+use crate::matcher::HeaderMatcher;
 pub use crate::re2::Substitution;
 
 /// `RouteConfiguration`.
@@ -56,6 +57,17 @@ pub struct VirtualHost {
     pub routes: Vec<Route>,
     /// `require_tls`.
     pub require_tls: RequireTls,
+    /// `virtual_clusters`: the first whose headers a request has counts it; another where none does.
+    pub virtual_clusters: Vec<VirtualCluster>,
+}
+
+/// `VirtualCluster`: requests that are counted apart.
+#[derive(Debug)]
+pub struct VirtualCluster {
+    /// `name`.
+    pub name: String,
+    /// `headers`.
+    pub headers: Vec<HeaderMatcher>,
 }
 
 /// `VirtualHost.require_tls`: who is sent to `https`.
@@ -84,6 +96,8 @@ pub struct Route {
     pub filter_configs: Vec<(String, Payload)>,
     /// What is done to headers, by the route and what it stands in.
     pub mutations: Option<Arc<Mutations>>,
+    /// `stat_prefix`: its requests are counted apart; empty for none.
+    pub stat_prefix: String,
     /// `metadata.filter_metadata`, an object.
     pub metadata: Option<serde_json::Value>,
 }
