@@ -18,7 +18,7 @@ use understudy::{
     format::{Format, JsonFormat, StreamInfo, UpstreamInfo},
 };
 
-const LIMITS: Limits = Limits { head_bytes_max: 4096, headers_max: 32 };
+const LIMITS: Limits = Limits::new(4096, 32);
 
 const ALL: Accepts = Accepts { http_10: true, absolute_form: true };
 

@@ -10,7 +10,7 @@ use understudy::codec::{
     http1::{
         Limits,
         request::{Accepts, Parsed, RequestError, parse},
-        write::{BodyHeader, request},
+        write::{BodyHeader, NameCase, request},
     },
 };
 
@@ -107,7 +107,7 @@ fn is_written_as_it_reads(parsed: &Parsed, head: &RequestHead) {
         return;
     }
     let (mut wire, mut again) = (Vec::new(), RequestHead::default());
-    request(&mut wire, head, BodyHeader::AsIs, false);
+    request(&mut wire, head, BodyHeader::AsIs, NameCase::Lower, false);
     let roomy = Limits { head_bytes_max: 64 * 1024, ..LIMITS };
     let back = parse(&wire, &Limits { headers_max: 64, ..roomy }, ALL, &mut again);
     let back = back.expect("what is written is a request").expect("all of it");

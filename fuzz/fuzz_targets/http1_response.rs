@@ -10,7 +10,7 @@ use understudy::codec::{
     http1::{
         Limits,
         response::{Asked, Parsed, ResponseError, parse},
-        write::{BodyHeader, response},
+        write::{BodyHeader, NameCase, response},
     },
 };
 
@@ -94,7 +94,7 @@ fn agrees_with_httparse(bytes: &[u8], ours: &Outcome, head: &ResponseHead) {
 /// What goes to a client is read there as we read it.
 fn is_written_as_it_reads(asked: Asked, parsed: &Parsed, head: &ResponseHead) {
     let (mut wire, mut again) = (Vec::new(), ResponseHead::default());
-    response(&mut wire, head, Version::Http11, BodyHeader::AsIs, false);
+    response(&mut wire, head, Version::Http11, BodyHeader::AsIs, NameCase::Lower);
     let roomy = Limits::new(64 * 1024, 64);
     let back = parse(&wire, &roomy, asked, &mut again);
     let back = back.expect("what is written is a response").expect("all of it");

@@ -39,6 +39,7 @@ struct Side {
 
 impl<V: ResponseSource> FilteredResponse<V> {
     /// The stream behind these filters, if there are any.
+    #[inline]
     pub fn new(inner: V, filters: Option<Filters>) -> Self {
         let side = filters.map(|filters| {
             let left = filters.count();

@@ -13,7 +13,7 @@ use crate::{
     config::model::route::Forward,
     filter::FilteredResponse,
     local_reply::LocalReply,
-    stream::{BodySize, Pump, RequestSource, ResponseSink, ResponseSource},
+    stream::{BodySize, Pump, RequestSource, Reset, ResponseSink, ResponseSource},
     upstream::{
         Current, balancer,
         http1::Http1Stream,
@@ -105,7 +105,7 @@ impl<'c> Exchange<'c> {
                     let mut stream = Http1Stream::new(connection, pool.options(), asked);
                     self.tally.connected(chosen.host(), stream.life(), Version::Http11);
                     let up = stream.split(&self.worker.buffers);
-                    let done = self.converse(route, chosen, reused, source, sink, up).hold().await;
+                    let done = self.converse(route, chosen, source, sink, up).hold().await;
                     if let Err(Failure::Slow) = done {
                         let first = Beside::first(in_flight.owned(), stream.into());
                         // Boxed: it is rare.
@@ -113,7 +113,11 @@ impl<'c> Exchange<'c> {
                     }
                     // The next request may have the connection while this answer is still sent.
                     stream.finish();
-                    done
+                    match done {
+                        // It was not idle: there is nothing that it could have missed.
+                        Err(Failure::Stale) if !reused => Err(Failure::Reset(Reset::Terminated)),
+                        done => done,
+                    }
                 }
                 HostPool::Http2(pool) => {
                     let lease = match pool.lease() {
@@ -130,7 +134,7 @@ impl<'c> Exchange<'c> {
                     let mut stream = Http2Stream::new(lease, Asked::by(&self.heads.request));
                     self.tally.connected(chosen.host(), stream.life(), Version::Http2);
                     let up = stream.split();
-                    let done = self.converse(route, chosen, true, source, sink, up).hold().await;
+                    let done = self.converse(route, chosen, source, sink, up).hold().await;
                     if let Err(Failure::Slow) = done {
                         let first = Beside::first(in_flight.owned(), stream.into());
                         return Box::pin(self.hedge(route, first, source, sink)).await;
@@ -162,7 +166,10 @@ impl<'c> Exchange<'c> {
         self.tally.connected(chosen.host(), &connection.1, Version::Http11);
         let mut tunnel = TcpTunnel::new(connection);
         let up = tunnel.split(chosen.target(), &self.worker.buffers, answer);
-        self.converse(route, chosen, false, source, sink, up).hold().await
+        match self.converse(route, chosen, source, sink, up).hold().await {
+            Err(Failure::Stale) => Err(Failure::Reset(Reset::Terminated)),
+            done => done,
+        }
     }
 
     /// The client's stream and the host's, brought together.
@@ -170,7 +177,6 @@ impl<'c> Exchange<'c> {
         &'a mut self,
         route: &'a Forward,
         chosen: &'a Chosen,
-        reused: bool,
         source: &'a mut Q,
         sink: &'a mut P,
         (up_sink, up_source): (U, V),
@@ -181,18 +187,7 @@ impl<'c> Exchange<'c> {
         let up = Pump::new(self.body == BodySize::None);
         let up_source = FilteredResponse::new(up_source, self.filters.clone());
         let exchange = self;
-        Conversation {
-            exchange,
-            route,
-            chosen,
-            source,
-            sink,
-            up_sink,
-            up_source,
-            up,
-            sent: false,
-            reused,
-        }
+        Conversation { exchange, route, chosen, source, sink, up_sink, up_source, up, sent: false }
     }
 }
 

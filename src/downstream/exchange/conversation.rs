@@ -38,8 +38,6 @@ pub(super) struct Conversation<'a, 'c, Q, P, U, V> {
     pub(super) up: Pump,
     /// Nothing more is to be sent to the host.
     pub(super) sent: bool,
-    /// The connection has carried a request before: the host may have closed it meanwhile.
-    pub(super) reused: bool,
 }
 
 // === impl Conversation ===
@@ -56,21 +54,9 @@ where
     ///
     /// # Errors
     ///
-    /// [`Failure`]; after [`Failure::Stale`] the request may be sent again on another connection.
+    /// [`Failure`]; after [`Failure::Stale`], on a connection that has carried a request before, this one may be
+    /// sent again on another.
     pub(super) async fn hold(&mut self) -> Result<(), Failure> {
-        match self.talk().await {
-            Err(Failure::Stale) if !self.reused => Err(Failure::Reset(Reset::Terminated)),
-            // The host has all of it: it may go on.
-            Err(Failure::TimedOut(Passed::Try | Passed::TryIdle))
-                if self.sent && self.exchange.hedges() =>
-            {
-                Err(Failure::Slow)
-            }
-            done => done,
-        }
-    }
-
-    async fn talk(&mut self) -> Result<(), Failure> {
         let Exchange { heads, body, .. } = &mut *self.exchange;
         match self.up_sink.head(&mut heads.request, *body) {
             Ok(()) => {}
@@ -110,10 +96,20 @@ where
         if let Poll::Ready(head) = self.poll_response(cx) {
             return Poll::Ready(head);
         }
-        self.exchange.poll_interrupted(cx, self.source, self.sink).map(Err)
+        let failure = ready!(self.exchange.poll_interrupted(cx, self.source, self.sink));
+        Poll::Ready(Err(match failure {
+            // The host has all of it: it may go on.
+            Failure::TimedOut(Passed::Try | Passed::TryIdle)
+                if self.sent && self.exchange.hedges() =>
+            {
+                Failure::Slow
+            }
+            failure => failure,
+        }))
     }
 
     /// Ready with the response's head, or with why there is none.
+    #[inline]
     pub(super) fn poll_response(
         &mut self,
         cx: &mut Context<'_>,

@@ -18,7 +18,6 @@ use crate::{
     filter::FilteredRequest,
     format::AccessLogType,
     local_reply::LocalReply,
-    route::Found,
     stream::{BodySize, Replay, RequestSource, ResponseSink, Source},
     upstream::Cluster,
 };
@@ -63,24 +62,6 @@ impl<'c> Exchange<'c> {
                 self.log(AccessLogType::DownstreamStart);
             }
             self.remember(table.as_ref(), found);
-            let outcome = self.forward(found, redirected, source, sink).await;
-            if outcome.is_err() || self.tally.status >= 500 {
-                self.blame(table.as_ref(), found);
-            }
-            outcome
-        }
-    }
-
-    /// Passes the request by the filters and does what its route says.
-    #[expect(clippy::manual_async_fn, reason = "an `async fn` would hold each argument twice")]
-    fn forward<Q: RequestSource, P: ResponseSink>(
-        &mut self,
-        found: Option<Found<'_>>,
-        redirected: bool,
-        source: &mut Q,
-        sink: &mut P,
-    ) -> impl Future<Output = Result<(), Failure>> {
-        async move {
             if self.heads.request.switch != Switch::Nothing {
                 self.admit_switch(found)?;
             }

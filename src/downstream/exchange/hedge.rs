@@ -459,14 +459,14 @@ impl Exchange<'_> {
         let done = match stream {
             Stream::Http1(mut stream) => {
                 let up = stream.split(buffers);
-                let mut both = self.converse(route, &chosen, false, source, sink, up);
+                let mut both = self.converse(route, &chosen, source, sink, up);
                 let done = both.go_on(size).await;
                 stream.finish();
                 done
             }
             Stream::Http2(mut stream) => {
                 let up = stream.split();
-                self.converse(route, &chosen, false, source, sink, up).go_on(size).await
+                self.converse(route, &chosen, source, sink, up).go_on(size).await
             }
         };
         let failure = match done {

@@ -55,7 +55,14 @@ impl Exchange<'_> {
 
     /// The request is complete: its copies go out. Each is a task of its own, bounded by the limits of its
     /// cluster, and nobody waits for it.
+    #[inline]
     pub(super) fn mirror(&mut self, body: Option<(&[u8], Option<&HeaderBlock>)>) {
+        if self.tries.is_some() {
+            self.send_copies(body);
+        }
+    }
+
+    fn send_copies(&mut self, body: Option<(&[u8], Option<&HeaderBlock>)>) {
         let Some(tries) = &mut self.tries else { return };
         if tries.mirrors.is_empty() {
             return;

@@ -8,7 +8,7 @@ use super::{
     super::{apart::CountedApart, timers::Passed},
     Exchange, Heads,
     attempt::Chosen,
-    told::Told,
+    told::{Told, Way},
     trouble::Trouble,
 };
 use crate::{
@@ -24,6 +24,8 @@ use crate::{
 #[derive(Default)]
 pub(super) struct Tally {
     pub(super) flags: ResponseFlags,
+    /// The route.
+    pub(super) way: Option<Way>,
     /// What formats may ask for, where there are any.
     pub(super) told: Option<Box<Told>>,
     /// What went wrong, once something does.
@@ -50,6 +52,7 @@ pub(super) struct Tally {
 
 impl Tally {
     /// Nothing yet. What formats may ask for is remembered if `tells`.
+    #[inline]
     pub(super) fn new(tells: bool, request_done: bool, started: Instant) -> Self {
         let told = tells.then(|| {
             let mut told = Box::new(Told::default());
@@ -69,6 +72,7 @@ impl Tally {
     }
 
     /// A host is tried.
+    #[inline]
     pub(super) fn tries(&mut self, chosen: &Chosen, logged: bool) {
         if let Some(told) = &mut self.told {
             told.timing.pool_asked = Some(Instant::now());
@@ -79,6 +83,7 @@ impl Tally {
     }
 
     /// A connection is at hand.
+    #[inline]
     pub(super) fn connected(&mut self, host: &Host, life: &Life, protocol: Version) {
         if let Some(told) = &mut self.told {
             told.attempted.push(Attempted {

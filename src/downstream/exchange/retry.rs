@@ -44,8 +44,15 @@ impl Exchange<'_> {
     }
 
     /// A try has its connection, and the request if that is complete: its timeouts begin.
+    #[inline]
     pub(super) fn begin_try(&mut self, chosen: &Chosen) {
         let duration = chosen.target().upstream.max_stream_duration;
+        if duration.is_some() || self.tries.is_some() {
+            self.limit_try(duration);
+        }
+    }
+
+    fn limit_try(&mut self, duration: Option<Duration>) {
         let Some(tries) = &mut self.tries else {
             if let Some(max) = duration {
                 self.timers.limit_try_duration(max);

@@ -10,7 +10,7 @@ use super::{super::manager::InForce, Exchange, Heads};
 use crate::{
     codec::HeaderBlock,
     config::model::route::{
-        ClusterChoice, ClusterWeight, HeaderEdits, Mutations, Route, RouteAction,
+        ClusterChoice, ClusterWeight, HeaderEdits, Mutations, Route, RouteAction, VirtualHost,
     },
     format::{AccessLogType, Attempted, StreamInfo, Timing, UpstreamConnection, UpstreamInfo},
     route::Found,
@@ -21,7 +21,6 @@ use crate::{
 /// in the route's headers.
 #[derive(Default)]
 pub(super) struct Told {
-    way: Option<Way>,
     /// The cluster that was chosen.
     pub(super) cluster: Option<Rc<Current>>,
     /// The request has come to the router, which tries its cluster.
@@ -44,7 +43,7 @@ pub(super) struct Told {
 
 /// A route, by its place in the table that was in force.
 #[derive(Clone)]
-struct Way {
+pub(super) struct Way {
     table: Rc<InForce>,
     host: usize,
     route: usize,
@@ -65,25 +64,33 @@ impl Way {
         }
     }
 
-    fn route(&self) -> Option<&Route> {
-        self.table.config().virtual_hosts.get(self.host)?.routes.get(self.route)
+    pub(super) fn virtual_host(&self) -> Option<&VirtualHost> {
+        self.table.config().virtual_hosts.get(self.host)
+    }
+
+    pub(super) fn route(&self) -> Option<&Route> {
+        self.virtual_host()?.routes.get(self.route)
+    }
+
+    pub(super) fn part(&self) -> Option<&ClusterWeight> {
+        parts(self.route()?).get(self.part?)
     }
 
     /// What is done to headers: the share's word is more than the route's.
     fn mutations(&self) -> Option<&Mutations> {
-        let route = self.route()?;
-        let part = self.part.and_then(|part| parts(route).get(part));
-        part.and_then(|part| part.mutations.as_deref()).or(route.mutations.as_deref())
+        let own = self.part().and_then(|part| part.mutations.as_deref());
+        own.or(self.route()?.mutations.as_deref())
     }
 }
 
 // === impl Exchange ===
 
 impl Exchange<'_> {
-    /// Remembers the route, if anybody may ask.
+    /// Remembers the route, and more of it if anybody may ask.
     #[inline]
     pub(super) fn remember(&mut self, table: Option<&Rc<InForce>>, found: Option<Found<'_>>) {
         let (Some(table), Some(found)) = (table, found) else { return };
+        self.tally.way = Some(Way::to(table, found));
         let part_mutates = found.part.is_some_and(|part| part.mutations.is_some());
         if self.tally.told.is_none() && found.route.mutations.is_none() && !part_mutates {
             return;
@@ -93,7 +100,6 @@ impl Exchange<'_> {
             _ => None,
         };
         let told = self.tally.told.get_or_insert_default();
-        told.way = Some(Way::to(table, found));
         told.cluster = cluster.map(|cluster| cluster.current());
     }
 
@@ -113,8 +119,8 @@ impl Exchange<'_> {
     /// Does to the response's headers what the route says.
     #[inline]
     pub(super) fn mutate_response(&mut self) {
-        if let Some(told) = &self.tally.told
-            && let Some(way) = told.way.clone()
+        if self.tally.told.is_some()
+            && let Some(way) = self.tally.way.clone()
             && let Some(mutations) = way.mutations()
         {
             for edits in &mutations.response {
@@ -131,7 +137,7 @@ impl Exchange<'_> {
         let Heads { request, response, client, .. } = &*self.heads;
         let tally = &self.tally;
         let told = tally.told.as_deref();
-        let route = told.and_then(|told| told.way.as_ref()?.route());
+        let route = tally.way.as_ref().and_then(Way::route);
         let upstream = tally.chosen.as_ref().map(|chosen| UpstreamInfo {
             address: &chosen.host().address_text,
             hostname: &chosen.host().endpoint.hostname,

@@ -1,20 +1,14 @@
 //! Owns what is remembered of an exchange that goes wrong, for whoever asks `/failures` later.
 
-use std::{borrow::Cow, rc::Rc, time::SystemTime};
+use std::{borrow::Cow, time::SystemTime};
 
 use understudy_actors::failures::{Failure as Kept, TRIES_TOLD_MAX, Try, told};
 
-use super::{
-    super::{manager::InForce, timers::Passed},
-    Exchange, Failure, Heads,
-    attempt::Chosen,
-    record::Tally,
-};
+use super::{super::timers::Passed, Exchange, Failure, Heads, attempt::Chosen, record::Tally};
 use crate::{
     codec::Known,
     config::model::route::{ClusterChoice, RouteAction},
     local_reply::LocalReply,
-    route::Found,
     stream::Reset,
 };
 
@@ -25,8 +19,7 @@ const ASKED_FOR: &str = "direct_response";
 #[derive(Default)]
 pub(super) struct Trouble {
     details: Cow<'static, str>,
-    virtual_host: String,
-    route: String,
+    /// Of the last try.
     cluster: String,
     tries: Vec<Try>,
     /// The client was told an error of ours, or nothing.
@@ -95,41 +88,45 @@ impl Exchange<'_> {
         self.tally.tried(chosen, outcome);
     }
 
-    /// Takes note of the route on which it went wrong.
-    #[cold]
-    pub(super) fn blame(&mut self, table: Option<&Rc<InForce>>, found: Option<Found<'_>>) {
-        let trouble = self.tally.trouble.get_or_insert_default();
-        let Some(Found { virtual_host, route, part }) = found else {
-            let host = table.and_then(|table| table.virtual_host_of(&self.heads.request));
-            trouble.virtual_host = host.map(|host| host.name.clone()).unwrap_or_default();
-            return;
+    /// Names of the virtual host, the route and the cluster on which it went wrong.
+    fn whereabouts(&self) -> (String, String, String) {
+        let Some(way) = &self.tally.way else {
+            let table = self.manager.table();
+            let host = table.as_ref().and_then(|table| table.virtual_host_of(&self.heads.request));
+            let host = host.map(|host| host.name.clone()).unwrap_or_default();
+            return (host, String::new(), String::new());
         };
-        trouble.virtual_host.clone_from(&virtual_host.name);
-        trouble.route = match route.name.is_empty() {
+        let host = way.virtual_host().map(|host| host.name.clone()).unwrap_or_default();
+        let Some(route) = way.route() else { return (host, String::new(), String::new()) };
+        let name = match route.name.is_empty() {
             true => route.matcher.path.to_string(),
             false => route.name.clone(),
         };
-        if trouble.cluster.is_empty()
-            && let RouteAction::Forward(forward) = &route.action
-        {
-            trouble.cluster = match part.map_or(&forward.cluster, |part| &part.cluster) {
-                ClusterChoice::Named(cluster) => cluster.name.clone(),
-                ClusterChoice::Header(name) => {
-                    self.heads.request.value(name).map(told).unwrap_or_default()
+        let cluster = match &route.action {
+            RouteAction::Forward(forward) => {
+                match way.part().map_or(&forward.cluster, |part| &part.cluster) {
+                    ClusterChoice::Named(cluster) => cluster.name.clone(),
+                    ClusterChoice::Header(name) => {
+                        self.heads.request.value(name).map(told).unwrap_or_default()
+                    }
+                    ClusterChoice::Weighted(_) => String::new(),
                 }
-                ClusterChoice::Weighted(_) => String::new(),
-            };
-        }
+            }
+            _ => String::new(),
+        };
+        (host, name, cluster)
     }
 
     /// Keeps what went wrong, if in the end it did.
     pub(super) fn keep_trouble(&mut self) {
         let Some(trouble) = self.tally.trouble.take() else { return };
-        let Trouble { details, virtual_host, route, cluster, tries, failed } = *trouble;
+        let Trouble { details, cluster: tried, tries, failed } = *trouble;
         let status = self.tally.status;
         if !failed && status < 500 {
             return;
         }
+        let (virtual_host, route, cluster) = self.whereabouts();
+        let cluster = if tried.is_empty() { cluster } else { tried };
         let Heads { request, .. } = &*self.heads;
         let path = request.headers.get(Known::XEnvoyOriginalPath).unwrap_or(request.path());
         let flags: Vec<&str> = self.tally.flags.iter().map(|flag| flag.short()).collect();
