@@ -7,7 +7,7 @@ use understudy_actors::{
     stats::{ClusterStat, HostStat},
 };
 
-use super::{super::count, Exchange, beside::Beside, conversation::Conversation, failure::Failure};
+use super::{super::count, Exchange, conversation::Conversation, failure::Failure};
 use crate::{
     codec::{Switch, Version, http1::response::Asked},
     config::model::route::Forward,
@@ -104,12 +104,12 @@ impl<'c> Exchange<'c> {
                     let (reused, asked) = (connection.reused, Asked::by(&self.heads.request));
                     let mut stream = Http1Stream::new(connection, pool.options(), asked);
                     self.tally.connected(chosen.host(), stream.life(), Version::Http11);
-                    let up = stream.split(&self.worker.buffers);
-                    let done = self.converse(route, chosen, source, sink, up).hold().await;
-                    if let Err(Failure::Slow) = done {
-                        let first = Beside::first(in_flight.owned(), stream.into());
-                        // Boxed: it is rare.
-                        return Box::pin(self.hedge(route, first, source, sink)).await;
+                    let done = {
+                        let up = stream.split(&self.worker.buffers);
+                        self.converse(route, chosen, source, sink, up).hold().await
+                    };
+                    if let Err(Failure::Slow(_)) = done {
+                        return Err(Failure::slow(in_flight.owned(), stream));
                     }
                     // The next request may have the connection while this answer is still sent.
                     stream.finish();
@@ -133,11 +133,12 @@ impl<'c> Exchange<'c> {
                     self.tally.begins_try();
                     let mut stream = Http2Stream::new(lease, Asked::by(&self.heads.request));
                     self.tally.connected(chosen.host(), stream.life(), Version::Http2);
-                    let up = stream.split();
-                    let done = self.converse(route, chosen, source, sink, up).hold().await;
-                    if let Err(Failure::Slow) = done {
-                        let first = Beside::first(in_flight.owned(), stream.into());
-                        return Box::pin(self.hedge(route, first, source, sink)).await;
+                    let done = {
+                        let up = stream.split();
+                        self.converse(route, chosen, source, sink, up).hold().await
+                    };
+                    if let Err(Failure::Slow(_)) = done {
+                        return Err(Failure::slow(in_flight.owned(), stream));
                     }
                     done
                 }

@@ -23,7 +23,7 @@ use crate::{
 };
 
 /// A try beside others.
-pub(super) struct Beside {
+pub struct Beside {
     pub(super) chosen: Chosen,
     pub(super) phase: Phase,
     pub(super) head: ResponseHead,

@@ -102,7 +102,7 @@ where
             Failure::TimedOut(Passed::Try | Passed::TryIdle)
                 if self.sent && self.exchange.hedges() =>
             {
-                Failure::Slow
+                Failure::Slow(None)
             }
             failure => failure,
         }))

@@ -69,7 +69,7 @@ impl Exchange<'_> {
     pub(super) async fn hedge<Q: RequestSource, P: ResponseSink>(
         &mut self,
         route: &Forward,
-        mut first: Beside,
+        mut first: Box<Beside>,
         source: &mut Q,
         sink: &mut P,
     ) -> Result<(), Failure> {
@@ -77,7 +77,7 @@ impl Exchange<'_> {
         first.connection = self.tally.told.as_ref().and_then(|told| told.connection);
         let cluster = self.worker.clusters.named(first.chosen.snapshot().plan.name.as_bytes());
         let mut hedge = Hedge { tries: Vec::new(), next: None, cluster };
-        self.begin_beside(&mut hedge, first, source);
+        self.begin_beside(&mut hedge, *first, source);
         let won = poll_fn(|cx| self.poll_hedge(cx, route, &mut hedge, source, sink)).await;
         hedge.tries.drain(..).for_each(|other| self.let_go(other, false));
         let (winner, size) = won?;

@@ -77,7 +77,7 @@ impl Exchange<'_> {
                 }
             },
             Failure::ClientGone => "the client went before it answered".to_owned(),
-            Failure::Slow
+            Failure::Slow(_)
             | Failure::Reply(_)
             | Failure::Cut
             | Failure::Redirected(_)
