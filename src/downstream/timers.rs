@@ -28,6 +28,7 @@ struct Rare {
     try_at: Tick,
     try_idle: Ticks,
     try_moved: Tick,
+    try_soft: bool,
     try_duration_at: Tick,
     stream_at: Tick,
 }
@@ -39,6 +40,8 @@ pub(super) struct TryLimits {
     pub(super) whole: Option<Duration>,
     /// `per_try_idle_timeout`.
     pub(super) idle: Option<Duration>,
+    /// They end nothing: another try begins beside this one.
+    pub(super) soft: bool,
 }
 
 /// Which timeout has passed.
@@ -113,13 +116,18 @@ impl<'c> Timers<'c> {
         let (try_at, try_moved) = (self.later(now, limits.whole), self.deadline.tick_of(now));
         let rare = self.rare();
         (rare.try_at, rare.try_idle, rare.try_moved) = (try_at, Ticks::of(limits.idle), try_moved);
+        rare.try_soft = limits.soft;
         self.armed = false;
     }
 
-    /// The try has been answered: its `per_try_timeout` is over.
+    /// The try has been answered: its `per_try_timeout` is over, and where that would end nothing, its
+    /// `per_try_idle_timeout`, too.
     pub(super) fn answer_try(&mut self) {
         if let Some(rare) = &mut self.rare {
             rare.try_at = Tick::NEVER;
+            if rare.try_soft {
+                rare.try_idle = Ticks::of(None);
+            }
             self.armed = false;
         }
     }
@@ -140,6 +148,7 @@ impl<'c> Timers<'c> {
                 try_at: never,
                 try_idle: Ticks::of(None),
                 try_moved: now,
+                try_soft: false,
                 try_duration_at: never,
                 stream_at: never,
             })

@@ -67,6 +67,17 @@ impl<V: ResponseSource> FilteredResponse<V> {
         }
     }
 
+    /// The head of the answer is here, whoever has read it. It has still to pass the filters.
+    pub fn arrive(&mut self, head: &ResponseHead, size: BodySize) {
+        self.arrived = Some(size);
+        if let Some(side) = &mut self.side {
+            side.asks_out = head.headers.has(Known::XEnvoyImmediateHealthCheckFail);
+            if size == BodySize::None {
+                side.passing.has_no_body();
+            }
+        }
+    }
+
     /// Fills in the head, and shows it to the filters unless `unwanted` says that the answer goes no
     /// further; asked again, it goes further all the same. Interim answers come first, and are shown to
     /// nobody.
@@ -87,13 +98,7 @@ impl<V: ResponseSource> FilteredResponse<V> {
                 if head.status < 200 && size != BodySize::Tunnel {
                     return Poll::Ready(Ok(size));
                 }
-                self.arrived = Some(size);
-                if let Some(side) = &mut self.side {
-                    side.asks_out = head.headers.has(Known::XEnvoyImmediateHealthCheckFail);
-                    if size == BodySize::None {
-                        side.passing.has_no_body();
-                    }
-                }
+                self.arrive(head, size);
                 if unwanted(head) {
                     return Poll::Ready(Err(Reset::Unwanted));
                 }

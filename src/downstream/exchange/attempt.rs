@@ -1,6 +1,6 @@
 //! Owns one try: a host, a connection to it, and the exchange on that connection.
 
-use std::{rc::Rc, sync::atomic::Ordering::Relaxed};
+use std::{borrow::Borrow, rc::Rc, sync::atomic::Ordering::Relaxed};
 
 use understudy_actors::{
     snapshot::{ClusterSnapshot, Host},
@@ -31,8 +31,8 @@ pub(super) struct Chosen {
 }
 
 /// A request in flight to a host, on a connection; counted until dropped.
-pub(super) struct InFlight<'a> {
-    chosen: &'a Chosen,
+pub(super) struct InFlight<C: Borrow<Chosen>> {
+    chosen: C,
     priority: usize,
 }
 
@@ -96,7 +96,7 @@ impl<'c> Exchange<'c> {
                             .await?
                             .map_err(|error| self.no_connection(chosen, error))?,
                     };
-                    let Some(_in_flight) = InFlight::begin(chosen, self.priority()) else {
+                    let Some(in_flight) = InFlight::begin(chosen, self.priority()) else {
                         connection.give_back();
                         return Err(self.too_many_requests(chosen));
                     };
@@ -104,8 +104,13 @@ impl<'c> Exchange<'c> {
                     let (reused, asked) = (connection.reused, Asked::by(&self.heads.request));
                     let mut stream = Http1Stream::new(connection, pool.options(), asked);
                     self.tally.connected(chosen.host(), stream.life(), Version::Http11);
-                    let up = stream.split(&self.worker.buffers);
-                    let done = self.converse(route, chosen, source, sink, up).hold().await;
+                    let done = {
+                        let up = stream.split(&self.worker.buffers);
+                        self.converse(route, chosen, source, sink, up).hold().await
+                    };
+                    if let Err(Failure::Slow(_)) = done {
+                        return Err(Failure::slow(in_flight.owned(), stream));
+                    }
                     // The next request may have the connection while this answer is still sent.
                     stream.finish();
                     match done {
@@ -122,14 +127,20 @@ impl<'c> Exchange<'c> {
                             .await?
                             .map_err(|error| self.no_connection(chosen, error))?,
                     };
-                    let Some(_in_flight) = InFlight::begin(chosen, self.priority()) else {
+                    let Some(in_flight) = InFlight::begin(chosen, self.priority()) else {
                         return Err(self.too_many_requests(chosen));
                     };
                     self.tally.begins_try();
                     let mut stream = Http2Stream::new(lease, Asked::by(&self.heads.request));
                     self.tally.connected(chosen.host(), stream.life(), Version::Http2);
-                    let up = stream.split();
-                    self.converse(route, chosen, source, sink, up).hold().await
+                    let done = {
+                        let up = stream.split();
+                        self.converse(route, chosen, source, sink, up).hold().await
+                    };
+                    if let Err(Failure::Slow(_)) = done {
+                        return Err(Failure::slow(in_flight.owned(), stream));
+                    }
+                    done
                 }
             }
         }
@@ -163,7 +174,7 @@ impl<'c> Exchange<'c> {
     }
 
     /// The client's stream and the host's, brought together.
-    fn converse<'a, Q, P, U, V>(
+    pub(super) fn converse<'a, Q, P, U, V>(
         &'a mut self,
         route: &'a Forward,
         chosen: &'a Chosen,
@@ -219,9 +230,25 @@ impl Chosen {
 
 // === impl InFlight ===
 
-impl<'a> InFlight<'a> {
+impl InFlight<&Chosen> {
+    /// The same request, however long its host is lent.
+    pub(super) fn owned(self) -> InFlight<Chosen> {
+        let owned = InFlight { chosen: Chosen::clone(self.chosen), priority: self.priority };
+        // It is counted on, not twice.
+        std::mem::forget(self);
+        owned
+    }
+}
+
+impl<C: Borrow<Chosen>> InFlight<C> {
+    /// Whom it goes to.
+    pub(super) fn chosen(&self) -> &Chosen {
+        self.chosen.borrow()
+    }
+
     /// Counts the request; none when the cluster carries as many as it may.
-    pub(super) fn begin(chosen: &'a Chosen, priority: usize) -> Option<Self> {
+    pub(super) fn begin(to: C, priority: usize) -> Option<Self> {
+        let chosen = to.borrow();
         let snapshot = chosen.snapshot();
         let requests = &snapshot.shared.breakers.get(priority)?.requests;
         if requests.fetch_add(1, Relaxed) >= chosen.target().requests_max(priority) {
@@ -234,18 +261,19 @@ impl<'a> InFlight<'a> {
         let host_stats = chosen.host().stats.lane(chosen.target().worker);
         host_stats.inc(HostStat::RqTotal);
         host_stats.inc(HostStat::RqActive);
-        Some(Self { chosen, priority })
+        Some(Self { chosen: to, priority })
     }
 }
 
-impl Drop for InFlight<'_> {
+impl<C: Borrow<Chosen>> Drop for InFlight<C> {
     fn drop(&mut self) {
-        let worker = self.chosen.target().worker;
-        let shared = &self.chosen.snapshot().shared;
+        let chosen = self.chosen.borrow();
+        let worker = chosen.target().worker;
+        let shared = &chosen.snapshot().shared;
         if let Some(breakers) = shared.breakers.get(self.priority) {
             breakers.requests.fetch_sub(1, Relaxed);
         }
         shared.stats.lane(worker).dec(ClusterStat::UpstreamRqActive);
-        self.chosen.host().stats.lane(worker).dec(HostStat::RqActive);
+        chosen.host().stats.lane(worker).dec(HostStat::RqActive);
     }
 }

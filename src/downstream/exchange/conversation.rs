@@ -8,7 +8,12 @@ use std::{
 
 use understudy_actors::stats::ClusterStat;
 
-use super::{super::count, Exchange, Failure, Heads, attempt::Chosen, retry::Judgement};
+use super::{
+    super::{count, timers::Passed},
+    Exchange, Failure, Heads,
+    attempt::Chosen,
+    retry::Judgement,
+};
 use crate::{
     codec::{Known, ResponseHead, Switch},
     config::model::route::Forward,
@@ -82,7 +87,7 @@ where
     }
 
     /// Sends the request until the response's head is here.
-    fn poll_head(&mut self, cx: &mut Context<'_>) -> Poll<Result<BodySize, Failure>> {
+    pub(super) fn poll_head(&mut self, cx: &mut Context<'_>) -> Poll<Result<BodySize, Failure>> {
         if !self.sent
             && let Err(failure) = self.poll_send(cx)
         {
@@ -91,7 +96,16 @@ where
         if let Poll::Ready(head) = self.poll_response(cx) {
             return Poll::Ready(head);
         }
-        self.exchange.poll_interrupted(cx, self.source, self.sink).map(Err)
+        let failure = ready!(self.exchange.poll_interrupted(cx, self.source, self.sink));
+        Poll::Ready(Err(match failure {
+            // The host has all of it: it may go on.
+            Failure::TimedOut(Passed::Try | Passed::TryIdle)
+                if self.sent && self.exchange.hedges() =>
+            {
+                Failure::Slow(None)
+            }
+            failure => failure,
+        }))
     }
 
     /// Ready with the response's head, or with why there is none.

@@ -5,7 +5,8 @@ use std::time::Duration;
 use super::{
     super::{count, timers::Passed},
     Exchange,
-    attempt::Chosen,
+    attempt::{Chosen, InFlight},
+    beside::{Beside, Stream},
 };
 use crate::{
     filter::Filters,
@@ -32,6 +33,8 @@ pub enum Failure {
     TunnelEnded,
     /// The connection had been closed while it was idle, before it took the request.
     Stale,
+    /// The try is not answered within its timeout, and goes on all the same, beside others.
+    Slow(Option<Box<Beside>>),
     /// The answer asks for another try, after this wait.
     Again(Duration),
     /// The answer leads elsewhere, and the request has become one for there; with what was kept of its body.
@@ -44,6 +47,11 @@ impl Failure {
     /// We answer ourselves.
     pub(super) fn reply(reply: LocalReply) -> Self {
         Self::Reply(Box::new(reply))
+    }
+
+    /// The try goes on.
+    pub(super) fn slow(in_flight: InFlight<Chosen>, stream: impl Into<Stream>) -> Self {
+        Self::Slow(Some(Box::new(Beside::first(in_flight, stream.into()))))
     }
 }
 

@@ -26,7 +26,7 @@ use crate::{
 const FIRST_ANSWER_WAIT: Duration = Duration::from_secs(1);
 
 /// Tries on other connections after one that the host had closed while it was idle.
-const STALE_TRIES_MAX: u32 = 3;
+pub(super) const STALE_TRIES_MAX: u32 = 3;
 
 // === impl Exchange ===
 
@@ -102,7 +102,14 @@ impl<'c> Exchange<'c> {
                     let (head, name) = (&mut self.heads.request, &chosen.host().endpoint.hostname);
                     headers::rewrite_to_upstream(head, route, name, self.manager);
                 }
-                let failure = match self.attempt(route, &chosen, source, sink).await {
+                let done = match self.attempt(route, &chosen, source, sink).await {
+                    // Boxed: it is rare.
+                    Err(Failure::Slow(Some(first))) => {
+                        Box::pin(self.hedge(route, first, source, sink)).await
+                    }
+                    done => done,
+                };
+                let failure = match done {
                     Ok(()) => {
                         self.settle();
                         return self.flush(sink).await;

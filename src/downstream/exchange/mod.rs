@@ -2,17 +2,19 @@
 //!
 //! What happens, in order: [`Exchange::carry`] (`forward`) makes the request one that may go on, finds
 //! its route, and passes it by the `filters`; `attempt` finds a host and a connection; `conversation` carries
-//! heads and bodies; `retry` makes another try of one that failed, as `tries` and `retrying` allow;
+//! heads and bodies; `retry` makes another try of one that failed, as `tries` and `retrying` allow, or `hedge` one beside it;
 //! [`Exchange::conclude`] (here) makes of a failure on the way a reply of our own; `record` tells stats
 //! and access log what became of it.
 //!
 //! Every client with a request on its way holds one such future: a test bounds its size.
 
 mod attempt;
+mod beside;
 mod conversation;
 mod failure;
 mod filters;
 mod forward;
+mod hedge;
 mod local_reply;
 mod mirror;
 mod record;

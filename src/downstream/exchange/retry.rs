@@ -120,7 +120,7 @@ impl Exchange<'_> {
     }
 
     /// The wait before another try, or the failure that stands.
-    fn after(&mut self, failure: Failure, chosen: &Chosen) -> Result<Duration, Failure> {
+    pub(super) fn after(&mut self, failure: Failure, chosen: &Chosen) -> Result<Duration, Failure> {
         let target = chosen.target();
         match failure {
             Failure::Again(wait) => Ok(wait),
@@ -227,7 +227,7 @@ pub(super) enum Judgement {
 
 impl Tally {
     /// It was decided whether there is another try.
-    fn decided(&mut self, decision: Decision) {
+    pub(super) fn decided(&mut self, decision: Decision) {
         match decision {
             Decision::LimitExceeded => self.flag(ResponseFlag::UpstreamRetryLimitExceeded),
             Decision::Overflow => self.flag(ResponseFlag::UpstreamOverflow),

@@ -151,8 +151,20 @@ impl Retrying {
         self.decide(self.asks_after(&Reset::Unwanted), None, target, priority, runtime)
     }
 
+    /// Decides about a try that is slow and goes on. Nothing was reset, so no condition is asked.
+    ///
+    /// Observed: Envoy 1.40.
+    pub(super) fn decide_on_slow(
+        &mut self,
+        target: &Target,
+        priority: usize,
+        runtime: &Runtime,
+    ) -> Decision {
+        self.decide(true, None, target, priority, runtime)
+    }
+
     /// Whether an answer asks for another try.
-    fn asks_again(&self, answer: &ResponseHead) -> bool {
+    pub(super) fn asks_again(&self, answer: &ResponseHead) -> bool {
         // It comes from an Envoy, and is a matter of this one condition alone.
         if answer.headers.get_name(b"x-envoy-ratelimited").is_some() {
             return self.on.has(RetryOn::ENVOY_RATELIMITED);
@@ -220,15 +232,16 @@ impl Retrying {
         runtime: &Runtime,
     ) -> Decision {
         let stats = target.shared.stats.lane(target.worker);
+        if wanted && self.left == 0 {
+            // The last retry goes on where it is only slow, and may succeed yet. Observed: Envoy 1.40.
+            stats.inc(ClusterStat::UpstreamRqRetryLimitExceeded);
+            return Decision::LimitExceeded;
+        }
         if self.armed.take().is_some() && !wanted {
             stats.inc(ClusterStat::UpstreamRqRetrySuccess);
         }
         if !wanted {
             return Decision::No;
-        }
-        if self.left == 0 {
-            stats.inc(ClusterStat::UpstreamRqRetryLimitExceeded);
-            return Decision::LimitExceeded;
         }
         self.left -= 1;
         let Some(armed) = Armed::new(target, priority) else {

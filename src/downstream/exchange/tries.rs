@@ -206,9 +206,18 @@ impl Tries {
             .or_else(|| retry.and_then(|retry| retry.per_try_timeout))
             .filter(|per_try| !per_try.is_zero() && whole.is_none_or(|whole| *per_try < whole));
         let idle = retry.and_then(|retry| retry.per_try_idle_timeout);
+        let hedges = match request.headers.get(Known::XEnvoyHedgeOnPerTryTimeout) {
+            Some(b"true") => true,
+            Some(b"false") => false,
+            _ => attempts.hedges,
+        };
         Self {
             whole,
-            limits: TryLimits { whole: per_try, idle },
+            limits: TryLimits {
+                whole: per_try,
+                idle,
+                soft: hedges && (per_try.or(idle)).is_some(),
+            },
             duration_max: ms(Known::XEnvoyUpstreamStreamDurationMs),
             no_content: request.headers.has(Known::XEnvoyUpstreamRqTimeoutAltResponse),
             mirrors: Vec::new(),
@@ -267,7 +276,9 @@ impl Tries {
                 .filter(|left| !left.is_zero())
                 .unwrap_or(Duration::from_millis(1))
         });
-        let Some(expected) = [self.limits.whole, left].into_iter().flatten().min() else { return };
+        // A try that may be slow is not told of its own timeout. Observed: Envoy 1.40.
+        let own = self.limits.whole.filter(|_| !self.limits.soft);
+        let Some(expected) = [own, left].into_iter().flatten().min() else { return };
         let ms = u64::try_from(expected.as_millis()).unwrap_or(u64::MAX).max(1);
         let mut text = itoa::Buffer::new();
         if in_own_header {

@@ -77,7 +77,11 @@ impl Exchange<'_> {
                 }
             },
             Failure::ClientGone => "the client went before it answered".to_owned(),
-            Failure::Reply(_) | Failure::Cut | Failure::Redirected(_) | Failure::TunnelEnded => {
+            Failure::Slow(_)
+            | Failure::Reply(_)
+            | Failure::Cut
+            | Failure::Redirected(_)
+            | Failure::TunnelEnded => {
                 return;
             }
         };

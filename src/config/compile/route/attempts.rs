@@ -14,6 +14,7 @@ pub(super) struct HostAttempts<'m> {
     host: Option<&'m Message>,
     retry: Option<Arc<RetryPolicy>>,
     mirrors: Vec<Mirror>,
+    hedges: bool,
     tells: Tells,
 }
 
@@ -44,19 +45,15 @@ impl Compiler<'_> {
             timeout_retry: flag("include_is_timeout_retry_header"),
         };
         let retry = host.message("retry_policy").map(|policy| Arc::new(self.retry_policy(policy)));
-        if let Some(policy) = host.message("hedge_policy") {
-            self.hedge_policy(policy);
-        }
-        HostAttempts { host: Some(host), retry, mirrors, tells }
+        let hedges = host.message("hedge_policy").is_some_and(hedges);
+        HostAttempts { host: Some(host), retry, mirrors, hedges, tells }
     }
 
     /// The tries of a route that leads to a cluster.
     pub(super) fn attempts(&mut self, action: &Message, above: Above<'_>) -> Attempts {
         let own = action.message("retry_policy").map(|policy| Arc::new(self.retry_policy(policy)));
         let retry = own.or_else(|| above.host.retry.clone());
-        if let Some(policy) = action.message("hedge_policy") {
-            self.hedge_policy(policy);
-        }
+        let hedges = action.message("hedge_policy").map_or(above.host.hedges, hedges);
         let stream_duration = action.message("max_stream_duration").map(|own| StreamDuration {
             max: own.duration("max_stream_duration"),
             grpc_header_max: own.duration("grpc_timeout_header_max"),
@@ -88,6 +85,7 @@ impl Compiler<'_> {
             buffer_bytes_max: self.body_bytes_kept(above),
             stream_duration,
             grpc_timeout,
+            hedges,
             tells,
         }
     }
@@ -104,13 +102,14 @@ impl Compiler<'_> {
             usize::try_from(bytes).unwrap_or(usize::MAX)
         })
     }
+}
 
-    fn hedge_policy(&mut self, policy: &Message) {
-        if policy.number("initial_requests").is_some_and(|requests| requests > 1) {
-            let (at, path) = (policy.at_of("initial_requests"), policy.path_of("initial_requests"));
-            self.unsupported(at, &path, "`initial_requests` above 1");
-        }
+/// `envoy.config.route.v3.HedgePolicy`
+fn hedges(policy: &Message) -> bool {
+    for name in ["initial_requests", "additional_request_chance"] {
+        policy.ignore(name, "Envoy 1.40 does nothing with it either");
     }
+    policy.boolean("hedge_on_per_try_timeout").unwrap_or(false)
 }
 
 /// `timeout` as it is in force, and what the upstream is told of it, in milliseconds.

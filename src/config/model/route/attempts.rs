@@ -24,6 +24,9 @@ pub struct Attempts {
     pub stream_duration: Option<StreamDuration>,
     /// `max_grpc_timeout`.
     pub grpc_timeout: Option<GrpcTimeout>,
+    /// `hedge_policy.hedge_on_per_try_timeout`, or the virtual host's: a try that is slow goes on while
+    /// another begins.
+    pub hedges: bool,
     /// What is told of the tries.
     pub tells: Tells,
 }
