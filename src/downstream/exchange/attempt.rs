@@ -113,11 +113,7 @@ impl<'c> Exchange<'c> {
                     }
                     // The next request may have the connection while this answer is still sent.
                     stream.finish();
-                    match done {
-                        // It was not idle: there is nothing that it could have missed.
-                        Err(Failure::Stale) if !reused => Err(Failure::Reset(Reset::Terminated)),
-                        done => done,
-                    }
+                    stale_if(reused, done)
                 }
                 HostPool::Http2(pool) => {
                     let lease = match pool.lease() {
@@ -132,6 +128,7 @@ impl<'c> Exchange<'c> {
                     };
                     self.tally.begins_try();
                     let mut stream = Http2Stream::new(lease, Asked::by(&self.heads.request));
+                    let reused = stream.life().requests() > 1;
                     self.tally.connected(chosen.host(), stream.life(), Version::Http2);
                     let done = {
                         let up = stream.split();
@@ -140,7 +137,7 @@ impl<'c> Exchange<'c> {
                     if let Err(Failure::Slow(_)) = done {
                         return Err(Failure::slow(in_flight.owned(), stream));
                     }
-                    done
+                    stale_if(reused, done)
                 }
             }
         }
@@ -167,10 +164,7 @@ impl<'c> Exchange<'c> {
         self.tally.connected(chosen.host(), &connection.1, Version::Http11);
         let mut tunnel = TcpTunnel::new(connection);
         let up = tunnel.split(chosen.target(), &self.worker.buffers, answer);
-        match self.converse(route, chosen, source, sink, up).hold().await {
-            Err(Failure::Stale) => Err(Failure::Reset(Reset::Terminated)),
-            done => done,
-        }
+        stale_if(false, self.converse(route, chosen, source, sink, up).hold().await)
     }
 
     /// The client's stream and the host's, brought together.
@@ -189,6 +183,15 @@ impl<'c> Exchange<'c> {
         let up_source = FilteredResponse::new(up_source, self.filters.clone());
         let exchange = self;
         Conversation { exchange, route, chosen, source, sink, up_sink, up_source, up, sent: false }
+    }
+}
+
+/// A new connection was not idle: there is nothing that it could have missed.
+#[inline]
+fn stale_if(reused: bool, done: Result<(), Failure>) -> Result<(), Failure> {
+    match done {
+        Err(Failure::Stale) if !reused => Err(Failure::Reset(Reset::Terminated)),
+        done => done,
     }
 }
 

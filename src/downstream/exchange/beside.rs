@@ -41,6 +41,7 @@ pub struct Beside {
     pub(super) connection: Option<UpstreamConnection>,
 }
 
+#[expect(clippy::large_enum_variant, reason = "a try beside another is boxed as a whole")]
 pub(super) enum Phase {
     Connecting(LocalBoxFuture<'static, Result<Connected, Unconnected>>),
     Waiting(Connected),
