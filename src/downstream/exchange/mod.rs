@@ -31,6 +31,7 @@ use std::{
     cell::OnceCell,
     future::poll_fn,
     net::{IpAddr, SocketAddr},
+    ops::{Deref, DerefMut},
     rc::Rc,
     task::{Context, Poll},
     time::Instant,
@@ -75,8 +76,17 @@ pub struct Heads {
     switching: Switching,
 }
 
-/// Heads on loan from the worker. Boxed: a connection that waits has no room for them.
-pub type Loan = Box<Heads>;
+/// What an exchange has on loan from its worker: its heads, and room for what is remembered of it. Boxed: a
+/// connection that waits has no room for them, and every future on the way would have to be as large.
+pub type Loan = Box<Loaned>;
+
+/// What is lent.
+#[derive(Default)]
+pub struct Loaned {
+    heads: Heads,
+    /// Empty, but for the length of an exchange.
+    tally: Tally,
+}
 
 /// What is the same for all exchanges of a connection.
 #[derive(Clone, Copy, Debug)]
@@ -128,7 +138,23 @@ pub struct Exchange<'c> {
     filters: Option<Filters>,
     /// None where the route says nothing of tries.
     tries: Option<Box<Tries>>,
-    tally: Tally,
+    tally: &'c mut Tally,
+}
+
+// === impl Loaned ===
+
+impl Deref for Loaned {
+    type Target = Heads;
+
+    fn deref(&self) -> &Heads {
+        &self.heads
+    }
+}
+
+impl DerefMut for Loaned {
+    fn deref_mut(&mut self) -> &mut Heads {
+        &mut self.heads
+    }
 }
 
 // === impl Peer ===
@@ -169,7 +195,7 @@ impl<'c> Exchange<'c> {
         manager: &'c Manager,
         peer: &'c Peer,
         deadline: &'c mut Deadline,
-        heads: &'c mut Heads,
+        loan: &'c mut Loaned,
         body: BodySize,
     ) -> Self {
         let started = Instant::now();
@@ -183,8 +209,9 @@ impl<'c> Exchange<'c> {
         if let Some(max) = manager.config.max_stream_duration {
             timers.limit_stream(started, Some(max));
         }
-        let (filters, tries, tally) =
-            (None, None, Tally::new(manager.tells(), request_done, started));
+        let Loaned { heads, tally } = loan;
+        *tally = Tally::new(manager.tells(), request_done, started);
+        let (filters, tries) = (None, None);
         Self {
             worker,
             manager,
@@ -424,5 +451,7 @@ impl Drop for Exchange<'_> {
         if self.tally.trouble.is_some() {
             self.keep_trouble();
         }
+        // What it holds of tables and hosts is not kept for the next.
+        *self.tally = Tally::default();
     }
 }

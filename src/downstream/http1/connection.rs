@@ -446,6 +446,6 @@ mod tests {
             connection.busy(heads, parsed)
         });
         assert!(waits <= 400, "{waits} bytes");
-        assert!(carries <= 1408, "{carries} bytes");
+        assert!(carries <= 1280, "{carries} bytes");
     }
 }
