@@ -127,6 +127,7 @@ fn table(count: usize) -> RouteTable {
         routes: routes.collect(),
         require_tls: RequireTls::None,
         virtual_clusters: Vec::new(),
+        metadata: None,
     };
     RouteTable::new(RouteConfig {
         name: "table".to_owned(),

@@ -39,8 +39,10 @@ impl Aparts {
         worker: usize,
     ) -> CountedApart {
         let host = &found.virtual_host.name;
-        let cluster = found.virtual_cluster(request);
-        let cluster = cluster.map(|name| Scope::virtual_cluster(host, name));
+        // `other` counts what no virtual cluster of the host does. Observed: Envoy 1.40.
+        let cluster = (!found.virtual_host.virtual_clusters.is_empty()).then(|| {
+            Scope::virtual_cluster(host, found.virtual_cluster(request).unwrap_or("other"))
+        });
         let prefix = Some(&found.route.stat_prefix).filter(|prefix| !prefix.is_empty());
         let route = prefix.map(|prefix| Scope::route(host, prefix));
         let scopes = cluster.into_iter().chain(route).map(|scope| self.one(scope, registry));

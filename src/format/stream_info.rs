@@ -51,6 +51,8 @@ pub struct StreamInfo<'a> {
     pub route_name: &'a str,
     /// The route's `metadata.filter_metadata`.
     pub route_metadata: Option<&'a serde_json::Value>,
+    /// The virtual host's `metadata.filter_metadata`.
+    pub virtual_host_metadata: Option<&'a serde_json::Value>,
     /// The name of the virtual cluster; empty for none.
     pub virtual_cluster: &'a str,
     /// The cluster that was chosen; empty for none.

@@ -30,6 +30,7 @@ fn filled(text: &str) -> String {
         local: Some(([127, 0, 0, 1], 80).into()),
         route_name: "r",
         route_metadata: Some(&metadata),
+        virtual_host_metadata: metadata.get("ns"),
         upstream: Some(UpstreamInfo { address: "10.0.0.1:81", hostname: "", connection: None }),
         log_type: AccessLogType::DownstreamEnd,
         ..StreamInfo::default()
@@ -82,8 +83,8 @@ fn operators_say_what_envoys_say() {
             "r|-|-|DownstreamEnd",
         ),
         (
-            "%METADATA(ROUTE:ns:a:k)%|%METADATA(ROUTE:ns)%|%METADATA(ROUTE:no)%",
-            r#"v|{"a":{"k":"v"},"b":[1,"2.5"]}|-"#,
+            "%METADATA(ROUTE:ns:a:k)%|%METADATA(ROUTE:ns)%|%METADATA(ROUTE:no)%|%METADATA(VIRTUAL_HOST:a:k)%",
+            r#"v|{"a":{"k":"v"},"b":[1,"2.5"]}|-|v"#,
         ),
         ("%METADATA(ROUTE:ns):5%|%DYNAMIC_METADATA(a:b)%|%FILTER_STATE(a:PLAIN)%", r#"{"a":|-|-"#),
         (

@@ -58,15 +58,11 @@ impl Found<'_> {
         !self.virtual_host.virtual_clusters.is_empty() || !self.route.stat_prefix.is_empty()
     }
 
-    /// The virtual cluster that counts the request.
-    ///
-    /// Observed: Envoy 1.40, `other` counts what no virtual cluster of the host does.
+    /// The virtual cluster that takes the request.
     pub fn virtual_cluster(&self, request: &RequestHead) -> Option<&str> {
-        let clusters = &self.virtual_host.virtual_clusters;
         let fits = |matchers: &[HeaderMatcher]| matchers.iter().all(|one| one.matches(request));
-        let own = clusters.iter().find(|cluster| fits(&cluster.headers));
-        let name = own.map_or("other", |cluster| cluster.name.as_str());
-        (!clusters.is_empty()).then_some(name)
+        let mut clusters = self.virtual_host.virtual_clusters.iter();
+        clusters.find(|cluster| fits(&cluster.headers)).map(|cluster| cluster.name.as_str())
     }
 
     /// The configuration for the filter of this name: the most specific one.
@@ -286,6 +282,7 @@ mod tests {
             routes,
             require_tls: RequireTls::None,
             virtual_clusters: Vec::new(),
+            metadata: None,
         }
     }
 

@@ -338,6 +338,11 @@ impl<'c> Exchange<'c> {
                 if found.is_counted_apart() {
                     let apart = self.manager.count_apart(found, &self.heads.request);
                     self.tally.apart = Some(apart);
+                    if let Some(told) = &mut self.tally.told
+                        && let Some(name) = found.virtual_cluster(&self.heads.request)
+                    {
+                        name.clone_into(&mut told.virtual_cluster);
+                    }
                 }
                 self.plan_tries(forward);
                 let request = &mut self.heads.request;

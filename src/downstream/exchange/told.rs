@@ -21,6 +21,8 @@ use crate::{
 /// in the route's headers.
 #[derive(Default)]
 pub(super) struct Told {
+    /// The virtual cluster that counts the request; empty for none.
+    pub(super) virtual_cluster: String,
     /// The cluster that was chosen.
     pub(super) cluster: Option<Rc<Current>>,
     /// The request has come to the router, which tries its cluster.
@@ -138,6 +140,7 @@ impl Exchange<'_> {
         let tally = &self.tally;
         let told = tally.told.as_deref();
         let route = tally.way.as_ref().and_then(Way::route);
+        let host = tally.way.as_ref().and_then(Way::virtual_host);
         let upstream = tally.chosen.as_ref().map(|chosen| UpstreamInfo {
             address: &chosen.host().address_text,
             hostname: &chosen.host().endpoint.hostname,
@@ -165,7 +168,8 @@ impl Exchange<'_> {
             filter_chain: &self.manager.config.filter_chain,
             route_name: route.map_or("", |route| &route.name),
             route_metadata: route.and_then(|route| route.metadata.as_ref()),
-            virtual_cluster: "",
+            virtual_host_metadata: host.and_then(|host| host.metadata.as_ref()),
+            virtual_cluster: told.map_or("", |told| &told.virtual_cluster),
             cluster: plan.map_or("", |plan| &plan.name),
             cluster_stat_name: plan.map_or("", |plan| &plan.stat_name),
             upstream,

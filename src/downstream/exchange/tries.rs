@@ -67,10 +67,12 @@ impl Exchange<'_> {
             let Some(value) = headers.get(*known) else { continue };
             let means = match known {
                 Known::XEnvoyRetryOn => {
-                    RetryOn::parse(value) == (RetryOn::parse(value).0.of_http(), true)
+                    let (on, unknown) = RetryOn::parse(value);
+                    on == on.of_http() && unknown.is_empty()
                 }
                 Known::XEnvoyRetryGrpcOn => {
-                    RetryOn::parse(value) == (RetryOn::parse(value).0.of_grpc(), true)
+                    let (on, unknown) = RetryOn::parse(value);
+                    on == on.of_grpc() && unknown.is_empty()
                 }
                 _ => whole_number(value).is_some(),
             };

@@ -43,8 +43,8 @@ pub(crate) enum Args {
     Prefix(Option<u8>),
     /// How a gRPC status is written.
     Grpc(GrpcForm),
-    /// Metadata of a route: names, one below the other. None for metadata that nothing has.
-    Metadata(Option<Vec<String>>),
+    /// Whose metadata, and names in it, one below the other.
+    Metadata(Owner, Vec<String>),
     /// Operators, of which the first with something to say speaks.
     Operators(Vec<Operator>),
 }
@@ -218,13 +218,13 @@ pub(super) fn duration(params: &str) -> Result<Args, FormatError> {
 pub(super) fn metadata(params: &str) -> Result<Args, FormatError> {
     let mut words = params.split(':');
     match words.next().unwrap_or_default() {
-        "ROUTE" => Ok(Args::Metadata(Some(words.map(str::to_owned).collect()))),
-        "DYNAMIC"
-        | "CLUSTER"
-        | "UPSTREAM_HOST"
-        | "LISTENER"
-        | "LISTENER_FILTER_CHAIN"
-        | "VIRTUAL_HOST" => Ok(Args::Metadata(None)),
+        "ROUTE" => Ok(Args::Metadata(Owner::Route, words.map(str::to_owned).collect())),
+        "VIRTUAL_HOST" => {
+            Ok(Args::Metadata(Owner::VirtualHost, words.map(str::to_owned).collect()))
+        }
+        "DYNAMIC" | "CLUSTER" | "UPSTREAM_HOST" | "LISTENER" | "LISTENER_FILTER_CHAIN" => {
+            Ok(Args::Metadata(Owner::Nobody, Vec::new()))
+        }
         other => refused(format!("{other} is not supported type of metadata")),
     }
 }
@@ -288,6 +288,17 @@ pub(super) fn coalesce(params: &str) -> Result<Args, FormatError> {
         }
     }
     Ok(Args::Operators(operators))
+}
+
+/// Whose metadata there can be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Owner {
+    /// `ROUTE`.
+    Route,
+    /// `VIRTUAL_HOST`.
+    VirtualHost,
+    /// What has none here.
+    Nobody,
 }
 
 // === impl Args ===
@@ -372,8 +383,13 @@ impl Args {
     }
 
     pub(super) fn metadata<'a>(&self, info: &StreamInfo<'a>) -> Value<'a> {
-        let Args::Metadata(Some(names)) = self else { return Value::Nothing };
-        let Some(mut found) = info.route_metadata else { return Value::Nothing };
+        let Args::Metadata(owner, names) = self else { return Value::Nothing };
+        let metadata = match owner {
+            Owner::Route => info.route_metadata,
+            Owner::VirtualHost => info.virtual_host_metadata,
+            Owner::Nobody => None,
+        };
+        let Some(mut found) = metadata else { return Value::Nothing };
         for name in names {
             match found.get(name) {
                 Some(below) => found = below,

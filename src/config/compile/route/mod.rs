@@ -85,9 +85,14 @@ impl Compiler<'_> {
                 Some("ALL") => RequireTls::All,
                 _ => RequireTls::None,
             };
-            host.ignore("metadata", "nobody reads it");
-            let virtual_clusters = self.virtual_clusters(host);
-            hosts.push(VirtualHost { name, domains, routes, require_tls, virtual_clusters });
+            hosts.push(VirtualHost {
+                name,
+                domains,
+                routes,
+                require_tls,
+                virtual_clusters: self.virtual_clusters(host),
+                metadata: host.message("metadata").map(filter_metadata),
+            });
         }
         config.ignore("metadata", "nobody reads it");
         let lower = |name: &str| name.to_ascii_lowercase().into_bytes();

@@ -25,7 +25,13 @@ const PREVIOUS_PRIORITIES: &str =
 impl Compiler<'_> {
     /// `envoy.config.route.v3.RetryPolicy`
     pub(super) fn retry_policy(&mut self, policy: &Message) -> RetryPolicy {
-        let (on, _) = RetryOn::parse(policy.text("retry_on").unwrap_or_default().as_bytes());
+        let (on, unknown) = RetryOn::parse(policy.text("retry_on").unwrap_or_default().as_bytes());
+        for name in unknown {
+            let text =
+                format!("`{}` means nothing to a retry policy", String::from_utf8_lossy(name));
+            let hint = "Envoy passes over it, too; a status is `retriable-status-codes`";
+            self.notes.warning(policy.at_of("retry_on"), &policy.path_of("retry_on"), text, hint);
+        }
         let codes = policy.numbers("retriable_status_codes").into_iter();
         let status_codes = codes.filter_map(|code| u16::try_from(code).ok()).collect();
         let (mut avoids_tried_hosts, mut avoids_canaries) = (false, false);

@@ -59,6 +59,8 @@ pub struct VirtualHost {
     pub require_tls: RequireTls,
     /// `virtual_clusters`: the first whose headers a request has counts it; another where none does.
     pub virtual_clusters: Vec<VirtualCluster>,
+    /// `metadata.filter_metadata`, for formats.
+    pub metadata: Option<serde_json::Value>,
 }
 
 /// `VirtualCluster`: requests that are counted apart.
