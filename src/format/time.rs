@@ -2,7 +2,7 @@
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use crate::worker::clock::civil;
+use crate::worker::clock::{civil, month_name, weekday, weekday_name};
 
 /// Envoy's own form of a time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,23 +47,6 @@ struct Moment {
     of_year: u64,
     offset_seconds: i64,
 }
-
-const DAYS: [&str; 7] =
-    ["Sunday", "Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday"];
-const MONTHS: [&str; 12] = [
-    "January",
-    "February",
-    "March",
-    "April",
-    "May",
-    "June",
-    "July",
-    "August",
-    "September",
-    "October",
-    "November",
-    "December",
-];
 
 // === impl TimeFormat ===
 
@@ -158,7 +141,7 @@ impl Moment {
             month,
             day,
             of_day: shifted % 86_400,
-            weekday: (days + 4) % 7,
+            weekday: weekday(days),
             of_year,
             offset_seconds,
         }
@@ -210,7 +193,6 @@ impl Moment {
                 }
             }
         };
-        let name = |names: &[&'static str], at: u64| names.get(at as usize).copied().unwrap_or("");
         let (hour, minute, second) = (self.of_day / 3_600, self.of_day / 60 % 60, self.of_day % 60);
         let twelve = (hour + 11) % 12 + 1;
         let (iso_year, iso_week) = self.iso_week();
@@ -231,10 +213,10 @@ impl Moment {
             'p' => out.push_str(if hour < 12 { "AM" } else { "PM" }),
             'P' => out.push_str(if hour < 12 { "am" } else { "pm" }),
             'j' => padded(out, self.of_year + 1, 3),
-            'a' => out.push_str(name(&DAYS, self.weekday).get(..3).unwrap_or("")),
-            'A' => out.push_str(name(&DAYS, self.weekday)),
-            'b' | 'h' => out.push_str(name(&MONTHS, self.month - 1).get(..3).unwrap_or("")),
-            'B' => out.push_str(name(&MONTHS, self.month - 1)),
+            'a' => out.push_str(weekday_name(self.weekday).get(..3).unwrap_or("")),
+            'A' => out.push_str(weekday_name(self.weekday)),
+            'b' | 'h' => out.push_str(month_name(self.month).get(..3).unwrap_or("")),
+            'B' => out.push_str(month_name(self.month)),
             'u' => padded(out, (self.weekday + 6) % 7 + 1, 1),
             'w' => padded(out, self.weekday, 1),
             'U' => padded(out, (self.of_year + 7 - self.weekday) / 7, 2),

@@ -7,7 +7,10 @@ use std::{
 
 use understudy_actors::command::LogLevel;
 
-use crate::{version, worker::clock::civil};
+use crate::{
+    version,
+    worker::clock::{civil, month_name, weekday, weekday_name},
+};
 
 /// Envoy's `--log-format` default.
 pub const DEFAULT_PATTERN: &str = "[%Y-%m-%d %T.%e][%t][%l][%n] [%g:%#] %v";
@@ -153,24 +156,8 @@ impl Default for Pattern {
 }
 
 fn operate(out: &mut Vec<u8>, operator: char, line: &Line<'_>, at: &Moment) {
-    const DAYS: [&str; 7] =
-        ["Thursday", "Friday", "Saturday", "Sunday", "Monday", "Tuesday", "Wednesday"];
-    const MONTHS: [&str; 12] = [
-        "January",
-        "February",
-        "March",
-        "April",
-        "May",
-        "June",
-        "July",
-        "August",
-        "September",
-        "October",
-        "November",
-        "December",
-    ];
-    let day = DAYS[(at.unix / 86_400 % 7) as usize];
-    let month = MONTHS[(at.month.clamp(1, 12) - 1) as usize];
+    let day = weekday_name(weekday(at.unix / 86_400));
+    let month = month_name(at.month);
     let (hour, minute, second) = (at.unix / 3_600 % 24, at.unix / 60 % 60, at.unix % 60);
     let half = if hour < 12 { "AM" } else { "PM" };
     let twelve = (hour + 11) % 12 + 1;

@@ -14,6 +14,7 @@ use understudy_actors::stats::ClusterStat;
 use super::{
     connect::Life,
     pool::{Http1Connection, Target},
+    send::poll_send,
 };
 use crate::{
     codec::{
@@ -209,19 +210,10 @@ impl Sink for Http1Sink<'_> {
     }
 
     fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), BodyError>> {
-        let Some(out) = &mut self.state.out else { return self.poll_half_close(cx) };
-        self.state.encoder.seal(out.tail());
-        let stats = self.target.shared.stats.lane(self.target.worker);
-        while !out.is_empty() {
-            match ready!(Pin::new(&mut self.socket).poll_write(cx, out)) {
-                Ok(count) if count > 0 => {
-                    stats.add(ClusterStat::UpstreamCxTxBytesTotal, count as u64);
-                    out.consume(count);
-                }
-                _ => return Poll::Ready(Err(BodyError::Gone)),
-            }
+        if let Some(out) = &mut self.state.out {
+            self.state.encoder.seal(out.tail());
+            ready!(poll_send(cx, &mut self.socket, &mut self.state.out, self.target))?;
         }
-        self.state.out = None;
         self.poll_half_close(cx)
     }
 }

@@ -7,6 +7,7 @@ pub mod connect;
 pub mod http1;
 pub mod http2;
 pub mod pool;
+mod send;
 pub mod tcp;
 
 pub use cluster::{Cluster, Clusters, Current, Limits};

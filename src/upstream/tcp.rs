@@ -15,7 +15,7 @@ use tokio::{
 };
 use understudy_actors::stats::ClusterStat;
 
-use super::{connect::Life, pool::Target};
+use super::{connect::Life, pool::Target, send::poll_send};
 use crate::{
     codec::{HeaderBlock, RequestHead, ResponseHead},
     stream::{BodyError, BodySize, Data, Frame, RequestSink, Reset, ResponseSource, Sink, Source},
@@ -125,19 +125,7 @@ impl Sink for TcpSink<'_> {
     }
 
     fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), BodyError>> {
-        if let Some(out) = &mut self.state.out {
-            let stats = self.target.shared.stats.lane(self.target.worker);
-            while !out.is_empty() {
-                match ready!(Pin::new(&mut self.socket).poll_write(cx, out)) {
-                    Ok(count) if count > 0 => {
-                        stats.add(ClusterStat::UpstreamCxTxBytesTotal, count as u64);
-                        out.consume(count);
-                    }
-                    _ => return Poll::Ready(Err(BodyError::Gone)),
-                }
-            }
-            self.state.out = None;
-        }
+        ready!(poll_send(cx, &mut self.socket, &mut self.state.out, self.target))?;
         if self.state.ended && !self.state.shut {
             let shut = ready!(Pin::new(&mut self.socket).poll_shutdown(cx));
             shut.map_err(|_| BodyError::Gone)?;

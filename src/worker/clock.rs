@@ -12,6 +12,29 @@ use crate::codec::Known;
 /// Length of an IMF-fixdate such as `Sun, 06 Nov 1994 08:49:37 GMT` (RFC 9110, 5.6.7).
 const DATE_BYTES: usize = 29;
 
+/// Names of the days of a week.
+const WEEKDAYS: [&str; 7] =
+    ["Sunday", "Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday"];
+
+/// Names of the months.
+const MONTHS: [&str; 12] = [
+    "January",
+    "February",
+    "March",
+    "April",
+    "May",
+    "June",
+    "July",
+    "August",
+    "September",
+    "October",
+    "November",
+    "December",
+];
+
+/// 1970-01-01 was a Thursday.
+const FIRST_WEEKDAY: u64 = 4;
+
 /// The clock of one worker.
 #[derive(Clone, Debug, Default)]
 pub struct Clock {
@@ -42,14 +65,12 @@ impl Clock {
 
 /// Writes a unix time as an IMF-fixdate.
 fn imf_fixdate(unix: u64) -> [u8; DATE_BYTES] {
-    const DAYS: [&[u8; 3]; 7] = [b"Thu", b"Fri", b"Sat", b"Sun", b"Mon", b"Tue", b"Wed"];
-    const MONTHS: &[u8; 36] = b"JanFebMarAprMayJunJulAugSepOctNovDec";
     let (days, seconds) = (unix / 86_400, unix % 86_400);
     let (year, month, day) = civil(days);
     let mut out = *b"Thu, 01 Jan 1970 00:00:00 GMT";
-    out[..3].copy_from_slice(DAYS[(days % 7) as usize]);
+    out[..3].copy_from_slice(&weekday_name(weekday(days)).as_bytes()[..3]);
     two(&mut out, 5, day);
-    out[8..11].copy_from_slice(&MONTHS[(month as usize - 1) * 3..][..3]);
+    out[8..11].copy_from_slice(&month_name(month).as_bytes()[..3]);
     two(&mut out, 12, year / 100);
     two(&mut out, 14, year % 100);
     two(&mut out, 17, seconds / 3_600);
@@ -61,6 +82,21 @@ fn imf_fixdate(unix: u64) -> [u8; DATE_BYTES] {
 fn two(out: &mut [u8; DATE_BYTES], at: usize, value: u64) {
     out[at] = b'0' + (value / 10 % 10) as u8;
     out[at + 1] = b'0' + (value % 10) as u8;
+}
+
+/// The weekday of a day since 1970-01-01, from 0, Sunday.
+pub fn weekday(days: u64) -> u64 {
+    (days + FIRST_WEEKDAY) % 7
+}
+
+/// The name of a weekday, from 0, Sunday.
+pub fn weekday_name(weekday: u64) -> &'static str {
+    WEEKDAYS[(weekday % 7) as usize]
+}
+
+/// The name of a month, from 1.
+pub fn month_name(month: u64) -> &'static str {
+    MONTHS[(month.clamp(1, 12) - 1) as usize]
 }
 
 /// Year, month and day of a day since 1970-01-01 in the Gregorian calendar. Years are counted from

@@ -106,7 +106,7 @@ impl<'c> Exchange<'c> {
                     self.tally.connected(chosen.host(), stream.life(), Version::Http11);
                     let done = {
                         let up = stream.split(&self.worker.buffers);
-                        self.converse(route, chosen, source, sink, up).hold().await
+                        self.converse(route, chosen, source, sink, up).hold(None).await
                     };
                     if let Err(Failure::Slow(_)) = done {
                         return Err(Failure::slow(in_flight.owned(), stream));
@@ -132,7 +132,7 @@ impl<'c> Exchange<'c> {
                     self.tally.connected(chosen.host(), stream.life(), Version::Http2);
                     let done = {
                         let up = stream.split();
-                        self.converse(route, chosen, source, sink, up).hold().await
+                        self.converse(route, chosen, source, sink, up).hold(None).await
                     };
                     if let Err(Failure::Slow(_)) = done {
                         return Err(Failure::slow(in_flight.owned(), stream));
@@ -164,7 +164,7 @@ impl<'c> Exchange<'c> {
         self.tally.connected(chosen.host(), &connection.1, Version::Http11);
         let mut tunnel = TcpTunnel::new(connection);
         let up = tunnel.split(chosen.target(), &self.worker.buffers, answer);
-        stale_if(false, self.converse(route, chosen, source, sink, up).hold().await)
+        stale_if(false, self.converse(route, chosen, source, sink, up).hold(None).await)
     }
 
     /// The client's stream and the host's, brought together.

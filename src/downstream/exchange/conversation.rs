@@ -50,25 +50,27 @@ where
     V: ResponseSource,
 {
     /// Sends the request and receives the response; ready when the response has been taken by the sink,
-    /// sent or not.
+    /// sent or not. A try that was beside others has sent the request before, and `arrived` is a head of its
+    /// answer, with the size of its body.
     ///
     /// # Errors
     ///
     /// [`Failure`]; after [`Failure::Stale`], on a connection that has carried a request before, this one may be
     /// sent again on another.
-    pub(super) async fn hold(&mut self) -> Result<(), Failure> {
-        let Exchange { heads, body, .. } = &mut *self.exchange;
-        match self.up_sink.head(&mut heads.request, *body) {
-            Ok(()) => {}
-            Err(Reset::Terminated) => return Err(Failure::Stale),
-            Err(reset) => return Err(Failure::Reset(reset)),
+    pub(super) async fn hold(&mut self, arrived: Option<BodySize>) -> Result<(), Failure> {
+        match arrived {
+            // Boxed: it is rare.
+            Some(size) => Box::pin(self.take_up(size)).await?,
+            None => {
+                self.begin()?;
+                if self.exchange.heads.request.switch != Switch::Nothing {
+                    // Boxed: few requests do.
+                    return Box::pin(self.switch()).await;
+                }
+                self.exchange.mark(|timing, now| timing.request_sending = now);
+                self.exchange.begin_try(self.chosen);
+            }
         }
-        if heads.request.switch != Switch::Nothing {
-            // Boxed: few requests do.
-            return Box::pin(self.switch()).await;
-        }
-        self.exchange.mark(|timing, now| timing.request_sending = now);
-        self.exchange.begin_try(self.chosen);
         let size = loop {
             let size = poll_fn(|cx| self.poll_head(cx)).await?;
             // 101 would need an upgrade, which was not asked for: the codec refuses it.
@@ -84,6 +86,16 @@ where
             BodySize::None => Ok(()),
             _ => poll_fn(|cx| self.poll_bodies(cx)).await,
         }
+    }
+
+    /// Hands the request's head to the host's side.
+    #[inline]
+    fn begin(&mut self) -> Result<(), Failure> {
+        let Exchange { heads, body, .. } = &mut *self.exchange;
+        self.up_sink.head(&mut heads.request, *body).map_err(|reset| match reset {
+            Reset::Terminated => Failure::Stale,
+            reset => Failure::Reset(reset),
+        })
     }
 
     /// Sends the request until the response's head is here.

@@ -460,13 +460,13 @@ impl Exchange<'_> {
             Stream::Http1(mut stream) => {
                 let up = stream.split(buffers);
                 let mut both = self.converse(route, &chosen, source, sink, up);
-                let done = both.go_on(size).await;
+                let done = both.hold(Some(size)).await;
                 stream.finish();
                 done
             }
             Stream::Http2(mut stream) => {
                 let up = stream.split();
-                self.converse(route, &chosen, source, sink, up).go_on(size).await
+                self.converse(route, &chosen, source, sink, up).hold(Some(size)).await
             }
         };
         let failure = match done {
@@ -489,8 +489,8 @@ where
     U: RequestSink,
     V: ResponseSource,
 {
-    /// Goes on where the head of an answer is here, with a body of this size.
-    async fn go_on(&mut self, size: BodySize) -> Result<(), Failure> {
+    /// Goes on where a head of the answer is here, with a body of this size.
+    pub(super) async fn take_up(&mut self, size: BodySize) -> Result<(), Failure> {
         // Its part of the request was handed over as a whole.
         self.up = Pump::new(true);
         if self.exchange.heads.response.status >= 200 {
@@ -499,20 +499,7 @@ where
         } else if self.pass_interim() {
             self.exchange.flush(self.sink).await?;
         }
-        let size = loop {
-            let size = poll_fn(|cx| self.poll_head(cx)).await?;
-            if self.exchange.heads.response.status >= 200 {
-                break size;
-            }
-            if self.pass_interim() {
-                self.exchange.flush(self.sink).await?;
-            }
-        };
-        self.respond(size);
-        match size {
-            BodySize::None => Ok(()),
-            _ => poll_fn(|cx| self.poll_bodies(cx)).await,
-        }
+        Ok(())
     }
 }
 
