@@ -4,44 +4,17 @@ mod support;
 
 use support::{
     client::{Answer, Client, get},
+    config::{around, cluster},
     origin::Origin,
     proxy::Proxy,
 };
 
 /// A configuration: more for the connection manager, the table, the virtual host, and its routes.
 fn config(origin: &Origin, manager: &str, table: &str, host: &str, routes: &str) -> String {
-    let port = origin.address.port();
-    format!(
-        r#"admin: {{address: {{socket_address: {{address: 127.0.0.1, port_value: 0}}}}}}
-static_resources:
-  listeners:
-  - name: main
-    address: {{socket_address: {{address: 127.0.0.1, port_value: 0}}}}
-    filter_chains:
-    - filters:
-      - name: hcm
-        typed_config:
-          "@type": type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager
-          stat_prefix: ingress_http
-{manager}
-          route_config:
-            name: local_route
-{table}
-            virtual_hosts:
-            - name: all
-              domains: ["*"]
-{host}
-              routes:
-{routes}
-          http_filters:
-          - name: router
-            typed_config: {{"@type": type.googleapis.com/envoy.extensions.filters.http.router.v3.Router}}
-  clusters:
-  - name: a
-    type: STATIC
-    load_assignment: {{cluster_name: a, endpoints: [{{lb_endpoints: [{{endpoint: {{address: {{socket_address: {{address: 127.0.0.1, port_value: {port}}}}}}}}}]}}]}}
-"#
-    )
+    let host = format!(
+        "            - name: all\n              domains: [\"*\"]\n{host}\n              routes:\n{routes}"
+    );
+    around(manager, table, &host, &cluster("a", &[origin.address]))
 }
 
 /// `name: value` of the headers whose names begin so, in the order of the wire.

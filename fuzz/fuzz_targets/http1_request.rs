@@ -2,8 +2,9 @@
 //! httparse reads, and what we write of it reads the same again.
 #![no_main]
 
-use std::collections::BTreeMap;
+mod fields;
 
+use fields::{is_folded, joined};
 use libfuzzer_sys::fuzz_target;
 use understudy::codec::{
     Method, RequestHead,
@@ -43,27 +44,6 @@ fn comes_in_pieces(bytes: &[u8], whole: &Outcome) {
         Some(Err(early)) => assert_eq!(whole.as_ref().map_err(|e| e.status), Err(early.status)),
         Some(early) => assert_eq!(early, *whole),
     }
-}
-
-/// Values by names, those of a name joined: which of them we join is not httparse's affair.
-fn joined<'a>(fields: impl Iterator<Item = (&'a [u8], &'a [u8])>) -> BTreeMap<Vec<u8>, Vec<u8>> {
-    let mut out: BTreeMap<Vec<u8>, Vec<u8>> = BTreeMap::new();
-    for (name, value) in fields {
-        let name = name.to_ascii_lowercase();
-        match out.get_mut(&name) {
-            Some(before) => {
-                before.push(b',');
-                before.extend_from_slice(value);
-            }
-            None => drop(out.insert(name, value.to_vec())),
-        }
-    }
-    out
-}
-
-/// A line that goes on in the next one, which httparse does not know in requests.
-fn is_folded(bytes: &[u8]) -> bool {
-    bytes.windows(2).any(|pair| matches!(pair, b"\n " | b"\n\t"))
 }
 
 /// A first line in the one form that httparse reads.

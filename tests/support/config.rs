@@ -25,6 +25,13 @@ pub fn routed(routes: &str, clusters: &str) -> String {
 }
 
 fn whole(manager: &str, routes: &str, clusters: &str) -> String {
+    let host = format!("            - {{name: all, domains: [\"*\"], routes: [{routes}]}}");
+    around(manager, "", &host, clusters)
+}
+
+/// One listener `main` with more lines for its connection manager and its route table, this virtual host and these
+/// clusters, as lines.
+pub fn around(manager: &str, table: &str, virtual_host: &str, clusters: &str) -> String {
     format!(
         r#"admin:
   address: {{socket_address: {{address: 127.0.0.1, port_value: 0}}}}
@@ -42,8 +49,9 @@ static_resources:
 {manager}
           route_config:
             name: local_route
+{table}
             virtual_hosts:
-            - {{name: all, domains: ["*"], routes: [{routes}]}}
+{virtual_host}
           http_filters:
           - name: router
             typed_config: {{"@type": type.googleapis.com/envoy.extensions.filters.http.router.v3.Router}}
