@@ -26,6 +26,7 @@ mod tries;
 mod trouble;
 mod tunnel;
 mod upgrade;
+mod weigh;
 
 use std::{
     cell::OnceCell,
