@@ -60,9 +60,11 @@ fn a_line_is_what_its_format_says_and_is_there_for_requests_that_its_filter_pass
     let config = front_with(&[("a", &[origin.address]), ("dead", &[dead])], &manager(&logs, ""));
     let proxy = Proxy::start(&config);
     let main = proxy.listener("main");
-    let request = |method: &str, path: &str| {
+    // One connection is one worker, which writes its lines in order.
+    let mut client = Client::connect(main);
+    let mut request = |method: &str, path: &str| {
         let more = "host: test\r\nx-long: abcdef\r\ncontent-length: 0\r\n\r\n";
-        Client::connect(main).request(format!("{method} {path} HTTP/1.1\r\n{more}"))
+        client.request(format!("{method} {path} HTTP/1.1\r\n{more}"))
     };
     request("GET", "/a");
     request("POST", "/a/post");
