@@ -15,6 +15,7 @@ use futures_util::future::{BoxFuture, LocalBoxFuture};
 use tokio::net::TcpStream;
 
 use crate::{
+    configured::Base,
     plan::{ClusterPlan, HealthCheckPlan, ListenerPlan, LookupFamily, ResolverPlan},
     snapshot::Host,
     stats::{Group, ListenerStat},
@@ -113,6 +114,16 @@ pub enum Probed {
 pub trait Balance: Send + Sync + 'static {
     /// Tables for these hosts, in this order.
     fn tables(&self, cluster: &ClusterPlan, eligible: &[Arc<Host>]) -> Arc<dyn Any + Send + Sync>;
+}
+
+/// Reads the static configuration.
+pub trait Load: Send + Sync + 'static {
+    /// What the file asks for now, in place of what runs.
+    ///
+    /// # Errors
+    ///
+    /// All that is wrong with it, for a person.
+    fn load(&self, running: &Base) -> Result<Base, String>;
 }
 
 /// Makes the data plane of a worker, on its thread.

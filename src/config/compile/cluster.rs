@@ -11,9 +11,10 @@ use understudy_actors::plan::{
     LookupFamily, NamePlan, ResolverPlan, RetryBudget, Thresholds,
 };
 
-use super::{Compiler, address::Named, fingerprint};
+use super::{Compiler, address::Named};
 use crate::config::{
     Message,
+    digest::{digest, digest_without},
     message::Value,
     model::cluster::{BalancerKind, Upstream},
 };
@@ -77,7 +78,16 @@ impl Compiler<'_> {
             from_zone: self.node.zone.clone(),
             added_via_api: false,
             upstream: Arc::new(upstream),
-            fingerprint: fingerprint(cluster),
+            fingerprint: match discovery {
+                Some(Discovery::Static(_)) => {
+                    digest_without(cluster, |_, set| set.field.name == "load_assignment")
+                }
+                _ => digest(cluster),
+            },
+            hosts_fingerprint: match cluster.message("load_assignment") {
+                Some(assignment) => digest(assignment),
+                None => 0,
+            },
             discovery: discovery?,
             name,
         })

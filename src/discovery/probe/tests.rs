@@ -25,6 +25,7 @@ fn cluster() -> Arc<ClusterPlan> {
         added_via_api: false,
         upstream: Arc::new(()) as Arc<dyn Any + Send + Sync>,
         fingerprint: 0,
+        hosts_fingerprint: 0,
     })
 }
 
