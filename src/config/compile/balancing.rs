@@ -96,7 +96,7 @@ fn runtime_double(double: &Message) -> RuntimeDouble {
 fn localities(common: &Message, fails_on_panic: &mut bool) -> Localities {
     if let Some(zones) = common.message("zone_aware_lb_config") {
         *fails_on_panic = zones.boolean("fail_traffic_on_panic").unwrap_or(false);
-        for field in ["routing_enabled", "min_cluster_size", "force_locality_direct_routing"] {
+        for field in ["routing_enabled", "min_cluster_size"] {
             zones.ignore(field, "of what there is with a local cluster, which is refused");
         }
     }
