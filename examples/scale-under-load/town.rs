@@ -47,10 +47,10 @@ impl Town {
         let admin = said(stderr, "admin address: ")?;
         let admin: SocketAddr = admin.parse().map_err(io::Error::other)?;
         let proxy = until(|| {
-            let ready = get(admin, "/ready")?.contains("\r\n\r\nLIVE");
+            let ready = get(admin, "/ready")?.contains("\r\nLIVE");
             let listeners = get(admin, "/listeners")?;
-            let address = listeners.trim().rsplit("::").next()?.parse().ok();
-            address.filter(|_| ready)
+            let address = |line: &str| line.rsplit_once("::")?.1.parse().ok();
+            listeners.lines().find_map(address).filter(|_| ready)
         })?;
         Ok(Self { proxy, kind: Kind::Demo { child, control } })
     }
