@@ -18,7 +18,7 @@ use understudy_actors::{
 
 use super::{
     breakers,
-    pool::{HostPool, HostPools, Target},
+    pool::{HostPool, HostPools, Place, Sharing, Target},
 };
 use crate::{codec::Version, config::model::cluster::Upstream, worker::Deadlines};
 
@@ -100,7 +100,7 @@ impl Clusters {
         let clusters: Vec<_> = self.known.borrow().slots.iter().flatten().cloned().collect();
         for cluster in clusters {
             let current = cluster.current();
-            current.all_pools().for_each(|pool| pool.sweep());
+            current.by_host.values().for_each(HostPools::sweep);
             if self.worker == 0 {
                 breakers::show(&current.snapshot.shared, &cluster.limits.get(), self.worker);
             }
@@ -181,7 +181,7 @@ impl Cluster {
     }
 
     fn close(&self) {
-        self.current.borrow().all_pools().for_each(|pool| pool.close());
+        self.current.borrow().by_host.values().for_each(HostPools::close);
     }
 }
 
@@ -204,7 +204,7 @@ impl Current {
             let key = Arc::as_ptr(host);
             let known = before.and_then(|before| before.by_host.get(&key)).cloned();
             let pools = known.unwrap_or_else(|| {
-                HostPool::of(Target {
+                HostPools::new(Target {
                     host: host.clone(),
                     zone_stats: snapshot.shared.by_zone.to(&host.endpoint.locality.zone),
                     shared: snapshot.shared.clone(),
@@ -213,6 +213,8 @@ impl Current {
                     limits: limits.clone(),
                     worker,
                     deadlines: deadlines.clone(),
+                    place: Place::new(&snapshot.shared, &Sharing::default()),
+                    sharing: Sharing::default(),
                 })
             });
             by_host.insert(key, pools);
@@ -223,25 +225,24 @@ impl Current {
         Self { snapshot, upstream, pools, by_host }
     }
 
-    /// The pool of an eligible host, for a request in this version.
-    pub fn pool(&self, turn: usize, version: Version) -> Option<&Rc<HostPool>> {
-        let pools = self.pools.get(turn)?;
-        match (&pools.http2, version) {
-            (Some(http2), Version::Http2) => Some(http2),
-            _ => Some(&pools.usual),
-        }
-    }
-
-    fn all_pools(&self) -> impl Iterator<Item = &Rc<HostPool>> {
-        self.by_host.values().flat_map(HostPools::iter)
+    /// The pool of an eligible host, for a request in this version that shares its connection as this says;
+    /// none where the cluster would have too many pools.
+    #[inline]
+    pub fn pool(
+        &self,
+        turn: usize,
+        version: Version,
+        sharing: Option<&Sharing>,
+    ) -> Option<Rc<HostPool>> {
+        self.pools.get(turn)?.pool(version, sharing)
     }
 
     /// Closes the pools that `next` does not go on with.
     fn close_all_but(&self, next: &Current) {
         for (host, pools) in &self.by_host {
             let kept = next.by_host.get(host);
-            if !kept.is_some_and(|kept| Rc::ptr_eq(&kept.usual, &pools.usual)) {
-                pools.iter().for_each(|pool| pool.close());
+            if !kept.is_some_and(|kept| kept.are(pools)) {
+                pools.close();
             }
         }
     }

@@ -20,6 +20,7 @@ mod paths;
 mod protocol;
 mod route;
 mod runtime;
+mod socket;
 mod stats;
 mod upgrades;
 
@@ -33,7 +34,7 @@ use understudy_actors::plan::{Plan, Slots};
 use super::{
     Checked, Message, Source, check,
     diagnostic::{Diagnostics, Span},
-    model::stats::StatsRules,
+    model::{socket::SourceAddress, stats::StatsRules},
     print,
 };
 use crate::logging::Pattern;
@@ -105,6 +106,7 @@ pub fn load(source: &Source, options: &Options, slots: &AllSlots) -> Result<Comp
         slots,
         node: Node::default(),
         connection_buffer_bytes: 0,
+        source_addresses: Vec::new(),
     };
     let plan = compiler.bootstrap(&bootstrap);
     let stats = compiler.stats(&bootstrap);
@@ -131,6 +133,8 @@ struct Compiler<'o> {
     node: Node,
     /// `per_connection_buffer_limit_bytes` of the listener that is being compiled.
     connection_buffer_bytes: usize,
+    /// `ClusterManager.upstream_bind_config`, for clusters that say nothing of their own.
+    source_addresses: Vec<SourceAddress>,
 }
 
 // === impl Compiler ===
@@ -138,6 +142,10 @@ struct Compiler<'o> {
 impl Compiler<'_> {
     fn bootstrap(&mut self, bootstrap: &Message) -> Plan {
         self.node = self.node(bootstrap);
+        let manager = bootstrap.message("cluster_manager");
+        if let Some(binding) = manager.and_then(|m| m.message("upstream_bind_config")) {
+            self.source_addresses = self.source_addresses(binding);
+        }
         let resources = bootstrap.message("static_resources");
         let clusters = resources.map_or_else(Vec::new, |resources| self.clusters(resources));
         let names = clusters.iter().map(|cluster| cluster.name.clone()).collect();

@@ -11,5 +11,6 @@ pub mod listener;
 pub mod local_reply;
 pub mod paths;
 pub mod route;
+pub mod socket;
 pub mod stats;
 pub mod upgrade;
