@@ -14,6 +14,7 @@ pub mod format;
 pub mod local_reply;
 pub mod logging;
 pub mod matcher;
+pub mod network;
 mod numbers;
 pub mod path;
 pub mod re2;

@@ -10,7 +10,8 @@ use understudy_actors::{
     log_levels::LogLevels,
     plan::{ListenerPlan, Plan},
     stats::{
-        AnyGroup, Http1Stat, HttpStat, ListenerHttpStat, Registry, RouterStat, Scope, TracingStat,
+        AnyGroup, Http1Stat, HttpStat, ListenerHttpStat, Registry, RouterStat, Scope, TcpStat,
+        TracingStat,
     },
     view::View,
 };
@@ -140,10 +141,8 @@ fn access_log(registry: &Registry, plan: &Plan, flags: &Flags) -> Result<Arc<Wri
     let writer = Writer::start(stats, flags.flushing())
         .map_err(|error| ServerError::System { what: "starting the log writer", error })?;
     for listener in &plan.listeners {
-        for manager in managers(listener) {
-            for log in &manager.access_logs {
-                writer.open(&log.sink)?;
-            }
+        for log in terminals(listener).flat_map(Terminal::access_logs) {
+            writer.open(&log.sink)?;
         }
     }
     if let Some(path) = admin_options(plan).and_then(|admin| admin.access_log.clone()) {
@@ -157,7 +156,14 @@ fn access_log(registry: &Registry, plan: &Plan, flags: &Flags) -> Result<Arc<Wri
 fn listed(registry: &Registry, plan: &Plan) -> Vec<Arc<dyn AnyGroup>> {
     let mut groups: Vec<Arc<dyn AnyGroup>> = Vec::new();
     groups.push(registry.group::<Http1Stat>(Scope::plain("http1.")));
-    for manager in plan.listeners.iter().flat_map(|listener| managers(listener)) {
+    for terminal in plan.listeners.iter().flat_map(|listener| terminals(listener)) {
+        let manager = match terminal {
+            Terminal::Http(manager) => manager,
+            Terminal::Tcp(proxy) => {
+                groups.push(registry.group::<TcpStat>(Scope::tcp(&proxy.stat_prefix)));
+                continue;
+            }
+        };
         let by_listener = Scope::listener_http(&manager.listener_stat_prefix, &manager.stat_prefix);
         let prefix = &manager.stat_prefix;
         groups.push(registry.group::<HttpStat>(Scope::http(prefix)));
@@ -168,13 +174,9 @@ fn listed(registry: &Registry, plan: &Plan) -> Vec<Arc<dyn AnyGroup>> {
     groups
 }
 
-fn managers(
-    listener: &ListenerPlan,
-) -> impl Iterator<Item = &crate::config::model::http::HttpConnectionManager> {
+fn terminals(listener: &ListenerPlan) -> impl Iterator<Item = &Terminal> {
     let chains = listener.chains.downcast_ref::<FilterChains>();
-    chains.into_iter().flat_map(|chains| &chains.chains).map(|chain| match &chain.terminal {
-        Terminal::Http(manager) => &**manager,
-    })
+    chains.into_iter().flat_map(|chains| &chains.chains).map(|chain| &chain.terminal)
 }
 
 fn admin_options(plan: &Plan) -> Option<Arc<AdminOptions>> {

@@ -29,6 +29,8 @@ const CONNECTION_BUFFER_BYTES: usize = 1 << 20;
 const CONNECTION_MANAGER: &str =
     "envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager";
 
+const TCP_PROXY: &str = "envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy";
+
 impl Compiler<'_> {
     pub(super) fn listeners(
         &mut self,
@@ -151,6 +153,10 @@ impl Compiler<'_> {
                     let filter_chain = name.clone();
                     let manager = HttpConnectionManager { filter_chain, ..manager };
                     terminal = Some(Terminal::Http(Arc::new(manager)));
+                }
+                TCP_PROXY => {
+                    let proxy = self.tcp_proxy(&config.message, &name);
+                    terminal = proxy.map(|proxy| Terminal::Tcp(Arc::new(proxy)));
                 }
                 other => self.refuse_whole(&config.message, other),
             }

@@ -22,6 +22,7 @@ mod route;
 mod runtime;
 mod socket;
 mod stats;
+mod tcp_proxy;
 mod upgrades;
 
 use std::{

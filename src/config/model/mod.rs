@@ -13,4 +13,5 @@ pub mod paths;
 pub mod route;
 pub mod socket;
 pub mod stats;
+pub mod tcp_proxy;
 pub mod upgrade;

@@ -8,7 +8,6 @@ use super::{
     super::count,
     Exchange,
     attempt::{Chosen, InFlight},
-    failure::reset_of,
 };
 use crate::{
     codec::{HeaderBlock, Known, Method, RequestHead, ResponseHead, http1::response::Asked},
@@ -170,7 +169,7 @@ impl Copied {
             HostPool::Http1(pool) => {
                 let connection = match pool.checkout() {
                     Some(connection) => connection,
-                    None => pool.acquire().await.map_err(reset_of)?,
+                    None => pool.acquire().await?,
                 };
                 let Some(_in_flight) = InFlight::begin(chosen, 0) else {
                     connection.give_back();
@@ -187,7 +186,7 @@ impl Copied {
             HostPool::Http2(pool) => {
                 let lease = match pool.lease() {
                     Some(lease) => lease,
-                    None => pool.acquire().await.map_err(reset_of)?,
+                    None => pool.acquire().await?,
                 };
                 let Some(_in_flight) = InFlight::begin(chosen, 0) else {
                     return Err(Reset::Overflow);

@@ -24,7 +24,10 @@ use super::{
     Limits,
     connect::{ConnectError, Life, connect},
 };
-use crate::config::model::cluster::{Upstream, UpstreamProtocol};
+use crate::{
+    config::model::cluster::{Upstream, UpstreamProtocol},
+    stream::Reset,
+};
 
 /// What all pools of a host need to know.
 #[derive(Clone)]
@@ -76,6 +79,25 @@ pub enum PoolError {
 /// A request that waits for a connection: counted while it does, however its waiting ends.
 struct Pending<'a> {
     target: &'a Target,
+}
+
+// === impl PoolError ===
+
+impl From<PoolError> for Reset {
+    /// What it means for a request that there is no connection.
+    fn from(error: PoolError) -> Self {
+        match error {
+            PoolError::Connect(ConnectError::Failed(why)) => {
+                // The system's words, without its number.
+                let text = why.to_string();
+                let words = text.split(" (os error").next().unwrap_or_default();
+                Reset::ConnectFailed(words.to_owned())
+            }
+            PoolError::Connect(ConnectError::TimedOut(_)) => Reset::ConnectTimeout,
+            PoolError::Overflow => Reset::Overflow,
+            PoolError::Terminated => Reset::Terminated,
+        }
+    }
 }
 
 // === impl Target ===
