@@ -25,3 +25,4 @@ pub mod upstream;
 pub mod uri_template;
 pub mod version;
 pub mod worker;
+mod xxhash;

@@ -2,7 +2,7 @@
 
 use understudy_actors::runtime::{Runtime, Share};
 
-use super::{ResponseFlag, ResponseFlags};
+use super::ResponseFlag;
 use crate::{
     codec::Known,
     format::{AccessLogType, StreamInfo, named_grpc_status},
@@ -155,7 +155,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::codec::RequestHead;
+    use crate::{access_log::ResponseFlags, codec::RequestHead};
 
     #[test]
     fn each_filter_passes_what_it_is_for() {

@@ -28,7 +28,8 @@ use crate::{
     format::{AccessLogType, StreamInfo, UpstreamConnection, UpstreamInfo},
     stream::Reset,
     upstream::{
-        Current, balancer,
+        Current,
+        balancer::Choice,
         connect::Life,
         pool::{HostPool, PoolError, Sharing, Target},
         proxy_protocol,
@@ -205,13 +206,12 @@ impl Carried {
             greeting: Some(Rc::from(greeting(version))),
             ..Sharing::default()
         });
-        let pool = balancer::pick(&current.snapshot)
-            .and_then(|turn| current.pool(turn, Version::Http11, sharing.as_ref()));
-        if pool.is_none() {
+        let Some(pools) = current.pick(self.worker.index, Choice::default()) else {
             let stats = current.snapshot.shared.stats.lane(self.worker.index);
             stats.inc(ClusterStat::UpstreamCxNoneHealthy);
-        }
-        pool
+            return None;
+        };
+        pools.pool(Version::Http11, sharing.as_ref())
     }
 
     fn cannot_connect(&mut self, error: PoolError, target: &Target) {

@@ -17,10 +17,11 @@ use understudy_actors::{
 };
 
 use super::{
+    balancer::{Choice, Picker, Tables},
     breakers,
-    pool::{HostPool, HostPools, Place, Sharing, Target},
+    pool::{HostPools, Place, Sharing, Target},
 };
-use crate::{codec::Version, config::model::cluster::Upstream, worker::Deadlines};
+use crate::{config::model::cluster::Upstream, worker::Deadlines};
 
 /// All clusters as one worker sees them.
 pub struct Clusters {
@@ -57,9 +58,11 @@ pub struct Current {
     pub snapshot: Arc<ClusterSnapshot>,
     /// Protocol options.
     pub upstream: Arc<Upstream>,
-    /// The pools of each host of `snapshot.eligible`, in its order.
+    picker: Picker,
+    /// The pools of each host of `snapshot.hosts`, in its order.
     pools: Vec<HostPools>,
-    by_host: HashMap<*const Host, HostPools>,
+    /// Where each host is among them; two may have one address.
+    by_host: HashMap<*const Host, usize>,
 }
 
 // === impl Clusters ===
@@ -100,7 +103,7 @@ impl Clusters {
         let clusters: Vec<_> = self.known.borrow().slots.iter().flatten().cloned().collect();
         for cluster in clusters {
             let current = cluster.current();
-            current.by_host.values().for_each(HostPools::sweep);
+            current.pools.iter().for_each(HostPools::sweep);
             if self.worker == 0 {
                 breakers::show(&current.snapshot.shared, &cluster.limits.get(), self.worker);
             }
@@ -181,7 +184,7 @@ impl Cluster {
     }
 
     fn close(&self) {
-        self.current.borrow().by_host.values().for_each(HostPools::close);
+        self.current.borrow().pools.iter().for_each(HostPools::close);
     }
 }
 
@@ -200,9 +203,10 @@ impl Current {
         // Connections that speak by other options than those in force are not handed out again.
         let before = before.filter(|before| Arc::ptr_eq(&before.snapshot.plan, plan));
         let mut by_host = HashMap::with_capacity(snapshot.hosts.len());
-        for host in snapshot.hosts.iter() {
-            let key = Arc::as_ptr(host);
-            let known = before.and_then(|before| before.by_host.get(&key)).cloned();
+        let mut all_pools = Vec::with_capacity(snapshot.hosts.len());
+        for (at, host) in snapshot.hosts.iter().enumerate() {
+            by_host.insert(Arc::as_ptr(host), at);
+            let known = before.and_then(|before| before.pools_of(host)).cloned();
             let pools = known.unwrap_or_else(|| {
                 HostPools::new(Target {
                     host: host.clone(),
@@ -217,30 +221,31 @@ impl Current {
                     sharing: Sharing::default(),
                 })
             });
-            by_host.insert(key, pools);
+            all_pools.push(pools);
         }
-        let pools = (snapshot.eligible.iter())
-            .filter_map(|host| by_host.get(&Arc::as_ptr(host)).cloned())
-            .collect();
-        Self { snapshot, upstream, pools, by_host }
+        let picker = Picker::new(&snapshot);
+        Self { snapshot, upstream, picker, pools: all_pools, by_host }
     }
 
-    /// The pool of an eligible host, for a request in this version that shares its connection as this says;
-    /// none where the cluster would have too many pools.
+    /// What the balancer has built.
+    pub fn tables(&self) -> &Tables {
+        self.picker.tables()
+    }
+
+    /// The pools of the host that takes the next request.
     #[inline]
-    pub fn pool(
-        &self,
-        turn: usize,
-        version: Version,
-        sharing: Option<&Sharing>,
-    ) -> Option<Rc<HostPool>> {
-        self.pools.get(turn)?.pool(version, sharing)
+    pub fn pick(&self, worker: usize, choice: Choice<'_>) -> Option<&HostPools> {
+        self.pools.get(self.picker.pick(&self.snapshot, worker, choice)?)
+    }
+
+    fn pools_of(&self, host: &Arc<Host>) -> Option<&HostPools> {
+        self.pools.get(*self.by_host.get(&Arc::as_ptr(host))?)
     }
 
     /// Closes the pools that `next` does not go on with.
     fn close_all_but(&self, next: &Current) {
-        for (host, pools) in &self.by_host {
-            let kept = next.by_host.get(host);
+        for (host, pools) in self.snapshot.hosts.iter().zip(&self.pools) {
+            let kept = next.pools_of(host);
             if !kept.is_some_and(|kept| kept.are(pools)) {
                 pools.close();
             }

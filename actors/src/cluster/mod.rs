@@ -6,7 +6,6 @@ mod hosts;
 mod tests;
 
 use std::{
-    any::Any,
     cell::RefCell,
     rc::Rc,
     sync::{Arc, atomic::Ordering::Relaxed},
@@ -20,9 +19,10 @@ use crate::{
     health_check::{Health, HealthChanged},
     plan::{ClusterPlan, Discovery},
     published::{Published, Publisher},
-    snapshot::{ClusterShared, ClusterSnapshot, HealthFlag, Host},
+    seams::Membership,
+    snapshot::{ClusterSnapshot, HealthFlag, Host},
     stage::Stage,
-    stats::{ByZone, ClusterStat, DnsStat, Group, HealthCheckStat, Later, Scope},
+    stats::{ClusterStat, DnsStat, Group, HealthCheckStat, Scope},
     supervise::{ActorDown, falls, reports_to},
 };
 
@@ -74,29 +74,7 @@ impl ClusterSeed {
         let scope = Scope::cluster(&plan.stat_name);
         let checked = !plan.health_checks.is_empty();
         let check_stats = checked.then(|| registry.group(scope.within("health_check")));
-        let shared = ClusterShared {
-            cursor: Default::default(),
-            breakers: Default::default(),
-            first_answer: Default::default(),
-            asked_out: Default::default(),
-            http1_stats: Later::new(registry.clone(), scope.within("http1")),
-            http2_stats: Later::new(registry.clone(), scope.within("http2")),
-            canary_stats: Later::new(registry.clone(), scope.within("canary")),
-            retry_stats: Later::new(registry.clone(), scope.within("retry")),
-            by_zone: ByZone::new(registry.clone(), scope.clone(), &plan.from_zone),
-            stats: registry.group(scope),
-        };
-        let nothing: Arc<dyn Any + Send + Sync> = Arc::new(());
-        let publisher = Publisher::new(ClusterSnapshot {
-            plan: plan.clone(),
-            hosts: Arc::new([]),
-            eligible: Arc::new([]),
-            panic: false,
-            ready: false,
-            version: 0,
-            shared: Arc::new(shared),
-            balancer: nothing,
-        });
+        let publisher = Publisher::new(ClusterSnapshot::first(plan.clone(), registry));
         let published = publisher.subscribe();
         let answers = RefCell::new(vec![None; hosts::names(&plan.discovery).len()]);
         let asks_dns = !matches!(plan.discovery, Discovery::Static(_));
@@ -122,10 +100,6 @@ impl ClusterSeed {
     /// Publishes these hosts with the health they have.
     fn publish(&self, hosts: Vec<Arc<Host>>) {
         let (plan, before) = (&self.plan, self.publisher.read());
-        let percent = self.stage.view.runtime.read();
-        let percent = percent.get("upstream.healthy_panic_threshold").and_then(|v| v.number);
-        let percent = percent.unwrap_or(plan.panic_threshold_percent).min(100.0);
-        let (eligible, panic) = hosts::eligible(&hosts, percent);
         // Observed: Envoy 1.40 writes none of them for a cluster of the file's that has no hosts.
         let never_any = hosts.is_empty() && matches!(plan.discovery, Discovery::Static(_));
         if !never_any {
@@ -134,12 +108,12 @@ impl ClusterSeed {
         if let Some(stats) = &self.check_stats {
             hosts::gauge_checked(stats, &hosts);
         }
+        let runtime = self.stage.view.runtime.read();
+        let membership = Membership { before: &before, hosts: &hosts, runtime: &runtime };
         self.publisher.publish(ClusterSnapshot {
             plan: plan.clone(),
-            balancer: self.stage.seams.balance.tables(plan, &eligible),
+            balancer: self.stage.seams.balance.tables(membership),
             hosts: hosts.into(),
-            eligible: eligible.into(),
-            panic,
             ready: before.ready || self.is_warm(),
             version: before.version + 1,
             shared: before.shared.clone(),

@@ -15,7 +15,8 @@ use crate::{
     local_reply::LocalReply,
     stream::{BodySize, Pump, RequestSource, Reset, ResponseSink, ResponseSource},
     upstream::{
-        Current, balancer,
+        Current,
+        balancer::Choice,
         http1::Http1Stream,
         http2::Http2Stream,
         pool::{HostPool, Sharing, Target},
@@ -43,16 +44,11 @@ impl<'c> Exchange<'c> {
     /// The host whose turn it is; a retry looks for one that its policy does not rule out.
     pub(super) fn choose(&mut self, current: Rc<Current>) -> Result<Chosen, Failure> {
         let worker = self.worker.index;
-        let stats = current.snapshot.shared.stats.lane(worker);
-        if current.snapshot.panic {
-            stats.inc(ClusterStat::LbHealthyPanic);
-        }
         let version = self.heads.request.version;
         let sharing = self.sharing(&current.upstream, self.priority() > 0);
         let mut too_many_pools = false;
         let mut pick = || {
-            let turn = balancer::pick(&current.snapshot)?;
-            let pool = current.pool(turn, version, sharing.as_ref());
+            let pool = current.pick(worker, Choice::default())?.pool(version, sharing.as_ref());
             too_many_pools = pool.is_none();
             pool
         };
@@ -73,6 +69,7 @@ impl<'c> Exchange<'c> {
                 Ok(chosen)
             }
             None => {
+                let stats = current.snapshot.shared.stats.lane(worker);
                 if !too_many_pools {
                     stats.inc(ClusterStat::UpstreamCxNoneHealthy);
                 }
@@ -225,11 +222,11 @@ impl Chosen {
     /// The host whose turn it is, if there is any.
     pub(super) fn pick(
         current: Rc<Current>,
+        worker: usize,
         version: Version,
         sharing: Option<&Sharing>,
     ) -> Option<Self> {
-        let turn = balancer::pick(&current.snapshot)?;
-        let pool = current.pool(turn, version, sharing)?;
+        let pool = current.pick(worker, Choice::default())?.pool(version, sharing)?;
         Some(Self { current, pool })
     }
 
