@@ -1,5 +1,7 @@
 //! Owns opening a connection to a host, and counting its life.
 
+mod happy_eyeballs;
+
 use std::{
     cell::Cell,
     future::poll_fn,
@@ -43,6 +45,8 @@ pub struct Life {
     id: u64,
     /// Our end of it.
     local: Cell<Option<SocketAddr>>,
+    /// The host's end of it: one of its addresses.
+    remote: Cell<SocketAddr>,
     connected: Cell<bool>,
     requests: Cell<u64>,
     closed_by_host: Cell<bool>,
@@ -57,7 +61,7 @@ pub struct Life {
 pub async fn connect(target: &Target) -> Result<(TcpStream, Life), ConnectError> {
     let Target { shared, host, worker, connect_timeout, deadlines, .. } = target;
     let life = Life::begin(target);
-    let opened = within(greeted(target), *connect_timeout, deadlines).await;
+    let opened = within(greeted(target, &life), *connect_timeout, deadlines).await;
     let (stats, host_stats) = (shared.stats.lane(*worker), host.stats.lane(*worker));
     match opened {
         Ok(stream) => {
@@ -70,6 +74,7 @@ pub async fn connect(target: &Target) -> Result<(TcpStream, Life), ConnectError>
             Ok((stream, life))
         }
         Err(error) => {
+            host.doubt();
             host_stats.inc(HostStat::CxConnectFail);
             stats.inc(ClusterStat::UpstreamCxConnectFail);
             if matches!(error, ConnectError::TimedOut(_)) {
@@ -83,8 +88,11 @@ pub async fn connect(target: &Target) -> Result<(TcpStream, Life), ConnectError>
 }
 
 /// A connection on which has been said what goes before everything else.
-async fn greeted(target: &Target) -> io::Result<TcpStream> {
-    let mut stream = socket::connect(target.host.address, &target.upstream.sockets).await?;
+async fn greeted(target: &Target, life: &Life) -> io::Result<TcpStream> {
+    let mut stream = match target.host.attempts.is_empty() {
+        true => socket::connect(target.host.address, &target.upstream.sockets).await?,
+        false => happy_eyeballs::connect(target, life).await?,
+    };
     if let Some(greeting) = &target.sharing.greeting {
         stream.write_all(greeting).await?;
     }
@@ -132,6 +140,7 @@ impl Life {
         host.stats.lane(worker).inc(HostStat::CxTotal);
         host.stats.lane(worker).inc(HostStat::CxActive);
         Self {
+            remote: Cell::new(host.address),
             shared,
             host,
             worker,
@@ -159,6 +168,11 @@ impl Life {
     /// Our end of it, once it is open.
     pub fn local(&self) -> Option<SocketAddr> {
         self.local.get()
+    }
+
+    /// The host's end of it.
+    pub fn remote(&self) -> SocketAddr {
+        self.remote.get()
     }
 
     /// How many requests it has carried.

@@ -8,6 +8,7 @@ mod balancing;
 mod client;
 mod cluster;
 mod data_source;
+mod dns;
 mod filters;
 mod format;
 mod health_check;
@@ -28,7 +29,7 @@ mod upgrades;
 
 use std::sync::Arc;
 
-use understudy_actors::plan::{Plan, Slots};
+use understudy_actors::plan::{Plan, ResolverPlan, Slots};
 
 use super::{
     Checked, Message, Source, check,
@@ -105,6 +106,7 @@ pub fn load(source: &Source, options: &Options, slots: &AllSlots) -> Result<Comp
         node: Node::default(),
         connection_buffer_bytes: 0,
         source_addresses: Vec::new(),
+        resolver: Arc::default(),
     };
     let plan = compiler.bootstrap(&bootstrap);
     let stats = compiler.stats(&bootstrap);
@@ -133,6 +135,8 @@ struct Compiler<'o> {
     connection_buffer_bytes: usize,
     /// `ClusterManager.upstream_bind_config`, for clusters that say nothing of their own.
     source_addresses: Vec<SourceAddress>,
+    /// `Bootstrap.typed_dns_resolver_config`: for clusters without one of their own.
+    resolver: Arc<ResolverPlan>,
 }
 
 // === impl Compiler ===
@@ -144,6 +148,7 @@ impl Compiler<'_> {
         if let Some(binding) = manager.and_then(|m| m.message("upstream_bind_config")) {
             self.source_addresses = self.source_addresses(binding);
         }
+        self.resolver = self.resolver(bootstrap);
         let resources = bootstrap.message("static_resources");
         let clusters = resources.map_or_else(Vec::new, |resources| self.clusters(resources));
         let names = clusters.iter().map(|cluster| cluster.name.clone()).collect();
