@@ -146,6 +146,10 @@ fn access_log(registry: &Registry, plan: &Plan, flags: &Flags) -> Result<Arc<Wri
             }
         }
     }
+    let outliers = plan.clusters.iter().filter_map(|cluster| cluster.outlier.as_ref());
+    for path in outliers.filter_map(|outlier| outlier.event_log.as_ref()) {
+        writer.open(&AccessLogSink::File(path.clone()))?;
+    }
     if let Some(path) = admin_options(plan).and_then(|admin| admin.access_log.clone()) {
         writer.open(&AccessLogSink::File(path))?;
     }
@@ -206,6 +210,7 @@ fn seams(
         resolve: Arc::new(Resolver::default()),
         probe: Arc::new(Prober::default()),
         balance: Arc::new(Balancers),
+        record: access_log.clone(),
         face: Arc::new(face),
         house: Arc::new(OurHouse {
             log: log.clone(),

@@ -4,6 +4,7 @@ use std::{
     any::Any,
     collections::{HashMap, VecDeque},
     net::SocketAddr,
+    path::Path,
     rc::Rc,
     sync::Arc,
     time::Duration,
@@ -20,6 +21,7 @@ use tokio::{
 use crate::{
     Command, Commander, Company, Exit,
     command::{Applied, LogLevel},
+    event::{Event, What},
     log_levels::LogLevels,
     plan::{
         AdminPlan, ClusterPlan, Discovery, DnsPlan, EndpointPlan, HealthCheckKind, HealthCheckPlan,
@@ -27,7 +29,7 @@ use crate::{
     },
     seams::{
         Accepted, Answer, Balance, Control, Drain, Face, Looked, LookupError, MakeServe, Probe,
-        Probed, Query, Resolve, Serve,
+        Probed, Query, Record, Resolve, Serve,
     },
     snapshot::Host,
     stage::{House, Options, Seams, Threads},
@@ -48,11 +50,16 @@ pub(crate) struct Health {
     pub(crate) asked: Mutex<Vec<(SocketAddr, tokio::time::Instant)>>,
 }
 
+/// What was written down: of which host what.
+#[derive(Default)]
+pub(crate) struct Events(pub(crate) Mutex<Vec<(String, What)>>);
+
 /// Everything a test may look at from the other side.
 #[derive(Clone, Default)]
 pub(crate) struct World {
     pub(crate) dns: Arc<Script>,
     pub(crate) health: Arc<Health>,
+    pub(crate) events: Arc<Events>,
     pub(crate) logs_reopened: Arc<Mutex<u32>>,
     /// Threads that workers were made on.
     pub(crate) threads: Arc<Mutex<Vec<ArbiterHandle>>>,
@@ -114,6 +121,12 @@ impl Probe for Health {
             Probed::TimedOut => Box::pin(std::future::pending()),
             says => Box::pin(async move { says }),
         }
+    }
+}
+
+impl Record for Events {
+    fn record(&self, _: &Path, event: &Event<'_>) {
+        self.0.lock().push((event.host.address_text.clone(), event.what.clone()));
     }
 }
 
@@ -203,6 +216,7 @@ impl World {
             serve: Arc::new(MakeEcho(self.clone())),
             resolve: self.dns.clone(),
             probe: self.health.clone(),
+            record: self.events.clone(),
             balance: Arc::new(CountHosts),
             face: Arc::new(Hello),
             house: Arc::new(self.clone()),
@@ -304,6 +318,7 @@ pub(crate) fn cluster(name: &str, slot: usize, discovery: Discovery) -> ClusterP
         discovery,
         connect_timeout: Duration::from_secs(1),
         health_checks: Vec::new(),
+        outlier: None,
         thresholds: [Thresholds::default(); 2],
         panic_threshold_percent: 50.0,
         wait_for_warm: true,

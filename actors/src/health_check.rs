@@ -101,8 +101,10 @@ impl HealthCheck {
         let first = !self.seed.answered.replace(true);
         self.failures = 0;
         let mut pending = false;
-        let mut changed =
-            first || host.has(HealthFlag::DegradedActiveHc) != (health == Health::Degraded);
+        // Each success takes a host back that outlier detection has ejected.
+        let mut changed = first
+            || host.has(HealthFlag::FailedOutlierCheck)
+            || host.has(HealthFlag::DegradedActiveHc) != (health == Health::Degraded);
         if host.has(HealthFlag::FailedActiveHc) {
             self.successes = self.successes.saturating_add(1);
             let enough = first || self.successes >= self.seed.plan.healthy_threshold;

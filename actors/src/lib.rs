@@ -7,6 +7,7 @@ pub mod command;
 pub mod company;
 mod connection;
 mod dns_refresh;
+pub mod event;
 pub mod failures;
 #[cfg(test)]
 mod fakes;
@@ -14,6 +15,7 @@ mod health_check;
 pub mod limits;
 mod listener;
 pub mod log_levels;
+pub mod outlier;
 pub mod plan;
 pub mod published;
 pub mod roster;

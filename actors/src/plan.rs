@@ -17,6 +17,10 @@ use parking_lot::Mutex;
 
 use crate::runtime::RuntimeValue;
 
+pub use crate::outlier::{
+    Consecutive, Enforcing, FailurePercentagePlan, OutlierPlan, SuccessRatePlan,
+};
+
 /// Something of the data plane's that the control plane carries and never opens.
 pub type Payload = Arc<dyn Any + Send + Sync>;
 
@@ -120,6 +124,8 @@ pub struct ClusterPlan {
     pub connect_timeout: Duration,
     /// Active health checks.
     pub health_checks: Vec<HealthCheckPlan>,
+    /// `outlier_detection`, if hosts are watched.
+    pub outlier: Option<Arc<OutlierPlan>>,
     /// `circuit_breakers`, default priority then high.
     pub thresholds: [Thresholds; 2],
     /// `common_lb_config.healthy_panic_threshold` in percent; Envoy's default is 50.

@@ -5,6 +5,7 @@ use std::{
     any::Any,
     cell::{Cell, RefCell},
     net::{IpAddr, SocketAddr},
+    path::Path,
     rc::Rc,
     sync::Arc,
     task::Waker,
@@ -15,6 +16,7 @@ use futures_util::future::{BoxFuture, LocalBoxFuture};
 use tokio::net::TcpStream;
 
 use crate::{
+    event::Event,
     plan::{ClusterPlan, HealthCheckPlan, ListenerPlan, LookupFamily, ResolverPlan},
     snapshot::Host,
     stats::{Group, ListenerStat},
@@ -107,6 +109,12 @@ pub enum Probed {
     NetworkFailure,
     /// It did not answer in time.
     TimedOut,
+}
+
+/// Writes down what happens to hosts, where the configuration asks for it.
+pub trait Record: Send + Sync + 'static {
+    /// Appends an event to the log of this path. A full log loses it.
+    fn record(&self, log: &Path, event: &Event<'_>);
 }
 
 /// Builds a balancer's tables for the hosts of a snapshot, on the control plane's thread.

@@ -14,6 +14,7 @@ use std::{
 use tokio::sync::Notify;
 
 use crate::{
+    outlier::{Monitor, OutlierShared},
     plan::{ClusterPlan, EndpointPlan, Payload, Slot},
     published::Published,
     stats::{AnswerStat, ByZone, ClusterHttp2Stat, ClusterStat, Group, HostStat, Http1Stat, Later},
@@ -64,6 +65,8 @@ pub struct ClusterShared {
     pub first_answer: Notify,
     /// Woken when a host asks to be left out.
     pub(crate) asked_out: Notify,
+    /// What outlier detection shares with workers, where there is one.
+    pub outlier: OutlierShared,
     /// `cluster.NAME.`.
     pub stats: Arc<Group<ClusterStat>>,
     /// `cluster.NAME.http1.`
@@ -103,6 +106,8 @@ pub struct Host {
     pub health: AtomicU32,
     /// It has asked to be left out, and its cluster has not heard of it yet.
     asked_out: AtomicBool,
+    /// What its requests say of it, where outlier detection watches it.
+    pub monitor: Option<Box<Monitor>>,
     /// What is counted of it.
     pub stats: Arc<Group<HostStat>>,
 }
@@ -129,6 +134,8 @@ pub enum HealthFlag {
     ExcludedViaImmediateHcFail = 128,
     /// The check that failed timed out.
     ActiveHcTimeout = 256,
+    /// Outlier detection takes it for degraded.
+    DegradedOutlierDetection = 1024,
 }
 
 // === impl Directory ===
@@ -200,6 +207,7 @@ impl Host {
             endpoint,
             health: AtomicU32::new(0),
             asked_out: AtomicBool::new(false),
+            monitor: None,
             stats: Group::detached(workers),
         }
     }
@@ -230,7 +238,7 @@ impl Host {
 
 impl HealthFlag {
     /// All flags with Envoy's names, in the order `/clusters` prints them.
-    pub const ALL: [(HealthFlag, &'static str); 9] = [
+    pub const ALL: [(HealthFlag, &'static str); 10] = [
         (HealthFlag::FailedActiveHc, "failed_active_hc"),
         (HealthFlag::FailedOutlierCheck, "failed_outlier_check"),
         (HealthFlag::FailedEdsHealth, "failed_eds_health"),
@@ -240,6 +248,7 @@ impl HealthFlag {
         (HealthFlag::PendingActiveHc, "pending_active_hc"),
         (HealthFlag::ExcludedViaImmediateHcFail, "excluded_via_immediate_hc_fail"),
         (HealthFlag::ActiveHcTimeout, "active_hc_timeout"),
+        (HealthFlag::DegradedOutlierDetection, "degraded_outlier_detection"),
     ];
 }
 

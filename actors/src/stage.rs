@@ -6,7 +6,7 @@ use actix::prelude::*;
 
 use crate::{
     roster::Roster,
-    seams::{Balance, Face, MakeServe, Probe, Resolve},
+    seams::{Balance, Face, MakeServe, Probe, Record, Resolve},
     supervise::{Cast, Reports},
     view::View,
 };
@@ -22,6 +22,8 @@ pub struct Seams {
     pub probe: Arc<dyn Probe>,
     /// Builds balancers' tables.
     pub balance: Arc<dyn Balance>,
+    /// Writes down what happens to hosts.
+    pub record: Arc<dyn Record>,
     /// Answers on the admin port.
     pub face: Arc<dyn Face>,
     /// What the process does beside the actors: logs, profiler.

@@ -13,8 +13,9 @@ use super::{Cluster, ClusterSeed, hosts};
 use crate::{
     dns_refresh::{DnsRefresh, DnsRefreshSeed, Forget},
     health_check::{HealthCheck, HealthCheckSeed, StopChecking},
+    outlier::{Outlier, OutlierSeed, StopJudging, TakeBack},
     plan::{Discovery, HealthCheckKind},
-    snapshot::Host,
+    snapshot::{HealthFlag, Host},
     supervise::{Reports, supervise},
 };
 
@@ -25,6 +26,8 @@ pub(super) struct Children {
     pub(super) names: HashMap<usize, Addr<DnsRefresh>>,
     /// By host.
     pub(super) checks: HashMap<*const Host, Checked>,
+    /// Where hosts are watched.
+    pub(super) outlier: Option<Addr<Outlier>>,
 }
 
 /// A host and who checks it.
@@ -127,9 +130,43 @@ impl ClusterSeed {
         }
     }
 
+    /// Starts outlier detection, if there is to be one and is none.
+    pub(super) fn start_outlier(&self, cluster: &Addr<Cluster>, reports: &Reports) {
+        let (Some(plan), Some(stats)) = (&self.plan.outlier, &self.outlier_stats) else { return };
+        let mut children = self.children.borrow_mut();
+        if children.outlier.is_some() {
+            return;
+        }
+        let seed = OutlierSeed {
+            cluster: self.plan.clone(),
+            plan: plan.clone(),
+            snapshot: self.publisher.subscribe(),
+            told: cluster.clone().recipient(),
+            stats: stats.clone(),
+            runtime: self.stage.view.runtime.clone(),
+            record: self.stage.seams.record.clone(),
+        };
+        let title = format!("{}/outlier", self.name());
+        let cast = self.stage.cast("Outlier", title, &self.name(), reports.clone());
+        children.outlier = Some(supervise(cast, |_| Outlier::new(seed)));
+    }
+
+    /// A host has passed its check: that it was an outlier is forgiven, if the plan says so.
+    pub(super) fn take_back(&self, host: &Arc<Host>) {
+        let forgives =
+            self.plan.outlier.as_ref().is_some_and(|plan| plan.unejected_by_health_check);
+        if forgives
+            && host.has(HealthFlag::FailedOutlierCheck)
+            && let Some(outlier) = &self.children.borrow().outlier
+        {
+            outlier.do_send(TakeBack(host.clone()));
+        }
+    }
+
     pub(super) fn end_children(&self) {
         let children = std::mem::take(&mut *self.children.borrow_mut());
         children.names.values().for_each(|name| name.do_send(Forget));
         children.checks.values().for_each(|checked| checked.check.do_send(StopChecking));
+        children.outlier.iter().for_each(|outlier| outlier.do_send(StopJudging));
     }
 }

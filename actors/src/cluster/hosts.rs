@@ -7,9 +7,10 @@ use std::{
 };
 
 use crate::{
+    outlier::Monitor,
     plan::{ClusterPlan, ConfiguredHealth, Discovery, EndpointPlan, NamePlan},
     snapshot::{HealthFlag, Host},
-    stats::{ClusterStat, Group, HealthCheckStat},
+    stats::{ClusterStat, Group, HealthCheckStat, OutlierStat},
 };
 
 /// What DNS said last of each name, in the plan's order; `None` while it has said nothing.
@@ -55,7 +56,7 @@ pub(super) fn discovered(
     }
     for (at, (address, endpoint)) in wanted.iter().enumerate() {
         if !kept.contains(&at) {
-            hosts.push(Arc::new(fresh(*address, endpoint, workers, checked)));
+            hosts.push(Arc::new(fresh(plan, *address, endpoint, workers)));
         }
     }
     hosts
@@ -100,15 +101,16 @@ fn is_held_up(host: &Host) -> bool {
         && !host.has(HealthFlag::FailedEdsHealth)
 }
 
-fn fresh(address: SocketAddr, endpoint: &EndpointPlan, workers: usize, checked: bool) -> Host {
-    let host = Host::new(address, endpoint.clone(), workers);
+fn fresh(plan: &ClusterPlan, address: SocketAddr, endpoint: &EndpointPlan, workers: usize) -> Host {
+    let mut host = Host::new(address, endpoint.clone(), workers);
+    host.monitor = plan.outlier.as_ref().map(|plan| Box::new(Monitor::new(plan.clone())));
     let configured = match endpoint.health {
         ConfiguredHealth::Healthy => 0,
         ConfiguredHealth::Unhealthy => HealthFlag::FailedEdsHealth as u32,
         ConfiguredHealth::Degraded => HealthFlag::DegradedEdsHealth as u32,
     };
     // A host that is checked is not well until its first check says so.
-    let waits = checked && !endpoint.unchecked;
+    let waits = !plan.health_checks.is_empty() && !endpoint.unchecked;
     let unanswered = if waits { HealthFlag::FailedActiveHc as u32 } else { 0 };
     host.health.store(configured | unanswered, Relaxed);
     host
@@ -130,7 +132,10 @@ pub(super) fn eligible(hosts: &[Arc<Host>], panic_percent: f64) -> (Vec<Arc<Host
 }
 
 fn is_degraded(host: &Host) -> bool {
-    host.has(HealthFlag::DegradedActiveHc) || host.has(HealthFlag::DegradedEdsHealth)
+    let degraded = HealthFlag::DegradedActiveHc as u32
+        | HealthFlag::DegradedEdsHealth as u32
+        | HealthFlag::DegradedOutlierDetection as u32;
+    host.flags() & degraded != 0
 }
 
 /// How many hosts are well, and how many are well but degraded.
@@ -146,6 +151,34 @@ pub(super) fn gauge_checked(stats: &Group<HealthCheckStat>, hosts: &[Arc<Host>])
     let degraded = well().filter(|host| host.has(HealthFlag::DegradedActiveHc)).count();
     stats.set(HealthCheckStat::Healthy, well().count() as u64);
     stats.set(HealthCheckStat::Degraded, degraded as u64);
+}
+
+/// Writes what outlier detection has judged into the flags; whether any is another now.
+pub(super) fn flag_judged(hosts: &[Arc<Host>]) -> bool {
+    let both = HealthFlag::FailedOutlierCheck as u32 | HealthFlag::DegradedOutlierDetection as u32;
+    let mut changed = false;
+    for host in hosts {
+        let Some(monitor) = &host.monitor else { continue };
+        let mut judged = 0;
+        if monitor.is_ejected() {
+            judged |= HealthFlag::FailedOutlierCheck as u32;
+        }
+        if monitor.is_degraded() {
+            judged |= HealthFlag::DegradedOutlierDetection as u32;
+        }
+        let before = host.flags();
+        host.health.store(before & !both | judged, Relaxed);
+        changed |= before & both != judged;
+    }
+    changed
+}
+
+/// Sets the gauge of ejected hosts; it is untouched while there never was any.
+pub(super) fn gauge_ejected(stats: &Group<OutlierStat>, hosts: &[Arc<Host>]) {
+    let ejected = hosts.iter().filter(|host| host.has(HealthFlag::FailedOutlierCheck)).count();
+    if stats.sum(OutlierStat::Active) != ejected as u64 {
+        stats.set(OutlierStat::Active, ejected as u64);
+    }
 }
 
 /// Sets the gauges that speak of hosts.

@@ -18,11 +18,12 @@ use self::children::Children;
 use crate::{
     dns_refresh::Resolved,
     health_check::{Health, HealthChanged},
+    outlier::Judged,
     plan::{ClusterPlan, Discovery},
     published::{Published, Publisher},
     snapshot::{ClusterShared, ClusterSnapshot, HealthFlag, Host},
     stage::Stage,
-    stats::{ByZone, ClusterStat, DnsStat, Group, HealthCheckStat, Later, Scope},
+    stats::{ByZone, ClusterStat, DnsStat, Group, HealthCheckStat, Later, OutlierStat, Scope},
     supervise::{ActorDown, falls, reports_to},
 };
 
@@ -35,6 +36,7 @@ pub(crate) struct ClusterSeed {
     children: RefCell<Children>,
     warmed: Recipient<Warmed>,
     check_stats: Option<Arc<Group<HealthCheckStat>>>,
+    outlier_stats: Option<Arc<Group<OutlierStat>>>,
     /// None where the cluster asks no DNS: only then are they listed.
     dns_stats: Option<Arc<Group<DnsStat>>>,
 }
@@ -74,11 +76,15 @@ impl ClusterSeed {
         let scope = Scope::cluster(&plan.stat_name);
         let checked = !plan.health_checks.is_empty();
         let check_stats = checked.then(|| registry.group(scope.within("health_check")));
+        let outlier_stats = plan.outlier.as_ref();
+        let outlier_stats =
+            outlier_stats.map(|_| registry.group(scope.within("outlier_detection")));
         let shared = ClusterShared {
             cursor: Default::default(),
             breakers: Default::default(),
             first_answer: Default::default(),
             asked_out: Default::default(),
+            outlier: Default::default(),
             http1_stats: Later::new(registry.clone(), scope.within("http1")),
             http2_stats: Later::new(registry.clone(), scope.within("http2")),
             canary_stats: Later::new(registry.clone(), scope.within("canary")),
@@ -101,11 +107,18 @@ impl ClusterSeed {
         let answers = RefCell::new(vec![None; hosts::names(&plan.discovery).len()]);
         let asks_dns = !matches!(plan.discovery, Discovery::Static(_));
         let dns_stats = asks_dns.then(|| registry.group(Scope::plain("dns.cares.")));
-        let (stage, children) = (stage.clone(), RefCell::default());
-        (
-            Self { stage, plan, publisher, answers, children, warmed, check_stats, dns_stats },
-            published,
-        )
+        let seed = Self {
+            stage: stage.clone(),
+            plan,
+            publisher,
+            answers,
+            children: RefCell::default(),
+            warmed,
+            check_stats,
+            outlier_stats,
+            dns_stats,
+        };
+        (seed, published)
     }
 
     fn name(&self) -> String {
@@ -133,6 +146,9 @@ impl ClusterSeed {
         }
         if let Some(stats) = &self.check_stats {
             hosts::gauge_checked(stats, &hosts);
+        }
+        if let Some(stats) = &self.outlier_stats {
+            hosts::gauge_ejected(stats, &hosts);
         }
         self.publisher.publish(ClusterSnapshot {
             plan: plan.clone(),
@@ -199,6 +215,14 @@ impl Cluster {
         }));
     }
 
+    /// Publishes who is out, or back, if outlier detection has judged anew.
+    fn flag_judged(&self) {
+        let hosts = self.seed.publisher.read().hosts.clone();
+        if hosts::flag_judged(&hosts) {
+            self.seed.publish(hosts.to_vec());
+        }
+    }
+
     fn leave_out(&self) {
         let snapshot = self.seed.publisher.read();
         let asked: Vec<_> = snapshot.hosts.iter().filter(|host| host.has_asked_out()).collect();
@@ -225,11 +249,13 @@ impl Actor for Cluster {
         let before = self.seed.publisher.read();
         self.seed.start_names(&cluster, &reports);
         self.seed.start_checks(&before.hosts, &cluster, &reports);
+        self.seed.start_outlier(&cluster, &reports);
         before.shared.stats.set(ClusterStat::WarmingState, u64::from(!before.ready));
         if self.seed.check_stats.is_some() {
             self.hear_who_asks_out(ctx);
         }
         if before.version > 0 {
+            self.flag_judged();
             self.seed.tell_ready();
         } else if let Discovery::Static(hosts) = &self.seed.plan.discovery {
             let stats = &before.shared.stats;
@@ -307,6 +333,9 @@ impl Handler<HealthChanged> for Cluster {
             Health::FailedByTimeout => F::FailedActiveHc as u32 | F::ActiveHcTimeout as u32,
         };
         host.health.store(host.flags() & !down | up, Relaxed);
+        if matches!(health, Health::Healthy | Health::Degraded) {
+            self.seed.take_back(&host);
+        }
         // A host that DNS no longer names stays only as long as its check holds it up.
         let stays = |host: &&Arc<Host>| host.healthy() || !host.has(F::PendingDynamicRemoval);
         let hosts: Vec<_> = before.hosts.iter().filter(stays).cloned().collect();
@@ -315,6 +344,14 @@ impl Handler<HealthChanged> for Cluster {
             self.seed.start_checks(&hosts, &ctx.address(), &reports_to(ctx.address()));
         }
         self.seed.publish(hosts);
+    }
+}
+
+impl Handler<Judged> for Cluster {
+    type Result = ();
+
+    fn handle(&mut self, _: Judged, _: &mut Context<Self>) {
+        self.flag_judged();
     }
 }
 
@@ -338,6 +375,7 @@ impl Handler<Remake> for Cluster {
         self.seed.start_names(&cluster, &reports);
         let hosts = self.seed.publisher.read().hosts.clone();
         self.seed.start_checks(&hosts, &cluster, &reports);
+        self.seed.start_outlier(&cluster, &reports);
     }
 }
 

@@ -69,6 +69,7 @@ impl Compiler<'_> {
             slot: self.slots.clusters.of(&name),
             connect_timeout: cluster.duration("connect_timeout").unwrap_or(CONNECT_TIMEOUT),
             health_checks: self.health_checks(cluster),
+            outlier: self.outlier(cluster),
             thresholds: self.thresholds(cluster),
             panic_threshold_percent: panic
                 .map_or(50.0, |percent| percent.double("value").unwrap_or(0.0)),

@@ -16,6 +16,7 @@ mod listener;
 mod local_reply;
 mod logging;
 mod matcher;
+mod outlier;
 mod paths;
 mod protocol;
 mod route;
@@ -25,6 +26,7 @@ mod upgrades;
 
 use std::{
     hash::{DefaultHasher, Hash, Hasher},
+    path::PathBuf,
     sync::Arc,
 };
 
@@ -104,6 +106,7 @@ pub fn load(source: &Source, options: &Options, slots: &AllSlots) -> Result<Comp
         options,
         slots,
         node: Node::default(),
+        outlier_log: None,
         connection_buffer_bytes: 0,
     };
     let plan = compiler.bootstrap(&bootstrap);
@@ -129,6 +132,8 @@ struct Compiler<'o> {
     options: &'o Options,
     slots: &'o AllSlots,
     node: Node,
+    /// `cluster_manager.outlier_detection.event_log_path`.
+    outlier_log: Option<PathBuf>,
     /// `per_connection_buffer_limit_bytes` of the listener that is being compiled.
     connection_buffer_bytes: usize,
 }
@@ -138,6 +143,7 @@ struct Compiler<'o> {
 impl Compiler<'_> {
     fn bootstrap(&mut self, bootstrap: &Message) -> Plan {
         self.node = self.node(bootstrap);
+        self.outlier_log = self.outlier_log(bootstrap);
         let resources = bootstrap.message("static_resources");
         let clusters = resources.map_or_else(Vec::new, |resources| self.clusters(resources));
         let names = clusters.iter().map(|cluster| cluster.name.clone()).collect();

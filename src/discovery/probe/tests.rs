@@ -17,6 +17,7 @@ fn cluster() -> Arc<ClusterPlan> {
         discovery: Discovery::Static(Vec::new()),
         connect_timeout: Duration::from_secs(1),
         health_checks: Vec::new(),
+        outlier: None,
         thresholds: [Thresholds::default(); 2],
         panic_threshold_percent: 50.0,
         wait_for_warm: true,
