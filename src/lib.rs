@@ -24,3 +24,4 @@ pub mod upstream;
 pub mod uri_template;
 pub mod version;
 pub mod worker;
+mod xxhash;

@@ -1,7 +1,6 @@
 //! Owns the hand-written other side of the seams, for the tests of this crate.
 
 use std::{
-    any::Any,
     collections::{HashMap, VecDeque},
     net::SocketAddr,
     path::Path,
@@ -25,11 +24,11 @@ use crate::{
     log_levels::LogLevels,
     plan::{
         AdminPlan, ClusterPlan, Discovery, DnsPlan, EndpointPlan, HealthCheckKind, HealthCheckPlan,
-        HostPlan, ListenerPlan, LookupFamily, NamePlan, Plan, RoutesPlan, Thresholds,
+        HostPlan, ListenerPlan, LookupFamily, NamePlan, Payload, Plan, RoutesPlan,
     },
     seams::{
-        Accepted, Answer, Balance, Control, Drain, Face, Looked, LookupError, MakeServe, Probe,
-        Probed, Query, Record, Resolve, Serve,
+        Accepted, Answer, Balance, Control, Drain, Face, Looked, LookupError, MakeServe,
+        Membership, Probe, Probed, Query, Record, Resolve, Serve,
     },
     snapshot::Host,
     stage::{House, Options, Seams, Threads},
@@ -53,6 +52,15 @@ pub(crate) struct Health {
 /// What was written down: of which host what.
 #[derive(Default)]
 pub(crate) struct Events(pub(crate) Mutex<Vec<(String, What)>>);
+
+/// What a balancer was told.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Told {
+    pub(crate) hosts: usize,
+    pub(crate) panic_percent: u64,
+    /// Nothing had been published before.
+    pub(crate) first: bool,
+}
 
 /// Everything a test may look at from the other side.
 #[derive(Clone, Default)]
@@ -131,8 +139,12 @@ impl Record for Events {
 }
 
 impl Balance for CountHosts {
-    fn tables(&self, _: &ClusterPlan, eligible: &[Arc<Host>]) -> Arc<dyn Any + Send + Sync> {
-        Arc::new(eligible.len())
+    fn tables(&self, membership: Membership<'_>) -> Payload {
+        Arc::new(Told {
+            hosts: membership.hosts.len(),
+            panic_percent: membership.runtime.integer("upstream.healthy_panic_threshold", 50),
+            first: membership.before.version == 0,
+        })
     }
 }
 
@@ -311,23 +323,8 @@ pub(crate) fn listener(name: &str) -> Arc<ListenerPlan> {
 }
 
 pub(crate) fn cluster(name: &str, slot: usize, discovery: Discovery) -> ClusterPlan {
-    ClusterPlan {
-        name: name.to_owned(),
-        stat_name: name.to_owned(),
-        slot,
-        discovery,
-        connect_timeout: Duration::from_secs(1),
-        health_checks: Vec::new(),
-        outlier: None,
-        thresholds: [Thresholds::default(); 2],
-        panic_threshold_percent: 50.0,
-        wait_for_warm: true,
-        ignore_health_on_host_removal: false,
-        from_zone: String::new(),
-        added_via_api: false,
-        upstream: Arc::new(()),
-        fingerprint: 1,
-    }
+    let connect_timeout = Duration::from_secs(1);
+    ClusterPlan { connect_timeout, ..ClusterPlan::new(name, slot, discovery) }
 }
 
 pub(crate) fn fixed(addresses: &[&str]) -> Discovery {

@@ -128,8 +128,8 @@ pub struct ClusterPlan {
     pub outlier: Option<Arc<OutlierPlan>>,
     /// `circuit_breakers`, default priority then high.
     pub thresholds: [Thresholds; 2],
-    /// `common_lb_config.healthy_panic_threshold` in percent; Envoy's default is 50.
-    pub panic_threshold_percent: f64,
+    /// `common_lb_config.healthy_panic_threshold`; Envoy's default is 50.
+    pub panic_threshold_percent: u32,
     /// `Cluster.wait_for_warm_on_init`; Envoy's default is true.
     pub wait_for_warm: bool,
     /// `ignore_health_on_host_removal`; Envoy's default is false: a host that its health check holds
@@ -197,8 +197,12 @@ pub struct EndpointPlan {
     pub priority: u32,
     /// `locality`.
     pub locality: Locality,
+    /// `LocalityLbEndpoints.load_balancing_weight`; 0 where it is not set.
+    pub locality_weight: u32,
     /// `canary: true` of the metadata `envoy.lb`.
     pub canary: bool,
+    /// What stands under `envoy.lb` in its metadata.
+    pub metadata: LbMetadata,
     /// `LbEndpoint.health_status` as configured.
     pub health: ConfiguredHealth,
     /// `Endpoint.health_check_config.port_value`, when it differs.
@@ -207,6 +211,22 @@ pub struct EndpointPlan {
     pub health_check_hostname: String,
     /// `Endpoint.health_check_config.disable_active_health_check`.
     pub unchecked: bool,
+}
+
+/// Metadata that balancers read, by key.
+pub type LbMetadata = BTreeMap<String, LbValue>;
+
+/// One value of metadata; two are equal if they say the same.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum LbValue {
+    /// A text.
+    Text(String),
+    /// True or false.
+    Boolean(bool),
+    /// A list, of which a host may have any.
+    List(Vec<LbValue>),
+    /// Anything else, as JSON with its keys in order.
+    Other(String),
 }
 
 /// `LbEndpoint.health_status`.
@@ -431,6 +451,31 @@ impl Slots {
     }
 }
 
+// === impl ClusterPlan ===
+
+impl ClusterPlan {
+    /// With Envoy's defaults for all that is not said here.
+    pub fn new(name: &str, slot: Slot, discovery: Discovery) -> Self {
+        Self {
+            name: name.to_owned(),
+            stat_name: name.to_owned(),
+            slot,
+            discovery,
+            connect_timeout: Duration::from_secs(5),
+            health_checks: Vec::new(),
+            outlier: None,
+            thresholds: [Thresholds::default(); 2],
+            panic_threshold_percent: 50,
+            wait_for_warm: true,
+            ignore_health_on_host_removal: false,
+            from_zone: String::new(),
+            added_via_api: false,
+            upstream: Arc::new(()),
+            fingerprint: 1,
+        }
+    }
+}
+
 // === impl StatsFlush ===
 
 impl Default for StatsFlush {
@@ -466,6 +511,16 @@ impl Default for Thresholds {
 
 // === impl EndpointPlan ===
 
+impl EndpointPlan {
+    /// By what hashing balancers know it, where that is not its address.
+    pub fn hash_key(&self) -> Option<&str> {
+        match self.metadata.get("hash_key") {
+            Some(LbValue::Text(key)) if !key.is_empty() => Some(key),
+            _ => None,
+        }
+    }
+}
+
 impl Default for EndpointPlan {
     fn default() -> Self {
         Self {
@@ -473,7 +528,9 @@ impl Default for EndpointPlan {
             weight: 1,
             priority: 0,
             locality: Locality::default(),
+            locality_weight: 0,
             canary: false,
+            metadata: LbMetadata::default(),
             health: ConfiguredHealth::default(),
             health_check_port: None,
             health_check_hostname: String::new(),

@@ -2,7 +2,6 @@
 //! The crate above implements them; tests implement them by hand.
 
 use std::{
-    any::Any,
     cell::{Cell, RefCell},
     net::{IpAddr, SocketAddr},
     path::Path,
@@ -17,8 +16,9 @@ use tokio::net::TcpStream;
 
 use crate::{
     event::Event,
-    plan::{ClusterPlan, HealthCheckPlan, ListenerPlan, LookupFamily, ResolverPlan},
-    snapshot::Host,
+    plan::{ClusterPlan, HealthCheckPlan, ListenerPlan, LookupFamily, Payload, ResolverPlan},
+    runtime::Runtime,
+    snapshot::{ClusterSnapshot, Host},
     stats::{Group, ListenerStat},
 };
 
@@ -119,8 +119,19 @@ pub trait Record: Send + Sync + 'static {
 
 /// Builds a balancer's tables for the hosts of a snapshot, on the control plane's thread.
 pub trait Balance: Send + Sync + 'static {
-    /// Tables for these hosts, in this order.
-    fn tables(&self, cluster: &ClusterPlan, eligible: &[Arc<Host>]) -> Arc<dyn Any + Send + Sync>;
+    /// Tables for these hosts, in this order, with the health they have now.
+    fn tables(&self, membership: Membership<'_>) -> Payload;
+}
+
+/// What a balancer is built of.
+#[derive(Clone, Copy)]
+pub struct Membership<'a> {
+    /// The cluster as it was published last: what is the same as there need not be built again.
+    pub before: &'a ClusterSnapshot,
+    /// The hosts that it has now.
+    pub hosts: &'a [Arc<Host>],
+    /// What people have set.
+    pub runtime: &'a Runtime,
 }
 
 /// Makes the data plane of a worker, on its thread.

@@ -1,13 +1,12 @@
 //! Owns what clusters publish: hosts, their health, and what all workers must share about them.
 
 use std::{
-    any::Any,
     collections::HashMap,
     fmt,
     net::SocketAddr,
     sync::{
         Arc,
-        atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering::Relaxed},
+        atomic::{AtomicBool, AtomicU32, Ordering::Relaxed},
     },
 };
 
@@ -17,7 +16,10 @@ use crate::{
     outlier::{Monitor, OutlierShared},
     plan::{ClusterPlan, EndpointPlan, Payload, Slot},
     published::Published,
-    stats::{AnswerStat, ByZone, ClusterHttp2Stat, ClusterStat, Group, HostStat, Http1Stat, Later},
+    stats::{
+        AnswerStat, ByZone, ClusterHttp2Stat, ClusterStat, Group, HostStat, Http1Stat, Later,
+        MaglevStat, Registry, RingHashStat, Scope,
+    },
 };
 
 /// A published list of published things: slot by slot, and by name.
@@ -41,10 +43,6 @@ pub struct ClusterSnapshot {
     pub plan: Arc<ClusterPlan>,
     /// Every host, in the order of discovery, healthy or not.
     pub hosts: Arc<[Arc<Host>]>,
-    /// Hosts that take traffic, in order; all of them in panic.
-    pub eligible: Arc<[Arc<Host>]>,
-    /// Too few hosts are healthy, so all are used.
-    pub panic: bool,
     /// Discovery has answered at least once (a failure counts).
     pub ready: bool,
     /// Goes up with every snapshot of this cluster.
@@ -52,13 +50,11 @@ pub struct ClusterSnapshot {
     /// What the workers share.
     pub shared: Arc<ClusterShared>,
     /// What [`Balance`](crate::seams::Balance) built for these hosts.
-    pub balancer: Arc<dyn Any + Send + Sync>,
+    pub balancer: Payload,
 }
 
 /// What stays the same from snapshot to snapshot of one cluster.
 pub struct ClusterShared {
-    /// Round robin: one cursor for all workers, so that a rotation is strict at any concurrency.
-    pub cursor: AtomicUsize,
     /// Counts in force against [`Thresholds`](crate::plan::Thresholds), default then high priority.
     pub breakers: [BreakerCounts; 2],
     /// Woken when discovery has answered for the first time.
@@ -77,6 +73,10 @@ pub struct ClusterShared {
     pub canary_stats: Later<AnswerStat>,
     /// `cluster.NAME.retry.`
     pub retry_stats: Later<AnswerStat>,
+    /// `cluster.NAME.ring_hash_lb.`
+    pub ring_hash_stats: Later<RingHashStat>,
+    /// `cluster.NAME.maglev_lb.`
+    pub maglev_stats: Later<MaglevStat>,
     /// `cluster.NAME.zone.`
     pub by_zone: ByZone,
 }
@@ -186,12 +186,41 @@ impl<T> Clone for Directory<T> {
 // === impl ClusterSnapshot ===
 
 impl ClusterSnapshot {
+    /// Before anything is known of its hosts.
+    pub fn first(plan: Arc<ClusterPlan>, registry: &Arc<Registry>) -> Self {
+        let shared = Arc::new(ClusterShared::new(&plan, registry));
+        let (hosts, balancer) = (Arc::new([]), Arc::new(()));
+        Self { plan, hosts, ready: false, version: 0, shared, balancer }
+    }
+
     /// A host's answer says `x-envoy-immediate-health-check-fail`: its cluster is told, which is heard only
     /// where hosts are checked, since nothing else could bring it back.
     pub fn ask_out(&self, host: &Host) {
         let checked = !self.plan.health_checks.is_empty() && !host.endpoint.unchecked;
         if checked && !host.asked_out.swap(true, Relaxed) {
             self.shared.asked_out.notify_one();
+        }
+    }
+}
+
+// === impl ClusterShared ===
+
+impl ClusterShared {
+    fn new(plan: &ClusterPlan, registry: &Arc<Registry>) -> Self {
+        let scope = Scope::cluster(&plan.stat_name);
+        Self {
+            breakers: Default::default(),
+            first_answer: Default::default(),
+            asked_out: Default::default(),
+            outlier: Default::default(),
+            http1_stats: Later::new(registry.clone(), scope.within("http1")),
+            http2_stats: Later::new(registry.clone(), scope.within("http2")),
+            canary_stats: Later::new(registry.clone(), scope.within("canary")),
+            retry_stats: Later::new(registry.clone(), scope.within("retry")),
+            ring_hash_stats: Later::new(registry.clone(), scope.within("ring_hash_lb")),
+            maglev_stats: Later::new(registry.clone(), scope.within("maglev_lb")),
+            by_zone: ByZone::new(registry.clone(), scope.clone(), &plan.from_zone),
+            stats: registry.group(scope),
         }
     }
 }
@@ -233,6 +262,19 @@ impl Host {
             | HealthFlag::FailedOutlierCheck as u32
             | HealthFlag::FailedEdsHealth as u32;
         self.flags() & against == 0
+    }
+
+    /// Whether it takes traffic only where no better host does.
+    pub fn is_degraded(&self) -> bool {
+        let degraded = HealthFlag::DegradedActiveHc as u32
+            | HealthFlag::DegradedEdsHealth as u32
+            | HealthFlag::DegradedOutlierDetection as u32;
+        self.flags() & degraded != 0
+    }
+
+    /// Whether it does not count among those of which enough should be healthy.
+    pub fn is_excluded(&self) -> bool {
+        self.has(HealthFlag::PendingActiveHc) || self.has(HealthFlag::ExcludedViaImmediateHcFail)
     }
 }
 

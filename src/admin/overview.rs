@@ -23,6 +23,7 @@ use super::{Answer, Ask, Desk, actors, clusters::health_flags};
 use crate::{
     logging::LOGGERS,
     re2::{self, Extent},
+    upstream::balancer::Tables,
     version,
 };
 
@@ -219,7 +220,7 @@ fn told_cluster(cluster: &ClusterSnapshot) -> Value {
     json!({
         "name": cluster.plan.name,
         "ready": cluster.ready,
-        "panic": cluster.panic,
+        "panic": Tables::of(cluster).panics(),
         "rq_total": stats.sum(ClusterStat::UpstreamRqTotal),
         "rq_active": stats.sum(ClusterStat::UpstreamRqActive),
         "rq_5xx": stats.sum(ClusterStat::UpstreamRq5xx),

@@ -17,6 +17,7 @@ use understudy_actors::{
 };
 
 use super::{
+    balancer::{Choice, Picker, Tables},
     breakers,
     pool::{HostPool, HostPools, Target},
 };
@@ -57,9 +58,11 @@ pub struct Current {
     pub snapshot: Arc<ClusterSnapshot>,
     /// Protocol options.
     pub upstream: Arc<Upstream>,
-    /// The pools of each host of `snapshot.eligible`, in its order.
+    picker: Picker,
+    /// The pools of each host of `snapshot.hosts`, in its order.
     pools: Vec<HostPools>,
-    by_host: HashMap<*const Host, HostPools>,
+    /// Where each host is among them; two may have one address.
+    by_host: HashMap<*const Host, usize>,
 }
 
 // === impl Clusters ===
@@ -200,9 +203,10 @@ impl Current {
         // Connections that speak by other options than those in force are not handed out again.
         let before = before.filter(|before| Arc::ptr_eq(&before.snapshot.plan, plan));
         let mut by_host = HashMap::with_capacity(snapshot.hosts.len());
-        for host in snapshot.hosts.iter() {
-            let key = Arc::as_ptr(host);
-            let known = before.and_then(|before| before.by_host.get(&key)).cloned();
+        let mut all_pools = Vec::with_capacity(snapshot.hosts.len());
+        for (at, host) in snapshot.hosts.iter().enumerate() {
+            by_host.insert(Arc::as_ptr(host), at);
+            let known = before.and_then(|before| before.pools_of(host)).cloned();
             let pools = known.unwrap_or_else(|| {
                 HostPool::of(Target {
                     host: host.clone(),
@@ -215,17 +219,26 @@ impl Current {
                     deadlines: deadlines.clone(),
                 })
             });
-            by_host.insert(key, pools);
+            all_pools.push(pools);
         }
-        let pools = (snapshot.eligible.iter())
-            .filter_map(|host| by_host.get(&Arc::as_ptr(host)).cloned())
-            .collect();
-        Self { snapshot, upstream, pools, by_host }
+        let picker = Picker::new(&snapshot);
+        Self { snapshot, upstream, picker, pools: all_pools, by_host }
     }
 
-    /// The pool of an eligible host, for a request in this version.
-    pub fn pool(&self, turn: usize, version: Version) -> Option<&Rc<HostPool>> {
-        let pools = self.pools.get(turn)?;
+    /// What the balancer has built.
+    pub fn tables(&self) -> &Tables {
+        self.picker.tables()
+    }
+
+    /// The pool of the host that takes the next request, for one in this version.
+    #[inline]
+    pub fn pick(
+        &self,
+        worker: usize,
+        choice: Choice<'_>,
+        version: Version,
+    ) -> Option<&Rc<HostPool>> {
+        let pools = self.pools.get(self.picker.pick(&self.snapshot, worker, choice)?)?;
         match (&pools.http2, version) {
             (Some(http2), Version::Http2) => Some(http2),
             _ => Some(&pools.usual),
@@ -233,13 +246,17 @@ impl Current {
     }
 
     fn all_pools(&self) -> impl Iterator<Item = &Rc<HostPool>> {
-        self.by_host.values().flat_map(HostPools::iter)
+        self.pools.iter().flat_map(HostPools::iter)
+    }
+
+    fn pools_of(&self, host: &Arc<Host>) -> Option<&HostPools> {
+        self.pools.get(*self.by_host.get(&Arc::as_ptr(host))?)
     }
 
     /// Closes the pools that `next` does not go on with.
     fn close_all_but(&self, next: &Current) {
-        for (host, pools) in &self.by_host {
-            let kept = next.by_host.get(host);
+        for (host, pools) in self.snapshot.hosts.iter().zip(&self.pools) {
+            let kept = next.pools_of(host);
             if !kept.is_some_and(|kept| Rc::ptr_eq(&kept.usual, &pools.usual)) {
                 pools.iter().for_each(|pool| pool.close());
             }

@@ -116,32 +116,10 @@ fn fresh(plan: &ClusterPlan, address: SocketAddr, endpoint: &EndpointPlan, worke
     host
 }
 
-/// The hosts that take traffic, and whether that is for panic. Degraded hosts take it where no other can.
-///
-/// Source: `healthy_panic_threshold`; hosts that excluded themselves do not count.
-pub(super) fn eligible(hosts: &[Arc<Host>], panic_percent: f64) -> (Vec<Arc<Host>>, bool) {
-    let taking: Vec<_> = hosts.iter().filter(|host| host.healthy()).cloned().collect();
-    let excluded = hosts.iter().filter(|h| h.has(HealthFlag::ExcludedViaImmediateHcFail)).count();
-    let counted = hosts.len() - excluded;
-    let percent = if counted == 0 { 0.0 } else { 100.0 * taking.len() as f64 / counted as f64 };
-    if percent < panic_percent {
-        return (hosts.to_vec(), true);
-    }
-    let well: Vec<_> = taking.iter().filter(|host| !is_degraded(host)).cloned().collect();
-    (if well.is_empty() { taking } else { well }, false)
-}
-
-fn is_degraded(host: &Host) -> bool {
-    let degraded = HealthFlag::DegradedActiveHc as u32
-        | HealthFlag::DegradedEdsHealth as u32
-        | HealthFlag::DegradedOutlierDetection as u32;
-    host.flags() & degraded != 0
-}
-
 /// How many hosts are well, and how many are well but degraded.
 fn census(hosts: &[Arc<Host>]) -> (u64, u64) {
     let taking = || hosts.iter().filter(|host| host.healthy());
-    let degraded = taking().filter(|host| is_degraded(host)).count();
+    let degraded = taking().filter(|host| host.is_degraded()).count();
     ((taking().count() - degraded) as u64, degraded as u64)
 }
 
@@ -188,7 +166,7 @@ pub(super) fn gauge(plan: &ClusterPlan, stats: &Group<ClusterStat>, hosts: &[Arc
         return gauge_weight(plan, stats, hosts);
     }
     let (healthy, degraded) = census(hosts);
-    let excluded = hosts.iter().filter(|h| h.has(HealthFlag::ExcludedViaImmediateHcFail)).count();
+    let excluded = hosts.iter().filter(|host| host.is_excluded()).count();
     stats.set(ClusterStat::MembershipTotal, hosts.len() as u64);
     stats.set(ClusterStat::MembershipHealthy, healthy);
     stats.set(ClusterStat::MembershipDegraded, degraded);

@@ -6,7 +6,6 @@ mod hosts;
 mod tests;
 
 use std::{
-    any::Any,
     cell::RefCell,
     rc::Rc,
     sync::{Arc, atomic::Ordering::Relaxed},
@@ -21,9 +20,10 @@ use crate::{
     outlier::Judged,
     plan::{ClusterPlan, Discovery},
     published::{Published, Publisher},
-    snapshot::{ClusterShared, ClusterSnapshot, HealthFlag, Host},
+    seams::Membership,
+    snapshot::{ClusterSnapshot, HealthFlag, Host},
     stage::Stage,
-    stats::{ByZone, ClusterStat, DnsStat, Group, HealthCheckStat, Later, OutlierStat, Scope},
+    stats::{ClusterStat, DnsStat, Group, HealthCheckStat, OutlierStat, Scope},
     supervise::{ActorDown, falls, reports_to},
 };
 
@@ -79,30 +79,7 @@ impl ClusterSeed {
         let outlier_stats = plan.outlier.as_ref();
         let outlier_stats =
             outlier_stats.map(|_| registry.group(scope.within("outlier_detection")));
-        let shared = ClusterShared {
-            cursor: Default::default(),
-            breakers: Default::default(),
-            first_answer: Default::default(),
-            asked_out: Default::default(),
-            outlier: Default::default(),
-            http1_stats: Later::new(registry.clone(), scope.within("http1")),
-            http2_stats: Later::new(registry.clone(), scope.within("http2")),
-            canary_stats: Later::new(registry.clone(), scope.within("canary")),
-            retry_stats: Later::new(registry.clone(), scope.within("retry")),
-            by_zone: ByZone::new(registry.clone(), scope.clone(), &plan.from_zone),
-            stats: registry.group(scope),
-        };
-        let nothing: Arc<dyn Any + Send + Sync> = Arc::new(());
-        let publisher = Publisher::new(ClusterSnapshot {
-            plan: plan.clone(),
-            hosts: Arc::new([]),
-            eligible: Arc::new([]),
-            panic: false,
-            ready: false,
-            version: 0,
-            shared: Arc::new(shared),
-            balancer: nothing,
-        });
+        let publisher = Publisher::new(ClusterSnapshot::first(plan.clone(), registry));
         let published = publisher.subscribe();
         let answers = RefCell::new(vec![None; hosts::names(&plan.discovery).len()]);
         let asks_dns = !matches!(plan.discovery, Discovery::Static(_));
@@ -135,10 +112,6 @@ impl ClusterSeed {
     /// Publishes these hosts with the health they have.
     fn publish(&self, hosts: Vec<Arc<Host>>) {
         let (plan, before) = (&self.plan, self.publisher.read());
-        let percent = self.stage.view.runtime.read();
-        let percent = percent.get("upstream.healthy_panic_threshold").and_then(|v| v.number);
-        let percent = percent.unwrap_or(plan.panic_threshold_percent).min(100.0);
-        let (eligible, panic) = hosts::eligible(&hosts, percent);
         // Observed: Envoy 1.40 writes none of them for a cluster of the file's that has no hosts.
         let never_any = hosts.is_empty() && matches!(plan.discovery, Discovery::Static(_));
         if !never_any {
@@ -150,12 +123,12 @@ impl ClusterSeed {
         if let Some(stats) = &self.outlier_stats {
             hosts::gauge_ejected(stats, &hosts);
         }
+        let runtime = self.stage.view.runtime.read();
+        let membership = Membership { before: &before, hosts: &hosts, runtime: &runtime };
         self.publisher.publish(ClusterSnapshot {
             plan: plan.clone(),
-            balancer: self.stage.seams.balance.tables(plan, &eligible),
+            balancer: self.stage.seams.balance.tables(membership),
             hosts: hosts.into(),
-            eligible: eligible.into(),
-            panic,
             ready: before.ready || self.is_warm(),
             version: before.version + 1,
             shared: before.shared.clone(),

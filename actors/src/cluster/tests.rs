@@ -35,8 +35,10 @@ impl Watched {
         self.cluster.read().hosts.iter().map(|host| host.address.ip().to_string()).collect()
     }
 
-    fn eligible(&self) -> Vec<String> {
-        self.cluster.read().eligible.iter().map(|host| host.address.ip().to_string()).collect()
+    fn healthy(&self) -> Vec<String> {
+        let snapshot = self.cluster.read();
+        let healthy = snapshot.hosts.iter().filter(|host| host.healthy());
+        healthy.map(|host| host.address.ip().to_string()).collect()
     }
 
     fn sums<const N: usize>(&self, stats: [ClusterStat; N]) -> [u64; N] {
@@ -223,39 +225,20 @@ async fn a_cluster_beyond_its_budget_begins_anew_with_its_children_from_its_snap
 }
 
 #[actix::test]
-async fn configured_health_decides_who_takes_traffic_and_panic_takes_all() {
-    let with = |healths: &[ConfiguredHealth], panic: f64| {
-        let mut discovery = fixed(&["10.0.0.1:80", "10.0.0.2:80", "10.0.0.3:80"]);
-        if let Discovery::Static(hosts) = &mut discovery {
-            for (host, health) in hosts.iter_mut().zip(healths) {
-                host.endpoint.health = *health;
-            }
-        }
-        ClusterPlan { panic_threshold_percent: panic, ..cluster("a", 0, discovery) }
-    };
-    use ConfiguredHealth::{Degraded as D, Healthy as H, Unhealthy as U};
-    for (healths, threshold, expected, panic) in [
-        ([H, H, H], 50.0, &[1, 2, 3][..], false),
-        ([H, H, U], 50.0, &[1, 2], false),
-        ([H, U, U], 50.0, &[1, 2, 3], true),
-        ([H, U, U], 0.0, &[1], false),
-        ([U, U, U], 0.0, &[], false),
-        ([H, D, D], 50.0, &[1], false),
-        ([U, D, D], 50.0, &[2, 3], false),
-    ] {
-        let watched = watch(World::default(), with(&healths, threshold)).await;
-        let expected: Vec<_> = expected.iter().map(|last| format!("10.0.0.{last}")).collect();
-        assert_eq!(watched.eligible(), expected, "{healths:?}");
-        let snapshot = watched.cluster.read();
-        assert_eq!(snapshot.panic, panic, "{healths:?}");
-        assert_eq!(snapshot.balancer.downcast_ref::<usize>(), Some(&expected.len()));
+async fn configured_health_decides_who_takes_traffic() {
+    let mut discovery = fixed(&["10.0.0.1:80", "10.0.0.2:80", "10.0.0.3:80"]);
+    if let Discovery::Static(hosts) = &mut discovery {
+        hosts[1].endpoint.health = ConfiguredHealth::Unhealthy;
+        hosts[2].endpoint.health = ConfiguredHealth::Degraded;
     }
+    let watched = watch(World::default(), cluster("a", 0, discovery)).await;
+    assert_eq!(watched.healthy(), ["10.0.0.1", "10.0.0.3"]);
+    assert!(watched.cluster.read().hosts[2].is_degraded());
 }
 
 fn checked(discovery: Discovery) -> ClusterPlan {
     let mut plan = cluster("a", 0, discovery);
     plan.health_checks.push(check());
-    plan.panic_threshold_percent = 0.0;
     plan
 }
 
@@ -274,7 +257,7 @@ async fn a_checked_host_takes_traffic_after_its_first_success_and_until_the_thre
     watched.stats.add(ClusterStat::UpstreamCxTotal, 1);
     assert!(!watched.cluster.read().ready);
     sleep(Duration::from_secs(1)).await;
-    assert!(watched.cluster.read().ready && watched.eligible().is_empty());
+    assert!(watched.cluster.read().ready && watched.healthy().is_empty());
     assert!(watched.cluster.read().hosts[0].has(HealthFlag::ActiveHcTimeout));
 
     let start = Instant::now();
@@ -289,7 +272,7 @@ async fn a_checked_host_takes_traffic_after_its_first_success_and_until_the_thre
     ] {
         say(probed.clone());
         sleep_until(start + Duration::from_millis(seconds * 1000 + 100)).await;
-        assert_eq!(!watched.eligible().is_empty(), well, "after {seconds} s, {probed:?}");
+        assert_eq!(!watched.healthy().is_empty(), well, "after {seconds} s, {probed:?}");
     }
     let registry = &watched.raised.view.registry;
     let stats = registry.group::<HealthCheckStat>(Scope::cluster("a").within("health_check"));
@@ -303,7 +286,7 @@ async fn without_traffic_hosts_are_checked_at_the_slow_interval() {
     tokio::time::pause();
     let world = World::default();
     let watched = watch(world.clone(), checked(fixed(&["10.0.0.1:80"]))).await;
-    assert_eq!(watched.eligible(), ["10.0.0.1"]);
+    assert_eq!(watched.healthy(), ["10.0.0.1"]);
     sleep(Duration::from_secs(59)).await;
     assert_eq!(world.health.asked.lock().len(), 1);
     sleep(Duration::from_secs(2)).await;
@@ -316,13 +299,13 @@ async fn a_fall_of_a_check_keeps_what_it_found_and_checks_on() {
     let world = World::default();
     let address = "10.0.0.1:80".parse().unwrap();
     let watched = watch(world.clone(), checked(fixed(&["10.0.0.1:80"]))).await;
-    assert_eq!(watched.eligible(), ["10.0.0.1"]);
+    assert_eq!(watched.healthy(), ["10.0.0.1"]);
     world.health.says.lock().insert(address, Probed::Unhealthy);
     watched.raised.kill("cluster/a").await;
-    assert_eq!(watched.eligible(), ["10.0.0.1"]);
+    assert_eq!(watched.healthy(), ["10.0.0.1"]);
     watched.raised.kill("cluster/a/health_check/10.0.0.1:80").await;
     sleep(Duration::from_millis(10)).await;
-    assert!(watched.eligible().is_empty());
+    assert!(watched.healthy().is_empty());
 }
 
 #[actix::test]
@@ -343,23 +326,24 @@ async fn a_host_that_dns_no_longer_names_stays_while_its_check_holds_it_up() {
 }
 
 #[actix::test]
-async fn the_panic_threshold_can_be_overridden_at_runtime() {
+async fn a_balancer_is_built_of_the_hosts_and_the_runtime_in_force_and_of_what_was_before() {
     tokio::time::pause();
     let world = World::default();
-    world.dns.say("well", [Said::Hosts(&["10.0.0.1"])]);
-    world.dns.say("ill", [Said::Hosts(&["10.0.0.2"]), Said::Hosts(&["10.0.0.3"])]);
+    let two = Said::Hosts(&["10.0.0.1", "10.0.0.2"]);
+    world.dns.say("a", [Said::Hosts(&["10.0.0.1"]), two]);
     let raised = raise(world);
-    let mut ill = name("ill");
-    ill.endpoint.health = ConfiguredHealth::Unhealthy;
-    let discovery = Discovery::StrictDns { names: vec![name("well"), ill], dns: dns() };
-    let mut plan = plan(vec![cluster("a", 0, discovery)]);
+    let mut plan = plan(vec![cluster("a", 0, strict(&["a"]))]);
     plan.runtime.push(LayerPlan { name: "admin".to_owned(), source: LayerSource::Admin });
     raised.commander.install(plan).await.unwrap();
     sleep(Duration::from_millis(10)).await;
     let cluster = raised.view.clusters.read().named("a").unwrap().clone();
-    assert_eq!((cluster.read().eligible.len(), cluster.read().panic), (1, false));
+    let told = |expected: Told| {
+        assert_eq!(cluster.read().balancer.downcast_ref::<Told>(), Some(&expected));
+    };
+    told(Told { hosts: 1, panic_percent: 50, first: true });
     let change = vec![("upstream.healthy_panic_threshold".to_owned(), "51".to_owned())];
     raised.command(Command::Set(Setting::Runtime(change), Term::Lasting)).await;
+    raised.kill("cluster/a").await;
     sleep(Duration::from_secs(6)).await;
-    assert_eq!((cluster.read().eligible.len(), cluster.read().panic), (2, true));
+    told(Told { hosts: 2, panic_percent: 51, first: false });
 }

@@ -25,7 +25,6 @@ fn outliers(outlier: OutlierPlan) -> ClusterPlan {
     let event_log = Some("/events".into());
     ClusterPlan {
         outlier: Some(Arc::new(OutlierPlan { event_log, ..outlier })),
-        panic_threshold_percent: 0.0,
         ..cluster("a", 0, fixed(&HOSTS))
     }
 }
@@ -66,10 +65,11 @@ impl Watched {
         }
     }
 
-    /// The last digits of the hosts that take traffic.
-    fn eligible(&self) -> String {
-        let ips = self.cluster.read();
-        ips.eligible.iter().filter_map(|host| host.address.ip().to_string().pop()).collect()
+    /// The last digits of the hosts that nothing speaks against.
+    fn healthy(&self) -> String {
+        let snapshot = self.cluster.read();
+        let healthy = snapshot.hosts.iter().filter(|host| host.healthy());
+        healthy.filter_map(|host| host.address.ip().to_string().pop()).collect()
     }
 
     fn sum(&self, stat: OutlierStat) -> u64 {
@@ -102,19 +102,19 @@ async fn a_host_goes_at_its_last_failure_and_comes_back_after_longer_each_time()
     let watched = watch(outliers(quick(2)), &[]).await;
     watched.tries(0, Outcome::Answered(500), 4);
     soon().await;
-    assert_eq!((watched.eligible().as_str(), watched.sum(OutlierStat::Active)), ("12345", 0));
+    assert_eq!((watched.healthy().as_str(), watched.sum(OutlierStat::Active)), ("12345", 0));
     for (seconds_out, ejections) in [(2, 1), (4, 2)] {
         watched.tries(0, Outcome::Answered(500), if ejections == 1 { 1 } else { 5 });
         let start = Instant::now();
         soon().await;
-        assert_eq!((watched.eligible().as_str(), watched.sum(OutlierStat::Active)), ("2345", 1));
+        assert_eq!((watched.healthy().as_str(), watched.sum(OutlierStat::Active)), ("2345", 1));
         assert!(
             watched.cluster.read().hosts[0].has(crate::snapshot::HealthFlag::FailedOutlierCheck)
         );
         sleep_until(start + Duration::from_millis(seconds_out * 1000 - 100)).await;
-        assert_eq!(watched.eligible(), "2345", "{seconds_out}");
+        assert_eq!(watched.healthy(), "2345", "{seconds_out}");
         sleep_until(start + Duration::from_millis(seconds_out * 1000 + 1100)).await;
-        assert_eq!((watched.eligible().as_str(), watched.sum(OutlierStat::Active)), ("12345", 0));
+        assert_eq!((watched.healthy().as_str(), watched.sum(OutlierStat::Active)), ("12345", 0));
         assert_eq!(watched.sum(OutlierStat::EnforcedConsecutive5xx), ejections);
     }
     assert_eq!(
@@ -150,7 +150,7 @@ async fn no_more_hosts_go_than_may_and_what_is_not_enforced_is_only_counted() {
             watched.tries(host, Outcome::Answered(500), 5);
             soon().await;
         }
-        assert_eq!(watched.eligible(), eligible, "{max} {always_one} {enforcing}");
+        assert_eq!(watched.healthy(), eligible, "{max} {always_one} {enforcing}");
         let stats = [S::Overflow, S::Total, S::EnforcedTotal, S::Active];
         assert_eq!(stats.map(|stat| watched.sum(stat)), sums, "{max} {always_one} {enforcing}");
         assert_eq!(watched.sum(S::DetectedConsecutive5xx), 3);
@@ -185,9 +185,9 @@ async fn hosts_that_do_worse_than_others_go_at_the_end_of_an_interval() {
                 }
             }
         }
-        assert_eq!(watched.eligible(), "12345");
+        assert_eq!(watched.healthy(), "12345");
         sleep(Duration::from_secs(1)).await;
-        assert_eq!((watched.eligible().as_str(), watched.sum(stat)), ("1235", 1), "{kind}");
+        assert_eq!((watched.healthy().as_str(), watched.sum(stat)), ("1235", 1), "{kind}");
         let snapshot = watched.cluster.read();
         let [external, local] = snapshot.shared.outlier.all_means();
         assert_eq!((external, local), (Means { average: 80.0, threshold: 4.0 }, Means::UNKNOWN));
@@ -197,7 +197,7 @@ async fn hosts_that_do_worse_than_others_go_at_the_end_of_an_interval() {
         // An interval without requests says nothing.
         sleep(Duration::from_secs(1)).await;
         assert_eq!(rates(0), [None, None]);
-        assert_eq!(watched.eligible(), "1235");
+        assert_eq!(watched.healthy(), "1235");
     }
 }
 
@@ -211,7 +211,7 @@ async fn what_happens_on_this_side_is_counted_apart_where_it_is_split() {
     watched.tries(0, Outcome::Lost, 4);
     watched.tries(1, Outcome::TimedOut(504), 5);
     soon().await;
-    assert_eq!(watched.eligible(), "1345");
+    assert_eq!(watched.healthy(), "1345");
     assert_eq!(watched.events(), ["10.0.0.2:80 CONSECUTIVE_LOCAL_ORIGIN_FAILURE true 1"]);
 }
 
@@ -229,11 +229,11 @@ async fn the_runtime_says_otherwise() {
         watched.tries(host, Outcome::Answered(503), 5);
         soon().await;
     }
-    assert_eq!(watched.eligible(), "2345");
+    assert_eq!(watched.healthy(), "2345");
     let sums = [OutlierStat::EnforcedConsecutiveGatewayFailure, OutlierStat::Overflow];
     assert_eq!(sums.map(|stat| watched.sum(stat)), [1, 2]);
     sleep(Duration::from_millis(2100)).await;
-    assert_eq!(watched.eligible(), "12345");
+    assert_eq!(watched.healthy(), "12345");
 }
 
 #[actix::test]
@@ -263,9 +263,9 @@ async fn a_success_of_an_active_check_takes_a_host_back() {
         watched.cluster.read().shared.stats.add(crate::stats::ClusterStat::UpstreamCxTotal, 1);
         watched.tries(0, Outcome::Answered(500), 5);
         soon().await;
-        assert_eq!(watched.eligible(), "2345");
+        assert_eq!(watched.healthy(), "2345");
         sleep(Duration::from_secs(61)).await;
-        assert_eq!(watched.eligible(), eligible);
+        assert_eq!(watched.healthy(), eligible);
     }
 }
 
@@ -278,14 +278,14 @@ async fn falls_of_the_cluster_and_of_outlier_detection_keep_who_is_out_and_for_h
     for _ in 0..3 {
         watched.raised.kill("cluster/a").await;
         watched.raised.kill("cluster/a/outlier").await;
-        assert_eq!((watched.eligible().as_str(), watched.sum(OutlierStat::Active)), ("2345", 1));
+        assert_eq!((watched.healthy().as_str(), watched.sum(OutlierStat::Active)), ("2345", 1));
     }
     // Only who was revived can do this.
     watched.tries(1, Outcome::Answered(500), 5);
     soon().await;
-    assert_eq!(watched.eligible(), "345");
+    assert_eq!(watched.healthy(), "345");
     sleep(Duration::from_millis(3900)).await;
-    assert_eq!((watched.eligible().as_str(), watched.sum(OutlierStat::Active)), ("12345", 0));
+    assert_eq!((watched.healthy().as_str(), watched.sum(OutlierStat::Active)), ("12345", 0));
     let named = |name: &&String| name.starts_with("cluster/a");
     assert_eq!(watched.raised.cast().iter().filter(named).count(), 2);
 }

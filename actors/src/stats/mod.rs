@@ -22,8 +22,8 @@ pub use histogram::{BUCKETS, Bins, HistogramReading, QUANTILES};
 pub use names::{
     AnswerStat, ClusterHttp2Stat, ClusterManagerStat, ClusterStat, DnsStat, FilesystemStat,
     HealthCheckStat, HostStat, Http1Stat, HttpStat, ListenerDiscoveryStat, ListenerHttpStat,
-    ListenerManagerStat, ListenerStat, ListenerWorkerStat, OutlierStat, RouterStat, RuntimeStat,
-    ServerStat, TracingStat, VirtualStat, WatchdogStat,
+    ListenerManagerStat, ListenerStat, ListenerWorkerStat, MaglevStat, OutlierStat, RingHashStat,
+    RouterStat, RuntimeStat, ServerStat, TracingStat, VirtualStat, WatchdogStat,
 };
 pub use scope::{Scope, Tag, cut_out};
 

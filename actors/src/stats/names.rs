@@ -180,6 +180,23 @@ stat_set! {
 }
 
 stat_set! {
+    /// The shape of a cluster's ring: `cluster.NAME.ring_hash_lb.`.
+    pub enum RingHashStat {
+        MaxHashesPerHost = Gauge "max_hashes_per_host",
+        MinHashesPerHost = Gauge "min_hashes_per_host",
+        Size = Gauge "size",
+    }
+}
+
+stat_set! {
+    /// The shape of a cluster's table: `cluster.NAME.maglev_lb.`.
+    pub enum MaglevStat {
+        MaxEntriesPerHost = Gauge "max_entries_per_host",
+        MinEntriesPerHost = Gauge "min_entries_per_host",
+    }
+}
+
+stat_set! {
     /// What a virtual cluster, or a route with a `stat_prefix`, counts besides answers.
     pub enum VirtualStat {
         UpstreamRqRetry = Counter "upstream_rq_retry",

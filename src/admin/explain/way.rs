@@ -13,6 +13,7 @@ use crate::{
         ClusterChoice, ClusterWeight, Forward, HostChange, RouteAction, WeightedClusters,
     },
     route::Found,
+    upstream::balancer::Tables,
 };
 
 /// Hosts and clusters that are shown.
@@ -73,10 +74,14 @@ fn forwarded(
     told["outcome"] = match snapshot {
         Some(snapshot) => {
             told["hosts"] = hosts(&snapshot);
-            told["panic"] = json!(snapshot.panic);
-            match snapshot.eligible.is_empty() {
-                true => json!(format!("503: cluster {name} has no host that takes traffic")),
-                false => json!(format!("goes to cluster {name}")),
+            let tables = Tables::of(&snapshot);
+            told["panic"] = json!(tables.panics());
+            if tables.shares().nth(1).is_some() {
+                told["priorities"] = priorities(&tables);
+            }
+            match (0..snapshot.hosts.len()).any(|host| tables.reaches(host)) {
+                false => json!(format!("503: cluster {name} has no host that takes traffic")),
+                true => json!(format!("goes to cluster {name}")),
             }
         }
         None => {
@@ -125,14 +130,21 @@ fn shares(desk: &Desk, weighted: &WeightedClusters) -> Value {
 }
 
 fn hosts(snapshot: &ClusterSnapshot) -> Value {
-    let shown = snapshot.hosts.iter().take(SHOWN_MAX).map(|host| {
-        let eligible = snapshot.eligible.iter().any(|one| std::sync::Arc::ptr_eq(one, host));
+    let tables = Tables::of(snapshot);
+    let shown = snapshot.hosts.iter().take(SHOWN_MAX).enumerate().map(|(at, host)| {
         json!({
             "address": host.address_text,
             "hostname": host.endpoint.hostname,
             "health": health_flags(host),
-            "takes_traffic": eligible,
+            "priority": host.endpoint.priority,
+            "takes_traffic": tables.reaches(at),
         })
     });
     Value::Array(shown.collect())
+}
+
+/// How many of a hundred requests each priority takes.
+fn priorities(tables: &Tables) -> Value {
+    let shares = tables.shares().map(|(share, panic)| json!({"percent": share, "panic": panic}));
+    Value::Array(shares.collect())
 }

@@ -174,6 +174,11 @@ pub(super) fn told(told: &Value) -> String {
         let told = format!("{}, weight {weight}, {percent} %", text(&share["cluster"]));
         line("    ", "one of", &told);
     }
+    let priorities = told["priorities"].as_array().into_iter().flatten();
+    for (priority, one) in priorities.enumerate() {
+        let panic = if one["panic"] == true { ", in panic" } else { "" };
+        line("    ", "priority", &format!("{priority}, {} %{panic}", one["percent"]));
+    }
     for host in told["hosts"].as_array().into_iter().flatten() {
         let takes = if host["takes_traffic"] == true { "takes traffic" } else { "takes none" };
         let told = format!("{}, {}, {takes}", text(&host["address"]), text(&host["health"]));

@@ -12,11 +12,7 @@ use understudy_actors::plan::{
 };
 
 use super::{Compiler, address::Named, fingerprint};
-use crate::config::{
-    Message,
-    message::Value,
-    model::cluster::{BalancerKind, Upstream},
-};
+use crate::config::{Message, message::Value, model::cluster::Upstream};
 
 /// Envoy's `connect_timeout` default.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -52,15 +48,11 @@ impl Compiler<'_> {
     fn cluster(&mut self, cluster: &Message) -> Option<ClusterPlan> {
         let name = cluster.text("name")?.to_owned();
         let discovery = self.discovery(cluster);
-        self.balancer(cluster);
         if let Some(socket) = cluster.message("transport_socket") {
             self.transport_socket(socket);
         }
         let stat_name = cluster.text("alt_stat_name").filter(|name| !name.is_empty());
         let common = cluster.message("common_lb_config");
-        if let Some(common) = common {
-            self.merge_window(common);
-        }
         let panic = common.and_then(|common| common.message("healthy_panic_threshold"));
         let upstream = self.upstream(cluster);
         let ignore_health = cluster.boolean("ignore_health_on_host_removal");
@@ -72,7 +64,7 @@ impl Compiler<'_> {
             outlier: self.outlier(cluster),
             thresholds: self.thresholds(cluster),
             panic_threshold_percent: panic
-                .map_or(50.0, |percent| percent.double("value").unwrap_or(0.0)),
+                .map_or(50, |percent| percent.double("value").unwrap_or(0.0).round() as u32),
             wait_for_warm: cluster.boolean("wait_for_warm_on_init").unwrap_or(true),
             ignore_health_on_host_removal: ignore_health.unwrap_or(false),
             from_zone: self.node.zone.clone(),
@@ -82,23 +74,6 @@ impl Compiler<'_> {
             discovery: discovery?,
             name,
         })
-    }
-
-    /// Updates are in force at once, which is what a window of 0 asks for.
-    fn merge_window(&mut self, common: &Message) {
-        let field = "update_merge_window";
-        if common.duration(field).is_some_and(|window| !window.is_zero()) {
-            self.unsupported(common.at_of(field), &common.path_of(field), "holding updates back");
-        }
-    }
-
-    fn balancer(&mut self, cluster: &Message) {
-        if let Some(policy) = cluster.choice("lb_policy")
-            && policy != "ROUND_ROBIN"
-        {
-            let (at, path) = (cluster.at_of("lb_policy"), cluster.path_of("lb_policy"));
-            self.unsupported(at, &path, &format!("`lb_policy: {policy}`"));
-        }
     }
 
     fn discovery(&mut self, cluster: &Message) -> Option<Discovery> {
@@ -166,20 +141,14 @@ impl Compiler<'_> {
             };
             let locality =
                 Locality { region: part("region"), zone: part("zone"), sub_zone: part("sub_zone") };
-            group.ignore(
-                "load_balancing_weight",
-                "counts only with locality weighted balancing, which is refused",
-            );
+            let locality_weight = group.number_u32("load_balancing_weight").unwrap_or(0);
             let priority = group.number_u32("priority").unwrap_or(0);
-            if priority > 0 {
-                let (at, path) = (group.at_of("priority"), group.path_of("priority"));
-                self.unsupported(at, &path, "a priority above 0");
-            }
             for endpoint in group.messages("lb_endpoints") {
                 let plan = EndpointPlan {
                     weight: endpoint.number_u32("load_balancing_weight").unwrap_or(1),
                     priority,
                     locality: locality.clone(),
+                    locality_weight,
                     health: match endpoint.choice("health_status") {
                         Some("UNHEALTHY" | "DRAINING" | "TIMEOUT") => ConfiguredHealth::Unhealthy,
                         Some("DEGRADED") => ConfiguredHealth::Degraded,
@@ -308,7 +277,7 @@ impl Compiler<'_> {
     }
 
     fn upstream(&mut self, cluster: &Message) -> Upstream {
-        let mut upstream = Upstream { balancer: BalancerKind::RoundRobin, ..Upstream::default() };
+        let mut upstream = Upstream { balancing: self.balancing(cluster), ..Upstream::default() };
         if let Some(bytes) = cluster.number("per_connection_buffer_limit_bytes") {
             upstream.buffer_bytes_max = usize::try_from(bytes).unwrap_or(usize::MAX);
         }

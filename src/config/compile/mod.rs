@@ -4,6 +4,7 @@
 mod access_log;
 mod address;
 mod admin;
+mod balancing;
 mod client;
 mod cluster;
 mod data_source;

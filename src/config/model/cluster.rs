@@ -2,15 +2,15 @@
 
 use std::time::Duration;
 
-use super::{http::Http2Options, http1::Http1Options};
+use super::{balancing::Balancing, http::Http2Options, http1::Http1Options};
 
 /// How connections to a cluster's hosts speak.
 #[derive(Clone, Debug)]
 pub struct Upstream {
     /// HTTP/1 or HTTP/2.
     pub protocol: UpstreamProtocol,
-    /// `lb_policy`.
-    pub balancer: BalancerKind,
+    /// Which of its hosts a request goes to.
+    pub balancing: Balancing,
     /// `max_requests_per_connection`; 0 is no limit.
     pub max_requests_per_connection: u32,
     /// `common_http_protocol_options.idle_timeout`; Envoy's default is 1 h; `None` is off.
@@ -38,13 +38,6 @@ pub enum UpstreamProtocol {
     ByDownstream(Http1Options, Http2Options),
 }
 
-/// `lb_policy`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum BalancerKind {
-    /// `ROUND_ROBIN`.
-    RoundRobin,
-}
-
 // === impl Upstream ===
 
 impl Upstream {
@@ -65,7 +58,7 @@ impl Default for Upstream {
     fn default() -> Self {
         Self {
             protocol: UpstreamProtocol::Http1(Http1Options::default()),
-            balancer: BalancerKind::RoundRobin,
+            balancing: Balancing::default(),
             max_requests_per_connection: 0,
             idle_timeout: Some(Duration::from_secs(3600)),
             max_connection_duration: None,

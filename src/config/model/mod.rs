@@ -2,8 +2,10 @@
 
 pub mod access_log;
 pub mod admin;
+pub mod balancing;
 pub mod client;
 pub mod cluster;
+pub mod hash_policy;
 pub mod http;
 pub mod http1;
 pub mod keepalive;

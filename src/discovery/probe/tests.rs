@@ -1,32 +1,16 @@
 //! Owns the tests of probes: hosts on loopback that answer as they are told.
 
-use std::{any::Any, time::Duration};
+use std::time::Duration;
 
 use http_body_util::Full;
 use hyper::{Request, service::service_fn};
 use tokio::net::TcpListener;
-use understudy_actors::plan::{AppendAction, Discovery, EndpointPlan, HeaderToAdd, Thresholds};
+use understudy_actors::plan::{AppendAction, Discovery, EndpointPlan, HeaderToAdd};
 
 use super::*;
 
 fn cluster() -> Arc<ClusterPlan> {
-    Arc::new(ClusterPlan {
-        name: "a".to_owned(),
-        stat_name: "a".to_owned(),
-        slot: 0,
-        discovery: Discovery::Static(Vec::new()),
-        connect_timeout: Duration::from_secs(1),
-        health_checks: Vec::new(),
-        outlier: None,
-        thresholds: [Thresholds::default(); 2],
-        panic_threshold_percent: 50.0,
-        wait_for_warm: true,
-        ignore_health_on_host_removal: false,
-        from_zone: String::new(),
-        added_via_api: false,
-        upstream: Arc::new(()) as Arc<dyn Any + Send + Sync>,
-        fingerprint: 0,
-    })
+    Arc::new(ClusterPlan::new("a", 0, Discovery::Static(Vec::new())))
 }
 
 fn check(kind: HealthCheckKind) -> HealthCheckPlan {

@@ -15,7 +15,8 @@ use crate::{
     local_reply::LocalReply,
     stream::{BodySize, Pump, RequestSource, Reset, ResponseSink, ResponseSource},
     upstream::{
-        Current, balancer,
+        Current,
+        balancer::Choice,
         http1::Http1Stream,
         http2::Http2Stream,
         pool::{HostPool, Target},
@@ -42,13 +43,8 @@ impl<'c> Exchange<'c> {
     /// The host whose turn it is; a retry looks for one that its policy does not rule out.
     pub(super) fn choose(&mut self, current: Rc<Current>) -> Result<Chosen, Failure> {
         let worker = self.worker.index;
-        let stats = current.snapshot.shared.stats.lane(worker);
-        if current.snapshot.panic {
-            stats.inc(ClusterStat::LbHealthyPanic);
-        }
         let version = self.heads.request.version;
-        let pick =
-            || balancer::pick(&current.snapshot).and_then(|turn| current.pool(turn, version));
+        let pick = || current.pick(worker, Choice::default(), version);
         let mut pool = pick().cloned();
         if let Some(tries) = &mut self.tries {
             for _ in 0..tries.other_hosts_max() {
@@ -66,6 +62,7 @@ impl<'c> Exchange<'c> {
                 Ok(chosen)
             }
             None => {
+                let stats = current.snapshot.shared.stats.lane(worker);
                 stats.inc(ClusterStat::UpstreamCxNoneHealthy);
                 count::upstream_status(stats, 503, self.is_internal());
                 Err(Failure::reply(LocalReply::no_healthy_upstream()))
@@ -199,9 +196,8 @@ fn stale_if(reused: bool, done: Result<(), Failure>) -> Result<(), Failure> {
 
 impl Chosen {
     /// The host whose turn it is, if there is any.
-    pub(super) fn pick(current: Rc<Current>, version: Version) -> Option<Self> {
-        let turn = balancer::pick(&current.snapshot)?;
-        let pool = current.pool(turn, version)?.clone();
+    pub(super) fn pick(current: Rc<Current>, worker: usize, version: Version) -> Option<Self> {
+        let pool = current.pick(worker, Choice::default(), version)?.clone();
         Some(Self { current, pool })
     }
 

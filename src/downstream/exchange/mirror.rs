@@ -127,7 +127,8 @@ fn shadow_host(host: &[u8]) -> Vec<u8> {
 impl Copied {
     /// Sends the copy and reads what comes back, to count it and throw it away.
     async fn send(mut self) {
-        let Some(chosen) = Chosen::pick(self.cluster.current(), self.head.version) else {
+        let Some(chosen) = Chosen::pick(self.cluster.current(), self.worker, self.head.version)
+        else {
             let current = self.cluster.current();
             let stats = current.snapshot.shared.stats.lane(self.worker);
             stats.inc(ClusterStat::UpstreamCxNoneHealthy);

@@ -1,43 +1,150 @@
-//! Owns the balancers: one file each, [`Tables`] lists them.
+//! Owns the balancers: which host of a cluster takes a request.
+//!
+//! What can be worked out before is, by [`Balancers`] on the control plane's thread: hosts by priority
+//! (`levels`), how requests are shared among those (`load`), by locality, and each list of hosts in the
+//! order of its policy (`list`). For a request, [`Picker::pick`] is what is left.
 
+mod build;
+mod edf;
+mod hashed;
+mod levels;
+mod list;
+mod load;
+mod localities;
+mod maglev;
+mod mersenne;
+mod murmur;
+mod ring;
 mod round_robin;
+#[cfg(test)]
+mod tests;
 
-use std::{any::Any, sync::Arc};
+use std::sync::Arc;
 
 use understudy_actors::{
-    plan::ClusterPlan,
-    seams::Balance,
-    snapshot::{ClusterSnapshot, Host},
+    plan::Payload,
+    seams::{Balance, Membership},
+    snapshot::ClusterSnapshot,
 };
 
-use crate::config::model::cluster::{BalancerKind, Upstream};
+pub use load::{Availability, Load, Standing};
 
-/// What a balancer built for the hosts of one snapshot, on the control plane's thread.
-#[derive(Debug)]
-pub enum Tables {
-    /// `ROUND_ROBIN`.
-    RoundRobin(round_robin::RoundRobin),
-}
+use self::{
+    build::Builder,
+    levels::Levels,
+    list::{Place, Schedules},
+    round_robin::Rotation,
+};
+use crate::config::model::cluster::Upstream;
 
 /// Builds [`Tables`] for the control plane.
 #[derive(Debug, Default)]
 pub struct Balancers;
 
+/// What was built for the hosts of one snapshot.
+#[derive(Debug, Default)]
+pub struct Tables {
+    /// Where nothing is to be decided but whose turn it is.
+    only: Option<Rotation>,
+    levels: Option<Levels>,
+}
+
+/// What besides the tables decides about a host.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Choice<'a> {
+    /// Of what the request says, where the policy asks for that.
+    pub hash: Option<u64>,
+    /// How many hosts were ruled out for this try before.
+    pub attempt: u32,
+    /// How requests are shared among priorities, where it is not as usual.
+    pub load: Option<&'a Load>,
+}
+
+/// A worker's way to choose among the hosts of one snapshot.
+#[derive(Debug)]
+pub struct Picker {
+    tables: Arc<Tables>,
+    schedules: Schedules,
+}
+
 // === impl Balancers ===
 
 impl Balance for Balancers {
-    fn tables(&self, cluster: &ClusterPlan, eligible: &[Arc<Host>]) -> Arc<dyn Any + Send + Sync> {
-        let kind = cluster.upstream.downcast_ref::<Upstream>().map(|upstream| upstream.balancer);
-        Arc::new(match kind.unwrap_or(BalancerKind::RoundRobin) {
-            BalancerKind::RoundRobin => Tables::RoundRobin(round_robin::RoundRobin::new(eligible)),
-        })
+    fn tables(&self, membership: Membership<'_>) -> Payload {
+        let upstream = membership.before.plan.upstream.clone();
+        let upstream = upstream.downcast::<Upstream>().unwrap_or_default();
+        let before = membership.before.balancer.downcast_ref::<Tables>();
+        let before = before.and_then(|before| before.levels.as_ref());
+        let mut builder = Builder::new(&upstream.balancing, membership, before);
+        let levels = Levels::new(0..membership.hosts.len() as u32, &mut builder);
+        Arc::new(Tables { only: levels.only().cloned(), levels: Some(levels) })
     }
 }
 
-/// The position among `snapshot.eligible` of the host for the next request, if there is any host.
-pub fn pick(snapshot: &ClusterSnapshot) -> Option<usize> {
-    match snapshot.balancer.downcast_ref::<Tables>() {
-        Some(Tables::RoundRobin(round_robin)) => round_robin.pick(snapshot),
-        None => None,
+// === impl Tables ===
+
+impl Tables {
+    /// Those of a snapshot; of one that has none yet, empty ones.
+    pub fn of(snapshot: &ClusterSnapshot) -> Arc<Self> {
+        snapshot.balancer.clone().downcast().unwrap_or_default()
+    }
+
+    /// Whether some requests go where too few hosts are available, and are sent to any.
+    pub fn panics(&self) -> bool {
+        self.levels.as_ref().is_some_and(Levels::panics)
+    }
+
+    /// How many of a hundred requests go to each priority, and whether that is for panic.
+    pub fn shares(&self) -> impl Iterator<Item = (u32, bool)> + '_ {
+        self.levels.iter().flat_map(Levels::shares)
+    }
+
+    /// Whether the host in this position takes requests now.
+    pub fn reaches(&self, host: usize) -> bool {
+        self.levels.as_ref().is_some_and(|levels| levels.reaches(host as u32))
+    }
+
+    /// How available each priority is.
+    pub fn available(&self) -> Vec<Availability> {
+        self.levels.iter().flat_map(Levels::available).collect()
+    }
+}
+
+// === impl Picker ===
+
+impl Picker {
+    /// For the requests of one worker.
+    pub fn new(snapshot: &ClusterSnapshot) -> Self {
+        Self { tables: Tables::of(snapshot), schedules: Schedules::default() }
+    }
+
+    /// What is chosen from.
+    pub fn tables(&self) -> &Tables {
+        &self.tables
+    }
+
+    /// The position among `snapshot.hosts` of the host that takes the next request, if there is any.
+    #[inline]
+    pub fn pick(
+        &self,
+        snapshot: &ClusterSnapshot,
+        worker: usize,
+        choice: Choice<'_>,
+    ) -> Option<usize> {
+        match &self.tables.only {
+            Some(rotation) => rotation.pick(),
+            None => self.pick_among(snapshot, worker, choice),
+        }
+    }
+
+    fn pick_among(
+        &self,
+        snapshot: &ClusterSnapshot,
+        worker: usize,
+        choice: Choice<'_>,
+    ) -> Option<usize> {
+        let (hosts, shared) = (&*snapshot.hosts, &*snapshot.shared);
+        let place = Place { hosts, shared, worker, schedules: &self.schedules };
+        self.tables.levels.as_ref()?.pick(place, choice)
     }
 }

@@ -1,95 +1,77 @@
 //! Owns `ROUND_ROBIN`: strict rotation over one cursor that all workers share, weighted by earliest
 //! deadline first where weights differ.
 
-use std::sync::{Arc, atomic::Ordering::Relaxed};
+use std::sync::{
+    Arc,
+    atomic::{AtomicUsize, Ordering::Relaxed},
+};
 
-use understudy_actors::snapshot::{ClusterSnapshot, Host};
+use super::edf::Edf;
 
 /// Turns of a weighted rotation at most; heavier sums are scaled down.
 const TURNS_MAX: u64 = 65_536;
 
-/// The rotation over the hosts of one snapshot.
-#[derive(Debug)]
-pub struct RoundRobin {
-    /// Hosts by turn; empty when all weights are equal and a turn is a position.
-    turns: Vec<u32>,
+/// Where a rotation stands, for all workers. It goes on there when hosts come and go.
+pub(super) type Cursor = Arc<AtomicUsize>;
+
+/// A rotation.
+#[derive(Clone, Debug)]
+pub(super) struct Rotation {
+    cursor: Cursor,
+    /// Hosts by turn.
+    turns: Arc<[u32]>,
 }
 
-// === impl RoundRobin ===
+// === impl Rotation ===
 
-impl RoundRobin {
-    /// Lays out the turns.
-    pub(super) fn new(eligible: &[Arc<Host>]) -> Self {
-        let weights: Vec<u64> =
-            eligible.iter().map(|host| u64::from(host.endpoint.weight.max(1))).collect();
-        let equal = weights.windows(2).all(|pair| pair[0] == pair[1]);
-        Self { turns: if equal { Vec::new() } else { earliest_deadline_first(&weights) } }
+impl Rotation {
+    /// Over these hosts, as often as their weights say.
+    pub(super) fn new(hosts: &Arc<[u32]>, weights: &[u32], cursor: Cursor) -> Self {
+        let turns = match are_equal(weights) {
+            true => hosts.clone(),
+            false => {
+                let turns = earliest_deadline_first(weights).into_iter();
+                turns.filter_map(|at| hosts.get(at as usize).copied()).collect()
+            }
+        };
+        Self { cursor, turns }
+    }
+
+    /// Where it stands.
+    pub(super) fn cursor(&self) -> &Cursor {
+        &self.cursor
     }
 
     /// Whose turn it is.
     #[inline]
-    pub(super) fn pick(&self, snapshot: &ClusterSnapshot) -> Option<usize> {
-        let hosts = snapshot.eligible.len();
-        if hosts == 0 {
+    pub(super) fn pick(&self) -> Option<usize> {
+        if self.turns.is_empty() {
             return None;
         }
-        let turn = snapshot.shared.cursor.fetch_add(1, Relaxed);
-        match self.turns.is_empty() {
-            true => Some(turn % hosts),
-            false => self.turns.get(turn % self.turns.len()).map(|host| *host as usize),
-        }
+        let turn = self.cursor.fetch_add(1, Relaxed);
+        self.turns.get(turn % self.turns.len()).map(|host| *host as usize)
     }
 }
 
-/// One whole rotation: each host `i` has `weights[i]` turns, spread as Envoy's scheduler spreads
-/// them. A host's next turn is due `1 / weight` after its last; the earliest is taken, first come
-/// first among equals.
-fn earliest_deadline_first(weights: &[u64]) -> Vec<u32> {
-    let divisor = weights.iter().copied().fold(0, greatest_common_divisor).max(1);
-    let sum: u64 = weights.iter().map(|weight| weight / divisor).sum();
+pub(super) fn are_equal(weights: &[u32]) -> bool {
+    weights.iter().all(|weight| Some(weight) == weights.first())
+}
+
+/// One whole rotation: each host `i` has `weights[i]` turns, spread as Envoy's scheduler spreads them.
+fn earliest_deadline_first(weights: &[u32]) -> Vec<u32> {
+    let weights = || weights.iter().map(|weight| u64::from((*weight).max(1)));
+    let divisor = weights().fold(0, greatest_common_divisor).max(1);
+    let sum: u64 = weights().map(|weight| weight / divisor).sum();
     let scale = sum.div_ceil(TURNS_MAX).max(1);
     let weights: Vec<f64> =
-        weights.iter().map(|weight| (weight / divisor / scale).max(1) as f64).collect();
+        weights().map(|weight| (weight / divisor / scale).max(1) as f64).collect();
     let turns = weights.iter().sum::<f64>() as usize;
-
-    let mut queue: std::collections::BinaryHeap<Due> = (weights.iter().enumerate())
-        .map(|(host, weight)| Due { at: 1.0 / weight, order: host as u64, host: host as u32 })
-        .collect();
-    let mut order = weights.len() as u64;
-    let mut rotation = Vec::with_capacity(turns);
-    while rotation.len() < turns {
-        let Some(due) = queue.pop() else { break };
-        rotation.push(due.host);
-        order += 1;
-        queue.push(Due { at: due.at + 1.0 / weights[due.host as usize], order, host: due.host });
-    }
-    rotation
+    let mut edf = Edf::new(weights.iter().copied());
+    (0..turns).filter_map(|_| edf.pick(|who| weights[who as usize])).collect()
 }
 
 fn greatest_common_divisor(a: u64, b: u64) -> u64 {
     if b == 0 { a } else { greatest_common_divisor(b, a % b) }
-}
-
-/// A turn that is due; the greatest of a heap is the earliest.
-#[derive(Debug, PartialEq)]
-struct Due {
-    at: f64,
-    order: u64,
-    host: u32,
-}
-
-impl Eq for Due {}
-
-impl Ord for Due {
-    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
-        other.at.total_cmp(&self.at).then(other.order.cmp(&self.order))
-    }
-}
-
-impl PartialOrd for Due {
-    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
-        Some(self.cmp(other))
-    }
 }
 
 #[cfg(test)]
@@ -103,5 +85,18 @@ mod tests {
         assert_eq!(rotation.len(), 4);
         assert_eq!(rotation.iter().filter(|host| **host == 0).count(), 2);
         assert!(earliest_deadline_first(&[4_000_000_007, 3]).len() <= TURNS_MAX as usize + 2);
+    }
+
+    #[test]
+    fn a_rotation_goes_on_where_it_stood_when_hosts_come() {
+        let cursor = Cursor::default();
+        let picks = |hosts: &[u32], n: usize| -> Vec<usize> {
+            let weights = vec![1; hosts.len()];
+            let rotation = Rotation::new(&hosts.into(), &weights, cursor.clone());
+            (0..n).filter_map(|_| rotation.pick()).collect()
+        };
+        assert_eq!(picks(&[4, 7], 3), [4, 7, 4]);
+        assert_eq!(picks(&[4, 7, 9], 3), [4, 7, 9]);
+        assert!(picks(&[], 3).is_empty());
     }
 }

@@ -1,0 +1,125 @@
+//! Owns the compiled balancing of a cluster: which of its hosts a request goes to.
+
+use std::sync::Arc;
+
+use super::hash_policy::HashPolicy;
+
+/// How a host is chosen.
+#[derive(Clone, Debug)]
+pub struct Balancing {
+    /// `lb_policy`, or the extension of `load_balancing_policy`.
+    pub policy: Policy,
+    /// What localities are to the choice.
+    pub localities: Localities,
+    /// `load_assignment.policy.overprovisioning_factor`, in percent; Envoy's default is 140.
+    pub overprovisioning_percent: u32,
+    /// `load_assignment.policy.weighted_priority_health`: health is a share of weights, not of hosts.
+    pub weighs_health: bool,
+    /// `fail_traffic_on_panic`: in panic nobody takes requests, rather than all.
+    pub fails_on_panic: bool,
+}
+
+/// Who of those that may takes a request.
+#[derive(Clone, Debug)]
+pub enum Policy {
+    /// `ROUND_ROBIN`.
+    RoundRobin,
+    /// `LEAST_REQUEST`.
+    LeastRequest(LeastRequest),
+    /// `RANDOM`.
+    Random,
+    /// `RING_HASH` and `MAGLEV`.
+    Hash(Hashing),
+}
+
+/// How a request's hash leads to a host.
+#[derive(Clone, Debug)]
+pub struct Hashing {
+    /// By what.
+    pub table: HashTable,
+    /// `use_hostname_for_hashing`: a host is known by its name rather than by its address.
+    pub by_hostname: bool,
+    /// `hash_balance_factor`: a host carries at most so many percent of what is its share.
+    pub bound_percent: Option<u32>,
+    /// `hash_policy` of the policy itself; where there is one, the route's says nothing.
+    pub policies: Arc<[HashPolicy]>,
+}
+
+/// What a hash is held against.
+#[derive(Clone, Debug)]
+pub enum HashTable {
+    /// `RING_HASH`.
+    Ring(RingHash),
+    /// `MAGLEV`.
+    Maglev {
+        /// `table_size`, a prime; Envoy's default is 65537.
+        size: u64,
+    },
+}
+
+/// `RingHashLbConfig`.
+#[derive(Clone, Copy, Debug)]
+pub struct RingHash {
+    /// `minimum_ring_size`; Envoy's default is 1024.
+    pub size_min: u64,
+    /// `maximum_ring_size`; Envoy's default is 8 Mi.
+    pub size_max: u64,
+    /// `hash_function: MURMUR_HASH_2` rather than `XX_HASH`.
+    pub murmur: bool,
+}
+
+/// `LeastRequestLbConfig`.
+#[derive(Clone, Debug)]
+pub struct LeastRequest {
+    /// How many hosts are compared; `None` is all of them (`FULL_SCAN`). Envoy's default is 2.
+    pub choices: Option<u32>,
+    /// `active_request_bias`, where weights differ: how much requests in flight count against a weight.
+    pub bias: RuntimeDouble,
+}
+
+/// `RuntimeDouble`.
+#[derive(Clone, Debug)]
+pub struct RuntimeDouble {
+    /// `default_value`.
+    pub default: f64,
+    /// `runtime_key`; empty for none.
+    pub key: String,
+}
+
+/// What localities are to the choice of a host.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Localities {
+    /// Nothing.
+    #[default]
+    Alike,
+    /// `locality_weighted_lb_config`: first a locality is chosen, by its weight and by how many of its hosts are
+    /// available.
+    Weighted,
+}
+
+// === impl Policy ===
+
+impl Policy {
+    /// How a request's hash leads to a host, if it does.
+    pub fn hashing(&self) -> Option<&Hashing> {
+        match self {
+            Policy::Hash(hashing) => Some(hashing),
+            _ => None,
+        }
+    }
+}
+
+// === impl Balancing ===
+
+impl Default for Balancing {
+    /// Envoy's defaults.
+    fn default() -> Self {
+        Self {
+            policy: Policy::RoundRobin,
+            localities: Localities::default(),
+            overprovisioning_percent: 140,
+            weighs_health: false,
+            fails_on_panic: false,
+        }
+    }
+}

@@ -1,0 +1,126 @@
+//! Owns building lists: which order the policy gives them, and what goes on from the tables before.
+
+use std::sync::Arc;
+
+use understudy_actors::{
+    runtime::Runtime,
+    seams::Membership,
+    snapshot::{ClusterShared, Host},
+};
+
+use super::{
+    hashed::{Hashed, Table},
+    levels::{Census, Levels, Source},
+    list::{List, Order, Weigh},
+    localities::normalized,
+    round_robin::{Cursor, Rotation, are_equal},
+};
+use crate::config::model::balancing::{Balancing, Hashing, LeastRequest, Policy, RuntimeDouble};
+
+/// What tables are built of.
+pub(super) struct Builder<'a> {
+    pub(super) balancing: &'a Balancing,
+    /// The panic threshold in force.
+    pub(super) panic_percent: u32,
+    hosts: &'a [Arc<Host>],
+    hosts_before: &'a [Arc<Host>],
+    shared: &'a ClusterShared,
+    runtime: &'a Runtime,
+    before: Option<&'a Levels>,
+    schedules: usize,
+}
+
+// === impl Builder ===
+
+impl<'a> Builder<'a> {
+    pub(super) fn new(
+        balancing: &'a Balancing,
+        membership: Membership<'a>,
+        before: Option<&'a Levels>,
+    ) -> Self {
+        let Membership { hosts, runtime, before: cluster } = membership;
+        let threshold = u64::from(cluster.plan.panic_threshold_percent);
+        let percent = runtime.integer("upstream.healthy_panic_threshold", threshold).min(100);
+        let panic_percent = u32::try_from(percent).unwrap_or(100);
+        Self {
+            balancing,
+            panic_percent,
+            hosts,
+            hosts_before: &cluster.hosts,
+            shared: &cluster.shared,
+            runtime,
+            before,
+            schedules: 0,
+        }
+    }
+
+    pub(super) fn host(&self, at: u32) -> Option<&'a Arc<Host>> {
+        self.hosts.get(at as usize)
+    }
+
+    pub(super) fn weight(&self, at: u32) -> u32 {
+        self.host(at).map_or(1, |host| host.endpoint.weight.max(1))
+    }
+
+    /// A place among the schedules of a worker.
+    pub(super) fn schedule(&mut self) -> usize {
+        self.schedules += 1;
+        self.schedules - 1
+    }
+
+    /// The list of these hosts, in the order of the policy.
+    pub(super) fn list(&mut self, source: Source, members: &[u32]) -> List {
+        let hosts: Arc<[u32]> = members.into();
+        let weights: Vec<u32> = members.iter().map(|at| self.weight(*at)).collect();
+        let order = match &self.balancing.policy {
+            Policy::RoundRobin => {
+                let before = self.before.and_then(|before| before.list(source));
+                let cursor = match before.map(|list| &list.order) {
+                    Some(Order::Rotation(rotation)) => rotation.cursor().clone(),
+                    _ => Cursor::default(),
+                };
+                Order::Rotation(Rotation::new(&hosts, &weights, cursor))
+            }
+            Policy::LeastRequest(least) if are_equal(&weights) => {
+                Order::FewestRequests { choices: least.choices }
+            }
+            Policy::LeastRequest(least) => self.scheduled(least),
+            // What hashes has lists of its own.
+            Policy::Random | Policy::Hash(_) => Order::Random,
+        };
+        List { hosts, order }
+    }
+
+    /// The list of these hosts, in the order of hashes.
+    pub(super) fn hashed(&mut self, hashing: &Hashing, source: Source, census: &Census) -> List {
+        let (members, weights): (Vec<u32>, Vec<f64>) =
+            normalized(source.part, census, self).into_iter().unzip();
+        let hosts: Vec<&Arc<Host>> = members.iter().filter_map(|at| self.host(*at)).collect();
+        let known = self.before.and_then(|before| before.list(source));
+        let known = known.and_then(|list| match &list.order {
+            Order::Hashed(hashed) => {
+                let before = list.hosts.iter().filter_map(|at| self.hosts_before.get(*at as usize));
+                let same = hashed.weights[..] == weights[..]
+                    && before.map(Arc::as_ptr).eq(hosts.iter().map(|host| Arc::as_ptr(host)));
+                same.then(|| hashed.table.clone())
+            }
+            _ => None,
+        });
+        let table =
+            known.unwrap_or_else(|| Arc::new(Table::new(hashing, &hosts, &weights, self.shared)));
+        let hashed = Hashed::new(table, weights.into(), hashing.bound_percent);
+        List { hosts: members.into(), order: Order::Hashed(hashed) }
+    }
+
+    fn scheduled(&mut self, least: &LeastRequest) -> Order {
+        let bias = self.double(&least.bias);
+        // Envoy says so of a value below zero, too.
+        let bias = if bias >= 0.0 { bias } else { 1.0 };
+        Order::Scheduled { schedule: self.schedule(), weigh: Weigh { bias } }
+    }
+
+    fn double(&self, double: &RuntimeDouble) -> f64 {
+        let set = self.runtime.get(&double.key).and_then(|value| value.number);
+        set.unwrap_or(double.default)
+    }
+}

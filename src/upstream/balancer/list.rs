@@ -1,0 +1,173 @@
+//! Owns lists of hosts of which one is taken, each in the order of its policy.
+
+use std::{cell::RefCell, sync::Arc};
+
+use understudy_actors::{
+    snapshot::{ClusterShared, Host},
+    stats::{ClusterStat, HostStat, Lane},
+};
+
+use super::{Choice, edf::Edf, hashed::Hashed, round_robin::Rotation};
+
+/// Hosts of which one takes a request.
+#[derive(Debug)]
+pub(super) struct List {
+    /// Their positions among all hosts of the cluster.
+    pub(super) hosts: Arc<[u32]>,
+    pub(super) order: Order,
+}
+
+/// Which of them.
+#[derive(Debug)]
+pub(super) enum Order {
+    /// One after the other.
+    Rotation(Rotation),
+    /// By weights that change from request to request: each worker has a schedule of its own.
+    Scheduled {
+        /// Its place among [`Schedules`].
+        schedule: usize,
+        weigh: Weigh,
+    },
+    /// The one with the fewest requests of so many that are drawn, or of all.
+    FewestRequests { choices: Option<u32> },
+    /// Any.
+    Random,
+    /// The one that the request's hash leads to.
+    Hashed(Hashed),
+}
+
+/// What a host's turn weighs at this moment.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Weigh {
+    /// How much requests in flight count against it.
+    pub(super) bias: f64,
+}
+
+/// Where one is taken from a list.
+#[derive(Clone, Copy)]
+pub(super) struct Place<'a> {
+    /// All hosts of the cluster.
+    pub(super) hosts: &'a [Arc<Host>],
+    pub(super) shared: &'a ClusterShared,
+    pub(super) worker: usize,
+    pub(super) schedules: &'a Schedules,
+}
+
+/// A worker's schedules for the tables in force, made when they are needed.
+#[derive(Debug, Default)]
+pub(super) struct Schedules(RefCell<Vec<Option<Edf>>>);
+
+/// Schedules begin anywhere, so that not all workers go to the same hosts after each change.
+const PICKS_BEFORE_MAX: u32 = 1 << 16;
+
+// === impl List ===
+
+impl List {
+    /// Whoever takes the request.
+    pub(super) fn pick(&self, place: Place<'_>, choice: Choice<'_>) -> Option<usize> {
+        match &self.order {
+            Order::Rotation(rotation) => rotation.pick(),
+            Order::Scheduled { schedule, weigh } => {
+                let weight = |at: u32| {
+                    let host = self.hosts.get(at as usize).and_then(|at| place.host(*at));
+                    host.map_or(0.0, |host| weigh.weight(host))
+                };
+                let weights = || (0..self.hosts.len() as u32).map(weight);
+                let at = place.schedules.pick(*schedule, weights, weight)?;
+                self.hosts.get(at as usize).map(|host| *host as usize)
+            }
+            Order::FewestRequests { choices: Some(choices) } => {
+                let drawn = (0..*choices).filter_map(|_| fastrand::choice(&*self.hosts));
+                fewest(drawn, place, || false)
+            }
+            Order::FewestRequests { choices: None } => {
+                let mut alike = 1;
+                fewest(self.hosts.iter(), place, || {
+                    alike += 1;
+                    fastrand::u32(..alike) == 0
+                })
+            }
+            Order::Random => fastrand::choice(&*self.hosts).map(|host| *host as usize),
+            Order::Hashed(hashed) => {
+                // Without anything to hash, any.
+                let hash = choice.hash.unwrap_or_else(|| fastrand::u64(..));
+                hashed.pick(&self.hosts, place, hash, choice.attempt)
+            }
+        }
+    }
+}
+
+/// The one with the fewest requests; of two alike the later one if `takes_later`.
+fn fewest<'a>(
+    mut hosts: impl Iterator<Item = &'a u32>,
+    place: Place<'_>,
+    mut takes_later: impl FnMut() -> bool,
+) -> Option<usize> {
+    let active = |at: &u32| place.host(*at).map_or(u64::MAX, requests);
+    let mut best = hosts.next()?;
+    let mut least = active(best);
+    for host in hosts {
+        let requests = active(host);
+        if requests < least || (requests == least && takes_later()) {
+            (best, least) = (host, requests);
+        }
+    }
+    Some(*best as usize)
+}
+
+/// Requests in flight to a host.
+fn requests(host: &Host) -> u64 {
+    host.stats.sum(HostStat::RqActive)
+}
+
+// === impl Weigh ===
+
+impl Weigh {
+    /// Source: Envoy, "Weighted least request".
+    fn weight(self, host: &Host) -> f64 {
+        let weight = f64::from(host.endpoint.weight.max(1));
+        if self.bias == 0.0 {
+            return weight;
+        }
+        weight / (requests(host) as f64 + 1.0).powf(self.bias)
+    }
+}
+
+// === impl Place ===
+
+impl<'a> Place<'a> {
+    /// What this worker counts.
+    pub(super) fn stats(&self) -> &'a Lane<ClusterStat> {
+        self.shared.stats.lane(self.worker)
+    }
+
+    /// Requests in flight to all hosts.
+    pub(super) fn active(&self) -> u64 {
+        self.shared.stats.sum(ClusterStat::UpstreamRqActive)
+    }
+
+    pub(super) fn host(&self, at: u32) -> Option<&'a Host> {
+        self.hosts.get(at as usize).map(|host| &**host)
+    }
+}
+
+// === impl Schedules ===
+
+impl Schedules {
+    /// Whose turn it is in one of them.
+    pub(super) fn pick<W: Iterator<Item = f64>>(
+        &self,
+        schedule: usize,
+        weights: impl FnOnce() -> W,
+        weight: impl FnOnce(u32) -> f64,
+    ) -> Option<u32> {
+        let mut all = self.0.borrow_mut();
+        if all.len() <= schedule {
+            all.resize_with(schedule + 1, || None);
+        }
+        let schedule = all.get_mut(schedule)?.get_or_insert_with(|| {
+            Edf::later(weights(), f64::from(fastrand::u32(..PICKS_BEFORE_MAX)))
+        });
+        schedule.pick(weight)
+    }
+}
