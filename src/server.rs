@@ -146,6 +146,10 @@ fn access_log(registry: &Registry, plan: &Plan, flags: &Flags) -> Result<Arc<Wri
             }
         }
     }
+    let checks = plan.clusters.iter().flat_map(|cluster| &cluster.health_checks);
+    for path in checks.flat_map(|check| &check.event_logs) {
+        writer.open(&AccessLogSink::File(path.clone()))?;
+    }
     let outliers = plan.clusters.iter().filter_map(|cluster| cluster.outlier.as_ref());
     for path in outliers.filter_map(|outlier| outlier.event_log.as_ref()) {
         writer.open(&AccessLogSink::File(path.clone()))?;

@@ -3,7 +3,7 @@
 
 use std::time::SystemTime;
 
-use crate::{outlier::Ejection, snapshot::Host};
+use crate::{outlier::Ejection, plan::HealthCheckKind, snapshot::Host};
 
 /// Something that happened to a host.
 #[derive(Clone, Debug)]
@@ -21,8 +21,55 @@ pub struct Event<'a> {
 /// What happened.
 #[derive(Clone, Debug, PartialEq)]
 pub enum What {
+    /// A health check found something.
+    HealthCheck(HealthCheckKind, Checked),
     /// Outlier detection did something.
     Outlier(Outlier),
+}
+
+/// What a health check found of a host.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Checked {
+    /// It is out.
+    Ejected {
+        /// Why.
+        failure: Failure,
+        /// The HTTP status it answered with; 0 if with none.
+        status: u16,
+    },
+    /// It is in.
+    Added {
+        /// It was not checked before.
+        first: bool,
+    },
+    /// It passed.
+    Passed,
+    /// It failed.
+    Failed {
+        /// Why.
+        failure: Failure,
+        /// It was not checked before.
+        first: bool,
+        /// The HTTP status it answered with; 0 if with none.
+        status: u16,
+    },
+    /// It is degraded.
+    Degraded,
+    /// It no longer is.
+    NoLongerDegraded,
+}
+
+/// `HealthCheckFailureType`
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Failure {
+    /// It said so.
+    Active,
+    /// It asked to be left out, in an answer to a request.
+    Passive,
+    /// It could not be asked.
+    Network,
+    /// It did not answer in time.
+    NetworkTimeout,
 }
 
 /// What outlier detection did.
@@ -63,6 +110,20 @@ pub struct Means {
     pub average: f64,
     /// `success_rate_ejection_threshold`, likewise.
     pub threshold: f64,
+}
+
+// === impl Failure ===
+
+impl Failure {
+    /// Its name in the API.
+    pub fn name(self) -> &'static str {
+        match self {
+            Failure::Active => "ACTIVE",
+            Failure::Passive => "PASSIVE",
+            Failure::Network => "NETWORK",
+            Failure::NetworkTimeout => "NETWORK_TIMEOUT",
+        }
+    }
 }
 
 // === impl Means ===

@@ -28,7 +28,7 @@ use crate::{
     },
     seams::{
         Accepted, Answer, Balance, Control, Drain, Face, Looked, LookupError, MakeServe,
-        Membership, Probe, Probed, Query, Record, Resolve, Serve,
+        Membership, Probe, Probed, Query, Record, Report, Resolve, Serve,
     },
     snapshot::Host,
     stage::{House, Options, Seams, Threads},
@@ -46,6 +46,8 @@ pub(crate) struct Script {
 #[derive(Default)]
 pub(crate) struct Health {
     pub(crate) says: Mutex<HashMap<SocketAddr, Probed>>,
+    /// The same to the check of this name.
+    pub(crate) says_of: Mutex<HashMap<(SocketAddr, String), Probed>>,
     pub(crate) asked: Mutex<Vec<(SocketAddr, tokio::time::Instant)>>,
 }
 
@@ -120,14 +122,15 @@ impl Probe for Health {
     fn probe(
         &self,
         _: Arc<ClusterPlan>,
-        _: HealthCheckPlan,
+        check: Arc<HealthCheckPlan>,
         host: Arc<Host>,
-    ) -> BoxFuture<'static, Probed> {
+    ) -> BoxFuture<'static, Report> {
         self.asked.lock().push((host.address, tokio::time::Instant::now()));
-        let says = self.says.lock().get(&host.address).cloned().unwrap_or(Probed::Healthy);
-        match says {
+        let own = self.says_of.lock().get(&(host.address, check.name.clone())).cloned();
+        let says = own.or_else(|| self.says.lock().get(&host.address).cloned());
+        match says.unwrap_or(Probed::Healthy) {
             Probed::TimedOut => Box::pin(std::future::pending()),
-            says => Box::pin(async move { says }),
+            says => Box::pin(async move { says.into() }),
         }
     }
 }
@@ -356,6 +359,7 @@ pub(crate) fn strict(names: &[&str]) -> Discovery {
 
 pub(crate) fn check() -> HealthCheckPlan {
     HealthCheckPlan {
+        name: String::new(),
         timeout: Duration::from_secs(1),
         interval: Duration::from_secs(2),
         initial_jitter: Duration::ZERO,
@@ -369,16 +373,11 @@ pub(crate) fn check() -> HealthCheckPlan {
         unhealthy_threshold: 2,
         healthy_threshold: 2,
         reuse_connection: true,
-        kind: HealthCheckKind::Http {
-            host: String::new(),
-            path: "/".to_owned(),
-            method: "GET".to_owned(),
-            http2: false,
-            expected: vec![(200, 201)],
-            retriable: Vec::new(),
-            remove: Vec::new(),
-            add: Vec::new(),
-        },
+        event_logs: vec!["/events".into()],
+        logs_failures: false,
+        logs_successes: false,
+        kind: HealthCheckKind::Http { http2: false },
+        asks: Arc::new(()),
     }
 }
 

@@ -7,6 +7,7 @@
 use std::{
     any::Any,
     collections::{BTreeMap, HashMap},
+    fmt,
     net::SocketAddr,
     path::PathBuf,
     sync::Arc,
@@ -123,7 +124,9 @@ pub struct ClusterPlan {
     /// `Cluster.connect_timeout`; Envoy's default is 5 s.
     pub connect_timeout: Duration,
     /// Active health checks.
-    pub health_checks: Vec<HealthCheckPlan>,
+    pub health_checks: Vec<Arc<HealthCheckPlan>>,
+    /// `common_lb_config.ignore_new_hosts_until_first_hc`: they count for nothing until they were checked.
+    pub ignores_unchecked_hosts: bool,
     /// `outlier_detection`, if hosts are watched.
     pub outlier: Option<Arc<OutlierPlan>>,
     /// `circuit_breakers`, default priority then high.
@@ -205,6 +208,8 @@ pub struct EndpointPlan {
     pub metadata: LbMetadata,
     /// `LbEndpoint.health_status` as configured.
     pub health: ConfiguredHealth,
+    /// `Endpoint.health_check_config.address`, where checks go elsewhere.
+    pub health_check_address: Option<SocketAddr>,
     /// `Endpoint.health_check_config.port_value`, when it differs.
     pub health_check_port: Option<u16>,
     /// `Endpoint.health_check_config.hostname`; empty for that of the check.
@@ -305,17 +310,18 @@ pub struct ResolverPlan {
 }
 
 /// An active health check.
-#[derive(Clone, Debug, PartialEq)]
 pub struct HealthCheckPlan {
+    /// `name`; empty where it is its cluster's only one.
+    pub name: String,
     /// `timeout`.
     pub timeout: Duration,
     /// `interval`.
     pub interval: Duration,
-    /// `initial_jitter` and `interval_jitter`.
+    /// `initial_jitter`: the first check comes this much later, at random.
     pub initial_jitter: Duration,
-    /// Added to each interval, at random up to this.
+    /// `interval_jitter`: added to each interval, at random up to this.
     pub interval_jitter: Duration,
-    /// Added to each interval, at random up to this share of it.
+    /// `interval_jitter_percent`: the same, up to this share of it.
     pub interval_jitter_percent: u32,
     /// `no_traffic_interval`; Envoy's default is 60 s.
     pub no_traffic_interval: Duration,
@@ -333,63 +339,30 @@ pub struct HealthCheckPlan {
     pub healthy_threshold: u32,
     /// `reuse_connection`; Envoy's default is true.
     pub reuse_connection: bool,
-    /// What is asked.
+    /// `event_log_path`, and the files of `event_logger`.
+    pub event_logs: Vec<PathBuf>,
+    /// `always_log_health_check_failures`: not only those that change something.
+    pub logs_failures: bool,
+    /// `always_log_health_check_success`.
+    pub logs_successes: bool,
+    /// Which kind of check it is.
     pub kind: HealthCheckKind,
+    /// What is asked; opened by [`Probe`](crate::seams::Probe).
+    pub asks: Payload,
 }
 
-/// What a health check asks.
-#[derive(Clone, Debug, PartialEq)]
+/// Which kind a health check is of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum HealthCheckKind {
     /// `http_health_check`.
     Http {
-        /// `host`; empty: the cluster's name.
-        host: String,
-        /// `path`.
-        path: String,
-        /// `method`.
-        method: String,
         /// `codec_client_type: HTTP2`.
         http2: bool,
-        /// `expected_statuses` as half-open ranges; Envoy's default is 200.
-        expected: Vec<(u16, u16)>,
-        /// `retriable_statuses`, likewise: these count against the threshold, others fail at once.
-        retriable: Vec<(u16, u16)>,
-        /// `request_headers_to_remove`, which come first.
-        remove: Vec<String>,
-        /// `request_headers_to_add`.
-        add: Vec<HeaderToAdd>,
     },
-    /// `tcp_health_check`: bytes to send, and texts that must come back in order.
-    Tcp {
-        /// `send`; empty: connecting is enough.
-        send: Vec<u8>,
-        /// `receive`.
-        receive: Vec<Vec<u8>>,
-    },
-}
-
-/// `HeaderValueOption`.
-#[derive(Clone, Debug, PartialEq)]
-pub struct HeaderToAdd {
-    /// Its name.
-    pub name: String,
-    /// Its value.
-    pub value: String,
-    /// What to do where there is one already, or none.
-    pub action: AppendAction,
-}
-
-/// `HeaderValueOption.append_action`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum AppendAction {
-    /// A value more.
-    AppendOrAdd,
-    /// Only where there is none.
-    AddIfAbsent,
-    /// In place of what is there.
-    OverwriteOrAdd,
-    /// Only where there is one.
-    OverwriteIfExists,
+    /// `tcp_health_check`.
+    Tcp,
+    /// `grpc_health_check`.
+    Grpc,
 }
 
 /// `circuit_breakers.thresholds` of one priority.
@@ -463,6 +436,7 @@ impl ClusterPlan {
             discovery,
             connect_timeout: Duration::from_secs(5),
             health_checks: Vec::new(),
+            ignores_unchecked_hosts: false,
             outlier: None,
             thresholds: [Thresholds::default(); 2],
             panic_threshold_percent: 50,
@@ -509,6 +483,25 @@ impl Default for Thresholds {
     }
 }
 
+// === impl HealthCheckKind ===
+
+impl HealthCheckKind {
+    /// `HealthCheckerType`
+    pub fn name(self) -> &'static str {
+        match self {
+            HealthCheckKind::Http { .. } => "HTTP",
+            HealthCheckKind::Tcp => "TCP",
+            HealthCheckKind::Grpc => "GRPC",
+        }
+    }
+}
+
+impl fmt::Debug for HealthCheckPlan {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("HealthCheckPlan").field(&self.name).field(&self.kind).finish()
+    }
+}
+
 // === impl EndpointPlan ===
 
 impl EndpointPlan {
@@ -532,6 +525,7 @@ impl Default for EndpointPlan {
             canary: false,
             metadata: LbMetadata::default(),
             health: ConfiguredHealth::default(),
+            health_check_address: None,
             health_check_port: None,
             health_check_hostname: String::new(),
             unchecked: false,

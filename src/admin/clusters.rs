@@ -238,28 +238,25 @@ pub(super) fn locality(locality: &Locality) -> Value {
 }
 
 fn health_status(host: &Host) -> Value {
-    let mut out = Map::new();
-    let flags: [(HealthFlag, &str); 8] = [
-        (HealthFlag::FailedActiveHc, "failed_active_health_check"),
-        (HealthFlag::FailedOutlierCheck, "failed_outlier_check"),
-        (HealthFlag::DegradedActiveHc, "failed_active_degraded_check"),
-        (HealthFlag::PendingDynamicRemoval, "pending_dynamic_removal"),
-        (HealthFlag::PendingActiveHc, "pending_active_hc"),
-        (HealthFlag::ExcludedViaImmediateHcFail, "excluded_via_immediate_hc_fail"),
-        (HealthFlag::ActiveHcTimeout, "active_hc_timeout"),
-        (HealthFlag::DegradedOutlierDetection, "failed_degraded_outlier_detection"),
-    ];
-    for (flag, name) in flags {
-        if host.has(flag) {
-            out.insert(name.to_owned(), json!(true));
-        }
-    }
+    // In the order of the fields' numbers. Observed: Envoy 1.40.
     let eds = match (host.has(HealthFlag::FailedEdsHealth), host.has(HealthFlag::DegradedEdsHealth))
     {
         (true, _) => "UNHEALTHY",
         (_, true) => "DEGRADED",
         _ => "HEALTHY",
     };
-    out.insert("eds_health_status".to_owned(), json!(eds));
-    Value::Object(out)
+    let flag = |flag, name| (name, host.has(flag).then(|| json!(true)));
+    let fields = [
+        flag(HealthFlag::FailedActiveHc, "failed_active_health_check"),
+        flag(HealthFlag::FailedOutlierCheck, "failed_outlier_check"),
+        ("eds_health_status", Some(json!(eds))),
+        flag(HealthFlag::DegradedActiveHc, "failed_active_degraded_check"),
+        flag(HealthFlag::PendingDynamicRemoval, "pending_dynamic_removal"),
+        flag(HealthFlag::PendingActiveHc, "pending_active_hc"),
+        flag(HealthFlag::ExcludedViaImmediateHcFail, "excluded_via_immediate_hc_fail"),
+        flag(HealthFlag::ActiveHcTimeout, "active_hc_timeout"),
+        flag(HealthFlag::DegradedOutlierDetection, "failed_degraded_outlier_detection"),
+    ];
+    let fields = fields.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?)));
+    Value::Object(fields.collect())
 }

@@ -10,7 +10,7 @@ use crate::{
     outlier::Monitor,
     plan::{ClusterPlan, ConfiguredHealth, Discovery, EndpointPlan, NamePlan},
     snapshot::{HealthFlag, Host},
-    stats::{ClusterStat, Group, HealthCheckStat, OutlierStat},
+    stats::{ClusterStat, Group, OutlierStat},
 };
 
 /// What DNS said last of each name, in the plan's order; `None` while it has said nothing.
@@ -111,7 +111,11 @@ fn fresh(plan: &ClusterPlan, address: SocketAddr, endpoint: &EndpointPlan, worke
     };
     // A host that is checked is not well until its first check says so.
     let waits = !plan.health_checks.is_empty() && !endpoint.unchecked;
-    let unanswered = if waits { HealthFlag::FailedActiveHc as u32 } else { 0 };
+    let unanswered = match (waits, plan.ignores_unchecked_hosts) {
+        (false, _) => 0,
+        (true, false) => HealthFlag::FailedActiveHc as u32,
+        (true, true) => HealthFlag::FailedActiveHc as u32 | HealthFlag::PendingActiveHc as u32,
+    };
     host.health.store(configured | unanswered, Relaxed);
     host
 }
@@ -121,14 +125,6 @@ fn census(hosts: &[Arc<Host>]) -> (u64, u64) {
     let taking = || hosts.iter().filter(|host| host.healthy());
     let degraded = taking().filter(|host| host.is_degraded()).count();
     ((taking().count() - degraded) as u64, degraded as u64)
-}
-
-/// Sets the gauges that speak of checked hosts: how many are well, and how many of them are degraded.
-pub(super) fn gauge_checked(stats: &Group<HealthCheckStat>, hosts: &[Arc<Host>]) {
-    let well = || hosts.iter().filter(|host| !host.endpoint.unchecked && host.healthy());
-    let degraded = well().filter(|host| host.has(HealthFlag::DegradedActiveHc)).count();
-    stats.set(HealthCheckStat::Healthy, well().count() as u64);
-    stats.set(HealthCheckStat::Degraded, degraded as u64);
 }
 
 /// Writes what outlier detection has judged into the flags; whether any is another now.

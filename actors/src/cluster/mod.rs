@@ -16,14 +16,16 @@ use actix::prelude::*;
 use self::children::Children;
 use crate::{
     dns_refresh::Resolved,
-    health_check::{Health, HealthChanged},
+    health_check::{Found, HealthChanged},
     outlier::Judged,
     plan::{ClusterPlan, Discovery},
     published::{Published, Publisher},
     seams::Membership,
     snapshot::{ClusterSnapshot, HealthFlag, Host},
     stage::Stage,
-    stats::{ClusterStat, DnsStat, Group, HealthCheckStat, OutlierStat, Scope},
+    stats::{
+        AllHealthChecksStat, ClusterStat, DnsStat, Group, HealthCheckStat, OutlierStat, Scope,
+    },
     supervise::{ActorDown, falls, reports_to},
 };
 
@@ -35,7 +37,10 @@ pub(crate) struct ClusterSeed {
     answers: RefCell<hosts::Answers>,
     children: RefCell<Children>,
     warmed: Recipient<Warmed>,
-    check_stats: Option<Arc<Group<HealthCheckStat>>>,
+    /// In the order of the plan's checks.
+    check_stats: Vec<Arc<Group<HealthCheckStat>>>,
+    /// Where there are several.
+    all_checks_stats: Option<Arc<Group<AllHealthChecksStat>>>,
     outlier_stats: Option<Arc<Group<OutlierStat>>>,
     /// None where the cluster asks no DNS: only then are they listed.
     dns_stats: Option<Arc<Group<DnsStat>>>,
@@ -74,8 +79,13 @@ impl ClusterSeed {
     ) -> (Self, Published<ClusterSnapshot>) {
         let registry = &stage.view.registry;
         let scope = Scope::cluster(&plan.stat_name);
-        let checked = !plan.health_checks.is_empty();
-        let check_stats = checked.then(|| registry.group(scope.within("health_check")));
+        let several = plan.health_checks.len() > 1;
+        let all_checks_stats = several.then(|| registry.group(scope.within("health_check")));
+        let check_stats = plan.health_checks.iter().map(|check| match several {
+            true => registry.group(scope.health_check(&check.name)),
+            false => registry.group(scope.within("health_check")),
+        });
+        let check_stats = check_stats.collect();
         let outlier_stats = plan.outlier.as_ref();
         let outlier_stats =
             outlier_stats.map(|_| registry.group(scope.within("outlier_detection")));
@@ -92,6 +102,7 @@ impl ClusterSeed {
             children: RefCell::default(),
             warmed,
             check_stats,
+            all_checks_stats,
             outlier_stats,
             dns_stats,
         };
@@ -106,7 +117,8 @@ impl ClusterSeed {
     fn is_warm(&self) -> bool {
         let answered = self.answers.borrow().iter().all(Option::is_some);
         let checks = &self.children.borrow().checks;
-        answered && checks.values().all(|checked| checked.answered.get())
+        let mut checks = checks.values().flat_map(|checked| &checked.checks);
+        answered && checks.all(|(_, found)| found.answered.get())
     }
 
     /// Publishes these hosts with the health they have.
@@ -117,9 +129,7 @@ impl ClusterSeed {
         if !never_any {
             hosts::gauge(plan, &before.shared.stats, &hosts);
         }
-        if let Some(stats) = &self.check_stats {
-            hosts::gauge_checked(stats, &hosts);
-        }
+        self.gauge_checked();
         if let Some(stats) = &self.outlier_stats {
             hosts::gauge_ejected(stats, &hosts);
         }
@@ -198,17 +208,8 @@ impl Cluster {
 
     fn leave_out(&self) {
         let snapshot = self.seed.publisher.read();
-        let asked: Vec<_> = snapshot.hosts.iter().filter(|host| host.has_asked_out()).collect();
-        let out = HealthFlag::FailedActiveHc as u32 | HealthFlag::ExcludedViaImmediateHcFail as u32;
-        for host in &asked {
-            host.health.fetch_or(out, Relaxed);
-            if let Some(stats) = &self.seed.check_stats {
-                stats.add(HealthCheckStat::PassiveFailure, 1);
-                stats.add(HealthCheckStat::Failure, 1);
-            }
-        }
-        if !asked.is_empty() {
-            self.seed.publish(snapshot.hosts.to_vec());
+        for host in snapshot.hosts.iter().filter(|host| host.has_asked_out()) {
+            self.seed.leave_out(host);
         }
     }
 }
@@ -224,7 +225,7 @@ impl Actor for Cluster {
         self.seed.start_checks(&before.hosts, &cluster, &reports);
         self.seed.start_outlier(&cluster, &reports);
         before.shared.stats.set(ClusterStat::WarmingState, u64::from(!before.ready));
-        if self.seed.check_stats.is_some() {
+        if !self.seed.check_stats.is_empty() {
             self.hear_who_asks_out(ctx);
         }
         if before.version > 0 {
@@ -289,28 +290,20 @@ impl Handler<Resolved> for Cluster {
 impl Handler<HealthChanged> for Cluster {
     type Result = ();
 
-    fn handle(&mut self, HealthChanged { host, health }: HealthChanged, ctx: &mut Context<Self>) {
-        use HealthFlag as F;
+    fn handle(&mut self, HealthChanged { host, passed }: HealthChanged, ctx: &mut Context<Self>) {
         let before = self.seed.publisher.read();
         if !before.hosts.iter().any(|known| Arc::ptr_eq(known, &host)) {
             return;
         }
-        let down = F::FailedActiveHc as u32
-            | F::DegradedActiveHc as u32
-            | F::ActiveHcTimeout as u32
-            | F::ExcludedViaImmediateHcFail as u32;
-        let up = match health {
-            Health::Healthy => 0,
-            Health::Degraded => F::DegradedActiveHc as u32,
-            Health::Failed => F::FailedActiveHc as u32,
-            Health::FailedByTimeout => F::FailedActiveHc as u32 | F::ActiveHcTimeout as u32,
-        };
-        host.health.store(host.flags() & !down | up, Relaxed);
-        if matches!(health, Health::Healthy | Health::Degraded) {
+        if let Some(flags) = self.seed.checked_flags(&host) {
+            host.health.store(host.flags() & !Found::FLAGS | flags, Relaxed);
+        }
+        if passed {
             self.seed.take_back(&host);
         }
         // A host that DNS no longer names stays only as long as its check holds it up.
-        let stays = |host: &&Arc<Host>| host.healthy() || !host.has(F::PendingDynamicRemoval);
+        let stays =
+            |host: &&Arc<Host>| host.healthy() || !host.has(HealthFlag::PendingDynamicRemoval);
         let hosts: Vec<_> = before.hosts.iter().filter(stays).cloned().collect();
         if hosts.len() < before.hosts.len() {
             before.shared.stats.add(ClusterStat::MembershipChange, 1);

@@ -79,14 +79,14 @@ impl Watched {
     /// What was written down: host, and what was done.
     fn events(&self) -> Vec<String> {
         let events = self.raised.world.events.0.lock();
-        let told = events.iter().map(|(host, what)| {
-            let What::Outlier(Told { action, ejections, .. }) = what;
-            match action {
+        let told = events.iter().filter_map(|(host, what)| {
+            let What::Outlier(Told { action, ejections, .. }) = what else { return None };
+            Some(match action {
                 OutlierAction::Ejected { kind, enforced, .. } => {
                     format!("{host} {} {enforced} {ejections}", kind.name())
                 }
                 other => format!("{host} {other:?} {ejections}"),
-            }
+            })
         });
         told.collect()
     }
@@ -258,7 +258,7 @@ async fn a_success_of_an_active_check_takes_a_host_back() {
     for (forgives, eligible) in [(true, "12345"), (false, "2345")] {
         let outlier = OutlierPlan { unejected_by_health_check: forgives, ..quick(300) };
         let mut plan = outliers(outlier);
-        plan.health_checks.push(check());
+        plan.health_checks.push(Arc::new(check()));
         let watched = watch(plan, &[]).await;
         watched.cluster.read().shared.stats.add(crate::stats::ClusterStat::UpstreamCxTotal, 1);
         watched.tries(0, Outcome::Answered(500), 5);

@@ -539,6 +539,14 @@ stat_set! {
 }
 
 stat_set! {
+    /// What all health checks of a cluster say together, where it has several: `cluster.NAME.health_check.`.
+    pub enum AllHealthChecksStat {
+        Degraded = Gauge "degraded",
+        Healthy = Gauge "healthy",
+    }
+}
+
+stat_set! {
     /// What outlier detection of a cluster counts: `cluster.NAME.outlier_detection.`.
     pub enum OutlierStat {
         Active = Gauge "ejections_active",

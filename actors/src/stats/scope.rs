@@ -74,6 +74,15 @@ impl Scope {
         Self::new(format!("{}{name}.", self.prefix), self.tags.clone())
     }
 
+    /// `cluster.NAME.health_check.name.CHECK.`, where a cluster has several.
+    pub fn health_check(&self, name: &str) -> Self {
+        let before = format!("{}health_check.", self.prefix);
+        let prefix = format!("{before}name.{}.", clean(name));
+        let cut = before.len()..prefix.len();
+        let own = Tag { name: "name", value: clean(name), cut };
+        Self::new(prefix, [vec![own], self.tags.clone()].concat())
+    }
+
     /// `http.PREFIX.`, the HTTP connection manager's `stat_prefix`.
     pub fn http(stat_prefix: &str) -> Self {
         let prefix = format!("http.{}.", clean(stat_prefix));

@@ -60,7 +60,10 @@ impl Compiler<'_> {
             stat_name: stat_name.unwrap_or(&name).to_owned(),
             slot: self.slots.clusters.of(&name),
             connect_timeout: cluster.duration("connect_timeout").unwrap_or(CONNECT_TIMEOUT),
-            health_checks: self.health_checks(cluster),
+            health_checks: self.health_checks(cluster, &upstream),
+            ignores_unchecked_hosts: common
+                .and_then(|common| common.boolean("ignore_new_hosts_until_first_hc"))
+                .unwrap_or(false),
             outlier: self.outlier(cluster),
             thresholds: self.thresholds(cluster),
             panic_threshold_percent: panic
@@ -172,7 +175,9 @@ impl Compiler<'_> {
         let port = check.and_then(|check| check.number("port_value"));
         let check_hostname = check.and_then(|check| check.text("hostname"));
         let disabled = check.and_then(|check| check.boolean("disable_active_health_check"));
+        let check_address = check.and_then(|check| check.message("address"));
         let plan = EndpointPlan {
+            health_check_address: check_address.and_then(|address| self.ip_address(address)),
             canary: is_canary(lb_endpoint),
             hostname: endpoint.text("hostname").unwrap_or_default().to_owned(),
             health_check_port: port
