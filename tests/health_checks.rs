@@ -168,7 +168,7 @@ fn a_host_must_pass_all_of_its_checks_and_what_they_find_is_written_down() {
         [Some(0), Some(0), Some(1)]
     );
     let metrics = client::get(proxy.admin, "/stats/prometheus").text();
-    let metric = "envoy_cluster_health_check_healthy{name=\"port\",envoy_cluster_name=\"a\"} 1";
+    let metric = "envoy_cluster_health_check_healthy{envoy_health_check_name=\"port\",envoy_cluster_name=\"a\"} 1";
     assert!(metrics.contains(metric), "{metrics}");
     well.store(true, SeqCst);
     flagged("healthy");
@@ -226,7 +226,7 @@ fn what_a_check_cannot_do_is_refused_by_name_and_what_is_no_sense_as_such() {
         ),
         (
             "name: b, tcp_health_check: {}}\n    - {name: b, timeout: 1s, interval: 1s, unhealthy_threshold: 1, healthy_threshold: 1, tcp_health_check: {}",
-            "`b` is the name of another",
+            "duplicate health check name 'b' at index 1",
         ),
         (
             "always_log_health_check_failures: true, always_log_health_check_success: true, http_health_check: {path: /, \

@@ -316,7 +316,7 @@ pub struct ResolverPlan {
 
 /// An active health check.
 pub struct HealthCheckPlan {
-    /// `name`; empty where it is its cluster's only one.
+    /// `name`: its stats are listed by it. May be empty where it is its cluster's only one.
     pub name: String,
     /// `timeout`.
     pub timeout: Duration,

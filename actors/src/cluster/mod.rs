@@ -88,11 +88,9 @@ impl ClusterSeed {
         let scope = Scope::cluster(&plan.stat_name);
         let several = plan.health_checks.len() > 1;
         let all_checks_stats = several.then(|| registry.group(scope.within("health_check")));
-        let check_stats = plan.health_checks.iter().map(|check| match several {
-            true => registry.group(scope.health_check(&check.name)),
-            false => registry.group(scope.within("health_check")),
-        });
-        let check_stats = check_stats.collect();
+        let check_stats = plan.health_checks.iter();
+        let check_stats =
+            check_stats.map(|check| registry.group(scope.health_check(&check.name))).collect();
         let outlier_stats = plan.outlier.as_ref();
         let outlier_stats =
             outlier_stats.map(|_| registry.group(scope.within("outlier_detection")));

@@ -48,7 +48,10 @@ impl Compiler<'_> {
                 );
                 self.error(check.at, &check.path, text, "its stats are listed by it");
             } else if !names.insert(name) {
-                let text = format!("`{name}` is the name of another health check of this cluster");
+                let text = format!(
+                    "duplicate health check name '{name}' at index {at}; all health check names \
+                     must be unique within a cluster"
+                );
                 self.error(check.at_of("name"), &check.path_of("name"), text, "");
             }
         }
