@@ -66,6 +66,11 @@ fn a_host_that_fails_in_a_row_is_left_out_shown_written_down_and_taken_back() {
     assert_eq!(stat("membership_healthy"), Some(1));
     assert_eq!(stat("outlier_detection.ejections_active"), Some(1));
     assert_eq!(stat("outlier_detection.ejections_enforced_consecutive_5xx"), Some(1));
+    // Nothing is kept open to it meanwhile.
+    wait_for("connections to be let go", || {
+        let idle = format!("a::{}::cx_active::0\n", bad.address);
+        client::get(proxy.admin, "/clusters").text().contains(&idle).then_some(())
+    });
     let all = client::get(proxy.admin, "/clusters").text();
     assert!(all.contains("a::outlier::success_rate_average::-1\n"), "{all}");
     fails.store(false, SeqCst);
