@@ -80,7 +80,7 @@ impl Watched {
     fn events(&self) -> Vec<String> {
         let events = self.raised.world.events.0.lock();
         let told = events.iter().filter_map(|(host, what)| {
-            let What::Outlier(Told { action, ejections, .. }) = what else { return None };
+            let What::Outlier(Done { action, ejections, .. }) = what else { return None };
             Some(match action {
                 OutlierAction::Ejected { kind, enforced, .. } => {
                     format!("{host} {} {enforced} {ejections}", kind.name())
