@@ -28,7 +28,7 @@ use plan::InForce;
 use rates::Rate;
 
 use crate::{
-    event::{Event, Means, Outlier as Told, OutlierAction, What},
+    event::{Event, Means, Outlier as Done, OutlierAction, What},
     plan::ClusterPlan,
     published::Published,
     runtime::Runtime,
@@ -245,7 +245,7 @@ impl Outlier {
         let cluster = &self.seed.cluster.name;
         tracing::info!(target: "upstream", "{} of cluster {cluster:?}: {action:?}", host.address_text);
         let Some(log) = &self.seed.plan.event_log else { return };
-        let told = Told {
+        let told = Done {
             seconds_since_last: last.map(|last| last.elapsed().as_secs()),
             ejections: monitor.past().ejections,
             action,

@@ -80,7 +80,7 @@ impl Watched {
     fn events(&self) -> Vec<String> {
         let events = self.raised.world.events.0.lock();
         let told = events.iter().map(|(host, what)| {
-            let What::Outlier(Told { action, ejections, .. }) = what;
+            let What::Outlier(Done { action, ejections, .. }) = what;
             match action {
                 OutlierAction::Ejected { kind, enforced, .. } => {
                     format!("{host} {} {enforced} {ejections}", kind.name())
