@@ -201,7 +201,10 @@ fn what_a_check_cannot_do_is_refused_by_name_and_what_is_no_sense_as_such() {
             "http_health_check: {path: /, receive: [{text: '0000'}], response_buffer_size: 1}",
             "The expected response length '2' is over",
         ),
-        ("http_health_check: {path: /}, tls_options: {alpn_protocols: [h2]}", "`tls_options` is known"),
+        (
+            "http_health_check: {path: /}, tls_options: {alpn_protocols: [h2]}",
+            "`tls_options` is known",
+        ),
         ("http_health_check: {path: /, use_alpn_protocol: true}", "`use_alpn_protocol` is known"),
         (
             "custom_health_check: {name: envoy.health_checkers.redis, typed_config: {'@type': type.googleapis.com/envoy.extensions.health_checkers.redis.v3.Redis}}",

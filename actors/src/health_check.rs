@@ -37,12 +37,12 @@ pub(crate) struct HealthCheckSeed {
     pub(crate) cluster_stats: Arc<Group<ClusterStat>>,
     pub(crate) runtime: Published<Runtime>,
     pub(crate) record: Arc<dyn Record>,
-    pub(crate) found: Rc<Found>,
+    pub(crate) found: Rc<Finding>,
 }
 
 /// What one check has found of its host. The check writes it, its cluster makes flags of it.
 #[derive(Debug)]
-pub(crate) struct Found {
+pub(crate) struct Finding {
     /// The check has answered at least once: until then one success is enough.
     pub(crate) answered: Cell<bool>,
     /// Bits of [`HealthFlag`], as they would be if this were the only check.
@@ -96,9 +96,9 @@ pub(crate) struct LeaveOut;
 #[rtype(result = "()")]
 pub(crate) struct StopChecking;
 
-// === impl Found ===
+// === impl Finding ===
 
-impl Found {
+impl Finding {
     /// The flags that checks set.
     pub(crate) const FLAGS: u32 = HealthFlag::FailedActiveHc as u32
         | HealthFlag::DegradedActiveHc as u32

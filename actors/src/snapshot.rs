@@ -13,6 +13,8 @@ use std::{
 use tokio::sync::Notify;
 
 use crate::{
+    by_hand::ByHand,
+    names::Name,
     outlier::{Monitor, OutlierShared},
     plan::{ClusterPlan, EndpointPlan, Payload, Slot},
     published::Published,
@@ -43,6 +45,12 @@ pub struct ClusterSnapshot {
     pub plan: Arc<ClusterPlan>,
     /// Every host, in the order of discovery, healthy or not.
     pub hosts: Arc<[Arc<Host>]>,
+    /// Hosts that were drained by hand: visible, and nobody's to pick.
+    pub draining: Arc<[Arc<Host>]>,
+    /// What people changed about the hosts.
+    pub by_hand: Arc<ByHand>,
+    /// The names that DNS is asked for, in the plan's order.
+    pub names: Arc<[Arc<Name>]>,
     /// Discovery has answered at least once (a failure counts).
     pub ready: bool,
     /// Goes up with every snapshot of this cluster.
@@ -100,6 +108,10 @@ pub struct Host {
     pub address: SocketAddr,
     /// The address as `ip:port`, for logs and `/clusters`.
     pub address_text: String,
+    /// Every address of a host that has several, in the order in which they are tried.
+    pub attempts: Box<[SocketAddr]>,
+    /// The name that DNS was asked for, if it was.
+    pub name: Option<Arc<Name>>,
     /// What the configuration says about it.
     pub endpoint: EndpointPlan,
     /// Health flags, bits of [`HealthFlag`]; written by its cluster alone.
@@ -107,7 +119,7 @@ pub struct Host {
     /// It has asked to be left out, and its cluster has not heard of it yet.
     asked_out: AtomicBool,
     /// What its requests say of it, where outlier detection watches it.
-    pub monitor: Option<Box<Monitor>>,
+    pub monitor: Option<Arc<Monitor>>,
     /// What is counted of it.
     pub stats: Arc<Group<HostStat>>,
 }
@@ -136,6 +148,8 @@ pub enum HealthFlag {
     ActiveHcTimeout = 256,
     /// Outlier detection takes it for degraded.
     DegradedOutlierDetection = 1024,
+    /// It was drained by hand. Ours.
+    Draining = 1 << 31,
 }
 
 // === impl Directory ===
@@ -189,8 +203,17 @@ impl ClusterSnapshot {
     /// Before anything is known of its hosts.
     pub fn first(plan: Arc<ClusterPlan>, registry: &Arc<Registry>) -> Self {
         let shared = Arc::new(ClusterShared::new(&plan, registry));
-        let (hosts, balancer) = (Arc::new([]), Arc::new(()));
-        Self { plan, hosts, ready: false, version: 0, shared, balancer }
+        Self {
+            plan,
+            hosts: Arc::new([]),
+            draining: Arc::new([]),
+            by_hand: Arc::default(),
+            names: Arc::new([]),
+            ready: false,
+            version: 0,
+            shared,
+            balancer: Arc::new(()),
+        }
     }
 
     /// A host's answer says `x-envoy-immediate-health-check-fail`: its cluster is told, which is heard only
@@ -233,11 +256,20 @@ impl Host {
         Self {
             address,
             address_text: address.to_string(),
+            attempts: Box::default(),
+            name: None,
             endpoint,
             health: AtomicU32::new(0),
             asked_out: AtomicBool::new(false),
             monitor: None,
             stats: Group::detached(workers),
+        }
+    }
+
+    /// Connecting to it failed: where DNS named it, DNS is asked whether it still does.
+    pub fn doubt(&self) {
+        if let Some(name) = &self.name {
+            name.doubt();
         }
     }
 
@@ -280,7 +312,7 @@ impl Host {
 
 impl HealthFlag {
     /// All flags with Envoy's names, in the order `/clusters` prints them.
-    pub const ALL: [(HealthFlag, &'static str); 10] = [
+    pub const ALL: [(HealthFlag, &'static str); 11] = [
         (HealthFlag::FailedActiveHc, "failed_active_hc"),
         (HealthFlag::FailedOutlierCheck, "failed_outlier_check"),
         (HealthFlag::FailedEdsHealth, "failed_eds_health"),
@@ -291,6 +323,7 @@ impl HealthFlag {
         (HealthFlag::ExcludedViaImmediateHcFail, "excluded_via_immediate_hc_fail"),
         (HealthFlag::ActiveHcTimeout, "active_hc_timeout"),
         (HealthFlag::DegradedOutlierDetection, "degraded_outlier_detection"),
+        (HealthFlag::Draining, "draining"),
     ];
 }
 

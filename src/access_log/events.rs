@@ -168,27 +168,37 @@ mod tests {
             (
                 HealthCheckKind::Http { http2: false },
                 Checked::Ejected { failure: Failure::Active, status: 500 },
-                format!(r#"{{"health_checker_type":"HTTP",{of},"eject_unhealthy_event":{{"failure_type":"ACTIVE","http_status_code":500}},{at},{rest}}}"#),
+                format!(
+                    r#"{{"health_checker_type":"HTTP",{of},"eject_unhealthy_event":{{"failure_type":"ACTIVE","http_status_code":500}},{at},{rest}}}"#
+                ),
             ),
             (
                 HealthCheckKind::Tcp,
                 Checked::Added { first: true },
-                format!(r#"{{"health_checker_type":"TCP",{of},"add_healthy_event":{{"first_check":true}},{at},{rest}}}"#),
+                format!(
+                    r#"{{"health_checker_type":"TCP",{of},"add_healthy_event":{{"first_check":true}},{at},{rest}}}"#
+                ),
             ),
             (
                 HealthCheckKind::Grpc,
                 Checked::Failed { failure, first: false, status },
-                format!(r#"{{"health_checker_type":"GRPC",{of},{at},"health_check_failure_event":{{"failure_type":"NETWORK_TIMEOUT","first_check":false,"http_status_code":0}},{rest}}}"#),
+                format!(
+                    r#"{{"health_checker_type":"GRPC",{of},{at},"health_check_failure_event":{{"failure_type":"NETWORK_TIMEOUT","first_check":false,"http_status_code":0}},{rest}}}"#
+                ),
             ),
             (
                 HealthCheckKind::Tcp,
                 Checked::NoLongerDegraded,
-                format!(r#"{{"health_checker_type":"TCP",{of},{at},"no_longer_degraded_host":{{}},{rest}}}"#),
+                format!(
+                    r#"{{"health_checker_type":"TCP",{of},{at},"no_longer_degraded_host":{{}},{rest}}}"#
+                ),
             ),
             (
                 HealthCheckKind::Tcp,
                 Checked::Passed,
-                format!(r#"{{"health_checker_type":"TCP",{of},{at},{rest},"successful_health_check_event":{{}}}}"#),
+                format!(
+                    r#"{{"health_checker_type":"TCP",{of},{at},{rest},"successful_health_check_event":{{}}}}"#
+                ),
             ),
         ] {
             let what = What::HealthCheck(kind, checked);

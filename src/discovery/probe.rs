@@ -139,8 +139,9 @@ fn key(host: &Arc<Host>) -> usize {
 
 /// Where to ask. Source: `Endpoint.HealthCheckConfig`, `address` and `port_value`.
 fn address(host: &Host) -> SocketAddr {
-    let mut address = host.endpoint.health_check_address.unwrap_or(host.address);
-    if let Some(port) = host.endpoint.health_check_port {
+    let Some(at) = &host.endpoint.checked_at else { return host.address };
+    let mut address = at.address.unwrap_or(host.address);
+    if let Some(port) = at.port {
         address.set_port(port);
     }
     address

@@ -11,7 +11,7 @@ use actix::prelude::*;
 use super::{Cluster, ClusterSeed, hosts};
 use crate::{
     dns_refresh::{DnsRefresh, DnsRefreshSeed, Forget},
-    health_check::{Found, HealthCheck, HealthCheckSeed, LeaveOut, StopChecking},
+    health_check::{Finding, HealthCheck, HealthCheckSeed, LeaveOut, StopChecking},
     outlier::{Outlier, OutlierSeed, StopJudging, TakeBack},
     plan::{Discovery, HealthCheckKind},
     snapshot::{HealthFlag, Host},
@@ -35,7 +35,7 @@ pub(super) struct Checked {
     /// Held, so that no other host gets its address in memory, which is the key.
     pub(super) host: Arc<Host>,
     /// In the plan's order: who checks, and what that has found.
-    pub(super) checks: Vec<(Addr<HealthCheck>, Rc<Found>)>,
+    pub(super) checks: Vec<(Addr<HealthCheck>, Rc<Finding>)>,
 }
 
 // === impl Checked ===
@@ -68,20 +68,24 @@ impl ClusterSeed {
             return;
         };
         let Some(dns_stats) = &self.dns_stats else { return };
-        let stats = self.publisher.read().shared.stats.clone();
+        let before = self.publisher.read();
         let names = hosts::names(&self.plan.discovery);
         for (at, name) in names.iter().enumerate() {
             if self.children.borrow().names.contains_key(&at) {
                 continue;
             }
+            let (Some(known), Some(status)) = (before.names.get(at), self.names.get(at)) else {
+                continue;
+            };
             let seed = DnsRefreshSeed {
                 at,
-                name: name.name.clone(),
+                name: known.clone(),
+                status: status.clone(),
                 dns: dns.clone(),
                 resolve: self.stage.seams.resolve.clone(),
                 cluster: cluster.clone().recipient(),
                 stats: dns_stats.clone(),
-                cluster_stats: stats.clone(),
+                cluster_stats: before.shared.stats.clone(),
                 empty_fails: matches!(self.plan.discovery, Discovery::LogicalDns { .. }),
             };
             // Two endpoints may have one name, and two ports.
@@ -131,7 +135,7 @@ impl ClusterSeed {
                 if let HealthCheckKind::Http { http2: false } = plan.kind {
                     shared.http1_stats.get();
                 }
-                let found = Rc::new(Found::of(host));
+                let found = Rc::new(Finding::of(host));
                 let seed = HealthCheckSeed {
                     cluster: self.plan.clone(),
                     plan: plan.clone(),

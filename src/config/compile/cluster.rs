@@ -7,8 +7,8 @@ use std::{
 };
 
 use understudy_actors::plan::{
-    ClusterPlan, ConfiguredHealth, Discovery, DnsPlan, EndpointPlan, HostPlan, Locality,
-    LookupFamily, NamePlan, ResolverPlan, RetryBudget, Thresholds,
+    CheckedAt, ClusterPlan, ConfiguredHealth, Discovery, EndpointPlan, HappyEyeballs, HostPlan,
+    Locality, NamePlan, RetryBudget, Thresholds,
 };
 
 use super::{Compiler, address::Named};
@@ -24,12 +24,11 @@ const ASSIGNMENT: &str = "envoy.config.endpoint.v3.ClusterLoadAssignment";
 /// Envoy's `connect_timeout` default.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Envoy's `dns_refresh_rate` default.
-const DNS_REFRESH: Duration = Duration::from_secs(5);
-
 /// An endpoint with the address it is written with.
 struct Endpoint {
     named: Named,
+    /// `additional_addresses`.
+    more: Vec<Named>,
     plan: EndpointPlan,
 }
 
@@ -67,6 +66,7 @@ impl Compiler<'_> {
             stat_name: stat_name.unwrap_or(&name).to_owned(),
             slot: self.slots.clusters.of(&name),
             connect_timeout: cluster.duration("connect_timeout").unwrap_or(CONNECT_TIMEOUT),
+            happy_eyeballs: happy_eyeballs(cluster),
             health_checks: self.health_checks(cluster, &upstream),
             ignores_unchecked_hosts: common
                 .and_then(|common| common.boolean("ignore_new_hosts_until_first_hc"))
@@ -96,13 +96,8 @@ impl Compiler<'_> {
     }
 
     fn discovery(&mut self, cluster: &Message) -> Option<Discovery> {
-        let kind = cluster.choice("type").unwrap_or("STATIC");
-        if cluster.peek("cluster_type").is_some() {
-            // Left unread, and so refused.
-            return None;
-        }
+        let (kind, dns) = self.found_by(cluster)?;
         let (at, path) = (cluster.at, cluster.path.clone());
-        let dns = self.dns(cluster);
         if !matches!(kind, "STATIC" | "STRICT_DNS" | "LOGICAL_DNS") {
             cluster.ignore("load_assignment", "the whole type is refused");
             let what = format!("`type: {kind}`");
@@ -115,11 +110,12 @@ impl Compiler<'_> {
         };
         let mut names = Vec::new();
         let mut hosts = Vec::new();
-        for Endpoint { named, plan } in endpoints {
+        for Endpoint { named, more, plan } in endpoints {
             if kind == "STATIC" {
                 match named.text.parse::<IpAddr>() {
                     Ok(ip) => hosts.push(HostPlan {
                         address: SocketAddr::new(ip, named.port),
+                        more: more.iter().filter_map(|more| self.ip_of(more)).collect(),
                         endpoint: plan,
                     }),
                     Err(_) => {
@@ -129,6 +125,10 @@ impl Compiler<'_> {
                     }
                 }
                 continue;
+            }
+            if let Some(more) = more.first() {
+                let text = "DNS says which addresses there are; this one is not used";
+                self.notes.warning(more.at, &more.path, text, "as in Envoy");
             }
             let hostname = match plan.hostname.is_empty() {
                 true => named.text.clone(),
@@ -181,6 +181,16 @@ impl Compiler<'_> {
         out
     }
 
+    /// `Endpoint.health_check_config`
+    fn checked_at(&mut self, check: &Message) -> CheckedAt {
+        let port = check.number("port_value").and_then(|port| u16::try_from(port).ok());
+        CheckedAt {
+            address: check.message("address").and_then(|address| self.ip_address(address)),
+            port: port.filter(|port| *port > 0),
+            hostname: check.text("hostname").unwrap_or_default().to_owned(),
+        }
+    }
+
     fn endpoint(&mut self, lb_endpoint: &Message, plan: EndpointPlan) -> Option<Endpoint> {
         lb_endpoint.ignore(
             "metadata",
@@ -188,94 +198,18 @@ impl Compiler<'_> {
         );
         let endpoint = lb_endpoint.message("endpoint")?;
         let check = endpoint.message("health_check_config");
-        let port = check.and_then(|check| check.number("port_value"));
-        let check_hostname = check.and_then(|check| check.text("hostname"));
-        let disabled = check.and_then(|check| check.boolean("disable_active_health_check"));
-        let check_address = check.and_then(|check| check.message("address"));
+        let unchecked = check.and_then(|check| check.boolean("disable_active_health_check"));
         let plan = EndpointPlan {
-            health_check_address: check_address.and_then(|address| self.ip_address(address)),
             canary: is_canary(lb_endpoint),
             hostname: endpoint.text("hostname").unwrap_or_default().to_owned(),
-            health_check_port: port
-                .and_then(|port| u16::try_from(port).ok())
-                .filter(|port| *port > 0),
-            health_check_hostname: check_hostname.unwrap_or_default().to_owned(),
-            unchecked: disabled.unwrap_or(false),
+            checked_at: check.map(|check| self.checked_at(check)).map(Box::new),
+            unchecked: unchecked.unwrap_or(false),
             ..plan
         };
         let named = self.named_address(endpoint.message("address")?)?;
-        Some(Endpoint { named, plan })
-    }
-
-    fn dns(&mut self, cluster: &Message) -> DnsPlan {
-        let failure = cluster.message("dns_failure_refresh_rate").map(|rate| {
-            let base = rate.duration("base_interval").unwrap_or(DNS_REFRESH);
-            let max = rate.duration("max_interval").unwrap_or(base.saturating_mul(10));
-            (base, max)
-        });
-        DnsPlan {
-            refresh: cluster.duration("dns_refresh_rate").unwrap_or(DNS_REFRESH),
-            failure_refresh: failure,
-            respect_ttl: cluster.boolean("respect_dns_ttl").unwrap_or(false),
-            jitter: cluster.duration("dns_jitter").unwrap_or_default(),
-            family: match cluster.choice("dns_lookup_family") {
-                Some("V4_ONLY") => LookupFamily::V4Only,
-                Some("V6_ONLY") => LookupFamily::V6Only,
-                Some("V4_PREFERRED") => LookupFamily::V4Preferred,
-                Some("ALL") => LookupFamily::All,
-                _ => LookupFamily::Auto,
-            },
-            resolver: Arc::new(self.resolver(cluster)),
-        }
-    }
-
-    fn resolver(&mut self, cluster: &Message) -> ResolverPlan {
-        let mut plan = ResolverPlan {
-            tcp_only: cluster.boolean("use_tcp_for_dns_lookups").unwrap_or(false),
-            ..ResolverPlan::default()
-        };
-        for server in cluster.messages("dns_resolvers") {
-            plan.servers.extend(self.ip_address(server).map(with_dns_port));
-        }
-        if let Some(config) = cluster.message("dns_resolution_config") {
-            self.resolution(config, &mut plan);
-        }
-        let Some(typed) = cluster.message("typed_dns_resolver_config") else { return plan };
-        typed.ignore("name", "free text; the type decides");
-        let Some(config) = typed.any("typed_config") else { return plan };
-        match config.message.name() {
-            "envoy.extensions.network.dns_resolver.cares.v3.CaresDnsResolverConfig" => {
-                let config = &config.message;
-                self.resolution(config, &mut plan);
-                plan.fallback = config.boolean("use_resolvers_as_fallback").unwrap_or(false);
-                plan.query_timeout =
-                    config.number("query_timeout_seconds").map(Duration::from_secs);
-                plan.tries = config.number_u32("query_tries");
-                plan.rotate = config.boolean("rotate_nameservers").unwrap_or(false);
-                let why =
-                    "each query has a socket of its own, and the system's files are always read";
-                for name in
-                    ["udp_max_queries", "max_udp_channel_duration", "reinit_channel_on_timeout"]
-                {
-                    config.ignore(name, why);
-                }
-            }
-            // The system's resolver, by another library.
-            "envoy.extensions.network.dns_resolver.getaddrinfo.v3.GetAddrInfoDnsResolverConfig" => {
-            }
-            other => self.refuse_whole(&config.message, other),
-        }
-        plan
-    }
-
-    fn resolution(&mut self, config: &Message, plan: &mut ResolverPlan) {
-        for server in config.messages("resolvers") {
-            plan.servers.extend(self.ip_address(server).map(with_dns_port));
-        }
-        if let Some(options) = config.message("dns_resolver_options") {
-            plan.tcp_only |= options.boolean("use_tcp_for_dns_lookups").unwrap_or(false);
-            plan.no_search |= options.boolean("no_default_search_domain").unwrap_or(false);
-        }
+        let more = endpoint.messages("additional_addresses");
+        let more = more.filter_map(|more| self.named_address(more.message("address")?)).collect();
+        Some(Endpoint { named, more, plan })
     }
 
     fn thresholds(&mut self, cluster: &Message) -> [Thresholds; 2] {
@@ -307,6 +241,20 @@ impl Compiler<'_> {
     }
 }
 
+/// `upstream_connection_options.happy_eyeballs_config`.
+fn happy_eyeballs(cluster: &Message) -> HappyEyeballs {
+    let options = cluster.message("upstream_connection_options");
+    let config = options.and_then(|options| options.message("happy_eyeballs_config"));
+    let Some(config) = config else { return HappyEyeballs::default() };
+    let first_is_v6 = match config.choice("first_address_family_version") {
+        Some("V4") => Some(false),
+        Some("V6") => Some(true),
+        _ => None,
+    };
+    let count = config.number_u32("first_address_family_count").unwrap_or(1);
+    HappyEyeballs { first_is_v6, first_count: count as usize }
+}
+
 fn retry_budget(budget: &Message) -> RetryBudget {
     let percent = budget.message("budget_percent");
     let percent = percent.map_or(20.0, |percent| percent.double("value").unwrap_or(0.0));
@@ -316,7 +264,6 @@ fn retry_budget(budget: &Message) -> RetryBudget {
     }
 }
 
-/// A name server without a port is asked on DNS's own.
 /// Source: the metadata `envoy.lb` of an endpoint, `canary`.
 fn is_canary(lb_endpoint: &Message) -> bool {
     let filters = lb_endpoint.message("metadata").map(|metadata| metadata.map("filter_metadata"));
@@ -324,12 +271,5 @@ fn is_canary(lb_endpoint: &Message) -> bool {
     match balancing.map(|(_, item)| &item.value) {
         Some(Value::Json(fields)) => fields.get("canary") == Some(&true.into()),
         _ => false,
-    }
-}
-
-fn with_dns_port(address: SocketAddr) -> SocketAddr {
-    match address.port() {
-        0 => SocketAddr::new(address.ip(), 53),
-        _ => address,
     }
 }

@@ -21,7 +21,8 @@ use crate::config::{
 const RECEIVE_BYTES: u64 = 1024;
 
 /// A file for events. Source: `HealthCheck.event_logger`.
-const FILE_SINK: &str = "envoy.extensions.health_check.event_sinks.file.v3.HealthCheckEventFileSink";
+const FILE_SINK: &str =
+    "envoy.extensions.health_check.event_sinks.file.v3.HealthCheckEventFileSink";
 
 /// A cluster's, as far as its checks need to know it.
 struct Checked<'a> {

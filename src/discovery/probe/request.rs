@@ -16,7 +16,8 @@ pub(super) const AGENT: HeaderValue = HeaderValue::from_static("Envoy/HC");
 
 /// Whom to ask for. Source: `HealthCheckConfig.hostname`, the check's own name for it, or the cluster's.
 pub(super) fn authority<'a>(cluster: &'a ClusterPlan, own: &'a String, host: &'a Host) -> &'a str {
-    let all = [&host.endpoint.health_check_hostname, own, &cluster.name];
+    let its = host.endpoint.checked_at.as_ref().map(|at| &at.hostname);
+    let all = its.into_iter().chain([own, &cluster.name]);
     all.into_iter().find(|name| !name.is_empty()).map_or("", String::as_str)
 }
 

@@ -8,7 +8,7 @@ use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpListener,
 };
-use understudy_actors::plan::{Discovery, EndpointPlan, HealthCheckKind};
+use understudy_actors::plan::{CheckedAt, Discovery, EndpointPlan, HealthCheckKind};
 
 use super::*;
 use crate::{
@@ -51,7 +51,11 @@ fn http(asks: HttpAsks) -> Arc<HealthCheckPlan> {
     check(HealthCheckKind::Http { http2: asks.http2 }, Asks::Http(asks))
 }
 
-fn tcp(send: &str, receive: &[&str], proxy_protocol: Option<ProxyProtocol>) -> Arc<HealthCheckPlan> {
+fn tcp(
+    send: &str,
+    receive: &[&str],
+    proxy_protocol: Option<ProxyProtocol>,
+) -> Arc<HealthCheckPlan> {
     let receive = receive.iter().map(|text| text.as_bytes().to_vec()).collect();
     let asks = TcpAsks { proxy_protocol, send: send.as_bytes().to_vec(), receive };
     check(HealthCheckKind::Tcp, Asks::Tcp(asks))
@@ -107,11 +111,7 @@ async fn speaker(answer: &'static [u8]) -> (SocketAddr, Arc<Mutex<Vec<(usize, St
     (at, heard)
 }
 
-async fn probed(
-    prober: &Prober,
-    check: &Arc<HealthCheckPlan>,
-    host: &Arc<Host>,
-) -> (Probed, u16) {
+async fn probed(prober: &Prober, check: &Arc<HealthCheckPlan>, host: &Arc<Host>) -> (Probed, u16) {
     let report = prober.probe(cluster(), check.clone(), host.clone()).await;
     (report.probed, report.status)
 }
@@ -127,7 +127,8 @@ async fn a_probe_looks_like_envoys_and_the_connection_is_kept() {
         }
     }
     let head = "/hc HTTP/1.1\r\nhost: a\r\nuser-agent: Envoy/HC\r\nx-probe: yes\r\n";
-    let (get, post) = (format!("GET {head}\r\n"), format!("POST {head}content-length: 4\r\n\r\nping"));
+    let (get, post) =
+        (format!("GET {head}\r\n"), format!("POST {head}content-length: 4\r\n\r\nping"));
     let heard = heard.lock();
     assert_eq!(heard[..2], [(1, get.clone()), (1, get)]);
     assert_eq!(heard[2..], [(2, post.clone()), (2, post)]);
@@ -195,10 +196,10 @@ async fn a_host_that_is_not_there_is_a_network_failure_and_a_stale_connection_is
     let gone = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     assert_eq!(probed(&prober, &check, &host(gone)).await, (Probed::NetworkFailure, 0));
     // It is asked elsewhere.
-    let health_check_address = Some(SocketAddr::new(at.ip(), 1));
-    let health_check_port = Some(at.port());
-    let endpoint =
-        EndpointPlan { health_check_address, health_check_port, ..EndpointPlan::default() };
+    let address = Some(SocketAddr::new(at.ip(), 1));
+    let checked_at = CheckedAt { address, port: Some(at.port()), hostname: String::new() };
+    let checked_at = Some(Box::new(checked_at));
+    let endpoint = EndpointPlan { checked_at, ..EndpointPlan::default() };
     let elsewhere = Arc::new(Host::new(gone, endpoint, 1));
     assert_eq!(probed(&prober, &check, &elsewhere).await, (Probed::Healthy, 200));
 }
@@ -257,8 +258,9 @@ fn headers_are_removed_then_added_as_told_and_the_hostname_of_the_endpoint_comes
         let agent = request.headers().get("user-agent").map_or("", |v| v.to_str().unwrap());
         assert_eq!(agent, expected);
     }
-    let endpoint =
-        EndpointPlan { health_check_hostname: "own".to_owned(), ..EndpointPlan::default() };
+    let checked_at = CheckedAt { hostname: "own".to_owned(), ..CheckedAt::default() };
+    let checked_at = Some(Box::new(checked_at));
+    let endpoint = EndpointPlan { checked_at, ..EndpointPlan::default() };
     let host = Host::new(([127, 0, 0, 1], 1).into(), endpoint, 1);
     assert_eq!(request::authority(&cluster(), &String::new(), &host), "own");
 }
@@ -346,7 +348,7 @@ async fn whatever_else_a_grpc_server_answers_it_is_not_well() {
         Response::builder().status(status).header("content-type", kind).body(body).unwrap()
     });
     let (prober, host) = (Prober::default(), host(at.await));
-    for at in 0..SAID.len() {
+    for (at, said) in SAID.iter().enumerate() {
         let add = vec![header("x-case", &at.to_string(), AppendAction::AppendOrAdd)];
         let asks = GrpcAsks {
             service: String::new(),
@@ -356,6 +358,6 @@ async fn whatever_else_a_grpc_server_answers_it_is_not_well() {
         };
         let check = check(HealthCheckKind::Grpc, Asks::Grpc(asks));
         let expected = if at == 5 { Probed::Healthy } else { Probed::Unhealthy };
-        assert_eq!(probed(&prober, &check, &host).await, (expected, 0), "{:?}", SAID[at]);
+        assert_eq!(probed(&prober, &check, &host).await, (expected, 0), "{said:?}");
     }
 }
