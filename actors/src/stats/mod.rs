@@ -23,8 +23,8 @@ pub use names::{
     AllHealthChecksStat, AnswerStat, ClusterHttp2Stat, ClusterManagerStat, ClusterStat, DnsStat,
     FilesystemStat, HealthCheckStat, HostStat, Http1Stat, HttpStat, ListenerDiscoveryStat,
     ListenerHttpStat, ListenerManagerStat, ListenerStat, ListenerWorkerStat, MaglevStat,
-    OutlierStat, RingHashStat, RouterStat, RuntimeStat, ServerStat, TracingStat, VirtualStat,
-    WatchdogStat,
+    OutlierStat, RingHashStat, RouterStat, RuntimeStat, ServerStat, TcpStat, TracingStat,
+    VirtualStat, WatchdogStat,
 };
 pub use scope::{Scope, Tag, cut_out};
 

@@ -23,7 +23,9 @@ mod paths;
 mod protocol;
 mod route;
 mod runtime;
+mod socket;
 mod stats;
+mod tcp_proxy;
 mod upgrades;
 
 use std::{path::PathBuf, sync::Arc};
@@ -33,7 +35,7 @@ use understudy_actors::plan::{Plan, ResolverPlan, Slots};
 use super::{
     Checked, Message, Source, check,
     diagnostic::{Diagnostics, Span},
-    model::stats::StatsRules,
+    model::{socket::SourceAddress, stats::StatsRules},
 };
 use crate::logging::Pattern;
 
@@ -105,6 +107,7 @@ pub fn load(source: &Source, options: &Options, slots: &AllSlots) -> Result<Comp
         node: Node::default(),
         outlier_log: None,
         connection_buffer_bytes: 0,
+        source_addresses: Vec::new(),
         resolver: Arc::default(),
     };
     let plan = compiler.bootstrap(&bootstrap);
@@ -134,6 +137,8 @@ struct Compiler<'o> {
     outlier_log: Option<PathBuf>,
     /// `per_connection_buffer_limit_bytes` of the listener that is being compiled.
     connection_buffer_bytes: usize,
+    /// `ClusterManager.upstream_bind_config`, for clusters that say nothing of their own.
+    source_addresses: Vec<SourceAddress>,
     /// `Bootstrap.typed_dns_resolver_config`: for clusters without one of their own.
     resolver: Arc<ResolverPlan>,
 }
@@ -144,6 +149,10 @@ impl Compiler<'_> {
     fn bootstrap(&mut self, bootstrap: &Message) -> Plan {
         self.node = self.node(bootstrap);
         self.outlier_log = self.outlier_log(bootstrap);
+        let manager = bootstrap.message("cluster_manager");
+        if let Some(binding) = manager.and_then(|m| m.message("upstream_bind_config")) {
+            self.source_addresses = self.source_addresses(binding);
+        }
         self.resolver = self.resolver(bootstrap);
         let resources = bootstrap.message("static_resources");
         let clusters = resources.map_or_else(Vec::new, |resources| self.clusters(resources));
