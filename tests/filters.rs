@@ -77,7 +77,7 @@ fn routes_switch_filters_on_and_off() {
             BUFFER.replace("name: limit\n", &format!("name: limit\n            disabled: {disabled}\n"));
         let mut config = front(&clusters).replace("          http_filters:\n", &filter);
         config = said(&config, "off", &format!("{SWITCH}, disabled: true"));
-        config = said(&config, "on", SWITCH);
+        config = said(&config, "on", &format!("{SWITCH}, config: {{}}"));
         config = said(&config, "own", &own);
         let proxy = Proxy::start(&config);
         let asked = names.map(|name| {

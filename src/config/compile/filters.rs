@@ -94,7 +94,17 @@ impl Compiler<'_> {
             }
             return Some(OfRoute::Disabled);
         }
-        config.map_or(Some(OfRoute::Enabled), |config| self.of_route(config, optional))
+        match (config, switches.get("config")) {
+            (Some(config), _) => self.of_route(config, optional),
+            (None, Some(_)) => Some(OfRoute::Enabled),
+            (None, None) => {
+                // Observed: Envoy 1.40.
+                let text = "Empty route/virtual host per filter configuration";
+                let hint = "`config: {}` switches the filter on, `disabled: true` off";
+                self.error(switches.at, &switches.path, text, hint);
+                None
+            }
+        }
     }
 
     fn of_route(&mut self, config: &Message, optional: bool) -> Option<OfRoute> {
