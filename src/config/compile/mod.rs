@@ -326,9 +326,9 @@ static_resources:
         assert_eq!(errors(HEAD), "");
         // That field belongs to another message: it is unknown here, not unsupported.
         assert!(errors(&text).contains("is not a field of envoy.config.cluster.v3.Cluster"));
-        let text = format!("{HEAD}    preconnect_policy: {{}}\n");
+        let text = format!("{HEAD}    track_cluster_stats: {{}}\n");
         let told = errors(&text);
-        assert!(told.contains("`preconnect_policy` is known to Envoy"), "{told}");
+        assert!(told.contains("`track_cluster_stats` is known to Envoy"), "{told}");
         assert!(told.contains("t.yaml:7:5"), "{told}");
         let source = Source::yaml("t.yaml", &text);
         let options = Options { skip_unsupported: true, ..Options::default() };
