@@ -5,7 +5,8 @@ use std::{fs, path::Path, sync::Arc, time::SystemTime};
 use understudy_actors::{
     configured::Base,
     plan::{ListenerPlan, Plan},
-    seams::Load,
+    resources::{Document, Kind, Known, ResourcePlan, Response, ResponseError},
+    seams::{Load, Understand},
 };
 
 use crate::{
@@ -13,7 +14,7 @@ use crate::{
     cli::Flags,
     config::{
         BOOTSTRAP, Diagnostics, Message, Source,
-        compile::{self, AllSlots, Compiled},
+        compile::{self, AllSlots, Compiled, Node},
         digest::digest_without,
         model::{
             access_log::AccessLogSink,
@@ -21,6 +22,7 @@ use crate::{
             http::HttpConnectionManager,
             listener::{FilterChains, Terminal},
         },
+        resources,
     },
 };
 
@@ -40,7 +42,8 @@ const CHANGEABLE: [&str; 5] = [
 pub struct Loader {
     first: Source,
     flags: Flags,
-    slots: AllSlots,
+    slots: Arc<AllSlots>,
+    node: Node,
     access_log: Arc<Writer>,
 }
 
@@ -79,6 +82,8 @@ pub fn read(path: &Path) -> Result<Source, String> {
 pub fn base(compiled: &Compiled) -> Base {
     Base {
         plan: compiled.plan.clone(),
+        clusters_from: compiled.clusters_from.clone(),
+        listeners_from: compiled.listeners_from.clone(),
         bootstrap: compiled.bootstrap.clone(),
         loaded: SystemTime::now(),
     }
@@ -98,16 +103,17 @@ pub fn tell(notes: &Diagnostics, source: &Source) {
 ///
 /// [`OpenError`] for the first that cannot be opened.
 pub fn open_logs(writer: &Writer, plan: &Plan) -> Result<(), OpenError> {
-    for manager in plan.listeners.iter().flat_map(|listener| managers(listener)) {
-        for log in &manager.access_logs {
-            writer.open(&log.sink)?;
-        }
-    }
+    plan.listeners.iter().try_for_each(|listener| open_logs_of(writer, listener))?;
     let admin = plan.admin.as_ref().and_then(|admin| admin.options.downcast_ref::<AdminOptions>());
     if let Some(path) = admin.and_then(|admin| admin.access_log.clone()) {
         writer.open(&AccessLogSink::File(path))?;
     }
     Ok(())
+}
+
+fn open_logs_of(writer: &Writer, listener: &ListenerPlan) -> Result<(), OpenError> {
+    let mut logs = managers(listener).flat_map(|manager| &manager.access_logs);
+    logs.try_for_each(|log| writer.open(&log.sink).map(drop))
 }
 
 /// A listener's connection managers.
@@ -122,8 +128,14 @@ pub fn managers(listener: &ListenerPlan) -> impl Iterator<Item = &HttpConnection
 
 impl Loader {
     /// Goes on from the first configuration, with the slots that its names were given.
-    pub fn new(first: Source, flags: Flags, slots: AllSlots, access_log: Arc<Writer>) -> Self {
-        Self { first, flags, slots, access_log }
+    pub fn new(
+        first: Source,
+        flags: Flags,
+        slots: AllSlots,
+        node: Node,
+        access_log: Arc<Writer>,
+    ) -> Self {
+        Self { first, flags, slots: Arc::new(slots), node, access_log }
     }
 
     /// Where access logs are written.
@@ -149,6 +161,29 @@ impl Load for Loader {
         open_logs(&self.access_log, &compiled.plan).map_err(|error| error.to_string())?;
         tell(&compiled.notes, &source);
         Ok(base(&compiled))
+    }
+}
+
+impl Understand for Loader {
+    fn understand(&self, kind: Kind, document: &Document) -> Result<Response, ResponseError> {
+        let (options, slots) = (self.flags.compile_options(), self.slots.clone());
+        let (node, access_log) = (self.node.clone(), self.access_log.clone());
+        let path = document.path.clone();
+        let compile = move |message: &Message, known: &Known, source: &Source| {
+            let compiled =
+                compile::resource(kind, message, (&path, known), &options, &slots, &node);
+            let (plan, notes) = compiled?;
+            if let ResourcePlan::Listener(listener, _) = &plan {
+                open_logs_of(&access_log, listener).map_err(|error| {
+                    let mut errors = Diagnostics::default();
+                    errors.error(message.at, &message.path, error.to_string(), "");
+                    errors
+                })?;
+            }
+            tell(&notes, source);
+            Ok(plan)
+        };
+        resources::read(kind, document, tell, compile)
     }
 }
 

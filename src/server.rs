@@ -100,7 +100,13 @@ pub async fn serve(settings: Settings, log: &Logging) -> Result<i32, ServerError
     let commander = company.commander().clone();
     let access_log = access_log(&view.registry, flags)?;
     loader::open_logs(&access_log, &compiled.plan)?;
-    let loader = Loader::new(settings.source.clone(), flags.clone(), slots, access_log.clone());
+    let loader = Loader::new(
+        settings.source.clone(),
+        flags.clone(),
+        slots,
+        compiled.node.clone(),
+        access_log.clone(),
+    );
     let seams = seams(&settings, &compiled, &view, &commander, loader, log);
     let mut exit = company.raise(seams);
     commander.install(loader::base(&compiled)).await?;
@@ -164,6 +170,7 @@ fn seams(
     loader: Loader,
     log: &Logging,
 ) -> Seams {
+    let loader = Arc::new(loader);
     let access_log = loader.access_log();
     let facts = admin::Facts {
         node: compiled.node.clone(),
@@ -181,7 +188,8 @@ fn seams(
         probe: Arc::new(Prober::default()),
         balance: Arc::new(Balancers),
         face: Arc::new(face),
-        load: Arc::new(loader),
+        load: loader.clone(),
+        understand: loader,
         house: Arc::new(OurHouse {
             log: log.clone(),
             access_log,

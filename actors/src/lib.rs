@@ -18,6 +18,7 @@ mod listener;
 pub mod log_levels;
 pub mod plan;
 pub mod published;
+pub mod resources;
 pub mod roster;
 mod routes;
 pub mod runtime;

@@ -13,7 +13,7 @@ use std::{
 use tokio::sync::Notify;
 
 use crate::{
-    plan::{ClusterPlan, EndpointPlan, Payload, Slot},
+    plan::{AssignmentPolicy, ClusterPlan, EndpointPlan, Payload, Slot},
     published::Published,
     stats::{
         AnswerStat, ByZone, ClusterHttp2Stat, ClusterStat, Group, HostStat, Http1Stat, Later,
@@ -42,6 +42,8 @@ pub struct ClusterSnapshot {
     pub plan: Arc<ClusterPlan>,
     /// Every host, in the order of discovery, healthy or not.
     pub hosts: Arc<[Arc<Host>]>,
+    /// What its assignment says of them as a whole.
+    pub policy: AssignmentPolicy,
     /// Discovery has answered at least once (a failure counts).
     pub ready: bool,
     /// Goes up with every snapshot of this cluster.
@@ -183,7 +185,8 @@ impl ClusterSnapshot {
     pub fn first(plan: Arc<ClusterPlan>, registry: &Arc<Registry>) -> Self {
         let shared = Arc::new(ClusterShared::new(&plan, registry));
         let (hosts, balancer) = (Arc::new([]), Arc::new(()));
-        Self { plan, hosts, ready: false, version: 0, shared, balancer }
+        let policy = AssignmentPolicy::default();
+        Self { plan, hosts, policy, ready: false, version: 0, shared, balancer }
     }
 
     /// A host's answer says `x-envoy-immediate-health-check-fail`: its cluster is told, which is heard only

@@ -49,8 +49,10 @@ flags! {
     UpstreamProtocolError = "UPE" "UpstreamProtocolError",
     StreamIdleTimeout = "SI" "StreamIdleTimeout",
     UpstreamMaxStreamDurationReached = "UMSDR" "UpstreamMaxStreamDurationReached",
+    DropOverload = "DO" "DropOverload",
     DownstreamRemoteReset = "DR" "DownstreamRemoteReset",
     InvalidEnvoyRequestHeaders = "IH" "InvalidEnvoyRequestHeaders",
+    UnconditionalDropOverload = "UDO" "UnconditionalDropOverload",
 }
 
 /// A set of reasons.

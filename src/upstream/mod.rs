@@ -10,4 +10,4 @@ pub mod pool;
 mod send;
 pub mod tcp;
 
-pub use cluster::{Cluster, Clusters, Current, Limits};
+pub use cluster::{Cluster, Clusters, Current, Dropped, Limits};

@@ -12,13 +12,19 @@ use crate::{
     stats::{ClusterStat, Group, HealthCheckStat},
 };
 
+/// Flags that active health checks put up.
+const FOUND_BY_CHECKS: u32 = HealthFlag::FailedActiveHc as u32
+    | HealthFlag::DegradedActiveHc as u32
+    | HealthFlag::ActiveHcTimeout as u32
+    | HealthFlag::ExcludedViaImmediateHcFail as u32;
+
 /// What DNS said last of each name, in the plan's order; `None` while it has said nothing.
 pub(super) type Answers = Vec<Option<Vec<IpAddr>>>;
 
 /// The names that a cluster asks DNS for.
 pub(super) fn names(discovery: &Discovery) -> &[NamePlan] {
     match discovery {
-        Discovery::Static(_) => &[],
+        Discovery::Static(_) | Discovery::Eds { .. } => &[],
         Discovery::StrictDns { names, .. } => names,
         Discovery::LogicalDns { name, .. } => std::slice::from_ref(name),
     }
@@ -39,6 +45,7 @@ pub(super) fn discovered(
         missing.entry(*address).or_default().push_back(at);
     }
     let checked = !plan.health_checks.is_empty();
+    let mut replaced: HashMap<SocketAddr, &Host> = HashMap::new();
     let mut hosts = Vec::with_capacity(wanted.len());
     let mut kept: HashSet<usize> = HashSet::new();
     for host in before {
@@ -49,6 +56,9 @@ pub(super) fn discovered(
             kept.insert(at);
             host.health.fetch_and(!(HealthFlag::PendingDynamicRemoval as u32), Relaxed);
             hosts.push(host.clone());
+        } else if missing.get(&host.address).is_some_and(|places| !places.is_empty()) {
+            // The same with other words about it: what is known of it stays known.
+            replaced.insert(host.address, host);
         } else if checked && !plan.ignore_health_on_host_removal && is_held_up(host) {
             host.health.fetch_or(HealthFlag::PendingDynamicRemoval as u32, Relaxed);
             hosts.push(host.clone());
@@ -56,7 +66,8 @@ pub(super) fn discovered(
     }
     for (at, (address, endpoint)) in wanted.iter().enumerate() {
         if !kept.contains(&at) {
-            hosts.push(Arc::new(fresh(*address, endpoint, workers, checked)));
+            let before = replaced.get(address).copied();
+            hosts.push(Arc::new(fresh(*address, endpoint, workers, checked, before)));
         }
     }
     hosts
@@ -76,6 +87,10 @@ fn wanted<'a>(
         Discovery::Static(hosts) => {
             let hosts = assigned.unwrap_or(hosts);
             hosts.iter().map(|host| (host.address, &host.endpoint)).collect()
+        }
+        Discovery::Eds { .. } => {
+            let hosts = assigned.unwrap_or_default().iter();
+            hosts.map(|host| (host.address, &host.endpoint)).collect()
         }
         Discovery::StrictDns { names, .. } => {
             let mut all = Vec::new();
@@ -105,8 +120,15 @@ fn is_held_up(host: &Host) -> bool {
         && !host.has(HealthFlag::FailedEdsHealth)
 }
 
-fn fresh(address: SocketAddr, endpoint: &EndpointPlan, workers: usize, checked: bool) -> Host {
-    let host = Host::new(address, endpoint.clone(), workers);
+/// A new host; `before` is the one of the same address whose place it takes.
+fn fresh(
+    address: SocketAddr,
+    endpoint: &EndpointPlan,
+    workers: usize,
+    checked: bool,
+    before: Option<&Host>,
+) -> Host {
+    let mut host = Host::new(address, endpoint.clone(), workers);
     let configured = match endpoint.health {
         ConfiguredHealth::Healthy => 0,
         ConfiguredHealth::Unhealthy => HealthFlag::FailedEdsHealth as u32,
@@ -114,8 +136,17 @@ fn fresh(address: SocketAddr, endpoint: &EndpointPlan, workers: usize, checked: 
     };
     // A host that is checked is not well until its first check says so.
     let waits = checked && !endpoint.unchecked;
-    let unanswered = if waits { HealthFlag::FailedActiveHc as u32 } else { 0 };
-    host.health.store(configured | unanswered, Relaxed);
+    let found = match before {
+        Some(before) if waits == (checked && !before.endpoint.unchecked) => {
+            before.flags() & FOUND_BY_CHECKS
+        }
+        _ if waits => HealthFlag::FailedActiveHc as u32,
+        _ => 0,
+    };
+    if let Some(before) = before {
+        host.stats = before.stats.clone();
+    }
+    host.health.store(configured | found, Relaxed);
     host
 }
 
@@ -150,8 +181,8 @@ pub(super) fn gauge(plan: &ClusterPlan, stats: &Group<ClusterStat>, hosts: &[Arc
 }
 
 fn gauge_weight(plan: &ClusterPlan, stats: &Group<ClusterStat>, hosts: &[Arc<Host>]) {
-    // Observed: Envoy 1.40 keeps this one at 0 but for `STRICT_DNS`, whose least is 1.
-    if let Discovery::StrictDns { .. } = plan.discovery {
+    // Observed: Envoy 1.40 keeps this one at 0 but for `STRICT_DNS` and `EDS`, whose least is 1.
+    if let Discovery::StrictDns { .. } | Discovery::Eds { .. } = plan.discovery {
         let heaviest = hosts.iter().map(|host| host.endpoint.weight).max();
         stats.set(ClusterStat::MaxHostWeight, u64::from(heaviest.unwrap_or(1).max(1)));
     }

@@ -17,7 +17,7 @@ use self::children::Children;
 use crate::{
     dns_refresh::Resolved,
     health_check::{Health, HealthChanged},
-    plan::{ClusterPlan, Discovery, HostPlan},
+    plan::{Assignment, ClusterPlan, Discovery},
     published::{Published, Publisher},
     seams::Membership,
     snapshot::{ClusterSnapshot, HealthFlag, Host},
@@ -33,7 +33,7 @@ pub(crate) struct ClusterSeed {
     publisher: Publisher<ClusterSnapshot>,
     answers: RefCell<hosts::Answers>,
     /// Hosts that came since, in place of those of the plan.
-    assigned: RefCell<Option<Vec<HostPlan>>>,
+    assigned: RefCell<Option<Arc<Assignment>>>,
     children: RefCell<Children>,
     warmed: Recipient<Warmed>,
     check_stats: Option<Arc<Group<HealthCheckStat>>>,
@@ -56,7 +56,7 @@ pub(crate) struct Warmed {
 /// These are its hosts that are known by their addresses, from now on.
 #[derive(Message)]
 #[rtype(result = "()")]
-pub(crate) struct Assign(pub(crate) Vec<HostPlan>);
+pub(crate) struct Assign(pub(crate) Arc<Assignment>);
 
 /// The cluster is no longer wanted.
 #[derive(Message)]
@@ -84,7 +84,7 @@ impl ClusterSeed {
         let publisher = Publisher::new(ClusterSnapshot::first(plan.clone(), registry));
         let published = publisher.subscribe();
         let answers = RefCell::new(vec![None; hosts::names(&plan.discovery).len()]);
-        let asks_dns = !matches!(plan.discovery, Discovery::Static(_));
+        let asks_dns = !matches!(plan.discovery, Discovery::Static(_) | Discovery::Eds { .. });
         let dns_stats = asks_dns.then(|| registry.group(Scope::plain("dns.cares.")));
         let seed = Self {
             stage: stage.clone(),
@@ -106,7 +106,10 @@ impl ClusterSeed {
 
     /// Every name was answered, be it by a failure, and every check has.
     fn is_warm(&self) -> bool {
-        let answered = self.answers.borrow().iter().all(Option::is_some);
+        let answered = match self.plan.discovery {
+            Discovery::Eds { .. } => self.assigned.borrow().is_some(),
+            _ => self.answers.borrow().iter().all(Option::is_some),
+        };
         let checks = &self.children.borrow().checks;
         answered && checks.values().all(|checked| checked.answered.get())
     }
@@ -124,9 +127,11 @@ impl ClusterSeed {
             hosts::gauge_checked(stats, &hosts);
         }
         let runtime = self.stage.view.runtime.read();
-        let membership = Membership { before: &before, hosts: &hosts, runtime: &runtime };
+        let policy = self.assigned.borrow().as_ref().map_or(before.policy, |one| one.policy);
+        let membership = Membership { before: &before, hosts: &hosts, policy, runtime: &runtime };
         self.publisher.publish(ClusterSnapshot {
             plan: plan.clone(),
+            policy,
             balancer: self.stage.seams.balance.tables(membership),
             hosts: hosts.into(),
             ready: before.ready || self.is_warm(),
@@ -163,7 +168,7 @@ impl Cluster {
         let before = publisher.read();
         let workers = stage.view.registry.workers();
         let (answers, assigned) = (self.seed.answers.borrow(), self.seed.assigned.borrow());
-        let assigned = assigned.as_deref();
+        let assigned = assigned.as_ref().map(|assigned| assigned.hosts.as_slice());
         let hosts = hosts::discovered(plan, &answers, assigned, &before.hosts, workers);
         let stats = &before.shared.stats;
         let same = hosts.len() == before.hosts.len()
@@ -282,11 +287,21 @@ impl Handler<Assign> for Cluster {
     type Result = ();
 
     /// Hosts that stay are the same, with their connections and what is known of their health.
-    fn handle(&mut self, Assign(hosts): Assign, ctx: &mut Context<Self>) {
-        let stats = self.seed.publisher.read().shared.stats.clone();
-        stats.add(ClusterStat::DefaultTotalMatchCount, hosts.len() as u64);
-        self.seed.assigned.replace(Some(hosts));
-        self.discover(ctx);
+    fn handle(&mut self, Assign(assigned): Assign, ctx: &mut Context<Self>) {
+        let before = self.seed.publisher.read();
+        let stats = &before.shared.stats;
+        // Observed: Envoy 1.40 looks for a transport socket for each of them.
+        stats.add(ClusterStat::DefaultTotalMatchCount, assigned.hosts.len() as u64);
+        let policy = assigned.policy;
+        let first = self.seed.assigned.replace(Some(assigned)).is_none();
+        if self.discover(ctx) {
+            return;
+        }
+        if policy != before.policy {
+            self.seed.publish(before.hosts.to_vec());
+        } else if !first {
+            stats.add(ClusterStat::UpdateNoRebuild, 1);
+        }
     }
 }
 

@@ -8,25 +8,32 @@ mod balancing;
 mod client;
 mod cluster;
 mod data_source;
+mod discovery;
 mod filters;
 mod format;
 mod health_check;
 mod http;
 mod keepalive;
-mod listener;
+pub(super) mod listener;
 mod local_reply;
 mod logging;
 mod matcher;
 mod paths;
 mod protocol;
+mod resource;
 mod route;
 mod runtime;
 mod stats;
 mod upgrades;
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
-use understudy_actors::plan::{Plan, Slots};
+use understudy_actors::{
+    plan::{Plan, RdsPlan, Slots},
+    resources::ConfigSource,
+};
+
+pub use resource::resource;
 
 use super::{
     Checked, Message, Source, check,
@@ -65,6 +72,10 @@ pub struct AllSlots {
 pub struct Compiled {
     /// The plan.
     pub plan: Plan,
+    /// `dynamic_resources.cds_config`
+    pub clusters_from: Option<ConfigSource>,
+    /// `dynamic_resources.lds_config`
+    pub listeners_from: Option<ConfigSource>,
     /// The bootstrap behind it, for `/config_dump`.
     pub bootstrap: Arc<Message>,
     /// Which stats are shown, and how.
@@ -95,22 +106,18 @@ pub struct Node {
 /// Everything that is wrong with it, at once, in the order of its lines.
 pub fn load(source: &Source, options: &Options, slots: &AllSlots) -> Result<Compiled, Diagnostics> {
     let Checked { bootstrap, notes } = check(source)?;
-    let mut compiler = Compiler {
-        errors: Diagnostics::default(),
-        notes,
-        options,
-        slots,
-        node: Node::default(),
-        connection_buffer_bytes: 0,
-    };
+    let mut compiler = Compiler { notes, ..Compiler::new(options, slots) };
     let plan = compiler.bootstrap(&bootstrap);
     let stats = compiler.stats(&bootstrap);
     let log_format = compiler.log_format(&bootstrap);
+    let (clusters_from, listeners_from) = compiler.dynamic_resources(&bootstrap);
     compiler.refuse_unread(&bootstrap);
     match compiler.errors.has_errors() {
         true => Err(compiler.errors),
         false => Ok(Compiled {
             plan,
+            clusters_from,
+            listeners_from,
             bootstrap: Arc::new(bootstrap),
             stats,
             log_format,
@@ -128,9 +135,28 @@ struct Compiler<'o> {
     node: Node,
     /// `per_connection_buffer_limit_bytes` of the listener that is being compiled.
     connection_buffer_bytes: usize,
+    /// Route tables that the listener that is being compiled subscribes to.
+    rds: Vec<RdsPlan>,
+    /// What is being compiled was brought by discovery.
+    added_via_api: bool,
 }
 
 // === impl Compiler ===
+
+impl<'o> Compiler<'o> {
+    fn new(options: &'o Options, slots: &'o AllSlots) -> Self {
+        Self {
+            errors: Diagnostics::default(),
+            notes: Diagnostics::default(),
+            options,
+            slots,
+            node: Node::default(),
+            connection_buffer_bytes: listener::CONNECTION_BUFFER_BYTES,
+            rds: Vec::new(),
+            added_via_api: false,
+        }
+    }
+}
 
 impl Compiler<'_> {
     fn bootstrap(&mut self, bootstrap: &Message) -> Plan {
@@ -146,6 +172,7 @@ impl Compiler<'_> {
             listeners,
             clusters,
             routes,
+            assignments: BTreeMap::new(),
             admin: bootstrap.message("admin").and_then(|admin| self.admin(admin)).map(Arc::new),
             runtime: self.runtime(bootstrap),
             stats_flush: stats::flush(bootstrap),
@@ -195,8 +222,8 @@ impl Compiler<'_> {
         self.errors.error(at, path, text, hint);
     }
 
-    fn refuse_unread(&mut self, bootstrap: &Message) {
-        for unread in bootstrap.unread() {
+    fn refuse_unread(&mut self, message: &Message) {
+        for unread in message.unread() {
             self.unsupported(unread.at, &unread.path, &format!("`{}`", unread.name));
         }
     }
