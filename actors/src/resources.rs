@@ -132,8 +132,11 @@ pub struct Found {
     /// Equal for two messages that say the same.
     pub fingerprint: u64,
     /// What it asks for, given what there is, or why it cannot be had.
-    pub plan: Box<dyn Fn(&Known) -> Result<ResourcePlan, Wrong>>,
+    pub plan: Planning,
 }
+
+/// What a resource asks for, given what there is besides.
+pub type Planning = Box<dyn Fn(&Known) -> Result<ResourcePlan, Wrong>>;
 
 /// What there is besides a resource.
 #[derive(Debug, Default)]
