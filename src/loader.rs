@@ -14,12 +14,11 @@ use crate::{
     cli::Flags,
     config::{
         BOOTSTRAP, Diagnostics, Message, Source,
-        compile::{self, AllSlots, Compiled, Node},
+        compile::{self, AllSlots, Compiled, Defaults},
         digest::digest_without,
         model::{
             access_log::AccessLogSink,
             admin::AdminOptions,
-            http::HttpConnectionManager,
             listener::{FilterChains, Terminal},
         },
         resources,
@@ -43,7 +42,7 @@ pub struct Loader {
     first: Source,
     flags: Flags,
     slots: Arc<AllSlots>,
-    node: Node,
+    defaults: Defaults,
     access_log: Arc<Writer>,
 }
 
@@ -112,16 +111,14 @@ pub fn open_logs(writer: &Writer, plan: &Plan) -> Result<(), OpenError> {
 }
 
 fn open_logs_of(writer: &Writer, listener: &ListenerPlan) -> Result<(), OpenError> {
-    let mut logs = managers(listener).flat_map(|manager| &manager.access_logs);
+    let mut logs = terminals(listener).flat_map(Terminal::access_logs);
     logs.try_for_each(|log| writer.open(&log.sink).map(drop))
 }
 
-/// A listener's connection managers.
-pub fn managers(listener: &ListenerPlan) -> impl Iterator<Item = &HttpConnectionManager> {
+/// What a listener's connections go to.
+pub fn terminals(listener: &ListenerPlan) -> impl Iterator<Item = &Terminal> {
     let chains = listener.chains.downcast_ref::<FilterChains>();
-    chains.into_iter().flat_map(|chains| &chains.chains).map(|chain| match &chain.terminal {
-        Terminal::Http(manager) => &**manager,
-    })
+    chains.into_iter().flat_map(|chains| &chains.chains).map(|chain| &chain.terminal)
 }
 
 // === impl Loader ===
@@ -132,10 +129,10 @@ impl Loader {
         first: Source,
         flags: Flags,
         slots: AllSlots,
-        node: Node,
+        defaults: Defaults,
         access_log: Arc<Writer>,
     ) -> Self {
-        Self { first, flags, slots: Arc::new(slots), node, access_log }
+        Self { first, flags, slots: Arc::new(slots), defaults, access_log }
     }
 
     /// Where access logs are written.
@@ -167,11 +164,11 @@ impl Load for Loader {
 impl Understand for Loader {
     fn understand(&self, kind: Kind, document: &Document) -> Result<Response, ResponseError> {
         let (options, slots) = (self.flags.compile_options(), self.slots.clone());
-        let (node, access_log) = (self.node.clone(), self.access_log.clone());
+        let (defaults, access_log) = (self.defaults.clone(), self.access_log.clone());
         let path = document.path.clone();
         let compile = move |message: &Message, known: &Known, source: &Source| {
             let compiled =
-                compile::resource(kind, message, (&path, known), &options, &slots, &node);
+                compile::resource(kind, message, (&path, known), &options, &slots, &defaults);
             let (plan, notes) = compiled?;
             if let ResourcePlan::Listener(listener, _) = &plan {
                 open_logs_of(&access_log, listener).map_err(|error| {

@@ -11,7 +11,8 @@ use understudy_actors::{
     log_levels::LogLevels,
     plan::Plan,
     stats::{
-        AnyGroup, Http1Stat, HttpStat, ListenerHttpStat, Registry, RouterStat, Scope, TracingStat,
+        AnyGroup, Http1Stat, HttpStat, ListenerHttpStat, Registry, RouterStat, Scope, TcpStat,
+        TracingStat,
     },
     view::View,
 };
@@ -23,7 +24,7 @@ use crate::{
     config::{
         Diagnostics, Source,
         compile::{self, AllSlots, Compiled},
-        model::admin::AdminOptions,
+        model::{admin::AdminOptions, listener::Terminal},
     },
     discovery::{Prober, Resolver},
     downstream::{self, DataPlane},
@@ -104,7 +105,7 @@ pub async fn serve(settings: Settings, log: &Logging) -> Result<i32, ServerError
         settings.source.clone(),
         flags.clone(),
         slots,
-        compiled.node.clone(),
+        compiled.defaults.clone(),
         access_log.clone(),
     );
     let seams = seams(&settings, &compiled, &view, &commander, loader, log);
@@ -147,7 +148,14 @@ fn access_log(registry: &Registry, flags: &Flags) -> Result<Arc<Writer>, ServerE
 fn listed(registry: &Registry, plan: &Plan) -> Vec<Arc<dyn AnyGroup>> {
     let mut groups: Vec<Arc<dyn AnyGroup>> = Vec::new();
     groups.push(registry.group::<Http1Stat>(Scope::plain("http1.")));
-    for manager in plan.listeners.iter().flat_map(|listener| loader::managers(listener)) {
+    for terminal in plan.listeners.iter().flat_map(|listener| loader::terminals(listener)) {
+        let manager = match terminal {
+            Terminal::Http(manager) => manager,
+            Terminal::Tcp(proxy) => {
+                groups.push(registry.group::<TcpStat>(Scope::tcp(&proxy.stat_prefix)));
+                continue;
+            }
+        };
         let by_listener = Scope::listener_http(&manager.listener_stat_prefix, &manager.stat_prefix);
         let prefix = &manager.stat_prefix;
         groups.push(registry.group::<HttpStat>(Scope::http(prefix)));
@@ -173,7 +181,7 @@ fn seams(
     let loader = Arc::new(loader);
     let access_log = loader.access_log();
     let facts = admin::Facts {
-        node: compiled.node.clone(),
+        node: compiled.defaults.node.clone(),
         stats: Arc::new(compiled.stats.clone()),
         flags: settings.flags.clone(),
         own_address: downstream::own_address(),

@@ -13,6 +13,8 @@ use std::{
 use tokio::sync::Notify;
 
 use crate::{
+    by_hand::ByHand,
+    names::Name,
     plan::{AssignmentPolicy, ClusterPlan, EndpointPlan, Payload, Slot},
     published::Published,
     stats::{
@@ -44,6 +46,12 @@ pub struct ClusterSnapshot {
     pub hosts: Arc<[Arc<Host>]>,
     /// What its assignment says of them as a whole.
     pub policy: AssignmentPolicy,
+    /// Hosts that were drained by hand: visible, and nobody's to pick.
+    pub draining: Arc<[Arc<Host>]>,
+    /// What people changed about the hosts.
+    pub by_hand: Arc<ByHand>,
+    /// The names that DNS is asked for, in the plan's order.
+    pub names: Arc<[Arc<Name>]>,
     /// Discovery has answered at least once (a failure counts).
     pub ready: bool,
     /// Goes up with every snapshot of this cluster.
@@ -91,6 +99,8 @@ pub struct BreakerCounts {
     pub requests: AtomicU32,
     /// Retries in flight.
     pub retries: AtomicU32,
+    /// Connection pools that have or had connections.
+    pub pools: AtomicU32,
 }
 
 /// One upstream host. The same `Arc` from snapshot to snapshot while the host stays.
@@ -99,6 +109,10 @@ pub struct Host {
     pub address: SocketAddr,
     /// The address as `ip:port`, for logs and `/clusters`.
     pub address_text: String,
+    /// Every address of a host that has several, in the order in which they are tried.
+    pub attempts: Box<[SocketAddr]>,
+    /// The name that DNS was asked for, if it was.
+    pub name: Option<Arc<Name>>,
     /// What the configuration says about it.
     pub endpoint: EndpointPlan,
     /// Health flags, bits of [`HealthFlag`]; written by its cluster alone.
@@ -131,6 +145,8 @@ pub enum HealthFlag {
     ExcludedViaImmediateHcFail = 128,
     /// The check that failed timed out.
     ActiveHcTimeout = 256,
+    /// It was drained by hand. Ours.
+    Draining = 1 << 31,
 }
 
 // === impl Directory ===
@@ -184,9 +200,18 @@ impl ClusterSnapshot {
     /// Before anything is known of its hosts.
     pub fn first(plan: Arc<ClusterPlan>, registry: &Arc<Registry>) -> Self {
         let shared = Arc::new(ClusterShared::new(&plan, registry));
-        let (hosts, balancer) = (Arc::new([]), Arc::new(()));
-        let policy = AssignmentPolicy::default();
-        Self { plan, hosts, policy, ready: false, version: 0, shared, balancer }
+        Self {
+            plan,
+            hosts: Arc::new([]),
+            policy: AssignmentPolicy::default(),
+            draining: Arc::new([]),
+            by_hand: Arc::default(),
+            names: Arc::new([]),
+            ready: false,
+            version: 0,
+            shared,
+            balancer: Arc::new(()),
+        }
     }
 
     /// A host's answer says `x-envoy-immediate-health-check-fail`: its cluster is told, which is heard only
@@ -228,10 +253,19 @@ impl Host {
         Self {
             address,
             address_text: address.to_string(),
+            attempts: Box::default(),
+            name: None,
             endpoint,
             health: AtomicU32::new(0),
             asked_out: AtomicBool::new(false),
             stats: Group::detached(workers),
+        }
+    }
+
+    /// Connecting to it failed: where DNS named it, DNS is asked whether it still does.
+    pub fn doubt(&self) {
+        if let Some(name) = &self.name {
+            name.doubt();
         }
     }
 
@@ -271,7 +305,7 @@ impl Host {
 
 impl HealthFlag {
     /// All flags with Envoy's names, in the order `/clusters` prints them.
-    pub const ALL: [(HealthFlag, &'static str); 9] = [
+    pub const ALL: [(HealthFlag, &'static str); 10] = [
         (HealthFlag::FailedActiveHc, "failed_active_hc"),
         (HealthFlag::FailedOutlierCheck, "failed_outlier_check"),
         (HealthFlag::FailedEdsHealth, "failed_eds_health"),
@@ -281,6 +315,7 @@ impl HealthFlag {
         (HealthFlag::PendingActiveHc, "pending_active_hc"),
         (HealthFlag::ExcludedViaImmediateHcFail, "excluded_via_immediate_hc_fail"),
         (HealthFlag::ActiveHcTimeout, "active_hc_timeout"),
+        (HealthFlag::Draining, "draining"),
     ];
 }
 

@@ -5,6 +5,7 @@ mod ask;
 mod changes;
 mod drain;
 mod draining;
+mod hosts;
 mod kill;
 mod listeners;
 mod quit;

@@ -1,5 +1,7 @@
 //! Owns opening a connection to a host, and counting its life.
 
+mod happy_eyeballs;
+
 use std::{
     cell::Cell,
     future::poll_fn,
@@ -11,12 +13,13 @@ use std::{
     time::{Duration, Instant},
 };
 
-use tokio::net::TcpStream;
+use tokio::{io::AsyncWriteExt, net::TcpStream};
 use understudy_actors::{
     snapshot::{ClusterShared, Host},
     stats::{ClusterHttp2Stat, ClusterStat, HostStat},
 };
 
+use super::{pool::Target, socket};
 use crate::worker::{Deadlines, next_connection_id};
 
 /// Why there is no connection.
@@ -35,11 +38,15 @@ pub struct Life {
     shared: Arc<ClusterShared>,
     host: Arc<Host>,
     worker: usize,
+    /// Whose circuit breakers count it.
+    priority: usize,
     opened: Instant,
     /// The connection's number.
     id: u64,
     /// Our end of it.
     local: Cell<Option<SocketAddr>>,
+    /// The host's end of it: one of its addresses.
+    remote: Cell<SocketAddr>,
     connected: Cell<bool>,
     requests: Cell<u64>,
     closed_by_host: Cell<bool>,
@@ -51,16 +58,11 @@ pub struct Life {
 /// # Errors
 ///
 /// [`ConnectError`]; counted as `upstream_cx_connect_fail` or `_timeout`.
-pub async fn connect(
-    shared: &Arc<ClusterShared>,
-    host: &Arc<Host>,
-    worker: usize,
-    timeout: Duration,
-    deadlines: &Deadlines,
-) -> Result<(TcpStream, Life), ConnectError> {
-    let life = Life::begin(shared.clone(), host.clone(), worker);
-    let opened = within(TcpStream::connect(host.address), timeout, deadlines).await;
-    let (stats, host_stats) = (shared.stats.lane(worker), host.stats.lane(worker));
+pub async fn connect(target: &Target) -> Result<(TcpStream, Life), ConnectError> {
+    let Target { shared, host, worker, connect_timeout, deadlines, .. } = target;
+    let life = Life::begin(target);
+    let opened = within(greeted(target, &life), *connect_timeout, deadlines).await;
+    let (stats, host_stats) = (shared.stats.lane(*worker), host.stats.lane(*worker));
     match opened {
         Ok(stream) => {
             let waited = life.opened.elapsed().as_millis() as u64;
@@ -72,6 +74,7 @@ pub async fn connect(
             Ok((stream, life))
         }
         Err(error) => {
+            host.doubt();
             host_stats.inc(HostStat::CxConnectFail);
             stats.inc(ClusterStat::UpstreamCxConnectFail);
             if matches!(error, ConnectError::TimedOut(_)) {
@@ -82,6 +85,18 @@ pub async fn connect(
             Err(error)
         }
     }
+}
+
+/// A connection on which has been said what goes before everything else.
+async fn greeted(target: &Target, life: &Life) -> io::Result<TcpStream> {
+    let mut stream = match target.host.attempts.is_empty() {
+        true => socket::connect(target.host.address, &target.upstream.sockets).await?,
+        false => happy_eyeballs::connect(target, life).await?,
+    };
+    if let Some(greeting) = &target.sharing.greeting {
+        stream.write_all(greeting).await?;
+    }
+    Ok(stream)
 }
 
 async fn within(
@@ -104,8 +119,10 @@ async fn within(
 // === impl Life ===
 
 impl Life {
-    fn begin(shared: Arc<ClusterShared>, host: Arc<Host>, worker: usize) -> Self {
-        shared.breakers[0].connections.fetch_add(1, Relaxed);
+    fn begin(target: &Target) -> Self {
+        let (shared, host) = (target.shared.clone(), target.host.clone());
+        let (worker, priority) = (target.worker, target.sharing.priority());
+        shared.breakers[priority].connections.fetch_add(1, Relaxed);
         let stats = shared.stats.lane(worker);
         stats.inc(ClusterStat::UpstreamCxTotal);
         stats.inc(ClusterStat::UpstreamCxActive);
@@ -123,9 +140,11 @@ impl Life {
         host.stats.lane(worker).inc(HostStat::CxTotal);
         host.stats.lane(worker).inc(HostStat::CxActive);
         Self {
+            remote: Cell::new(host.address),
             shared,
             host,
             worker,
+            priority,
             opened: Instant::now(),
             id: next_connection_id(),
             local: Cell::new(None),
@@ -149,6 +168,11 @@ impl Life {
     /// Our end of it, once it is open.
     pub fn local(&self) -> Option<SocketAddr> {
         self.local.get()
+    }
+
+    /// The host's end of it.
+    pub fn remote(&self) -> SocketAddr {
+        self.remote.get()
     }
 
     /// How many requests it has carried.
@@ -182,7 +206,7 @@ impl Life {
 impl Drop for Life {
     fn drop(&mut self) {
         use ClusterStat as S;
-        self.shared.breakers[0].connections.fetch_sub(1, Relaxed);
+        self.shared.breakers[self.priority].connections.fetch_sub(1, Relaxed);
         let stats = self.shared.stats.lane(self.worker);
         stats.dec(S::UpstreamCxActive);
         stats.inc(S::UpstreamCxDestroy);

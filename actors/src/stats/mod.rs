@@ -23,8 +23,8 @@ pub use names::{
     AnswerStat, ClusterHttp2Stat, ClusterManagerStat, ClusterStat, DnsStat, EdsStat,
     FilesystemStat, HealthCheckStat, HostStat, Http1Stat, HttpStat, ListenerDiscoveryStat,
     ListenerHttpStat, ListenerManagerStat, ListenerStat, ListenerWorkerStat, MaglevStat, RdsStat,
-    ReloadStat, RingHashStat, RouterStat, RuntimeStat, ServerStat, SubscriptionStat, TracingStat,
-    VirtualStat, WatchdogStat,
+    ReloadStat, RingHashStat, RouterStat, RuntimeStat, ServerStat, SubscriptionStat, TcpStat,
+    TracingStat, VirtualStat, WatchdogStat,
 };
 pub use scope::{Scope, Tag, cut_out};
 

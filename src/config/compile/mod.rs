@@ -9,6 +9,7 @@ mod client;
 mod cluster;
 mod data_source;
 mod discovery;
+mod dns;
 mod filters;
 mod format;
 mod health_check;
@@ -23,13 +24,15 @@ mod protocol;
 mod resource;
 mod route;
 mod runtime;
+mod socket;
 mod stats;
+mod tcp_proxy;
 mod upgrades;
 
 use std::{collections::BTreeMap, sync::Arc};
 
 use understudy_actors::{
-    plan::{Plan, RdsPlan, Slots},
+    plan::{Plan, RdsPlan, ResolverPlan, Slots},
     resources::ConfigSource,
 };
 
@@ -38,7 +41,7 @@ pub use resource::resource;
 use super::{
     Checked, Message, Source, check,
     diagnostic::{Diagnostics, Span},
-    model::stats::StatsRules,
+    model::{socket::SourceAddress, stats::StatsRules},
 };
 use crate::logging::Pattern;
 
@@ -82,10 +85,19 @@ pub struct Compiled {
     pub stats: StatsRules,
     /// `application_log_config.log_format`.
     pub log_format: Option<Pattern>,
-    /// Who we are.
-    pub node: Node,
+    /// What it says for all resources.
+    pub defaults: Defaults,
     /// Warnings and notes.
     pub notes: Diagnostics,
+}
+
+/// What a bootstrap says for all resources, those that discovery brings too.
+#[derive(Clone, Debug, Default)]
+pub struct Defaults {
+    /// Who we are.
+    pub node: Node,
+    source_addresses: Vec<SourceAddress>,
+    resolver: Arc<ResolverPlan>,
 }
 
 /// `Bootstrap.node`.
@@ -121,7 +133,11 @@ pub fn load(source: &Source, options: &Options, slots: &AllSlots) -> Result<Comp
             bootstrap: Arc::new(bootstrap),
             stats,
             log_format,
-            node: compiler.node,
+            defaults: Defaults {
+                node: compiler.node,
+                source_addresses: compiler.source_addresses,
+                resolver: compiler.resolver,
+            },
             notes: compiler.notes,
         }),
     }
@@ -139,6 +155,10 @@ struct Compiler<'o> {
     rds: Vec<RdsPlan>,
     /// What is being compiled was brought by discovery.
     added_via_api: bool,
+    /// `ClusterManager.upstream_bind_config`, for clusters that say nothing of their own.
+    source_addresses: Vec<SourceAddress>,
+    /// `Bootstrap.typed_dns_resolver_config`: for clusters without one of their own.
+    resolver: Arc<ResolverPlan>,
 }
 
 // === impl Compiler ===
@@ -154,6 +174,8 @@ impl<'o> Compiler<'o> {
             connection_buffer_bytes: listener::CONNECTION_BUFFER_BYTES,
             rds: Vec::new(),
             added_via_api: false,
+            source_addresses: Vec::new(),
+            resolver: Arc::default(),
         }
     }
 }
@@ -161,6 +183,11 @@ impl<'o> Compiler<'o> {
 impl Compiler<'_> {
     fn bootstrap(&mut self, bootstrap: &Message) -> Plan {
         self.node = self.node(bootstrap);
+        let manager = bootstrap.message("cluster_manager");
+        if let Some(binding) = manager.and_then(|m| m.message("upstream_bind_config")) {
+            self.source_addresses = self.source_addresses(binding);
+        }
+        self.resolver = self.resolver(bootstrap);
         let resources = bootstrap.message("static_resources");
         let clusters = resources.map_or_else(Vec::new, |resources| self.clusters(resources));
         let names = clusters.iter().map(|cluster| cluster.name.clone()).collect();

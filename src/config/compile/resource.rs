@@ -7,7 +7,7 @@ use understudy_actors::{
     resources::{Kind, Known, ResourcePlan},
 };
 
-use super::{AllSlots, Compiler, Node, Options};
+use super::{AllSlots, Compiler, Defaults, Options};
 use crate::{
     config::{Diagnostics, Message, digest::digest},
     route::RouteTable,
@@ -24,10 +24,16 @@ pub fn resource(
     (path, known): (&Path, &Known),
     options: &Options,
     slots: &AllSlots,
-    node: &Node,
+    defaults: &Defaults,
 ) -> Result<(ResourcePlan, Diagnostics), Diagnostics> {
-    let (node, added_via_api) = (node.clone(), true);
-    let mut compiler = Compiler { node, added_via_api, ..Compiler::new(options, slots) };
+    let Defaults { node, source_addresses, resolver } = defaults.clone();
+    let mut compiler = Compiler {
+        node,
+        source_addresses,
+        resolver,
+        added_via_api: true,
+        ..Compiler::new(options, slots)
+    };
     let plan = match kind {
         Kind::Cluster => {
             let cluster = compiler.cluster(message);

@@ -13,5 +13,7 @@ pub mod listener;
 pub mod local_reply;
 pub mod paths;
 pub mod route;
+pub mod socket;
 pub mod stats;
+pub mod tcp_proxy;
 pub mod upgrade;

@@ -10,7 +10,7 @@ use understudy_actors::{
 use super::{super::count, Exchange, conversation::Conversation, failure::Failure};
 use crate::{
     codec::{Switch, Version, http1::response::Asked},
-    config::model::route::Forward,
+    config::model::{cluster::Upstream, route::Forward},
     filter::FilteredResponse,
     local_reply::LocalReply,
     stream::{BodySize, Pump, RequestSource, Reset, ResponseSink, ResponseSource},
@@ -19,7 +19,8 @@ use crate::{
         balancer::Choice,
         http1::Http1Stream,
         http2::Http2Stream,
-        pool::{HostPool, Target},
+        pool::{HostPool, Sharing, Target},
+        proxy_protocol,
         tcp::TcpTunnel,
     },
 };
@@ -44,12 +45,18 @@ impl<'c> Exchange<'c> {
     pub(super) fn choose(&mut self, current: Rc<Current>) -> Result<Chosen, Failure> {
         let worker = self.worker.index;
         let version = self.heads.request.version;
-        let pick = || current.pick(worker, Choice::default(), version);
-        let mut pool = pick().cloned();
+        let sharing = self.sharing(&current.upstream, self.priority() > 0);
+        let mut too_many_pools = false;
+        let mut pick = || {
+            let pool = current.pick(worker, Choice::default())?.pool(version, sharing.as_ref());
+            too_many_pools = pool.is_none();
+            pool
+        };
+        let mut pool = pick();
         if let Some(tries) = &mut self.tries {
             for _ in 0..tries.other_hosts_max() {
                 match &pool {
-                    Some(avoided) if tries.avoids(&avoided.target().host) => pool = pick().cloned(),
+                    Some(avoided) if tries.avoids(&avoided.target().host) => pool = pick(),
                     _ => break,
                 }
             }
@@ -63,11 +70,28 @@ impl<'c> Exchange<'c> {
             }
             None => {
                 let stats = current.snapshot.shared.stats.lane(worker);
-                stats.inc(ClusterStat::UpstreamCxNoneHealthy);
+                if !too_many_pools {
+                    stats.inc(ClusterStat::UpstreamCxNoneHealthy);
+                }
                 count::upstream_status(stats, 503, self.is_internal());
                 Err(Failure::reply(LocalReply::no_healthy_upstream()))
             }
         }
+    }
+
+    /// With whom the request shares a connection; `None` for all those that nothing keeps apart.
+    #[inline]
+    pub(super) fn sharing(&self, upstream: &Upstream, high_priority: bool) -> Option<Sharing> {
+        let sockets = &upstream.sockets;
+        if !high_priority && !upstream.apart_per_client && sockets.greeting.is_none() {
+            return None;
+        }
+        let greeting = |version| proxy_protocol::header(version, self.peer.remote, self.peer.local);
+        Some(Sharing {
+            high_priority,
+            client: upstream.apart_per_client.then_some(self.peer.id),
+            greeting: sockets.greeting.map(greeting).map(Rc::from),
+        })
     }
 
     /// Tries the host; done when the sink has taken the whole response, sent or not.
@@ -196,8 +220,13 @@ fn stale_if(reused: bool, done: Result<(), Failure>) -> Result<(), Failure> {
 
 impl Chosen {
     /// The host whose turn it is, if there is any.
-    pub(super) fn pick(current: Rc<Current>, worker: usize, version: Version) -> Option<Self> {
-        let pool = current.pick(worker, Choice::default(), version)?.clone();
+    pub(super) fn pick(
+        current: Rc<Current>,
+        worker: usize,
+        version: Version,
+        sharing: Option<&Sharing>,
+    ) -> Option<Self> {
+        let pool = current.pick(worker, Choice::default())?.pool(version, sharing)?;
         Some(Self { current, pool })
     }
 
