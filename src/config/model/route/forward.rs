@@ -2,13 +2,12 @@
 
 use std::{sync::Arc, time::Duration};
 
-use understudy_actors::plan::{Payload, Slot};
+use understudy_actors::plan::Slot;
 
 use super::Substitution;
-use crate::uri_template::PathRewrite;
+use crate::{config::model::upgrade::RouteUpgrade, filter::OfRoute, uri_template::PathRewrite};
 
 use super::{Attempts, MutationLevel, Mutations};
-use crate::config::model::upgrade::RouteUpgrade;
 
 /// `RouteAction` to a cluster.
 #[derive(Debug)]
@@ -80,7 +79,7 @@ pub struct ClusterWeight {
     /// `host_rewrite_literal`; empty leaves it to the route.
     pub host_rewrite: String,
     /// `typed_per_filter_config`, before what the route says.
-    pub filter_configs: Vec<(String, Payload)>,
+    pub filter_configs: Vec<(String, OfRoute)>,
     /// `request_headers_to_add` and its kind, of this share alone.
     pub own_mutations: MutationLevel,
     /// What is done to headers, by this share, the route and what it stands in.
