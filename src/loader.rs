@@ -4,7 +4,7 @@ use std::{fs, path::Path, sync::Arc, time::SystemTime};
 
 use understudy_actors::{
     configured::Base,
-    plan::{ListenerPlan, Plan},
+    plan::{ClusterPlan, ListenerPlan, Plan},
     resources::{Document, Kind, Known, ResourcePlan, Response, ResponseError},
     seams::{Load, Understand},
 };
@@ -96,13 +96,14 @@ pub fn tell(notes: &Diagnostics, source: &Source) {
     }
 }
 
-/// Opens every access log, so that a wrong path is told before anybody logs.
+/// Opens every log, so that a wrong path is told before anybody logs.
 ///
 /// # Errors
 ///
 /// [`OpenError`] for the first that cannot be opened.
 pub fn open_logs(writer: &Writer, plan: &Plan) -> Result<(), OpenError> {
-    plan.listeners.iter().try_for_each(|listener| open_logs_of(writer, listener))?;
+    plan.listeners.iter().try_for_each(|listener| open_logs_of_listener(writer, listener))?;
+    plan.clusters.iter().try_for_each(|cluster| open_logs_of_cluster(writer, cluster))?;
     let admin = plan.admin.as_ref().and_then(|admin| admin.options.downcast_ref::<AdminOptions>());
     if let Some(path) = admin.and_then(|admin| admin.access_log.clone()) {
         writer.open(&AccessLogSink::File(path))?;
@@ -110,7 +111,14 @@ pub fn open_logs(writer: &Writer, plan: &Plan) -> Result<(), OpenError> {
     Ok(())
 }
 
-fn open_logs_of(writer: &Writer, listener: &ListenerPlan) -> Result<(), OpenError> {
+fn open_logs_of_cluster(writer: &Writer, cluster: &ClusterPlan) -> Result<(), OpenError> {
+    let of_checks = cluster.health_checks.iter().flat_map(|check| &check.event_logs);
+    let of_outliers = cluster.outlier.iter().filter_map(|outlier| outlier.event_log.as_ref());
+    let mut paths = of_checks.chain(of_outliers);
+    paths.try_for_each(|path| writer.open(&AccessLogSink::File(path.clone())).map(drop))
+}
+
+fn open_logs_of_listener(writer: &Writer, listener: &ListenerPlan) -> Result<(), OpenError> {
     let mut logs = terminals(listener).flat_map(Terminal::access_logs);
     logs.try_for_each(|log| writer.open(&log.sink).map(drop))
 }
@@ -170,13 +178,16 @@ impl Understand for Loader {
             let compiled =
                 compile::resource(kind, message, (&path, known), &options, &slots, &defaults);
             let (plan, notes) = compiled?;
-            if let ResourcePlan::Listener(listener, _) = &plan {
-                open_logs_of(&access_log, listener).map_err(|error| {
-                    let mut errors = Diagnostics::default();
-                    errors.error(message.at, &message.path, error.to_string(), "");
-                    errors
-                })?;
-            }
+            let opened = match &plan {
+                ResourcePlan::Listener(listener, _) => open_logs_of_listener(&access_log, listener),
+                ResourcePlan::Cluster(cluster) => open_logs_of_cluster(&access_log, cluster),
+                ResourcePlan::Endpoints(_) | ResourcePlan::Routes(_) => Ok(()),
+            };
+            opened.map_err(|error| {
+                let mut errors = Diagnostics::default();
+                errors.error(message.at, &message.path, error.to_string(), "");
+                errors
+            })?;
             tell(&notes, source);
             Ok(plan)
         };

@@ -15,6 +15,7 @@ use tokio::sync::Notify;
 use crate::{
     by_hand::ByHand,
     names::Name,
+    outlier::{Monitor, OutlierShared},
     plan::{AssignmentPolicy, ClusterPlan, EndpointPlan, Payload, Slot},
     published::Published,
     stats::{
@@ -70,6 +71,8 @@ pub struct ClusterShared {
     pub first_answer: Notify,
     /// Woken when a host asks to be left out.
     pub(crate) asked_out: Notify,
+    /// What outlier detection shares with workers, where there is one.
+    pub outlier: OutlierShared,
     /// `cluster.NAME.`.
     pub stats: Arc<Group<ClusterStat>>,
     /// `cluster.NAME.http1.`
@@ -119,6 +122,8 @@ pub struct Host {
     pub health: AtomicU32,
     /// It has asked to be left out, and its cluster has not heard of it yet.
     asked_out: AtomicBool,
+    /// What its requests say of it, where outlier detection watches it.
+    pub monitor: Option<Arc<Monitor>>,
     /// What is counted of it.
     pub stats: Arc<Group<HostStat>>,
 }
@@ -145,6 +150,8 @@ pub enum HealthFlag {
     ExcludedViaImmediateHcFail = 128,
     /// The check that failed timed out.
     ActiveHcTimeout = 256,
+    /// Outlier detection takes it for degraded.
+    DegradedOutlierDetection = 1024,
     /// It was drained by hand. Ours.
     Draining = 1 << 31,
 }
@@ -233,6 +240,7 @@ impl ClusterShared {
             breakers: Default::default(),
             first_answer: Default::default(),
             asked_out: Default::default(),
+            outlier: Default::default(),
             http1_stats: Later::new(registry.clone(), scope.within("http1")),
             http2_stats: Later::new(registry.clone(), scope.within("http2")),
             canary_stats: Later::new(registry.clone(), scope.within("canary")),
@@ -258,6 +266,7 @@ impl Host {
             endpoint,
             health: AtomicU32::new(0),
             asked_out: AtomicBool::new(false),
+            monitor: None,
             stats: Group::detached(workers),
         }
     }
@@ -294,7 +303,10 @@ impl Host {
 
     /// Whether it takes traffic only where no better host does.
     pub fn is_degraded(&self) -> bool {
-        self.has(HealthFlag::DegradedActiveHc) || self.has(HealthFlag::DegradedEdsHealth)
+        let degraded = HealthFlag::DegradedActiveHc as u32
+            | HealthFlag::DegradedEdsHealth as u32
+            | HealthFlag::DegradedOutlierDetection as u32;
+        self.flags() & degraded != 0
     }
 
     /// Whether it does not count among those of which enough should be healthy.
@@ -305,7 +317,7 @@ impl Host {
 
 impl HealthFlag {
     /// All flags with Envoy's names, in the order `/clusters` prints them.
-    pub const ALL: [(HealthFlag, &'static str); 10] = [
+    pub const ALL: [(HealthFlag, &'static str); 11] = [
         (HealthFlag::FailedActiveHc, "failed_active_hc"),
         (HealthFlag::FailedOutlierCheck, "failed_outlier_check"),
         (HealthFlag::FailedEdsHealth, "failed_eds_health"),
@@ -315,6 +327,7 @@ impl HealthFlag {
         (HealthFlag::PendingActiveHc, "pending_active_hc"),
         (HealthFlag::ExcludedViaImmediateHcFail, "excluded_via_immediate_hc_fail"),
         (HealthFlag::ActiveHcTimeout, "active_hc_timeout"),
+        (HealthFlag::DegradedOutlierDetection, "degraded_outlier_detection"),
         (HealthFlag::Draining, "draining"),
     ];
 }

@@ -20,11 +20,11 @@ pub use by_zone::ByZone;
 pub use group::{AnyGroup, Def, Group, Kind, Lane, Listed, Reading, StatSet, Value};
 pub use histogram::{BUCKETS, Bins, HistogramReading, QUANTILES};
 pub use names::{
-    AnswerStat, ClusterHttp2Stat, ClusterManagerStat, ClusterStat, DnsStat, EdsStat,
-    FilesystemStat, HealthCheckStat, HostStat, Http1Stat, HttpStat, ListenerDiscoveryStat,
-    ListenerHttpStat, ListenerManagerStat, ListenerStat, ListenerWorkerStat, MaglevStat, RdsStat,
-    ReloadStat, RingHashStat, RouterStat, RuntimeStat, ServerStat, SubscriptionStat, TcpStat,
-    TracingStat, VirtualStat, WatchdogStat,
+    AllHealthChecksStat, AnswerStat, ClusterHttp2Stat, ClusterManagerStat, ClusterStat, DnsStat,
+    EdsStat, FilesystemStat, HealthCheckStat, HostStat, Http1Stat, HttpStat, ListenerDiscoveryStat,
+    ListenerHttpStat, ListenerManagerStat, ListenerStat, ListenerWorkerStat, MaglevStat,
+    OutlierStat, RdsStat, ReloadStat, RingHashStat, RouterStat, RuntimeStat, ServerStat,
+    SubscriptionStat, TcpStat, TracingStat, VirtualStat, WatchdogStat,
 };
 pub use scope::{Scope, Tag, cut_out};
 

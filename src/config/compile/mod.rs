@@ -19,6 +19,7 @@ pub(super) mod listener;
 mod local_reply;
 mod logging;
 mod matcher;
+mod outlier;
 mod paths;
 mod protocol;
 mod resource;
@@ -29,7 +30,7 @@ mod stats;
 mod tcp_proxy;
 mod upgrades;
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
 
 use understudy_actors::{
     plan::{Plan, RdsPlan, ResolverPlan, Slots},
@@ -96,6 +97,7 @@ pub struct Compiled {
 pub struct Defaults {
     /// Who we are.
     pub node: Node,
+    outlier_log: Option<PathBuf>,
     source_addresses: Vec<SourceAddress>,
     resolver: Arc<ResolverPlan>,
 }
@@ -135,6 +137,7 @@ pub fn load(source: &Source, options: &Options, slots: &AllSlots) -> Result<Comp
             log_format,
             defaults: Defaults {
                 node: compiler.node,
+                outlier_log: compiler.outlier_log,
                 source_addresses: compiler.source_addresses,
                 resolver: compiler.resolver,
             },
@@ -149,6 +152,8 @@ struct Compiler<'o> {
     options: &'o Options,
     slots: &'o AllSlots,
     node: Node,
+    /// `cluster_manager.outlier_detection.event_log_path`.
+    outlier_log: Option<PathBuf>,
     /// `per_connection_buffer_limit_bytes` of the listener that is being compiled.
     connection_buffer_bytes: usize,
     /// Route tables that the listener that is being compiled subscribes to.
@@ -171,6 +176,7 @@ impl<'o> Compiler<'o> {
             options,
             slots,
             node: Node::default(),
+            outlier_log: None,
             connection_buffer_bytes: listener::CONNECTION_BUFFER_BYTES,
             rds: Vec::new(),
             added_via_api: false,
@@ -183,6 +189,7 @@ impl<'o> Compiler<'o> {
 impl Compiler<'_> {
     fn bootstrap(&mut self, bootstrap: &Message) -> Plan {
         self.node = self.node(bootstrap);
+        self.outlier_log = self.outlier_log(bootstrap);
         let manager = bootstrap.message("cluster_manager");
         if let Some(binding) = manager.and_then(|m| m.message("upstream_bind_config")) {
             self.source_addresses = self.source_addresses(binding);
@@ -361,9 +368,9 @@ static_resources:
         assert_eq!(errors(HEAD), "");
         // That field belongs to another message: it is unknown here, not unsupported.
         assert!(errors(&text).contains("is not a field of envoy.config.cluster.v3.Cluster"));
-        let text = format!("{HEAD}    outlier_detection: {{}}\n");
+        let text = format!("{HEAD}    track_cluster_stats: {{}}\n");
         let told = errors(&text);
-        assert!(told.contains("`outlier_detection` is known to Envoy"), "{told}");
+        assert!(told.contains("`track_cluster_stats` is known to Envoy"), "{told}");
         assert!(told.contains("t.yaml:7:5"), "{told}");
         let source = Source::yaml("t.yaml", &text);
         let options = Options { skip_unsupported: true, ..Options::default() };

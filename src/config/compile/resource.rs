@@ -26,9 +26,10 @@ pub fn resource(
     slots: &AllSlots,
     defaults: &Defaults,
 ) -> Result<(ResourcePlan, Diagnostics), Diagnostics> {
-    let Defaults { node, source_addresses, resolver } = defaults.clone();
+    let Defaults { node, outlier_log, source_addresses, resolver } = defaults.clone();
     let mut compiler = Compiler {
         node,
+        outlier_log,
         source_addresses,
         resolver,
         added_via_api: true,

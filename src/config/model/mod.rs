@@ -6,6 +6,7 @@ pub mod balancing;
 pub mod client;
 pub mod cluster;
 pub mod hash_policy;
+pub mod health_check;
 pub mod http;
 pub mod http1;
 pub mod keepalive;

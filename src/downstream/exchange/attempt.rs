@@ -7,7 +7,7 @@ use understudy_actors::{
     stats::{ClusterStat, HostStat},
 };
 
-use super::{super::count, Exchange, conversation::Conversation, failure::Failure};
+use super::{super::count, Exchange, conversation::Conversation, failure::Failure, outcome};
 use crate::{
     codec::{Switch, Version, http1::response::Asked},
     config::model::{cluster::Upstream, route::Forward},
@@ -289,6 +289,7 @@ impl<C: Borrow<Chosen>> InFlight<C> {
         let host_stats = chosen.host().stats.lane(chosen.target().worker);
         host_stats.inc(HostStat::RqTotal);
         host_stats.inc(HostStat::RqActive);
+        outcome::connected(chosen.target());
         Some(Self { chosen: to, priority })
     }
 }

@@ -17,6 +17,7 @@ mod forward;
 mod hedge;
 mod local_reply;
 mod mirror;
+mod outcome;
 mod record;
 mod redirect;
 mod retry;
