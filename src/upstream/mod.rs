@@ -9,7 +9,7 @@ pub mod http2;
 pub mod pool;
 pub mod proxy_protocol;
 mod send;
-mod socket;
+pub mod socket;
 pub mod tcp;
 
 pub use cluster::{Cluster, Clusters, Current, Dropped, Limits};
