@@ -58,9 +58,23 @@ pub struct Cluster {
     /// Something went on at the last sweep.
     busy: Cell<bool>,
     limits: Limits,
+    /// `drop_overloads` in force.
+    drop_millionths: Cell<u32>,
     /// What `limits` were worked out of.
     heeded: RefCell<Arc<Runtime>>,
 }
+
+/// A request that is turned away to spare the hosts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Dropped {
+    /// As are some.
+    AsSome,
+    /// As are all.
+    AsAll,
+}
+
+/// All requests, in millionths.
+const EVERY: u32 = 1_000_000;
 
 /// A cluster's limits in force, as its pools read them too.
 pub type Limits = Rc<Cell<ClusterLimits>>;
@@ -146,8 +160,11 @@ impl Clusters {
                 _ => Rc::new(Cluster::new(self.worker, published, self.deadlines.clone())),
             }));
         }
-        for old in known.slots.iter().flatten() {
-            if !slots.iter().flatten().any(|kept: &Rc<Cluster>| Rc::ptr_eq(kept, old)) {
+        // A cluster stays in its slot as long as it is one.
+        for (slot, old) in known.slots.iter().enumerate() {
+            let Some(old) = old else { continue };
+            let kept = slots.get(slot).and_then(Option::as_ref);
+            if !kept.is_some_and(|kept: &Rc<Cluster>| Rc::ptr_eq(kept, old)) {
                 old.close();
             }
         }
@@ -166,6 +183,7 @@ impl Cluster {
         Self {
             worker,
             deadlines,
+            drop_millionths: Cell::new(current.snapshot.policy.drop_millionths),
             published: published.clone(),
             cached: RefCell::new(published.cached()),
             current: RefCell::new(Rc::new(current)),
@@ -198,6 +216,15 @@ impl Cluster {
         percent > 0 && fastrand::u8(..100) < percent
     }
 
+    /// Whether this request is among those that `drop_overloads` turns away, and whether all are.
+    pub fn drops(&self) -> Option<Dropped> {
+        match self.drop_millionths.get() {
+            0 => None,
+            EVERY.. => Some(Dropped::AsAll),
+            some => (fastrand::u32(..EVERY) < some).then_some(Dropped::AsSome),
+        }
+    }
+
     /// Waits until the cluster's discovery has answered once, within limits.
     pub async fn first_answer(&self, timeout: Option<Duration>) {
         let wait = timeout.map_or(FIRST_ANSWER_WAIT, |timeout| timeout.min(FIRST_ANSWER_WAIT));
@@ -220,6 +247,7 @@ impl Cluster {
             let (deadlines, limits) = (&self.deadlines, &self.limits);
             let next = Current::new(snapshot, before, self.worker, deadlines, limits);
             current.close_all_but(&next);
+            self.drop_millionths.set(next.snapshot.policy.drop_millionths);
             next.drain_fallen_since(&current);
             *current = Rc::new(next);
         }

@@ -12,4 +12,4 @@ mod send;
 pub mod socket;
 pub mod tcp;
 
-pub use cluster::{Cluster, Clusters, Current, Limits};
+pub use cluster::{Cluster, Clusters, Current, Dropped, Limits};
