@@ -278,10 +278,10 @@ fn connections_end_with_their_hosts_health_where_that_is_asked_for() {
     health_checks: [{timeout: 5s, interval: 0.05s, no_traffic_interval: 0.05s, unhealthy_threshold: 1, healthy_threshold: 1, http_health_check: {path: /}}]
     load_assignment:
 ";
-    let endpoint =
-        format!("}}, health_check_config: {{port_value: {}}}}}\n", checked.address.port());
-    let clusters = cluster("a", &[echo()]).replace("    load_assignment:\n", check);
-    let clusters = clusters.replace("}}\n", &endpoint);
+    let port = checked.address.port();
+    let endpoint = format!("}}}}, health_check_config: {{port_value: {port}}}}}\n");
+    let clusters = cluster("a", &[echo()]).replace("}}}\n", &endpoint);
+    let clusters = clusters.replace("    load_assignment:\n", check);
     let proxy = proxy_to("cluster: a", &log(), &clusters);
     let mut client = connect(&proxy);
     client.write_all(b"hello").unwrap();
