@@ -48,9 +48,19 @@ pub(super) fn timed_out(target: &Target, passed: Passed, no_content: bool) {
 
 fn heed(target: &Target, monitor: &Monitor, request: &RequestHead, answer: &ResponseHead) {
     let grpc_status = || answer.headers.get(Known::GrpcStatus).and_then(whole_number);
-    let status = match headers::is_grpc(request).then(grpc_status).flatten() {
-        Some(status) => of_grpc(status),
-        None => answer.status,
+    let status = match &target.upstream.errors {
+        // Observed: Envoy 1.40 counts what matches as 500, and all else as well done.
+        Some(errors) => {
+            if errors.matches(answer) {
+                500
+            } else {
+                200
+            }
+        }
+        None => match headers::is_grpc(request).then(grpc_status).flatten() {
+            Some(status) => of_grpc(status),
+            None => answer.status,
+        },
     };
     // Observed: Envoy 1.40 takes no word about being degraded from a host that fails.
     let degraded = monitor.detects_degraded() && answer.headers.has(Known::XEnvoyDegraded);
