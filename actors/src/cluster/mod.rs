@@ -357,6 +357,7 @@ impl Handler<HealthChanged> for Cluster {
         if !before.hosts.iter().any(|known| Arc::ptr_eq(known, &host)) {
             return;
         }
+        let flags_before = host.flags();
         if let Some(flags) = self.seed.checked_flags(&host) {
             host.health.store(host.flags() & !Finding::FLAGS | flags, Relaxed);
         }
@@ -367,11 +368,16 @@ impl Handler<HealthChanged> for Cluster {
         let stays =
             |host: &&Arc<Host>| host.healthy() || !host.has(HealthFlag::PendingDynamicRemoval);
         let hosts: Vec<_> = before.hosts.iter().filter(stays).cloned().collect();
-        if hosts.len() < before.hosts.len() {
+        let some_leave = hosts.len() < before.hosts.len();
+        if some_leave {
             before.shared.stats.add(ClusterStat::MembershipChange, 1);
             self.seed.start_checks(&hosts, &ctx.address(), &reports_to(ctx.address()));
         }
-        self.seed.publish(hosts);
+        match before.ready && !some_leave && flags_before == host.flags() {
+            // One of several checks, or a check that has passed once more.
+            true => self.seed.gauge_checked(),
+            false => self.seed.publish(hosts),
+        }
     }
 }
 
