@@ -280,7 +280,9 @@ impl Actor for Cluster {
         }
         self.end_when_due(ctx);
         if before.version > 0 {
-            self.flag_judged();
+            // Flags that were set when it fell may not be in what is published.
+            hosts::flag_judged(&before.hosts);
+            self.seed.publish(before.hosts.to_vec());
             self.seed.tell_ready();
         } else if let Discovery::Static(hosts) = &self.seed.plan.discovery {
             let stats = &before.shared.stats;
