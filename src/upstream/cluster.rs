@@ -5,6 +5,7 @@ use std::{
     collections::HashMap,
     rc::Rc,
     sync::Arc,
+    time::Duration,
 };
 
 use understudy_actors::{
@@ -22,6 +23,9 @@ use super::{
     pool::{HostPools, Place, Sharing, Target},
 };
 use crate::{config::model::cluster::Upstream, worker::Deadlines};
+
+/// How long anybody waits for a cluster's first answer.
+const FIRST_ANSWER_WAIT: Duration = Duration::from_secs(1);
 
 /// All clusters as one worker sees them.
 pub struct Clusters {
@@ -45,9 +49,23 @@ pub struct Cluster {
     cached: RefCell<Cached<ClusterSnapshot>>,
     current: RefCell<Rc<Current>>,
     limits: Limits,
+    /// `drop_overloads` in force.
+    drop_millionths: Cell<u32>,
     /// What `limits` were worked out of.
     heeded: RefCell<Arc<Runtime>>,
 }
+
+/// A request that is turned away to spare the hosts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Dropped {
+    /// As are some.
+    AsSome,
+    /// As are all.
+    AsAll,
+}
+
+/// All requests, in millionths.
+const EVERY: u32 = 1_000_000;
 
 /// A cluster's limits in force, as its pools read them too.
 pub type Limits = Rc<Cell<ClusterLimits>>;
@@ -127,8 +145,11 @@ impl Clusters {
                 _ => Rc::new(Cluster::new(self.worker, published, self.deadlines.clone())),
             }));
         }
-        for old in known.slots.iter().flatten() {
-            if !slots.iter().flatten().any(|kept: &Rc<Cluster>| Rc::ptr_eq(kept, old)) {
+        // A cluster stays in its slot as long as it is one.
+        for (slot, old) in known.slots.iter().enumerate() {
+            let Some(old) = old else { continue };
+            let kept = slots.get(slot).and_then(Option::as_ref);
+            if !kept.is_some_and(|kept: &Rc<Cluster>| Rc::ptr_eq(kept, old)) {
                 old.close();
             }
         }
@@ -146,6 +167,7 @@ impl Cluster {
         Self {
             worker,
             deadlines,
+            drop_millionths: Cell::new(current.snapshot.policy.drop_millionths),
             published: published.clone(),
             cached: RefCell::new(published.cached()),
             current: RefCell::new(Rc::new(current)),
@@ -170,6 +192,27 @@ impl Cluster {
         percent > 0 && fastrand::u8(..100) < percent
     }
 
+    /// Whether this request is among those that `drop_overloads` turns away, and whether all are.
+    pub fn drops(&self) -> Option<Dropped> {
+        match self.drop_millionths.get() {
+            0 => None,
+            EVERY.. => Some(Dropped::AsAll),
+            some => (fastrand::u32(..EVERY) < some).then_some(Dropped::AsSome),
+        }
+    }
+
+    /// Waits until the cluster's discovery has answered once, within limits.
+    pub async fn first_answer(&self, timeout: Option<Duration>) {
+        let wait = timeout.map_or(FIRST_ANSWER_WAIT, |timeout| timeout.min(FIRST_ANSWER_WAIT));
+        let current = self.current();
+        let first = current.snapshot.shared.first_answer.notified();
+        // It may have come between looking and listening.
+        if !self.current().snapshot.ready {
+            // Whichever comes first: who waits goes on with what is there then.
+            let _ = tokio::time::timeout(wait, first).await;
+        }
+    }
+
     /// What is published now, with this worker's pools.
     pub fn current(&self) -> Rc<Current> {
         let mut cached = self.cached.borrow_mut();
@@ -180,6 +223,7 @@ impl Cluster {
             let (deadlines, limits) = (&self.deadlines, &self.limits);
             let next = Current::new(snapshot, before, self.worker, deadlines, limits);
             current.close_all_but(&next);
+            self.drop_millionths.set(next.snapshot.policy.drop_millionths);
             next.drain_fallen_since(&current);
             *current = Rc::new(next);
         }

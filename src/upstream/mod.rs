@@ -10,7 +10,7 @@ mod outlier;
 pub mod pool;
 pub mod proxy_protocol;
 mod send;
-mod socket;
+pub mod socket;
 pub mod tcp;
 
-pub use cluster::{Cluster, Clusters, Current, Limits};
+pub use cluster::{Cluster, Clusters, Current, Dropped, Limits};

@@ -1,11 +1,6 @@
 //! Owns the way upstream: the cluster, and one try after the other until an answer stands.
 
-use std::{
-    future::poll_fn,
-    rc::Rc,
-    task::Poll,
-    time::{Duration, Instant},
-};
+use std::{future::poll_fn, rc::Rc, task::Poll, time::Instant};
 
 use futures_util::future::LocalBoxFuture;
 use understudy_actors::stats::{ClusterStat, RouterStat};
@@ -19,11 +14,8 @@ use crate::{
     format::AccessLogType,
     local_reply::LocalReply,
     stream::{BodySize, Replay, RequestSource, ResponseSink, Source},
-    upstream::Cluster,
+    upstream::{Cluster, Dropped},
 };
-
-/// How long a request waits for a cluster's first answer.
-const FIRST_ANSWER_WAIT: Duration = Duration::from_secs(1);
 
 /// Tries on other connections after one that the host had closed while it was idle.
 pub(super) const STALE_TRIES_MAX: u32 = 3;
@@ -77,7 +69,7 @@ impl<'c> Exchange<'c> {
                     // The wait has its own end, and another answer than the route's timeout.
                     self.timers.await_response(self.started, None);
                 }
-                let wait = first_answer(&cluster, self.response_timeout(route));
+                let wait = Box::pin(cluster.first_answer(self.response_timeout(route)));
                 self.while_client_waits(wait, source, sink).await?;
                 current = cluster.current();
             }
@@ -155,6 +147,9 @@ impl<'c> Exchange<'c> {
         if cluster.is_in_maintenance() {
             return Err(self.turn_away(&cluster));
         }
+        if let Some(dropped) = cluster.drops() {
+            return Err(self.drop_one(&cluster, dropped));
+        }
         Ok(cluster)
     }
 
@@ -185,6 +180,15 @@ impl<'c> Exchange<'c> {
         Failure::reply(LocalReply::maintenance_mode())
     }
 
+    /// Counts a request that `drop_overloads` turns away, and answers it.
+    #[cold]
+    fn drop_one(&self, cluster: &Cluster, dropped: Dropped) -> Failure {
+        let current = cluster.current();
+        let stats = current.snapshot.shared.stats.lane(self.worker.index);
+        count::upstream_status(stats, 503, self.is_internal());
+        Failure::reply(LocalReply::dropped(dropped == Dropped::AsAll))
+    }
+
     /// Waits for something on the way upstream, unless the client goes or a timeout passes first.
     /// Boxed: it is rare, and every exchange would have room for it.
     pub(super) fn while_client_waits<'a, Q: RequestSource, P: ResponseSink, T: 'a>(
@@ -198,18 +202,4 @@ impl<'c> Exchange<'c> {
             Poll::Pending => self.poll_interrupted(cx, source, sink).map(Err),
         })
     }
-}
-
-/// Waits until the cluster's discovery has answered once, within limits.
-fn first_answer(cluster: &Cluster, timeout: Option<Duration>) -> LocalBoxFuture<'_, ()> {
-    let wait = timeout.map_or(FIRST_ANSWER_WAIT, |timeout| timeout.min(FIRST_ANSWER_WAIT));
-    Box::pin(async move {
-        let current = cluster.current();
-        let first = current.snapshot.shared.first_answer.notified();
-        // It may have come between looking and listening.
-        if !cluster.current().snapshot.ready {
-            // Whichever comes first: the request goes on with what is there then.
-            let _ = tokio::time::timeout(wait, first).await;
-        }
-    })
 }

@@ -254,12 +254,12 @@ impl Census {
     }
 
     fn available(&self, builder: &Builder<'_>) -> Availability {
-        let size = |hosts: &[u32]| match builder.balancing.weighs_health {
+        let size = |hosts: &[u32]| match builder.weighs_health {
             true => hosts.iter().map(|at| u64::from(builder.weight(*at))).sum(),
             false => hosts.len() as u64,
         };
         let all = size(&self.all).saturating_sub(size(&self.excluded));
-        let percent = builder.balancing.overprovisioning_percent;
+        let percent = builder.overprovisioning_percent;
         Availability::new(size(&self.healthy), size(&self.degraded), all, percent)
     }
 
