@@ -298,8 +298,10 @@ pub enum ConfiguredHealth {
     /// UNKNOWN or HEALTHY.
     #[default]
     Healthy,
-    /// UNHEALTHY, DRAINING or TIMEOUT.
+    /// UNHEALTHY or TIMEOUT.
     Unhealthy,
+    /// DRAINING.
+    Draining,
     /// DEGRADED.
     Degraded,
 }

@@ -150,6 +150,8 @@ pub enum HealthFlag {
     ExcludedViaImmediateHcFail = 128,
     /// The check that failed timed out.
     ActiveHcTimeout = 256,
+    /// The configuration says that it drains.
+    EdsStatusDraining = 512,
     /// Outlier detection takes it for degraded.
     DegradedOutlierDetection = 1024,
     /// It was drained by hand. Ours.
@@ -307,7 +309,8 @@ impl Host {
     pub fn healthy(&self) -> bool {
         let against = HealthFlag::FailedActiveHc as u32
             | HealthFlag::FailedOutlierCheck as u32
-            | HealthFlag::FailedEdsHealth as u32;
+            | HealthFlag::FailedEdsHealth as u32
+            | HealthFlag::EdsStatusDraining as u32;
         self.flags() & against == 0
     }
 
@@ -321,13 +324,16 @@ impl Host {
 
     /// Whether it does not count among those of which enough should be healthy.
     pub fn is_excluded(&self) -> bool {
-        self.has(HealthFlag::PendingActiveHc) || self.has(HealthFlag::ExcludedViaImmediateHcFail)
+        let out = HealthFlag::PendingActiveHc as u32
+            | HealthFlag::ExcludedViaImmediateHcFail as u32
+            | HealthFlag::EdsStatusDraining as u32;
+        self.flags() & out != 0
     }
 }
 
 impl HealthFlag {
     /// All flags with Envoy's names, in the order `/clusters` prints them.
-    pub const ALL: [(HealthFlag, &'static str); 11] = [
+    pub const ALL: [(HealthFlag, &'static str); 12] = [
         (HealthFlag::FailedActiveHc, "failed_active_hc"),
         (HealthFlag::FailedOutlierCheck, "failed_outlier_check"),
         (HealthFlag::FailedEdsHealth, "failed_eds_health"),
@@ -337,6 +343,7 @@ impl HealthFlag {
         (HealthFlag::PendingActiveHc, "pending_active_hc"),
         (HealthFlag::ExcludedViaImmediateHcFail, "excluded_via_immediate_hc_fail"),
         (HealthFlag::ActiveHcTimeout, "active_hc_timeout"),
+        (HealthFlag::EdsStatusDraining, "eds_status_draining"),
         (HealthFlag::DegradedOutlierDetection, "degraded_outlier_detection"),
         (HealthFlag::Draining, "draining"),
     ];

@@ -232,10 +232,12 @@ fn fresh(
     let configured = match endpoint.health {
         ConfiguredHealth::Healthy => 0,
         ConfiguredHealth::Unhealthy => HealthFlag::FailedEdsHealth as u32,
+        ConfiguredHealth::Draining => HealthFlag::EdsStatusDraining as u32,
         ConfiguredHealth::Degraded => HealthFlag::DegradedEdsHealth as u32,
     };
     let not_found = HealthFlag::FailedEdsHealth as u32
         | HealthFlag::DegradedEdsHealth as u32
+        | HealthFlag::EdsStatusDraining as u32
         | HealthFlag::PendingDynamicRemoval as u32;
     // A host that is checked is not well until its first check says so.
     let waits = !plan.health_checks.is_empty() && !endpoint.unchecked;

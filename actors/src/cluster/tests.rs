@@ -386,10 +386,7 @@ async fn a_host_is_well_if_all_of_its_checks_say_so() {
         say(name, probed.clone());
         sleep(Duration::from_secs(3)).await;
         let last = |ip: &String| ip.chars().last();
-        let hosts = watched.cluster.read().hosts.clone();
-        let taking = hosts.iter().filter(|host| host.healthy() && !host.is_degraded());
-        let taking: Vec<_> = taking.map(|host| host.address.ip().to_string()).collect();
-        let now: String = taking.iter().filter_map(last).collect();
+        let now: String = watched.healthy().iter().filter_map(last).collect();
         assert_eq!(now, eligible, "{name} {probed:?}");
         assert_eq!(watched.cluster.read().hosts[0].flags(), flags, "{name} {probed:?}");
         let own = ["one", "two"].map(|name| of(name).sum(HealthCheckStat::Healthy));
@@ -650,4 +647,14 @@ async fn the_one_host_of_a_logical_cluster_has_every_address_that_was_answered()
     assert!(Arc::ptr_eq(&watched.cluster.read().hosts[0], &host), "the same in another order");
     sleep(Duration::from_secs(5)).await;
     assert!(watched.cluster.read().hosts[0].attempts.is_empty());
+}
+
+#[actix::test]
+async fn a_host_that_is_said_to_drain_takes_nothing_and_counts_for_nothing() {
+    let Discovery::Static(mut hosts) = fixed(&["10.0.0.1:80", "10.0.0.2:80"]) else { panic!() };
+    hosts[0].endpoint.health = ConfiguredHealth::Draining;
+    let watched = watch(World::default(), cluster("a", 0, Discovery::Static(hosts))).await;
+    assert_eq!(watched.healthy(), ["10.0.0.2"]);
+    let sums = watched.sums([ClusterStat::MembershipExcluded, ClusterStat::MembershipHealthy]);
+    assert_eq!(sums, [1, 1]);
 }

@@ -195,7 +195,8 @@ impl Compiler<'_> {
                     locality: locality.clone(),
                     locality_weight,
                     health: match endpoint.choice("health_status") {
-                        Some("UNHEALTHY" | "DRAINING" | "TIMEOUT") => ConfiguredHealth::Unhealthy,
+                        Some("UNHEALTHY" | "TIMEOUT") => ConfiguredHealth::Unhealthy,
+                        Some("DRAINING") => ConfiguredHealth::Draining,
                         Some("DEGRADED") => ConfiguredHealth::Degraded,
                         _ => ConfiguredHealth::Healthy,
                     },
