@@ -288,3 +288,89 @@ fn routes_and_shares_of_routes_ask_for_subsets() {
     }
     assert_eq!(proxy.stat("cluster.a.lb_subsets_selected"), Some(10));
 }
+
+/// Observed: Envoy 1.40.
+#[test]
+fn a_request_names_its_host_where_the_cluster_lets_it() {
+    let origins = origins(3);
+    let endpoints: Vec<_> = origins.iter().map(|origin| endpoint(origin.address, "")).collect();
+    let policies = "type.googleapis.com/envoy.extensions.load_balancing_policies";
+    let of_random = format!(
+        "fallback_policy: {{policies: [{{typed_extension_config: {{name: r, typed_config: {{\"@type\": {policies}.random.v3.Random}}}}}}]}}"
+    );
+    let policy = format!(
+        "load_balancing_policy: {{policies: [{{typed_extension_config: {{name: o, typed_config: {{\"@type\": \
+         {policies}.override_host.v3.OverrideHost, override_host_sources: [{{header: X-Host}}], {of_random}}}}}}}]}}"
+    );
+    let clusters = cluster("a", &policy, &[group(0, &endpoints)]);
+    let retry = "retry_policy: {retry_on: retriable-status-codes, retriable_status_codes: [200], num_retries: 1}";
+    let routes = format!(
+        "{{match: {{prefix: /retried}}, route: {{cluster: a, {retry}}}}}, {{match: {{prefix: /}}, route: {{cluster: a}}}}"
+    );
+    let proxy = Proxy::start(&routed(&routes, &clusters));
+    let main = proxy.listener("main");
+    let named = |path: &str, names: &str| with(main, path, &format!("x-host: {names}\r\n")).text();
+    let [first, second, third] = [0, 1, 2].map(|at| origins[at].address.to_string());
+    for (names, expected) in [(second.clone(), "2"), (format!("127.0.0.1:1, {third},{first}"), "3")]
+    {
+        assert!((0..5).all(|_| named("/", &names) == expected), "{names}");
+    }
+    assert_eq!(named("/retried", &format!("{third},{first}")), "1");
+    let mut reached: Vec<_> = (0..60).map(|_| named("/", "127.0.0.1:1")).collect();
+    reached.sort_unstable();
+    reached.dedup();
+    assert_eq!(reached, ["1", "2", "3"]);
+}
+
+/// Observed: Envoy 1.40.
+#[test]
+fn a_session_leads_back_to_its_host_while_that_may_be_had() {
+    let origins = origins(3);
+    let ill = endpoint(origins[2].address, ", health_status: UNHEALTHY");
+    let well = origins[..2].iter().map(|origin| endpoint(origin.address, ""));
+    let endpoints: Vec<_> = well.chain([ill]).collect();
+    let clusters = cluster("a", "lb_policy: ROUND_ROBIN", &[group(0, &endpoints)]);
+    let types = "type.googleapis.com/envoy.extensions";
+    let state = |kind: &str, own: &str| {
+        format!(
+            "session_state: {{name: envoy.http.stateful_session.{kind}, typed_config: {{\"@type\": {types}.http.stateful_session.{own}}}}}"
+        )
+    };
+    let cookie =
+        state("cookie", "cookie.v3.CookieBasedSessionState, cookie: {name: s, ttl: 60s, path: /}");
+    let header = state("header", "header.v3.HeaderBasedSessionState, name: X-S");
+    let filter = format!("{types}.filters.http.stateful_session.v3.StatefulSession");
+    let per = |path: &str, own: &str| {
+        format!(
+            "{{match: {{prefix: {path}}}, route: {{cluster: a}}, typed_per_filter_config: {{s: {{\"@type\": {filter}PerRoute, {own}}}}}}}"
+        )
+    };
+    let routes = [
+        per("/off", "disabled: true"),
+        per("/header", &format!("stateful_session: {{{header}, strict: true}}")),
+        "{match: {prefix: /}, route: {cluster: a}}".to_owned(),
+    ];
+    let config = routed(&routes.join(", "), &clusters).replace(
+        "http_filters:\n",
+        &format!("http_filters:\n          - {{name: s, typed_config: {{\"@type\": {filter}, {cookie}}}}}\n"),
+    );
+    let proxy = Proxy::start(&config);
+    let main = proxy.listener("main");
+    let first = get(main, "/");
+    let given = first.header("set-cookie").expect("a cookie").to_owned();
+    let (pair, attributes) = given.split_once("; ").expect("attributes");
+    assert_eq!(attributes, "Max-Age=60; Path=/; HttpOnly");
+    for _ in 0..6 {
+        let again = with(main, "/", &format!("cookie: {pair}\r\n"));
+        assert_eq!((again.text(), again.header("set-cookie")), (first.text(), None));
+    }
+    assert!((0..4).all(|_| get(main, "/off").header("set-cookie").is_none()));
+    let named = get(main, "/header");
+    let value = named.header("x-s").expect("a host").to_owned();
+    for _ in 0..6 {
+        let again = with(main, "/header", &format!("x-s: {value}\r\n"));
+        assert_eq!((again.text(), again.header("x-s")), (named.text(), None));
+    }
+    // 127.0.0.1:1, which the cluster has not: nobody else will do.
+    assert_eq!(with(main, "/header", "x-s: MTI3LjAuMC4xOjE=\r\n").status, 503);
+}

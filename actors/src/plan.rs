@@ -240,7 +240,7 @@ pub enum ConfiguredHealth {
 }
 
 /// Region, zone and sub-zone.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Locality {
     /// `region`.
     pub region: String,

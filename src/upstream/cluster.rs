@@ -1,7 +1,7 @@
 //! Owns a worker's view of the clusters: the snapshot in force, and the pools that belong to its hosts.
 
 use std::{
-    cell::{Cell, RefCell},
+    cell::{Cell, OnceCell, RefCell},
     collections::HashMap,
     rc::Rc,
     sync::Arc,
@@ -43,6 +43,8 @@ pub struct Cluster {
     deadlines: Deadlines,
     published: Published<ClusterSnapshot>,
     cached: RefCell<Cached<ClusterSnapshot>>,
+    /// The cluster that this proxy is of, where its zones matter here.
+    local: RefCell<Option<Cached<ClusterSnapshot>>>,
     current: RefCell<Rc<Current>>,
     limits: Limits,
     /// What `limits` were worked out of.
@@ -59,10 +61,14 @@ pub struct Current {
     /// Protocol options.
     pub upstream: Arc<Upstream>,
     picker: Picker,
+    /// What the picker was made with.
+    local: Option<Arc<ClusterSnapshot>>,
     /// The pools of each host of `snapshot.hosts`, in its order.
     pools: Vec<HostPools>,
     /// Where each host is among them; two may have one address.
     by_host: HashMap<*const Host, usize>,
+    /// Where the first host of each address is, once somebody has asked for one.
+    by_address: OnceCell<HashMap<String, usize>>,
 }
 
 // === impl Clusters ===
@@ -130,6 +136,12 @@ impl Clusters {
                 old.close();
             }
         }
+        for cluster in slots.iter().flatten() {
+            let current = cluster.current.borrow();
+            let zones = current.upstream.balancing.zones.as_ref();
+            let local = zones.and_then(|zones| directory.get(zones.local));
+            *cluster.local.borrow_mut() = local.map(Published::cached);
+        }
         *known = Known { directory: directory.clone(), slots };
     }
 }
@@ -140,12 +152,13 @@ impl Cluster {
     fn new(worker: usize, published: &Published<ClusterSnapshot>, deadlines: Deadlines) -> Self {
         let (snapshot, heeded) = (published.read(), Arc::<Runtime>::default());
         let limits = Rc::new(Cell::new(ClusterLimits::of(&snapshot.plan, &heeded)));
-        let current = Current::new(snapshot, None, worker, &deadlines, &limits);
+        let current = Current::new(snapshot, None, None, worker, &deadlines, &limits);
         Self {
             worker,
             deadlines,
             published: published.clone(),
             cached: RefCell::new(published.cached()),
+            local: RefCell::default(),
             current: RefCell::new(Rc::new(current)),
             limits,
             heeded: RefCell::new(heeded),
@@ -172,11 +185,16 @@ impl Cluster {
     pub fn current(&self) -> Rc<Current> {
         let mut cached = self.cached.borrow_mut();
         let snapshot = cached.load();
+        let mut local = self.local.borrow_mut();
+        let local = local.as_mut().map(Cached::load);
         let mut current = self.current.borrow_mut();
-        if !Arc::ptr_eq(snapshot, &current.snapshot) {
-            let (snapshot, before) = (snapshot.clone(), Some(&**current));
-            let (deadlines, limits) = (&self.deadlines, &self.limits);
-            let next = Current::new(snapshot, before, self.worker, deadlines, limits);
+        let moved = local.is_some_and(|local| {
+            current.local.as_ref().is_none_or(|known| !Arc::ptr_eq(local, known))
+        });
+        if moved || !Arc::ptr_eq(snapshot, &current.snapshot) {
+            let (snapshot, local) = (snapshot.clone(), local.cloned());
+            let (before, deadlines, limits) = (Some(&**current), &self.deadlines, &self.limits);
+            let next = Current::new(snapshot, local, before, self.worker, deadlines, limits);
             current.close_all_but(&next);
             *current = Rc::new(next);
         }
@@ -193,6 +211,7 @@ impl Cluster {
 impl Current {
     fn new(
         snapshot: Arc<ClusterSnapshot>,
+        local: Option<Arc<ClusterSnapshot>>,
         before: Option<&Current>,
         worker: usize,
         deadlines: &Deadlines,
@@ -221,8 +240,9 @@ impl Current {
             });
             all_pools.push(pools);
         }
-        let picker = Picker::new(&snapshot);
-        Self { snapshot, upstream, picker, pools: all_pools, by_host }
+        let picker = Picker::new(&snapshot, local.as_deref(), worker);
+        let by_address = OnceCell::new();
+        Self { snapshot, upstream, picker, local, pools: all_pools, by_host, by_address }
     }
 
     /// What the balancer has built.
@@ -238,7 +258,22 @@ impl Current {
         choice: Choice<'_>,
         version: Version,
     ) -> Option<&Rc<HostPool>> {
-        let pools = self.pools.get(self.picker.pick(&self.snapshot, worker, choice)?)?;
+        self.pool(self.picker.pick(&self.snapshot, worker, choice)?, version)
+    }
+
+    /// Where the host of an address is, as `ip:port`.
+    pub fn host_at(&self, address: &str) -> Option<usize> {
+        let by_address = self.by_address.get_or_init(|| {
+            let hosts = self.snapshot.hosts.iter().enumerate().rev();
+            hosts.map(|(at, host)| (host.address_text.clone(), at)).collect()
+        });
+        by_address.get(address).copied()
+    }
+
+    /// The pool of the host in this position, for a request in this version.
+    #[inline]
+    pub fn pool(&self, host: usize, version: Version) -> Option<&Rc<HostPool>> {
+        let pools = self.pools.get(host)?;
         match (&pools.http2, version) {
             (Some(http2), Version::Http2) => Some(http2),
             _ => Some(&pools.usual),

@@ -2,15 +2,15 @@
 
 use std::sync::Arc;
 
-use understudy_actors::plan::Slot;
+use understudy_actors::plan::{Locality, Slot};
 
-use super::Compiler;
+use super::{Compiler, Node};
 use crate::config::{
     Message,
     message::Value,
     model::balancing::{
-        Balancing, HashTable, Hashing, LeastRequest, Localities, Policy, RingHash, RuntimeDouble,
-        SlowStart,
+        Balancing, HashTable, Hashing, LeastRequest, Localities, OverrideHealth, Policy, RingHash,
+        RuntimeDouble, SlowStart, ZoneAware,
     },
 };
 
@@ -31,11 +31,16 @@ const RING_HASH: &str = "envoy.extensions.load_balancing_policies.ring_hash.v3.R
 const MAGLEV: &str = "envoy.extensions.load_balancing_policies.maglev.v3.Maglev";
 
 const AGGREGATE: &str = "envoy.extensions.clusters.aggregate.v3.ClusterConfig";
+const OVERRIDE_HOST: &str =
+    "envoy.extensions.load_balancing_policies.override_host.v3.OverrideHost";
 const SUBSET: &str = "envoy.extensions.load_balancing_policies.subset.v3.Subset";
 const LOCALITIES: &str = "envoy.extensions.load_balancing_policies.common.v3.LocalityLbConfig";
 
 /// Envoy's `maximum_ring_size` default, and the most it takes.
 const RING_SIZE_MAX: u64 = 8 * 1024 * 1024;
+
+/// Envoy's `min_cluster_size` default.
+const ZONE_HOSTS_MIN: u64 = 6;
 
 /// Envoy's `maglev_lb_config.table_size` default.
 const MAGLEV_SIZE: u64 = 65_537;
@@ -43,7 +48,7 @@ const MAGLEV_SIZE: u64 = 65_537;
 impl Compiler<'_> {
     /// `lb_policy` and all that is beside it.
     pub(super) fn balancing(&mut self, cluster: &Message) -> Balancing {
-        let mut balancing = Balancing::default();
+        let mut balancing = Balancing { zones: self.zones(cluster), ..Balancing::default() };
         let extension = cluster.message("load_balancing_policy");
         let named = cluster.choice("lb_policy").unwrap_or("ROUND_ROBIN");
         match extension {
@@ -70,6 +75,9 @@ impl Compiler<'_> {
         if let Some(common) = cluster.message("common_lb_config") {
             self.merge_window(common);
             localities(common, &mut balancing);
+            if let Some(set) = common.message("override_host_status") {
+                balancing.override_health = override_health(set);
+            }
         }
         let assignment = cluster.message("load_assignment");
         if let Some(policy) = assignment.and_then(|assignment| assignment.message("policy")) {
@@ -79,6 +87,20 @@ impl Compiler<'_> {
             balancing.weighs_health = policy.boolean("weighted_priority_health").unwrap_or(false);
         }
         balancing
+    }
+
+    /// Zones matter to every cluster but the one that this proxy is of, once that is known.
+    fn zones(&self, cluster: &Message) -> Option<ZoneAware> {
+        let local = self.local_cluster?;
+        let own = self.slots.clusters.of(cluster.text("name")?);
+        let Node { region, zone, sub_zone, .. } = self.node.clone();
+        (own != local).then_some(ZoneAware {
+            local,
+            home: Locality { region, zone, sub_zone },
+            enabled_percent: 100,
+            cluster_size_min: ZONE_HOSTS_MIN,
+            forces_direct: false,
+        })
     }
 
     fn lb_policy(&mut self, cluster: &Message, named: &'static str, balancing: &mut Balancing) {
@@ -218,6 +240,13 @@ impl Compiler<'_> {
                 let table = self.maglev(Some(config));
                 return balancing.policy = self.hash_balancer(config, table, Some(config));
             }
+            OVERRIDE_HOST => {
+                balancing.override_headers = override_headers(config).into();
+                if let Some(fallback) = config.message("fallback_policy") {
+                    self.first_policy(fallback, balancing);
+                }
+                return;
+            }
             SUBSET => {
                 balancing.subsets = self.subsets(config);
                 if let Some(of_each) = config.message("subset_lb_policy") {
@@ -321,6 +350,24 @@ impl Compiler<'_> {
     }
 }
 
+/// `HealthStatusSet`
+fn override_health(set: &Message) -> OverrideHealth {
+    let statuses = set.choices("statuses");
+    let any = |names: &[&str]| statuses.iter().any(|status| names.contains(status));
+    OverrideHealth {
+        healthy: any(&["UNKNOWN", "HEALTHY"]),
+        degraded: any(&["DEGRADED"]),
+        unhealthy: any(&["UNHEALTHY", "DRAINING", "TIMEOUT"]),
+    }
+}
+
+/// `override_host_sources`; metadata of requests is left unread, and so refused.
+fn override_headers(config: &Message) -> Vec<Vec<u8>> {
+    let sources = config.messages("override_host_sources");
+    let headers = sources.filter_map(|source| source.text("header"));
+    headers.map(|name| name.to_ascii_lowercase().into_bytes()).collect()
+}
+
 /// `LeastRequestLbConfig`, of a cluster or of an extension.
 fn least_request(config: Option<&Message>) -> LeastRequest {
     let choices = config.and_then(|config| config.number_u32("choice_count"));
@@ -365,10 +412,15 @@ fn localities(holder: &Message, balancing: &mut Balancing) {
         && let Some(zones) = holder.message("zone_aware_lb_config")
     {
         balancing.fails_on_panic = zones.boolean("fail_traffic_on_panic").unwrap_or(false);
-        let of_extension = holder.name() == LOCALITIES;
-        let fields = ["routing_enabled", "min_cluster_size", "force_locality_direct_routing"];
-        for field in &fields[..if of_extension { 3 } else { 2 }] {
-            zones.ignore(field, "of what there is with a local cluster, which is refused");
+        let enabled = zones.message("routing_enabled");
+        let enabled = enabled.map(|percent| percent.double("value").unwrap_or(0.0));
+        let least = zones.number("min_cluster_size");
+        let forces = holder.name() == LOCALITIES
+            && zones.boolean("force_locality_direct_routing").unwrap_or(false);
+        if let Some(own) = &mut balancing.zones {
+            own.enabled_percent = enabled.map_or(100, |percent| percent.round() as u32);
+            own.cluster_size_min = least.unwrap_or(ZONE_HOSTS_MIN);
+            own.forces_direct = forces;
         }
     }
     if holder.message("locality_weighted_lb_config").is_some() {

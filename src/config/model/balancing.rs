@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use understudy_actors::plan::Slot;
+use understudy_actors::plan::{Locality, Slot};
 
 use super::{hash_policy::HashPolicy, subsets::SubsetOptions};
 
@@ -17,6 +17,12 @@ pub struct Balancing {
     pub overprovisioning_percent: u32,
     /// `load_assignment.policy.weighted_priority_health`: health is a share of weights, not of hosts.
     pub weighs_health: bool,
+    /// `override_host_status`: of which health a host may be that a session wants.
+    pub override_health: OverrideHealth,
+    /// `override_host_sources` of the extension, in lower case: headers by which a request names its host.
+    pub override_headers: Arc<[Vec<u8>]>,
+    /// `zone_aware_lb_config`, where there is a local cluster.
+    pub zones: Option<ZoneAware>,
     /// `lb_subset_config`: a route may ask for hosts by their metadata.
     pub subsets: Option<SubsetOptions>,
     /// `slow_start_config`: hosts that are new begin with less.
@@ -85,6 +91,32 @@ pub struct LeastRequest {
     pub bias: RuntimeDouble,
 }
 
+/// Of which health a host may be that is wanted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OverrideHealth {
+    /// HEALTHY or UNKNOWN.
+    pub healthy: bool,
+    /// DEGRADED.
+    pub degraded: bool,
+    /// UNHEALTHY, DRAINING or TIMEOUT.
+    pub unhealthy: bool,
+}
+
+/// `ZoneAwareLbConfig`: requests stay in the zone of this proxy as far as its share of hosts reaches.
+#[derive(Clone, Debug)]
+pub struct ZoneAware {
+    /// `cluster_manager.local_cluster_name`: this proxy and those like it, as a cluster.
+    pub local: Slot,
+    /// `Node.locality`: where this one is.
+    pub home: Locality,
+    /// `routing_enabled`, in percent; Envoy's default is 100.
+    pub enabled_percent: u32,
+    /// `min_cluster_size`: with fewer healthy hosts zones make no difference. Envoy's default is 6.
+    pub cluster_size_min: u64,
+    /// `force_locality_direct_routing`: all requests stay, whatever the shares are.
+    pub forces_direct: bool,
+}
+
 /// `SlowStartConfig`: a host that came or recovered lately has less than its weight.
 #[derive(Clone, Debug)]
 pub struct SlowStart {
@@ -116,6 +148,15 @@ pub enum Localities {
     Weighted,
 }
 
+// === impl OverrideHealth ===
+
+impl Default for OverrideHealth {
+    /// Envoy's default.
+    fn default() -> Self {
+        Self { healthy: true, degraded: true, unhealthy: false }
+    }
+}
+
 // === impl Policy ===
 
 impl Policy {
@@ -138,6 +179,9 @@ impl Default for Balancing {
             localities: Localities::default(),
             overprovisioning_percent: 140,
             weighs_health: false,
+            override_health: OverrideHealth::default(),
+            override_headers: Arc::new([]),
+            zones: None,
             subsets: None,
             slow_start: None,
             fails_on_panic: false,

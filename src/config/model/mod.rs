@@ -5,6 +5,7 @@ pub mod admin;
 pub mod balancing;
 pub mod client;
 pub mod cluster;
+pub mod cookie;
 pub mod hash_policy;
 pub mod http;
 pub mod http1;

@@ -64,6 +64,7 @@ impl Exchange<'_> {
                 }
                 tries.tried.push(host.clone());
             }
+            self.tell_filters(&pool.target().host);
             let shared = aggregate.snapshot.shared.clone();
             let answers = Target { shared, zone_stats: None, ..pool.target().clone() };
             let chosen = Chosen::of(current.clone(), pool, Some(Rc::new(answers)));

@@ -7,7 +7,9 @@ use understudy_actors::{
     stats::{ClusterStat, HostStat},
 };
 
-use super::{super::count, Exchange, conversation::Conversation, failure::Failure};
+use super::{
+    super::count, Exchange, conversation::Conversation, failure::Failure, overriding::Named,
+};
 use crate::{
     codec::{Switch, Version, http1::response::Asked},
     config::model::{balancing::Policy, route::Forward},
@@ -59,9 +61,15 @@ impl<'c> Exchange<'c> {
         let asks = current.upstream.balancing.subsets.is_some();
         let metadata = if asks { route.wanted(self.heads.part) } else { None };
         let mut choice = Choice { hash, metadata, load: load.as_ref(), attempt: 0 };
-        let mut pool = current.pick(worker, choice, version).cloned();
+        let named = self.named(&current);
+        let is_free = matches!(named, Named::Nobody);
+        let mut pool = match named {
+            Named::Nobody => current.pick(worker, choice, version).cloned(),
+            Named::Host(pool) => Some(pool),
+            Named::Gone => None,
+        };
         if let Some(tries) = &mut self.tries {
-            for _ in 0..tries.other_hosts_max() {
+            for _ in 0..if is_free { tries.other_hosts_max() } else { 0 } {
                 match &pool {
                     Some(avoided) if tries.avoids(&avoided.target().host) => {
                         choice.attempt += 1;
@@ -74,6 +82,7 @@ impl<'c> Exchange<'c> {
         }
         match pool {
             Some(pool) => {
+                self.tell_filters(&pool.target().host);
                 let chosen = Chosen::of(current, pool, None);
                 self.tally.tries(&chosen, !self.manager.logs().is_empty());
                 Ok(chosen)

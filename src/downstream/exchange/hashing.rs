@@ -1,13 +1,14 @@
 //! Owns a request's hash: what of it is hashed, for balancers that choose by that, and the cookie that a client is
 //! given who has none to be hashed.
 
-use std::{fmt::Write as _, net::SocketAddr};
+use std::net::SocketAddr;
 
 use super::Exchange;
 use crate::{
     codec::RequestHead,
     config::model::{
-        hash_policy::{HashBy, HashCookie, HashPolicy},
+        cookie::Cookie,
+        hash_policy::{HashBy, HashPolicy},
         route::Forward,
     },
     matcher::{cookie, query_parameter},
@@ -56,12 +57,12 @@ impl Exchange<'_> {
         hash
     }
 
-    fn cookie(&mut self, own: &HashCookie) -> Option<u64> {
+    fn cookie(&mut self, own: &Cookie) -> Option<u64> {
         let value = cookie(&self.heads.request.headers, own.name.as_bytes());
         if let Some(value) = value.filter(|value| !value.is_empty()) {
             return Some(xxh64(value, 0));
         }
-        let ttl = own.ttl?;
+        own.ttl?;
         // The same for all requests of a connection, which may be on their way before the first answer is here.
         let remote = match self.heads.client {
             Some(client) => SocketAddr::new(client, 0),
@@ -69,22 +70,7 @@ impl Exchange<'_> {
         };
         let addresses = format!("{remote}{}", self.peer.local);
         let value = format!("{:016x}", xxh64(addresses.as_bytes(), 0));
-        let mut line = format!("{}=\"{value}\"", own.name);
-        // Writing to a string cannot fail.
-        if !ttl.is_zero() {
-            let _ = write!(line, "; Max-Age={}", ttl.as_secs());
-        }
-        if !own.path.is_empty() {
-            let _ = write!(line, "; Path={}", own.path);
-        }
-        for (name, value) in &own.attributes {
-            let _ = match value.is_empty() {
-                true => write!(line, "; {name}"),
-                false => write!(line, "; {name}={value}"),
-            };
-        }
-        line.push_str("; HttpOnly");
-        self.heads.set_cookies.push(line.into_bytes());
+        self.heads.set_cookies.push(own.line(&value));
         Some(xxh64(value.as_bytes(), 0))
     }
 

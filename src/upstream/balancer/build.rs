@@ -16,7 +16,7 @@ use super::{
     round_robin::{Cursor, Rotation, are_equal},
 };
 use crate::config::model::balancing::{
-    Balancing, Hashing, Localities, Policy, RuntimeDouble, SlowStart,
+    Balancing, Hashing, Localities, Policy, RuntimeDouble, SlowStart, ZoneAware,
 };
 
 /// What tables are built of.
@@ -26,6 +26,8 @@ pub(super) struct Builder<'a> {
     pub(super) panic_percent: u32,
     pub(super) shared: &'a ClusterShared,
     pub(super) localities: Localities,
+    /// What the runtime makes of it.
+    pub(super) zones: Option<ZoneAware>,
     hosts: &'a [Arc<Host>],
     hosts_before: &'a [Arc<Host>],
     runtime: &'a Runtime,
@@ -53,6 +55,7 @@ impl<'a> Builder<'a> {
         Self {
             balancing,
             localities,
+            zones: balancing.zones.as_ref().map(|zones| in_force(zones, runtime)),
             panic_percent,
             hosts,
             hosts_before: &cluster.hosts,
@@ -177,5 +180,17 @@ impl<'a> Builder<'a> {
     fn double(&self, double: &RuntimeDouble) -> f64 {
         let set = self.runtime.get(&double.key).and_then(|value| value.number);
         set.unwrap_or(double.default)
+    }
+}
+
+/// Source: Envoy, "Zone aware load balancing, runtime".
+fn in_force(zones: &ZoneAware, runtime: &Runtime) -> ZoneAware {
+    let key = |name: &str| format!("upstream.zone_routing.{name}");
+    let enabled = runtime.integer(&key("enabled"), u64::from(zones.enabled_percent));
+    ZoneAware {
+        enabled_percent: u32::try_from(enabled.min(100)).unwrap_or(100),
+        cluster_size_min: runtime.integer(&key("min_cluster_size"), zones.cluster_size_min),
+        forces_direct: runtime.boolean(&key("force_locality_direct_routing"), zones.forces_direct),
+        ..zones.clone()
     }
 }

@@ -2,15 +2,16 @@
 
 use std::sync::Arc;
 
-use understudy_actors::{snapshot::Host, stats::ClusterStat};
+use understudy_actors::{plan::Locality, snapshot::Host, stats::ClusterStat};
 
 use super::{
     Choice,
     build::Builder,
     list::{List, Order, Place},
     load::{Availability, Load, Priority, Standing},
-    localities::Localities,
+    localities::{Localities, by_zone},
     round_robin::Rotation,
+    zones::Way,
 };
 
 /// The priorities of a cluster.
@@ -37,6 +38,8 @@ struct Level {
 struct Hosts {
     all: List,
     localities: Option<Localities>,
+    /// Ours first, where zones make a difference.
+    zones: Option<Box<[(Locality, List)]>>,
 }
 
 /// Who is in a priority: positions among all hosts of the cluster.
@@ -96,8 +99,10 @@ impl Levels {
     /// The rotation that takes all requests, where nothing else is to be decided.
     pub(super) fn only(&self) -> Option<&Rotation> {
         let [level] = &*self.levels else { return None };
-        let plain =
-            !level.panic && self.load.only() == Some(0) && level.healthy.localities.is_none();
+        let plain = !level.panic
+            && self.load.only() == Some(0)
+            && level.healthy.localities.is_none()
+            && level.healthy.zones.is_none();
         match &level.healthy.all.order {
             Order::Rotation(rotation) if plain => Some(rotation),
             _ => None,
@@ -114,7 +119,10 @@ impl Levels {
         };
         match source.locality {
             None => Some(&hosts.all),
-            Some(at) => hosts.localities.as_ref()?.list(at),
+            Some(at) => match (&hosts.localities, &hosts.zones) {
+                (Some(localities), _) => localities.list(at),
+                (None, zones) => zones.as_ref()?.get(at).map(|(_, list)| list),
+            },
         }
     }
 
@@ -131,6 +139,12 @@ impl Levels {
             place.stats().inc(ClusterStat::LbHealthyPanic);
         }
         level.hosts(standing).pick(place, choice)
+    }
+
+    /// The zones of the first priority, ours first, with how many healthy hosts each has.
+    pub(super) fn zones(&self) -> Option<Vec<(&Locality, usize)>> {
+        let zones = self.levels.first()?.healthy.zones.as_ref()?;
+        Some(zones.iter().map(|(zone, list)| (zone, list.hosts.len())).collect())
     }
 
     pub(super) fn priorities(&self) -> impl Iterator<Item = Priority> + '_ {
@@ -200,7 +214,8 @@ impl Hosts {
     fn new(level: usize, part: Part, census: &Census, builder: &mut Builder<'_>) -> Self {
         let source = Source { level, part, locality: None };
         if let Some(hashing) = builder.balancing.policy.hashing() {
-            return Self { all: builder.hashed(hashing, source, census), localities: None };
+            let all = builder.hashed(hashing, source, census);
+            return Self { all, localities: None, zones: None };
         }
         let fails = part == Part::All && builder.balancing.fails_on_panic;
         let members = if fails { &[][..] } else { census.part(part) };
@@ -210,13 +225,24 @@ impl Hosts {
             Part::All => None,
             Part::Healthy | Part::Degraded => Localities::new(source, census, builder),
         };
-        Self { all, localities }
+        let zones = match part {
+            Part::All => None,
+            Part::Healthy | Part::Degraded => by_zone(source, census, builder),
+        };
+        Self { all, localities, zones }
     }
 
     fn pick(&self, place: Place<'_>, choice: Choice<'_>) -> Option<usize> {
-        match &self.localities {
-            Some(localities) => localities.pick(place, choice),
-            None => self.all.pick(place, choice),
+        if let Some(localities) = &self.localities {
+            return localities.pick(place, choice);
+        }
+        match (&self.zones, place.zones) {
+            (Some(lists), Some(zones)) if zones.is_enabled() => match zones.pick(place.stats()) {
+                Way::Zone(at) => lists.get(at)?.1.pick(place, choice),
+                Way::AsInPanic if zones.fails_on_panic => None,
+                Way::AsInPanic => self.all.pick(place, choice),
+            },
+            _ => self.all.pick(place, choice),
         }
     }
 }

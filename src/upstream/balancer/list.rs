@@ -7,7 +7,7 @@ use understudy_actors::{
     stats::{ClusterStat, HostStat, Lane},
 };
 
-use super::{Choice, edf::Edf, hashed::Hashed, round_robin::Rotation};
+use super::{Choice, edf::Edf, hashed::Hashed, round_robin::Rotation, zones::Zoning};
 
 /// Hosts of which one takes a request.
 #[derive(Debug)]
@@ -61,6 +61,7 @@ pub(super) struct Place<'a> {
     pub(super) shared: &'a ClusterShared,
     pub(super) worker: usize,
     pub(super) schedules: &'a Schedules,
+    pub(super) zones: Option<&'a Zoning>,
 }
 
 /// A worker's schedules for the tables in force, made when they are needed.

@@ -99,6 +99,31 @@ pub(super) fn normalized(part: Part, census: &Census, builder: &Builder<'_>) -> 
     out
 }
 
+/// The localities of one priority, ours first, with the hosts of this standing in each.
+pub(super) fn by_zone(
+    source: Source,
+    census: &Census,
+    builder: &mut Builder<'_>,
+) -> Option<Box<[(Locality, List)]>> {
+    let home = builder.zones.as_ref().filter(|_| source.level == 0)?.home.clone();
+    let mut zones: BTreeMap<(bool, Locality), Vec<u32>> = BTreeMap::new();
+    let mut at_each = |positions: &[u32], there: bool| {
+        for at in positions {
+            let Some(host) = builder.host(*at) else { continue };
+            let zone = host.endpoint.locality.clone();
+            let members = zones.entry((zone != home, zone)).or_default();
+            members.extend(there.then_some(*at));
+        }
+    };
+    at_each(&census.all, false);
+    at_each(census.part(source.part), true);
+    let lists = zones.into_iter().enumerate().map(|(at, ((_, zone), members))| {
+        let source = Source { locality: Some(at), ..source };
+        (zone, builder.list(source, &members))
+    });
+    Some(lists.collect())
+}
+
 /// By locality, in the order of their names.
 fn gather(part: Part, census: &Census, builder: &Builder<'_>) -> Vec<Gathered> {
     let mut gathered: BTreeMap<(&str, &str, &str), Gathered> = BTreeMap::new();

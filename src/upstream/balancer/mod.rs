@@ -19,6 +19,7 @@ mod round_robin;
 mod subsets;
 #[cfg(test)]
 mod tests;
+mod zones;
 
 use std::sync::Arc;
 
@@ -26,6 +27,7 @@ use understudy_actors::{
     plan::{LbMetadata, Payload},
     seams::{Balance, Membership},
     snapshot::ClusterSnapshot,
+    stats::ClusterStat,
 };
 
 pub use load::{Availability, Load, Priority, Standing};
@@ -36,8 +38,9 @@ use self::{
     list::{Place, Schedules},
     round_robin::Rotation,
     subsets::Subsets,
+    zones::{Zones, Zoning},
 };
-use crate::config::model::cluster::Upstream;
+use crate::config::model::{balancing::ZoneAware, cluster::Upstream};
 
 /// Builds [`Tables`] for the control plane.
 #[derive(Debug, Default)]
@@ -51,6 +54,8 @@ pub struct Tables {
     levels: Option<Levels>,
     /// Where routes may ask for hosts by their metadata.
     subsets: Option<Subsets>,
+    /// Where zones make a difference: how, and whether panic is to fail.
+    zones: Option<(ZoneAware, bool)>,
 }
 
 /// What besides the tables decides about a host.
@@ -71,6 +76,7 @@ pub struct Choice<'a> {
 pub struct Picker {
     tables: Arc<Tables>,
     schedules: Schedules,
+    zones: Option<Zoning>,
 }
 
 // === impl Balancers ===
@@ -88,7 +94,8 @@ impl Balance for Balancers {
         let subsets = balancing.subsets.as_ref();
         let subsets = subsets.map(|options| Subsets::new(options, &mut builder, subsets_before));
         let only = levels.only().filter(|_| subsets.is_none()).cloned();
-        Arc::new(Tables { only, levels: Some(levels), subsets })
+        let zones = builder.zones.take().map(|zones| (zones, balancing.fails_on_panic));
+        Arc::new(Tables { only, levels: Some(levels), subsets, zones })
     }
 }
 
@@ -110,6 +117,20 @@ impl Tables {
         self.levels.iter().flat_map(Levels::shares)
     }
 
+    fn zoning(
+        &self,
+        snapshot: &ClusterSnapshot,
+        local: &ClusterSnapshot,
+        worker: usize,
+    ) -> Option<Zoning> {
+        let (options, fails_on_panic) = self.zones.as_ref()?;
+        let zones = self.levels.as_ref()?.zones()?;
+        let stats = snapshot.shared.stats.lane(worker);
+        stats.inc(ClusterStat::LbRecalculateZoneStructures);
+        let zones = Zones::new(options, &zones, local, stats)?;
+        Some(Zoning::new(zones, options, *fails_on_panic))
+    }
+
     /// Whether the host in this position takes requests now.
     pub fn reaches(&self, host: usize) -> bool {
         self.levels.as_ref().is_some_and(|levels| levels.reaches(host as u32))
@@ -124,9 +145,11 @@ impl Tables {
 // === impl Picker ===
 
 impl Picker {
-    /// For the requests of one worker.
-    pub fn new(snapshot: &ClusterSnapshot) -> Self {
-        Self { tables: Tables::of(snapshot), schedules: Schedules::default() }
+    /// For the requests of one worker; `local` is the cluster that this proxy is of.
+    pub fn new(snapshot: &ClusterSnapshot, local: Option<&ClusterSnapshot>, worker: usize) -> Self {
+        let tables = Tables::of(snapshot);
+        let zones = local.and_then(|local| tables.zoning(snapshot, local, worker));
+        Self { tables, schedules: Schedules::default(), zones }
     }
 
     /// What is chosen from.
@@ -155,7 +178,8 @@ impl Picker {
         choice: Choice<'_>,
     ) -> Option<usize> {
         let (hosts, shared) = (&*snapshot.hosts, &*snapshot.shared);
-        let place = Place { hosts, shared, worker, schedules: &self.schedules };
+        let (schedules, zones) = (&self.schedules, self.zones.as_ref());
+        let place = Place { hosts, shared, worker, schedules, zones };
         let levels = self.tables.levels.as_ref()?;
         match &self.tables.subsets {
             Some(subsets) => subsets.pick(levels, place, choice),

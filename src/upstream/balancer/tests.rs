@@ -18,6 +18,7 @@ use crate::config::model::{
 
 mod hashing;
 mod subsets;
+mod zones;
 
 /// A cluster whose tables are built again whenever something of it has changed.
 struct Cluster {
@@ -50,7 +51,7 @@ impl Cluster {
         let hosts = hosts.into_iter().enumerate();
         snapshot.hosts =
             hosts.map(|(at, plan)| Arc::new(Host::new(address(at), plan, 1))).collect();
-        let picker = Picker::new(&snapshot);
+        let picker = Picker::new(&snapshot, None, 0);
         let mut cluster = Self { snapshot, runtime: Runtime::default(), picker };
         cluster.build();
         cluster
@@ -60,7 +61,7 @@ impl Cluster {
         let Self { snapshot, runtime, .. } = self;
         let membership = Membership { before: snapshot, hosts: &snapshot.hosts, runtime };
         snapshot.balancer = Balancers.tables(membership);
-        self.picker = Picker::new(snapshot);
+        self.picker = Picker::new(snapshot, None, 0);
     }
 
     fn health(&mut self, flags: &[u32]) {

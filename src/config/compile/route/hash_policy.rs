@@ -3,7 +3,10 @@
 use super::super::Compiler;
 use crate::config::{
     Message,
-    model::hash_policy::{HashBy, HashCookie, HashPolicy},
+    model::{
+        cookie::Cookie,
+        hash_policy::{HashBy, HashPolicy},
+    },
 };
 
 impl Compiler<'_> {
@@ -29,7 +32,7 @@ impl Compiler<'_> {
         if let Some(cookie) = policy.message("cookie") {
             let text = |message: &Message, name| message.text(name).unwrap_or_default().to_owned();
             let attributes = cookie.messages("attributes");
-            return Some(HashBy::Cookie(HashCookie {
+            return Some(HashBy::Cookie(Cookie {
                 name: text(cookie, "name"),
                 ttl: cookie.duration("ttl"),
                 path: text(cookie, "path"),
