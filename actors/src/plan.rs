@@ -217,10 +217,14 @@ pub enum LbValue {
     Text(String),
     /// True or false.
     Boolean(bool),
-    /// A list, of which a host may have any.
+    /// The bits of a number.
+    Number(u64),
+    /// A list.
     List(Vec<LbValue>),
-    /// Anything else, as JSON with its keys in order.
-    Other(String),
+    /// A struct.
+    Fields(LbMetadata),
+    /// Null.
+    Nothing,
 }
 
 /// `LbEndpoint.health_status`.

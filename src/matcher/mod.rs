@@ -7,5 +7,5 @@ mod text;
 
 pub use cookie::{CookieMatcher, cookie};
 pub use header::{HeaderMatcher, HeaderTest};
-pub use query::{QueryMatcher, QueryTest};
+pub use query::{QueryMatcher, QueryTest, query_parameter};
 pub use text::{TextMatcher, TextTest};

@@ -280,6 +280,9 @@ impl Handler<HealthChanged> for Cluster {
             Health::Failed => F::FailedActiveHc as u32,
             Health::FailedByTimeout => F::FailedActiveHc as u32 | F::ActiveHcTimeout as u32,
         };
+        if up & F::FailedActiveHc as u32 == 0 && host.has(F::FailedActiveHc) {
+            host.becomes_well();
+        }
         host.health.store(host.flags() & !down | up, Relaxed);
         // A host that DNS no longer names stays only as long as its check holds it up.
         let stays = |host: &&Arc<Host>| host.healthy() || !host.has(F::PendingDynamicRemoval);

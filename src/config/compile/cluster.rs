@@ -7,12 +7,12 @@ use std::{
 };
 
 use understudy_actors::plan::{
-    ClusterPlan, ConfiguredHealth, Discovery, DnsPlan, EndpointPlan, HostPlan, Locality,
+    ClusterPlan, ConfiguredHealth, Discovery, DnsPlan, EndpointPlan, HostPlan, LbValue, Locality,
     LookupFamily, NamePlan, ResolverPlan, RetryBudget, Thresholds,
 };
 
-use super::{Compiler, address::Named, fingerprint};
-use crate::config::{Message, message::Value, model::cluster::Upstream};
+use super::{Compiler, address::Named, fingerprint, lb_metadata::lb_metadata};
+use crate::config::{Message, model::cluster::Upstream};
 
 /// Envoy's `connect_timeout` default.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -77,6 +77,7 @@ impl Compiler<'_> {
 
     fn discovery(&mut self, cluster: &Message) -> Option<Discovery> {
         let kind = cluster.choice("type").unwrap_or("STATIC");
+        self.check_hashing(cluster, kind);
         if cluster.peek("cluster_type").is_some() {
             // Left unread, and so refused.
             return None;
@@ -162,17 +163,16 @@ impl Compiler<'_> {
     }
 
     fn endpoint(&mut self, lb_endpoint: &Message, plan: EndpointPlan) -> Option<Endpoint> {
-        lb_endpoint.ignore(
-            "metadata",
-            "but for `canary` read by subset balancing alone, which is refused",
-        );
+        let metadata = lb_metadata(lb_endpoint, "metadata");
+        lb_endpoint.ignore("metadata", "what stands beside `envoy.lb` says nothing to balancers");
         let endpoint = lb_endpoint.message("endpoint")?;
         let check = endpoint.message("health_check_config");
         let port = check.and_then(|check| check.number("port_value"));
         let check_hostname = check.and_then(|check| check.text("hostname"));
         let disabled = check.and_then(|check| check.boolean("disable_active_health_check"));
         let plan = EndpointPlan {
-            canary: is_canary(lb_endpoint),
+            canary: metadata.get("canary") == Some(&LbValue::Boolean(true)),
+            metadata,
             hostname: endpoint.text("hostname").unwrap_or_default().to_owned(),
             health_check_port: port
                 .and_then(|port| u16::try_from(port).ok())
@@ -295,16 +295,6 @@ fn retry_budget(budget: &Message) -> RetryBudget {
 }
 
 /// A name server without a port is asked on DNS's own.
-/// Source: the metadata `envoy.lb` of an endpoint, `canary`.
-fn is_canary(lb_endpoint: &Message) -> bool {
-    let filters = lb_endpoint.message("metadata").map(|metadata| metadata.map("filter_metadata"));
-    let balancing = filters.and_then(|all| all.iter().find(|(name, _)| name == "envoy.lb"));
-    match balancing.map(|(_, item)| &item.value) {
-        Some(Value::Json(fields)) => fields.get("canary") == Some(&true.into()),
-        _ => false,
-    }
-}
-
 fn with_dns_port(address: SocketAddr) -> SocketAddr {
     match address.port() {
         0 => SocketAddr::new(address.ip(), 53),

@@ -13,6 +13,7 @@ mod format;
 mod health_check;
 mod http;
 mod keepalive;
+mod lb_metadata;
 mod listener;
 mod local_reply;
 mod logging;

@@ -1,6 +1,6 @@
 //! Owns the compiled balancing of a cluster: which of its hosts a request goes to.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use super::hash_policy::HashPolicy;
 
@@ -15,6 +15,8 @@ pub struct Balancing {
     pub overprovisioning_percent: u32,
     /// `load_assignment.policy.weighted_priority_health`: health is a share of weights, not of hosts.
     pub weighs_health: bool,
+    /// `slow_start_config`: hosts that are new begin with less.
+    pub slow_start: Option<SlowStart>,
     /// `fail_traffic_on_panic`: in panic nobody takes requests, rather than all.
     pub fails_on_panic: bool,
 }
@@ -77,6 +79,17 @@ pub struct LeastRequest {
     pub bias: RuntimeDouble,
 }
 
+/// `SlowStartConfig`: a host that came or recovered lately has less than its weight.
+#[derive(Clone, Debug)]
+pub struct SlowStart {
+    /// `slow_start_window`: so long.
+    pub window: Duration,
+    /// `aggression`: how fast its weight grows, 1 for evenly.
+    pub aggression: RuntimeDouble,
+    /// `min_weight_percent`, as a share: what it begins with. Envoy's default is a tenth.
+    pub weight_min: f64,
+}
+
 /// `RuntimeDouble`.
 #[derive(Clone, Debug)]
 pub struct RuntimeDouble {
@@ -119,6 +132,7 @@ impl Default for Balancing {
             localities: Localities::default(),
             overprovisioning_percent: 140,
             weighs_health: false,
+            slow_start: None,
             fails_on_panic: false,
         }
     }

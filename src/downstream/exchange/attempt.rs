@@ -41,15 +41,22 @@ pub(super) struct InFlight<C: Borrow<Chosen>> {
 
 impl<'c> Exchange<'c> {
     /// The host whose turn it is; a retry looks for one that its policy does not rule out.
-    pub(super) fn choose(&mut self, current: Rc<Current>) -> Result<Chosen, Failure> {
+    pub(super) fn choose(
+        &mut self,
+        current: Rc<Current>,
+        route: &Forward,
+    ) -> Result<Chosen, Failure> {
         let worker = self.worker.index;
         let version = self.heads.request.version;
-        let pick = || current.pick(worker, Choice::default(), version);
-        let mut pool = pick().cloned();
+        let mut choice = Choice { hash: self.hash_for(&current, route), ..Choice::default() };
+        let mut pool = current.pick(worker, choice, version).cloned();
         if let Some(tries) = &mut self.tries {
             for _ in 0..tries.other_hosts_max() {
                 match &pool {
-                    Some(avoided) if tries.avoids(&avoided.target().host) => pool = pick().cloned(),
+                    Some(avoided) if tries.avoids(&avoided.target().host) => {
+                        choice.attempt += 1;
+                        pool = current.pick(worker, choice, version).cloned();
+                    }
                     _ => break,
                 }
             }

@@ -285,12 +285,15 @@ where
     /// Hands the response's head to the client's side.
     pub(super) fn pass_on(&mut self, size: BodySize, waited: Option<Duration>) {
         let Exchange { heads, manager, tally, tries, request_done, .. } = &mut *self.exchange;
-        let Heads { request, response, .. } = &mut **heads;
+        let Heads { request, response, set_cookies, .. } = &mut **heads;
         tally.responded(response.status, waited);
         let attempts = tries.as_ref().and_then(|tries| tries.told_count());
         // The rest of the request is nobody's: what follows it cannot be told from it.
         response.close |= !*request_done && size != BodySize::Tunnel;
         headers::response(response, manager, waited, attempts, request.switch);
+        for cookie in set_cookies.drain(..) {
+            response.headers.append_name(b"set-cookie", &cookie);
+        }
         self.exchange.mutate_response();
         if self.exchange.tally.told.is_some() {
             self.up_source.keep_trailers();

@@ -136,7 +136,7 @@ impl Exchange<'_> {
         let Some(cluster) = cluster else {
             return Err(Failure::reply(LocalReply::no_healthy_upstream()));
         };
-        let chosen = self.choose(cluster.current())?;
+        let chosen = self.choose(cluster.current(), route)?;
         if let HostChange::Upstream = route.host_rewrite {
             let (head, name) = (&mut self.heads.request, &chosen.host().endpoint.hostname);
             headers::rewrite_to_upstream(head, route, name, self.manager);

@@ -14,6 +14,7 @@ mod conversation;
 mod failure;
 mod filters;
 mod forward;
+mod hashing;
 mod hedge;
 mod local_reply;
 mod mirror;
@@ -73,6 +74,8 @@ pub struct Heads {
     pub response: ResponseHead,
     /// Whom the request is from, where that is not the peer.
     pub client: Option<IpAddr>,
+    /// Cookies that the answer gives the client, so that its next requests are hashed alike.
+    set_cookies: Vec<Vec<u8>>,
     /// Whether the exchange may become something else than HTTP, and is counted among those.
     switching: Switching,
 }
@@ -211,6 +214,7 @@ impl<'c> Exchange<'c> {
             timers.limit_stream(started, Some(max));
         }
         let Loaned { heads, tally } = loan;
+        heads.set_cookies.clear();
         *tally = Tally::new(manager.tells(), request_done, started);
         let (filters, tries) = (None, None);
         Self {

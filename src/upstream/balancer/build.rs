@@ -11,11 +11,11 @@ use understudy_actors::{
 use super::{
     hashed::{Hashed, Table},
     levels::{Census, Levels, Source},
-    list::{List, Order, Weigh},
+    list::{List, Order, Ramp, Weigh},
     localities::normalized,
     round_robin::{Cursor, Rotation, are_equal},
 };
-use crate::config::model::balancing::{Balancing, Hashing, LeastRequest, Policy, RuntimeDouble};
+use crate::config::model::balancing::{Balancing, Hashing, Policy, RuntimeDouble, SlowStart};
 
 /// What tables are built of.
 pub(super) struct Builder<'a> {
@@ -72,7 +72,14 @@ impl<'a> Builder<'a> {
     pub(super) fn list(&mut self, source: Source, members: &[u32]) -> List {
         let hosts: Arc<[u32]> = members.into();
         let weights: Vec<u32> = members.iter().map(|at| self.weight(*at)).collect();
+        let equal = are_equal(&weights);
+        let ramp = self.ramp().filter(|ramp| {
+            // One host alone has nobody to leave its share to.
+            let new = |at: &u32| self.host(*at).is_some_and(|host| ramp.covers(host));
+            members.len() > 1 && members.iter().any(new)
+        });
         let order = match &self.balancing.policy {
+            Policy::RoundRobin if ramp.is_some() => self.scheduled(0.0, ramp),
             Policy::RoundRobin => {
                 let before = self.before.and_then(|before| before.list(source));
                 let cursor = match before.map(|list| &list.order) {
@@ -81,10 +88,14 @@ impl<'a> Builder<'a> {
                 };
                 Order::Rotation(Rotation::new(&hosts, &weights, cursor))
             }
-            Policy::LeastRequest(least) if are_equal(&weights) => {
+            Policy::LeastRequest(least) if equal && ramp.is_none() => {
                 Order::FewestRequests { choices: least.choices }
             }
-            Policy::LeastRequest(least) => self.scheduled(least),
+            Policy::LeastRequest(least) => {
+                let bias = self.double(&least.bias);
+                // Envoy takes 1 for what makes no sense, too.
+                self.scheduled(if bias >= 0.0 { bias } else { 1.0 }, ramp)
+            }
             // What hashes has lists of its own.
             Policy::Random | Policy::Hash(_) => Order::Random,
         };
@@ -112,11 +123,15 @@ impl<'a> Builder<'a> {
         List { hosts: members.into(), order: Order::Hashed(hashed) }
     }
 
-    fn scheduled(&mut self, least: &LeastRequest) -> Order {
-        let bias = self.double(&least.bias);
-        // Envoy says so of a value below zero, too.
-        let bias = if bias >= 0.0 { bias } else { 1.0 };
-        Order::Scheduled { schedule: self.schedule(), weigh: Weigh { bias } }
+    fn scheduled(&mut self, bias: f64, slow_start: Option<Ramp>) -> Order {
+        Order::Scheduled { schedule: self.schedule(), weigh: Weigh { bias, slow_start } }
+    }
+
+    fn ramp(&self) -> Option<Ramp> {
+        let SlowStart { window, aggression, weight_min } = self.balancing.slow_start.as_ref()?;
+        let aggression = self.double(aggression);
+        let aggression = if aggression > 0.0 { aggression } else { 1.0 };
+        Some(Ramp { window: *window, aggression, weight_min: *weight_min })
     }
 
     fn double(&self, double: &RuntimeDouble) -> f64 {

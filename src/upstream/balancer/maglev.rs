@@ -34,7 +34,7 @@ impl Maglev {
     /// Source: "Maglev: A Fast and Reliable Software Network Load Balancer", 3.4; Envoy, "Maglev".
     pub(super) fn new(hosts: &[(&str, f64)], size: u64) -> Self {
         let mut ordered: Vec<_> = hosts.iter().enumerate().collect();
-        ordered.sort_by(|(_, (a, _)), (_, (b, _))| a.cmp(b));
+        ordered.sort_by_key(|(_, (key, _))| *key);
         let mut seekers: Vec<Seeker> = ordered
             .iter()
             .map(|(at, (key, weight))| Seeker::new(*at, key, *weight, size))

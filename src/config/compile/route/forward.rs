@@ -34,13 +34,14 @@ impl Compiler<'_> {
         let cluster = self.cluster_choice(action, clusters);
         let path_rewrite = self.path_change(action, rule);
         let host_rewrite = self.host_change(action);
-        self.hash_policies(action);
+        let hash = self.hash_policies(action);
         action.ignore("metadata_match", "no cluster has subsets that it could choose among");
         let status = action.choice("cluster_not_found_response_code");
         let attempts = self.attempts(action, above);
         let (timeout, timeout_ms) = timeouts(action, &attempts, TIMEOUT);
         Some(Forward {
             cluster: cluster?,
+            hash,
             timeout,
             timeout_ms,
             attempts,
@@ -63,6 +64,7 @@ impl Compiler<'_> {
     pub(super) fn nowhere(&self) -> Forward {
         Forward {
             cluster: ClusterChoice::Named(self.cluster_name("")),
+            hash: Vec::new(),
             timeout: Some(TIMEOUT),
             timeout_ms: String::new(),
             attempts: Attempts::default(),
@@ -174,22 +176,5 @@ impl Compiler<'_> {
             Some(true) => HostChange::Upstream,
             _ => HostChange::Keep,
         })
-    }
-
-    /// `hash_policy`: checked. No balancer that is built asks for a hash.
-    fn hash_policies(&mut self, action: &Message) {
-        for policy in action.messages("hash_policy") {
-            policy.ignore("terminal", "there is no hash that it could end");
-            for kind in ["cookie", "connection_properties", "query_parameter", "filter_state"] {
-                policy.ignore(kind, "there is no balancer that asks for a hash");
-            }
-            if let Some(header) = policy.message("header") {
-                header.ignore("header_name", "there is no balancer that asks for a hash");
-                if let Some(rewrite) = header.message("regex_rewrite") {
-                    // Only a mistake in it matters.
-                    let _ = self.substitution(rewrite);
-                }
-            }
-        }
     }
 }

@@ -8,13 +8,15 @@ use super::Substitution;
 use crate::uri_template::PathRewrite;
 
 use super::{Attempts, MutationLevel, Mutations};
-use crate::config::model::upgrade::RouteUpgrade;
+use crate::config::model::{hash_policy::HashPolicy, upgrade::RouteUpgrade};
 
 /// `RouteAction` to a cluster.
 #[derive(Debug)]
 pub struct Forward {
     /// `cluster_specifier`: which cluster.
     pub cluster: ClusterChoice,
+    /// `hash_policy`: what is hashed where the cluster's balancer asks for it.
+    pub hash: Vec<HashPolicy>,
     /// `timeout`; Envoy's default is 15 s; `None` is off.
     pub timeout: Option<Duration>,
     /// How long a try may take, in milliseconds, as the upstream is told of it; empty for none.
