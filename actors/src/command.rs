@@ -18,6 +18,8 @@ pub enum Command {
     ReopenLogs,
     /// `/cpuprofiler`.
     ProfileCpu(bool),
+    /// `/reload` and SIGHUP.
+    Reload(Reload),
     /// `/quitquitquit`, SIGTERM and SIGINT.
     Quit(Quit),
     /// `/actors/kill?name=…`: lets the named actor panic. Refused unless drills are enabled.
@@ -54,6 +56,15 @@ pub struct DrainListeners {
     pub skip_exit: bool,
     /// Only listeners whose `traffic_direction` is `INBOUND`.
     pub inbound_only: bool,
+}
+
+/// What is done with a configuration that is read again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reload {
+    /// It is put in force as a whole, or refused as a whole.
+    Apply,
+    /// It is told what that would change.
+    DryRun,
 }
 
 /// How the process ends.
@@ -98,6 +109,8 @@ pub enum LogLevel {
 pub enum Applied {
     /// It is in force.
     Done,
+    /// The same, with something to tell the person who asked.
+    Told(String),
     /// Refused; nothing changed. The text is for the person who asked.
     Refused(Refusal),
 }
@@ -117,6 +130,9 @@ pub enum Refusal {
     /// `/actors/kill` of an actor that is not there.
     #[error("no actor is called {0:?}; /actors lists them")]
     NoActor(String),
+    /// The configuration that was read again cannot be put in force. The text names each place.
+    #[error("{0}")]
+    Configuration(String),
     /// The CPU profiler could not start or write.
     #[error("failure to start the profiler")]
     Profiler(String),
@@ -140,6 +156,8 @@ impl fmt::Display for Command {
             Command::DrainListeners(how) => write!(f, "drain listeners ({how:?})"),
             Command::ReopenLogs => f.write_str("reopen logs"),
             Command::ProfileCpu(on) => write!(f, "CPU profiler {}", if *on { "on" } else { "off" }),
+            Command::Reload(Reload::Apply) => f.write_str("reload"),
+            Command::Reload(Reload::DryRun) => f.write_str("reload (dry run)"),
             Command::Quit(how) => write!(f, "quit ({how:?})"),
             Command::Kill(name) => write!(f, "kill {name}"),
         }

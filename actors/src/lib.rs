@@ -5,6 +5,8 @@ mod admin;
 mod cluster;
 pub mod command;
 pub mod company;
+mod configuration;
+pub mod configured;
 mod connection;
 mod dns_refresh;
 pub mod failures;

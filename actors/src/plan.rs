@@ -75,6 +75,7 @@ pub enum LayerSource {
 }
 
 /// One listener.
+#[derive(Clone)]
 pub struct ListenerPlan {
     /// `Listener.name`, or a made-up one that stays the same for the same address.
     pub name: String,
@@ -90,6 +91,8 @@ pub struct ListenerPlan {
     pub connections_max: u32,
     /// The filter chains; opened by [`Serve`](crate::seams::Serve).
     pub chains: Payload,
+    /// Equal for two plans whose connections are served alike, by whichever route tables.
+    pub chains_fingerprint: u64,
     /// Equal for two plans that ask for the same.
     pub fingerprint: u64,
 }
@@ -135,8 +138,10 @@ pub struct ClusterPlan {
     pub added_via_api: bool,
     /// Protocol and balancer options; opened by the data plane and by [`Balance`](crate::seams::Balance).
     pub upstream: Payload,
-    /// Equal for two plans that ask for the same.
+    /// Equal for two plans that ask for the same, be it of other hosts that are known by their addresses.
     pub fingerprint: u64,
+    /// Equal for two plans that ask for the same of such hosts.
+    pub hosts_fingerprint: u64,
 }
 
 /// Where a cluster's hosts come from.
@@ -469,6 +474,7 @@ impl ClusterPlan {
             added_via_api: false,
             upstream: Arc::new(()),
             fingerprint: 1,
+            hosts_fingerprint: 1,
         }
     }
 }

@@ -9,7 +9,7 @@ use super::{
         Endpoint, Origin, Param,
         ParamKind::{Flag, OneOf, Text},
     },
-    explain, failures, help, home, listeners, logging, memory, overview, profiler, runtime,
+    explain, failures, help, home, listeners, logging, memory, overview, profiler, reload, runtime,
     server_info, simple, stats,
 };
 
@@ -445,6 +445,21 @@ pub static ENDPOINTS: &[Endpoint] = &[
         ],
         origin: Origin::Ours,
         action: ReadMuch(overview::overview),
+    },
+    Endpoint {
+        path: "/reload",
+        help: "read the configuration again, and put it in force as a whole or not at all; says what changes, and \
+               which connections that touches",
+        params: &[Param { name: "dry_run", help: "only say it", kind: Flag }],
+        origin: Origin::Ours,
+        action: Change(reload::reload, Answer::ok),
+    },
+    Endpoint {
+        path: "/reload/last",
+        help: "what became of the last reload",
+        params: &[],
+        origin: Origin::Ours,
+        action: Read(reload::last),
     },
 ];
 

@@ -54,7 +54,7 @@ fn error(desk: &Desk, why: &str) -> Answer {
 
 pub(super) fn answer(desk: &Desk, applied: Applied) -> Answer {
     match applied {
-        Applied::Done => listing(desk),
+        Applied::Done | Applied::Told(_) => listing(desk),
         Applied::Refused(Refusal::UnknownLogger(_)) => error(desk, "unknown logger name"),
         Applied::Refused(refusal) => Answer::refused(&refusal),
     }

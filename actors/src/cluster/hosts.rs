@@ -7,7 +7,7 @@ use std::{
 };
 
 use crate::{
-    plan::{ClusterPlan, ConfiguredHealth, Discovery, EndpointPlan, NamePlan},
+    plan::{ClusterPlan, ConfiguredHealth, Discovery, EndpointPlan, HostPlan, NamePlan},
     snapshot::{HealthFlag, Host},
     stats::{ClusterStat, Group, HealthCheckStat},
 };
@@ -29,10 +29,11 @@ pub(super) fn names(discovery: &Discovery) -> &[NamePlan] {
 pub(super) fn discovered(
     plan: &ClusterPlan,
     answers: &Answers,
+    assigned: Option<&[HostPlan]>,
     before: &[Arc<Host>],
     workers: usize,
 ) -> Vec<Arc<Host>> {
-    let wanted = wanted(&plan.discovery, answers, before);
+    let wanted = wanted(&plan.discovery, answers, assigned, before);
     let mut missing: HashMap<SocketAddr, VecDeque<usize>> = HashMap::new();
     for (at, (address, _)) in wanted.iter().enumerate() {
         missing.entry(*address).or_default().push_back(at);
@@ -67,11 +68,15 @@ pub(super) fn discovered(
 fn wanted<'a>(
     discovery: &'a Discovery,
     answers: &Answers,
+    assigned: Option<&'a [HostPlan]>,
     before: &[Arc<Host>],
 ) -> Vec<(SocketAddr, &'a EndpointPlan)> {
     let answer = |at: usize| answers.get(at).and_then(Option::as_deref).unwrap_or_default();
     match discovery {
-        Discovery::Static(hosts) => hosts.iter().map(|h| (h.address, &h.endpoint)).collect(),
+        Discovery::Static(hosts) => {
+            let hosts = assigned.unwrap_or(hosts);
+            hosts.iter().map(|host| (host.address, &host.endpoint)).collect()
+        }
         Discovery::StrictDns { names, .. } => {
             let mut all = Vec::new();
             for (at, name) in names.iter().enumerate() {

@@ -17,7 +17,7 @@ use self::children::Children;
 use crate::{
     dns_refresh::Resolved,
     health_check::{Health, HealthChanged},
-    plan::{ClusterPlan, Discovery},
+    plan::{ClusterPlan, Discovery, HostPlan},
     published::{Published, Publisher},
     seams::Membership,
     snapshot::{ClusterSnapshot, HealthFlag, Host},
@@ -32,6 +32,8 @@ pub(crate) struct ClusterSeed {
     plan: Arc<ClusterPlan>,
     publisher: Publisher<ClusterSnapshot>,
     answers: RefCell<hosts::Answers>,
+    /// Hosts that came since, in place of those of the plan.
+    assigned: RefCell<Option<Vec<HostPlan>>>,
     children: RefCell<Children>,
     warmed: Recipient<Warmed>,
     check_stats: Option<Arc<Group<HealthCheckStat>>>,
@@ -50,6 +52,11 @@ pub(crate) struct Cluster {
 pub(crate) struct Warmed {
     pub(crate) cluster: String,
 }
+
+/// These are its hosts that are known by their addresses, from now on.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub(crate) struct Assign(pub(crate) Vec<HostPlan>);
 
 /// The cluster is no longer wanted.
 #[derive(Message)]
@@ -79,11 +86,18 @@ impl ClusterSeed {
         let answers = RefCell::new(vec![None; hosts::names(&plan.discovery).len()]);
         let asks_dns = !matches!(plan.discovery, Discovery::Static(_));
         let dns_stats = asks_dns.then(|| registry.group(Scope::plain("dns.cares.")));
-        let (stage, children) = (stage.clone(), RefCell::default());
-        (
-            Self { stage, plan, publisher, answers, children, warmed, check_stats, dns_stats },
-            published,
-        )
+        let seed = Self {
+            stage: stage.clone(),
+            plan,
+            publisher,
+            answers,
+            assigned: RefCell::default(),
+            children: RefCell::default(),
+            warmed,
+            check_stats,
+            dns_stats,
+        };
+        (seed, published)
     }
 
     fn name(&self) -> String {
@@ -101,7 +115,8 @@ impl ClusterSeed {
     fn publish(&self, hosts: Vec<Arc<Host>>) {
         let (plan, before) = (&self.plan, self.publisher.read());
         // Observed: Envoy 1.40 writes none of them for a cluster of the file's that has no hosts.
-        let never_any = hosts.is_empty() && matches!(plan.discovery, Discovery::Static(_));
+        let none = hosts.is_empty() && before.hosts.is_empty();
+        let never_any = none && matches!(plan.discovery, Discovery::Static(_));
         if !never_any {
             hosts::gauge(plan, &before.shared.stats, &hosts);
         }
@@ -147,7 +162,9 @@ impl Cluster {
         let ClusterSeed { plan, stage, publisher, .. } = &*self.seed;
         let before = publisher.read();
         let workers = stage.view.registry.workers();
-        let hosts = hosts::discovered(plan, &self.seed.answers.borrow(), &before.hosts, workers);
+        let (answers, assigned) = (self.seed.answers.borrow(), self.seed.assigned.borrow());
+        let assigned = assigned.as_deref();
+        let hosts = hosts::discovered(plan, &answers, assigned, &before.hosts, workers);
         let stats = &before.shared.stats;
         let same = hosts.len() == before.hosts.len()
             && hosts.iter().zip(before.hosts.iter()).all(|(a, b)| Arc::ptr_eq(a, b));
@@ -258,6 +275,18 @@ impl Handler<Resolved> for Cluster {
         if !self.discover(ctx) && !failed {
             stats.add(ClusterStat::UpdateNoRebuild, 1);
         }
+    }
+}
+
+impl Handler<Assign> for Cluster {
+    type Result = ();
+
+    /// Hosts that stay are the same, with their connections and what is known of their health.
+    fn handle(&mut self, Assign(hosts): Assign, ctx: &mut Context<Self>) {
+        let stats = self.seed.publisher.read().shared.stats.clone();
+        stats.add(ClusterStat::DefaultTotalMatchCount, hosts.len() as u64);
+        self.seed.assigned.replace(Some(hosts));
+        self.discover(ctx);
     }
 }
 

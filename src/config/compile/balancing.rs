@@ -285,13 +285,6 @@ fn runtime_double(double: &Message) -> RuntimeDouble {
     }
 }
 
-<<<<<<< HEAD
-/// `locality_config_specifier` of `CommonLbConfig`.
-fn localities(common: &Message, fails_on_panic: &mut bool) -> Localities {
-    if let Some(zones) = common.message("zone_aware_lb_config") {
-        *fails_on_panic = zones.boolean("fail_traffic_on_panic").unwrap_or(false);
-        for field in ["routing_enabled", "min_cluster_size"] {
-=======
 /// `locality_config_specifier` of `CommonLbConfig` and its like.
 fn localities(holder: &Message, balancing: &mut Balancing) {
     if holder.name() != RING_HASH
@@ -302,7 +295,6 @@ fn localities(holder: &Message, balancing: &mut Balancing) {
         let of_extension = holder.name() == LOCALITIES;
         let fields = ["routing_enabled", "min_cluster_size", "force_locality_direct_routing"];
         for field in &fields[..if of_extension { 3 } else { 2 }] {
->>>>>>> balance-next
             zones.ignore(field, "of what there is with a local cluster, which is refused");
         }
     }

@@ -11,8 +11,20 @@ use understudy_actors::plan::{
     LookupFamily, NamePlan, ResolverPlan, RetryBudget, Thresholds,
 };
 
+<<<<<<< HEAD
 use super::{Compiler, address::Named, fingerprint, lb_metadata::lb_metadata};
 use crate::config::{Message, model::cluster::Upstream};
+=======
+use super::{Compiler, address::Named};
+use crate::config::{
+    Message,
+    digest::{digest, digest_without},
+    message::Value,
+    model::cluster::Upstream,
+};
+
+const ASSIGNMENT: &str = "envoy.config.endpoint.v3.ClusterLoadAssignment";
+>>>>>>> main
 
 /// Envoy's `connect_timeout` default.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -69,7 +81,16 @@ impl Compiler<'_> {
             from_zone: self.node.zone.clone(),
             added_via_api: false,
             upstream: Arc::new(upstream),
-            fingerprint: fingerprint(cluster),
+            fingerprint: match discovery {
+                Some(Discovery::Static(_)) => digest_without(cluster, |message, set| {
+                    message.name() == ASSIGNMENT && set.field.name == "endpoints"
+                }),
+                _ => digest(cluster),
+            },
+            hosts_fingerprint: match cluster.message("load_assignment") {
+                Some(assignment) => digest(assignment),
+                None => 0,
+            },
             discovery: discovery?,
             name,
         })

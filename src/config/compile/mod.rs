@@ -25,10 +25,7 @@ mod runtime;
 mod stats;
 mod upgrades;
 
-use std::{
-    hash::{DefaultHasher, Hash, Hasher},
-    sync::Arc,
-};
+use std::sync::Arc;
 
 use understudy_actors::plan::{Plan, Slots};
 
@@ -36,7 +33,6 @@ use super::{
     Checked, Message, Source, check,
     diagnostic::{Diagnostics, Span},
     model::stats::StatsRules,
-    print,
 };
 use crate::logging::Pattern;
 
@@ -239,13 +235,6 @@ fn restricts(path: &str, what: &str) -> bool {
     let last = path.rsplit('.').next().unwrap_or(path);
     let (last, what) = (last.to_ascii_lowercase(), what.to_ascii_lowercase());
     WORDS.iter().any(|word| last.contains(word) || what.contains(word))
-}
-
-/// A number that is equal for two messages that say the same.
-fn fingerprint(message: &Message) -> u64 {
-    let mut hasher = DefaultHasher::new();
-    print::json(message).to_string().hash(&mut hasher);
-    hasher.finish()
 }
 
 #[cfg(test)]
