@@ -11,20 +11,14 @@ use understudy_actors::plan::{
     LookupFamily, NamePlan, ResolverPlan, RetryBudget, Thresholds,
 };
 
-<<<<<<< HEAD
-use super::{Compiler, address::Named, fingerprint, lb_metadata::lb_metadata};
-use crate::config::{Message, model::cluster::Upstream};
-=======
-use super::{Compiler, address::Named};
+use super::{Compiler, address::Named, lb_metadata::lb_metadata};
 use crate::config::{
     Message,
     digest::{digest, digest_without},
-    message::Value,
     model::cluster::Upstream,
 };
 
 const ASSIGNMENT: &str = "envoy.config.endpoint.v3.ClusterLoadAssignment";
->>>>>>> main
 
 /// Envoy's `connect_timeout` default.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
