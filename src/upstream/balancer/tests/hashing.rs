@@ -101,9 +101,7 @@ fn a_key_leads_to_the_host_that_it_leads_to_in_envoy() {
 
 #[test]
 fn a_host_that_leaves_takes_few_keys_with_it_and_unchanged_tables_stay() {
-    for (balancing, others_max) in
-        [(ring(1024, RING_MAX), 0), (hashing(HashTable::Maglev { size: 65_537 }), 10)]
-    {
+    for balancing in [ring(1024, RING_MAX), hashing(HashTable::Maglev { size: 65_537 })] {
         let mut cluster = Cluster::new(balancing, vec![plain(0); 5]);
         let picks = |cluster: &Cluster| -> Vec<usize> {
             let hash = |key: u64| Some(xxh64(&key.to_le_bytes(), 0));
@@ -118,7 +116,8 @@ fn a_host_that_leaves_takes_few_keys_with_it_and_unchanged_tables_stay() {
         cluster.health(&[WELL, WELL, ILL, WELL, WELL]);
         let after = picks(&cluster);
         let moved = before.iter().zip(&after).filter(|(b, a)| **b != 2 && a != b).count();
-        assert!(!after.contains(&2) && moved <= others_max * 10, "{moved}");
+        // Some move besides: those that stay have more places each.
+        assert!(!after.contains(&2) && moved < 200, "{moved}");
         cluster.build();
         assert_eq!(picks(&cluster), after);
     }
