@@ -176,3 +176,115 @@ fn priorities_localities_and_health_decide_and_explain_says_how() {
     let takes = |host: usize| told["hosts"][host]["takes_traffic"] == true;
     assert_eq!([takes(0), takes(1), takes(2)], [true, false, true]);
 }
+
+/// Observed: Envoy 1.40, connections and requests count where the host is, answers and retries with the aggregate.
+#[test]
+fn an_aggregate_has_the_hosts_of_its_clusters_by_priority() {
+    let origins = origins(3);
+    let at = |number: usize, more: &str| endpoint(origins[number - 1].address, more);
+    let nobody: SocketAddr = "127.0.0.1:1".parse().expect("an address");
+    let aggregate = |name: &str, members: &str| {
+        format!(
+            "  - {{name: {name}, connect_timeout: 1s, lb_policy: CLUSTER_PROVIDED, cluster_type: \
+             {{name: envoy.clusters.aggregate, typed_config: {{\"@type\": \
+             type.googleapis.com/envoy.extensions.clusters.aggregate.v3.ClusterConfig, clusters: {members}}}}}}}\n"
+        )
+    };
+    let round_robin = "lb_policy: ROUND_ROBIN";
+    let clusters = cluster(
+        "half",
+        round_robin,
+        &[group(0, &[at(1, ", health_status: UNHEALTHY"), at(2, "")])],
+    ) + &cluster("whole", round_robin, &[group(0, &[at(3, "")])])
+        + &cluster("refuses", round_robin, &[group(0, &[endpoint(nobody, "")])])
+        + &aggregate("both", "[half, unknown, whole]")
+        + &aggregate("none", "[unknown]")
+        + &aggregate("second", "[refuses, whole]");
+    let route = |name: &str| format!("{{match: {{prefix: /{name}}}, route: {{cluster: {name}}}}}");
+    let retried = "{match: {prefix: /second}, route: {cluster: second, retry_policy: {retry_on: connect-failure, \
+        num_retries: 3, retry_priority: {name: p, typed_config: {\"@type\": \
+        type.googleapis.com/envoy.extensions.retry.priority.previous_priorities.v3.PreviousPrioritiesConfig, \
+        update_frequency: 1}}}}}";
+    let routes = [route("both"), route("none"), retried.to_owned()].join(", ");
+    let proxy = Proxy::start_with(&routed(&routes, &clusters), &["--concurrency", "1"]);
+    let main = proxy.listener("main");
+    let mut client = Client::connect(main);
+    let mut ask = |path: &str| client.request(format!("GET {path} HTTP/1.1\r\nhost: t\r\n\r\n"));
+    let mut counts = [0; 4];
+    for _ in 0..600 {
+        counts[ask("/both").text().parse::<usize>().expect("a number")] += 1;
+    }
+    assert!(counts[1] == 0 && (340..500).contains(&counts[2]), "{counts:?}");
+    for _ in 0..10 {
+        assert_eq!(ask("/second").text(), "3");
+    }
+    let none = ask("/none");
+    assert_eq!((none.status, none.text().as_str()), (503, "no healthy upstream"));
+    let stat = |name: &str| proxy.stat(&format!("cluster.{name}"));
+    assert_eq!(stat("both.upstream_rq_200"), Some(600));
+    assert_eq!((stat("half.upstream_rq_200"), stat("both.upstream_rq_total")), (None, Some(0)));
+    assert_eq!(stat("half.upstream_rq_total"), Some(counts[2] as u64));
+    assert_eq!(
+        (stat("second.upstream_rq_retry"), stat("second.upstream_rq_200")),
+        (Some(10), Some(10))
+    );
+    assert_eq!(stat("none.upstream_cx_none_healthy"), Some(1));
+}
+
+#[test]
+fn a_retry_leaves_out_priorities_that_were_tried() {
+    let origins = origins(1);
+    let nobody: SocketAddr = "127.0.0.1:1".parse().expect("an address");
+    let groups = [group(0, &[endpoint(nobody, "")]), group(1, &[endpoint(origins[0].address, "")])];
+    let clusters = cluster("a", "lb_policy: ROUND_ROBIN", &groups);
+    let routes = "{match: {prefix: /}, route: {cluster: a, retry_policy: {retry_on: connect-failure, num_retries: 2, \
+        retry_priority: {name: p, typed_config: {\"@type\": \
+        type.googleapis.com/envoy.extensions.retry.priority.previous_priorities.v3.PreviousPrioritiesConfig, \
+        update_frequency: 2}}}}}";
+    let proxy = Proxy::start(&routed(routes, &clusters));
+    for _ in 0..5 {
+        assert_eq!(get(proxy.listener("main"), "/").text(), "1");
+    }
+    // Two were tried in vain before the second priority was.
+    assert_eq!(proxy.stat("cluster.a.upstream_rq_retry"), Some(10));
+}
+
+#[test]
+fn routes_and_shares_of_routes_ask_for_subsets() {
+    let origins = origins(3);
+    let at = |number: usize, metadata: &str| {
+        let more = format!(", metadata: {{filter_metadata: {{envoy.lb: {metadata}}}}}");
+        endpoint(origins[number - 1].address, &more)
+    };
+    let hosts = [
+        at(1, "{version: v1, stage: prod}"),
+        at(2, "{version: v1, stage: dev}"),
+        at(3, "{version: v2, stage: prod}"),
+    ];
+    let subsets = "lb_policy: RANDOM, lb_subset_config: {fallback_policy: NO_FALLBACK, subset_selectors: \
+        [{keys: [stage, version]}, {keys: [version]}]}";
+    let clusters = cluster("a", subsets, &[group(0, &hosts)]);
+    let wants =
+        |metadata: &str| format!("metadata_match: {{filter_metadata: {{envoy.lb: {metadata}}}}}");
+    let route =
+        |path: &str, action: &str| format!("{{match: {{prefix: /{path}}}, route: {{{action}}}}}");
+    let share = format!(
+        "weighted_clusters: {{clusters: [{{name: a, weight: 1, {}}}]}}",
+        wants("{stage: dev}")
+    );
+    let routes = [
+        route("v2", &format!("cluster: a, {}", wants("{version: v2}"))),
+        route("share", &format!("{}, {share}", wants("{version: v1, stage: prod}"))),
+        route("none", &format!("cluster: a, {}", wants("{version: v3}"))),
+        route("", "cluster: a"),
+    ];
+    let proxy = Proxy::start(&routed(&routes.join(", "), &clusters));
+    let main = proxy.listener("main");
+    for _ in 0..5 {
+        assert_eq!(get(main, "/v2").text(), "3");
+        assert_eq!(get(main, "/share").text(), "2");
+        assert_eq!(get(main, "/none").status, 503);
+        assert_eq!(get(main, "/").status, 503);
+    }
+    assert_eq!(proxy.stat("cluster.a.lb_subsets_selected"), Some(10));
+}

@@ -85,6 +85,7 @@ mod tests {
         Forward {
             cluster: ClusterChoice::Header(Vec::new()),
             hash: Vec::new(),
+            metadata_match: Default::default(),
             timeout: None,
             timeout_ms: String::new(),
             attempts: Attempts::default(),

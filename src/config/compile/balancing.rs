@@ -1,8 +1,13 @@
 //! Owns compiling how a cluster chooses among its hosts.
 
+use std::sync::Arc;
+
+use understudy_actors::plan::Slot;
+
 use super::Compiler;
 use crate::config::{
     Message,
+    message::Value,
     model::balancing::{
         Balancing, HashTable, Hashing, LeastRequest, Localities, Policy, RingHash, RuntimeDouble,
         SlowStart,
@@ -25,6 +30,8 @@ const RANDOM: &str = "envoy.extensions.load_balancing_policies.random.v3.Random"
 const RING_HASH: &str = "envoy.extensions.load_balancing_policies.ring_hash.v3.RingHash";
 const MAGLEV: &str = "envoy.extensions.load_balancing_policies.maglev.v3.Maglev";
 
+const AGGREGATE: &str = "envoy.extensions.clusters.aggregate.v3.ClusterConfig";
+const SUBSET: &str = "envoy.extensions.load_balancing_policies.subset.v3.Subset";
 const LOCALITIES: &str = "envoy.extensions.load_balancing_policies.common.v3.LocalityLbConfig";
 
 /// Envoy's `maximum_ring_size` default, and the most it takes.
@@ -41,7 +48,15 @@ impl Compiler<'_> {
         let named = cluster.choice("lb_policy").unwrap_or("ROUND_ROBIN");
         match extension {
             Some(extension) => self.extension(cluster, extension, &mut balancing),
-            None => self.lb_policy(cluster, named, &mut balancing),
+            None => {
+                self.lb_policy(cluster, named, &mut balancing);
+                let subsets = cluster.message("lb_subset_config");
+                if let Some(subsets) = subsets.filter(|_| named == "CLUSTER_PROVIDED") {
+                    let text = "cluster: LB policy CLUSTER_PROVIDED cannot be combined with lb_subset_config";
+                    self.error(subsets.at, &subsets.path, text, "");
+                }
+                balancing.subsets = subsets.and_then(|subsets| self.subsets(subsets));
+            }
         }
         for options in POLICY_OPTIONS {
             let own = extension.is_none()
@@ -87,6 +102,23 @@ impl Compiler<'_> {
                 let table = self.maglev(cluster.message("maglev_lb_config"));
                 self.hash_balancer(cluster, table, None)
             }
+            "CLUSTER_PROVIDED" => {
+                if let Some(members) = self.aggregate(cluster) {
+                    balancing.policy = Policy::Aggregate(members);
+                    return;
+                }
+                let name = cluster.text("name").unwrap_or_default();
+                let text = format!(
+                    "cluster manager: cluster provided LB specified but cluster '{name}' did not provide one. Check \
+                     cluster documentation."
+                );
+                return self.error(
+                    cluster.at_of("lb_policy"),
+                    &cluster.path_of("lb_policy"),
+                    text,
+                    "an aggregate cluster does",
+                );
+            }
             "LOAD_BALANCING_POLICY_CONFIG" => {
                 let text = "cluster: field load_balancing_policy need to be set";
                 self.error(cluster.at_of("lb_policy"), &cluster.path_of("lb_policy"), text, "");
@@ -97,6 +129,36 @@ impl Compiler<'_> {
                 return self.unsupported(at, &path, &format!("`lb_policy: {other}`"));
             }
         };
+    }
+
+    /// The clusters whose hosts an aggregate has, in order.
+    fn aggregate(&mut self, cluster: &Message) -> Option<Arc<[Slot]>> {
+        let kind = cluster.message("cluster_type")?;
+        kind.ignore("name", "free text; the type decides");
+        let config = kind.any("typed_config").filter(|any| any.message.name() == AGGREGATE)?;
+        let names = config.message.texts("clusters");
+        Some(names.map(|(name, _)| self.slots.clusters.of(name)).collect())
+    }
+
+    /// Whether a cluster of an extended type is an aggregate; one needs a policy of its own.
+    pub(super) fn is_aggregate(&mut self, cluster: &Message) -> bool {
+        let typed = cluster.peek("cluster_type").map(|set| &set.value);
+        let Some(Value::Message(kind)) = typed else { return false };
+        let config = kind.peek("typed_config").map(|set| &set.value);
+        let Some(Value::Any(config)) = config else { return false };
+        if config.message.name() != AGGREGATE {
+            return false;
+        }
+        if cluster.choice("lb_policy") != Some("CLUSTER_PROVIDED") {
+            let name = cluster.text("name").unwrap_or_default();
+            let text = format!(
+                "cluster manager: cluster provided LB not specified but cluster '{name}' provided one. Check cluster \
+                 documentation."
+            );
+            cluster.ignore("cluster_type", "it is in error");
+            self.error(cluster.at, &cluster.path, text, "write `lb_policy: CLUSTER_PROVIDED`");
+        }
+        true
     }
 
     /// `load_balancing_policy`: the first of its policies counts, since Envoy knows each that we know of.
@@ -115,6 +177,10 @@ impl Compiler<'_> {
             let text = "cluster: load_balancing_policy cannot be combined with lb_subset_config";
             self.error(subsets.at, &subsets.path, text, "");
         }
+        self.first_policy(extension, balancing);
+    }
+
+    fn first_policy(&mut self, extension: &Message, balancing: &mut Balancing) {
         let mut policies = extension.messages("policies");
         let first = policies.next();
         policies.for_each(|policy| policy.ignore("typed_extension_config", "the first counts"));
@@ -151,6 +217,13 @@ impl Compiler<'_> {
                 localities(config, balancing);
                 let table = self.maglev(Some(config));
                 return balancing.policy = self.hash_balancer(config, table, Some(config));
+            }
+            SUBSET => {
+                balancing.subsets = self.subsets(config);
+                if let Some(of_each) = config.message("subset_lb_policy") {
+                    self.first_policy(of_each, balancing);
+                }
+                return;
             }
             other => return self.refuse_whole(config, other),
         };

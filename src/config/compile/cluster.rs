@@ -94,8 +94,8 @@ impl Compiler<'_> {
         let kind = cluster.choice("type").unwrap_or("STATIC");
         self.check_hashing(cluster, kind);
         if cluster.peek("cluster_type").is_some() {
-            // Left unread, and so refused.
-            return None;
+            // What is no aggregate is left unread, and so refused.
+            return self.is_aggregate(cluster).then(|| Discovery::Static(Vec::new()));
         }
         let (at, path) = (cluster.at, cluster.path.clone());
         let dns = self.dns(cluster);

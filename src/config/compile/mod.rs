@@ -23,6 +23,7 @@ mod protocol;
 mod route;
 mod runtime;
 mod stats;
+mod subsets;
 mod upgrades;
 
 use std::sync::Arc;

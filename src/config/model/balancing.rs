@@ -2,7 +2,9 @@
 
 use std::{sync::Arc, time::Duration};
 
-use super::hash_policy::HashPolicy;
+use understudy_actors::plan::Slot;
+
+use super::{hash_policy::HashPolicy, subsets::SubsetOptions};
 
 /// How a host is chosen.
 #[derive(Clone, Debug)]
@@ -15,6 +17,8 @@ pub struct Balancing {
     pub overprovisioning_percent: u32,
     /// `load_assignment.policy.weighted_priority_health`: health is a share of weights, not of hosts.
     pub weighs_health: bool,
+    /// `lb_subset_config`: a route may ask for hosts by their metadata.
+    pub subsets: Option<SubsetOptions>,
     /// `slow_start_config`: hosts that are new begin with less.
     pub slow_start: Option<SlowStart>,
     /// `fail_traffic_on_panic`: in panic nobody takes requests, rather than all.
@@ -32,6 +36,8 @@ pub enum Policy {
     Random,
     /// `RING_HASH` and `MAGLEV`.
     Hash(Hashing),
+    /// `envoy.clusters.aggregate`: the hosts are those of other clusters, in this order.
+    Aggregate(Arc<[Slot]>),
 }
 
 /// How a request's hash leads to a host.
@@ -132,6 +138,7 @@ impl Default for Balancing {
             localities: Localities::default(),
             overprovisioning_percent: 140,
             weighs_health: false,
+            subsets: None,
             slow_start: None,
             fails_on_panic: false,
         }

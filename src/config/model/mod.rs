@@ -14,4 +14,5 @@ pub mod local_reply;
 pub mod paths;
 pub mod route;
 pub mod stats;
+pub mod subsets;
 pub mod upgrade;

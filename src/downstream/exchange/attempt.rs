@@ -10,7 +10,7 @@ use understudy_actors::{
 use super::{super::count, Exchange, conversation::Conversation, failure::Failure};
 use crate::{
     codec::{Switch, Version, http1::response::Asked},
-    config::model::route::Forward,
+    config::model::{balancing::Policy, route::Forward},
     filter::FilteredResponse,
     local_reply::LocalReply,
     stream::{BodySize, Pump, RequestSource, Reset, ResponseSink, ResponseSource},
@@ -29,6 +29,8 @@ use crate::{
 pub(super) struct Chosen {
     current: Rc<Current>,
     pool: Rc<HostPool>,
+    /// Whose answers are counted, where that is not the host's own cluster.
+    answers: Option<Rc<Target>>,
 }
 
 /// A request in flight to a host, on a connection; counted until dropped.
@@ -46,9 +48,17 @@ impl<'c> Exchange<'c> {
         current: Rc<Current>,
         route: &Forward,
     ) -> Result<Chosen, Failure> {
+        if let Policy::Aggregate(members) = &current.upstream.balancing.policy {
+            return self.choose_of(&current, members, route);
+        }
         let worker = self.worker.index;
         let version = self.heads.request.version;
-        let mut choice = Choice { hash: self.hash_for(&current, route), ..Choice::default() };
+        let hash = self.hash_for(&current, route);
+        let tries = self.tries.as_mut();
+        let load = tries.and_then(|tries| tries.other_priorities_of(current.tables()));
+        let asks = current.upstream.balancing.subsets.is_some();
+        let metadata = if asks { route.wanted(self.heads.part) } else { None };
+        let mut choice = Choice { hash, metadata, load: load.as_ref(), attempt: 0 };
         let mut pool = current.pick(worker, choice, version).cloned();
         if let Some(tries) = &mut self.tries {
             for _ in 0..tries.other_hosts_max() {
@@ -64,7 +74,7 @@ impl<'c> Exchange<'c> {
         }
         match pool {
             Some(pool) => {
-                let chosen = Chosen { current, pool };
+                let chosen = Chosen::of(current, pool, None);
                 self.tally.tries(&chosen, !self.manager.logs().is_empty());
                 Ok(chosen)
             }
@@ -205,7 +215,22 @@ impl Chosen {
     /// The host whose turn it is, if there is any.
     pub(super) fn pick(current: Rc<Current>, worker: usize, version: Version) -> Option<Self> {
         let pool = current.pick(worker, Choice::default(), version)?.clone();
-        Some(Self { current, pool })
+        Some(Self::of(current, pool, None))
+    }
+
+    /// That one; what it answers may be counted elsewhere.
+    pub(super) fn of(
+        current: Rc<Current>,
+        pool: Rc<HostPool>,
+        answers: Option<Rc<Target>>,
+    ) -> Self {
+        Self { current, pool, answers }
+    }
+
+    /// Where its answers are counted.
+    #[inline]
+    pub(super) fn answers(&self) -> &Target {
+        self.answers.as_deref().unwrap_or_else(|| self.pool.target())
     }
 
     /// The host's pool.

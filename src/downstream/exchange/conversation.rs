@@ -203,7 +203,7 @@ where
         tally.paused = true;
         timers.poll(cx).map(|passed| {
             count::passed(manager, passed);
-            count::passed_upstream(self.chosen.target(), passed);
+            count::passed_upstream(self.chosen.answers(), passed);
             tally.cut_by_timeout(passed, *request_done);
             Err(Failure::Cut)
         })
@@ -244,7 +244,7 @@ where
     /// Counts an interim answer; says whether it goes on, and so is to be sent.
     pub(super) fn pass_interim(&mut self) -> bool {
         let exchange = &mut *self.exchange;
-        count::upstream_interim(self.chosen.target(), exchange.is_internal());
+        count::upstream_interim(self.chosen.answers(), exchange.is_internal());
         if !exchange.manager.config.proxy_100_continue {
             return false;
         }
@@ -272,7 +272,7 @@ where
         match health_check {
             false => {
                 let canary = response.headers.get(Known::XEnvoyUpstreamCanary) == Some(b"true");
-                count::upstream(self.chosen.target(), response.status, internal, canary, waited);
+                count::upstream(self.chosen.answers(), response.status, internal, canary, waited);
             }
             true => count::upstream_health_check(self.chosen.target(), response.status),
         }

@@ -31,7 +31,7 @@ impl Exchange<'_> {
     /// Each policy that finds something turns the hash of those before it.
     ///
     /// Source: `RouteAction.hash_policy`; observed: Envoy 1.40 (tests/balancing.rs).
-    fn hash(&mut self, policies: &[HashPolicy]) -> Option<u64> {
+    pub(super) fn hash(&mut self, policies: &[HashPolicy]) -> Option<u64> {
         let mut hash: Option<u64> = None;
         self.heads.set_cookies.clear();
         for policy in policies {

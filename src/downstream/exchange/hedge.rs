@@ -171,7 +171,7 @@ impl Exchange<'_> {
                     let buffers = &self.worker.buffers;
                     match ready!(connected.stream.poll_head(cx, &mut beside.head, buffers)) {
                         Ok(_) if beside.head.status < 200 && !self.passes_interim() => {
-                            count::upstream_interim(beside.chosen.target(), self.is_internal());
+                            count::upstream_interim(beside.chosen.answers(), self.is_internal());
                             continue;
                         }
                         Ok(size) => return Poll::Ready(Ok(size)),
@@ -264,7 +264,7 @@ impl Exchange<'_> {
         {
             let priority = tries.priority();
             if let Some(retrying) = &mut tries.retrying {
-                let target = slow.chosen.target();
+                let target = slow.chosen.answers();
                 let decision = self
                     .worker
                     .with_runtime(|runtime| retrying.decide_on_slow(target, priority, runtime));

@@ -8,6 +8,7 @@
 //!
 //! Every client with a request on its way holds one such future: a test bounds its size.
 
+mod aggregate;
 mod attempt;
 mod beside;
 mod conversation;
@@ -74,6 +75,8 @@ pub struct Heads {
     pub response: ResponseHead,
     /// Whom the request is from, where that is not the peer.
     pub client: Option<IpAddr>,
+    /// Which of a route's weighted clusters was drawn.
+    part: Option<usize>,
     /// Cookies that the answer gives the client, so that its next requests are hashed alike.
     set_cookies: Vec<Vec<u8>>,
     /// Whether the exchange may become something else than HTTP, and is counted among those.
@@ -336,6 +339,7 @@ impl<'c> Exchange<'c> {
                 Err(Failure::reply(headers::redirect(redirect, rule, &self.heads.request)))
             }
             RouteAction::Forward(forward) => {
+                self.heads.part = found.part.and_then(|part| forward.cluster.place_of(part));
                 let cluster = self.cluster(forward, found.part)?;
                 if !self.manager.router().strict_headers.is_empty() {
                     self.check_controls()?;

@@ -15,16 +15,19 @@ use super::{
     localities::normalized,
     round_robin::{Cursor, Rotation, are_equal},
 };
-use crate::config::model::balancing::{Balancing, Hashing, Policy, RuntimeDouble, SlowStart};
+use crate::config::model::balancing::{
+    Balancing, Hashing, Localities, Policy, RuntimeDouble, SlowStart,
+};
 
 /// What tables are built of.
 pub(super) struct Builder<'a> {
     pub(super) balancing: &'a Balancing,
     /// The panic threshold in force.
     pub(super) panic_percent: u32,
+    pub(super) shared: &'a ClusterShared,
+    pub(super) localities: Localities,
     hosts: &'a [Arc<Host>],
     hosts_before: &'a [Arc<Host>],
-    shared: &'a ClusterShared,
     runtime: &'a Runtime,
     before: Option<&'a Levels>,
     schedules: usize,
@@ -42,8 +45,14 @@ impl<'a> Builder<'a> {
         let threshold = u64::from(cluster.plan.panic_threshold_percent);
         let percent = runtime.integer("upstream.healthy_panic_threshold", threshold).min(100);
         let panic_percent = u32::try_from(percent).unwrap_or(100);
+        // In subsets localities have weights only where that is asked for.
+        let localities = match &balancing.subsets {
+            Some(subsets) if !subsets.weighs_localities => Localities::Alike,
+            _ => balancing.localities,
+        };
         Self {
             balancing,
+            localities,
             panic_percent,
             hosts,
             hosts_before: &cluster.hosts,
@@ -52,6 +61,37 @@ impl<'a> Builder<'a> {
             before,
             schedules: 0,
         }
+    }
+
+    /// How many hosts there are.
+    pub(super) fn hosts(&self) -> usize {
+        self.hosts.len()
+    }
+
+    /// Builds something that goes on from other levels than the cluster's.
+    pub(super) fn go_on_from<T>(
+        &mut self,
+        before: Option<&'a Levels>,
+        build: impl FnOnce(&mut Self) -> T,
+    ) -> T {
+        let usual = std::mem::replace(&mut self.before, before);
+        let built = build(self);
+        self.before = usual;
+        built
+    }
+
+    /// Of a locality's weight, what counts where only so many of its hosts are there.
+    pub(super) fn locality_weight(&self, host: &Host, there: usize) -> f64 {
+        let weight = f64::from(host.endpoint.locality_weight);
+        if !self.balancing.subsets.as_ref().is_some_and(|subsets| subsets.scales_localities) {
+            return weight;
+        }
+        let same = |other: &&Arc<Host>| {
+            other.endpoint.priority == host.endpoint.priority
+                && other.endpoint.locality == host.endpoint.locality
+        };
+        let all = self.hosts.iter().filter(same).count().max(1);
+        (weight * there as f64 / all as f64).round()
     }
 
     pub(super) fn host(&self, at: u32) -> Option<&'a Arc<Host>> {
@@ -96,8 +136,8 @@ impl<'a> Builder<'a> {
                 // Envoy takes 1 for what makes no sense, too.
                 self.scheduled(if bias >= 0.0 { bias } else { 1.0 }, ramp)
             }
-            // What hashes has lists of its own.
-            Policy::Random | Policy::Hash(_) => Order::Random,
+            // What hashes has lists of its own, and an aggregate no hosts.
+            Policy::Random | Policy::Hash(_) | Policy::Aggregate(_) => Order::Random,
         };
         List { hosts, order }
     }

@@ -8,7 +8,7 @@ use super::{
     Choice,
     build::Builder,
     list::{List, Order, Place},
-    load::{Availability, Load, Standing},
+    load::{Availability, Load, Priority, Standing},
     localities::Localities,
     round_robin::Rotation,
 };
@@ -23,7 +23,7 @@ pub(super) struct Levels {
 /// One priority.
 #[derive(Debug)]
 struct Level {
-    available: Availability,
+    priority: Priority,
     /// Too few of its hosts are available: all are used, or none.
     panic: bool,
     /// Its healthy hosts; in panic all there are.
@@ -81,23 +81,14 @@ impl Levels {
                 census.add(at, host);
             }
         }
-        let available: Vec<_> = censuses.iter().map(|census| census.available(builder)).collect();
-        let enough = Availability::total(&available) == 100;
-        let threshold = builder.panic_percent;
-        let panics: Vec<bool> =
-            censuses.iter().map(|census| !enough && census.panics(threshold)).collect();
-        let load = match panics.iter().all(|panic| *panic) {
-            true => {
-                Load::by_size(&censuses.iter().map(|census| census.all.len()).collect::<Vec<_>>())
-            }
-            // Where nobody can take anything and panic is off, the first is who fails.
-            false => {
-                Load::by_availability(&available).unwrap_or_else(|| Load::first(censuses.len()))
-            }
-        };
-        let levels = censuses.iter().zip(available).zip(panics).enumerate();
-        let levels = levels.map(|(level, ((census, available), panic))| {
-            Level::new(level, census, available, panic, builder)
+        let priorities: Vec<_> = censuses.iter().map(|census| census.priority(builder)).collect();
+        let available: Vec<_> = priorities.iter().map(|priority| priority.available).collect();
+        let (enough, threshold) = (Availability::total(&available) == 100, builder.panic_percent);
+        let load = Load::among(&priorities, threshold);
+        let levels = censuses.iter().zip(priorities).enumerate();
+        let levels = levels.map(|(level, (census, priority))| {
+            let panic = !enough && priority.panics(threshold);
+            Level::new(level, census, priority, panic, builder)
         });
         Self { levels: levels.collect(), load }
     }
@@ -129,7 +120,8 @@ impl Levels {
 
     /// Whoever takes the request.
     pub(super) fn pick(&self, place: Place<'_>, choice: Choice<'_>) -> Option<usize> {
-        let load = choice.load.unwrap_or(&self.load);
+        // What a hash has led to stays where it is, whatever was tried.
+        let load = choice.load.filter(|_| choice.hash.is_none()).unwrap_or(&self.load);
         let (at, standing) = match (load.only(), choice.hash) {
             (Some(only), _) => (only, Standing::Healthy),
             (None, hash) => load.draw(hash.unwrap_or_else(|| fastrand::u64(..))),
@@ -141,9 +133,8 @@ impl Levels {
         level.hosts(standing).pick(place, choice)
     }
 
-    /// How available each priority is.
-    pub(super) fn available(&self) -> impl ExactSizeIterator<Item = Availability> + '_ {
-        self.levels.iter().map(|level| level.available)
+    pub(super) fn priorities(&self) -> impl Iterator<Item = Priority> + '_ {
+        self.levels.iter().map(|level| level.priority)
     }
 
     /// Whether some requests go where too few hosts are available.
@@ -180,7 +171,7 @@ impl Level {
     fn new(
         level: usize,
         census: &Census,
-        available: Availability,
+        priority: Priority,
         panic: bool,
         builder: &mut Builder<'_>,
     ) -> Self {
@@ -192,7 +183,7 @@ impl Level {
             false if hashes => (hosts(Part::Healthy), None),
             false => (hosts(Part::Healthy), Some(hosts(Part::Degraded))),
         };
-        Self { available, panic, healthy, degraded }
+        Self { priority, panic, healthy, degraded }
     }
 
     fn hosts(&self, standing: Standing) -> &Hosts {
@@ -253,22 +244,19 @@ impl Census {
         }
     }
 
-    fn available(&self, builder: &Builder<'_>) -> Availability {
+    fn priority(&self, builder: &Builder<'_>) -> Priority {
         let size = |hosts: &[u32]| match builder.balancing.weighs_health {
             true => hosts.iter().map(|at| u64::from(builder.weight(*at))).sum(),
             false => hosts.len() as u64,
         };
         let all = size(&self.all).saturating_sub(size(&self.excluded));
         let percent = builder.balancing.overprovisioning_percent;
-        Availability::new(size(&self.healthy), size(&self.degraded), all, percent)
-    }
-
-    fn panics(&self, threshold_percent: u32) -> bool {
-        let counted = self.all.len() - self.excluded.len();
-        let available = 100 * (self.healthy.len() + self.degraded.len());
-        match counted {
-            0 => threshold_percent > 0,
-            counted => (available as f64 / counted as f64) < f64::from(threshold_percent),
-        }
+        let available = Availability::new(size(&self.healthy), size(&self.degraded), all, percent);
+        let well = 100 * (self.healthy.len() + self.degraded.len());
+        let well_percent = match self.all.len() - self.excluded.len() {
+            0 => 0.0,
+            counted => well as f64 / counted as f64,
+        };
+        Priority { available, hosts: self.all.len(), well_percent }
     }
 }

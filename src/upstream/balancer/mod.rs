@@ -16,24 +16,26 @@ mod mersenne;
 mod murmur;
 mod ring;
 mod round_robin;
+mod subsets;
 #[cfg(test)]
 mod tests;
 
 use std::sync::Arc;
 
 use understudy_actors::{
-    plan::Payload,
+    plan::{LbMetadata, Payload},
     seams::{Balance, Membership},
     snapshot::ClusterSnapshot,
 };
 
-pub use load::{Availability, Load, Standing};
+pub use load::{Availability, Load, Priority, Standing};
 
 use self::{
     build::Builder,
     levels::Levels,
     list::{Place, Schedules},
     round_robin::Rotation,
+    subsets::Subsets,
 };
 use crate::config::model::cluster::Upstream;
 
@@ -47,6 +49,8 @@ pub struct Tables {
     /// Where nothing is to be decided but whose turn it is.
     only: Option<Rotation>,
     levels: Option<Levels>,
+    /// Where routes may ask for hosts by their metadata.
+    subsets: Option<Subsets>,
 }
 
 /// What besides the tables decides about a host.
@@ -54,6 +58,8 @@ pub struct Tables {
 pub struct Choice<'a> {
     /// Of what the request says, where the policy asks for that.
     pub hash: Option<u64>,
+    /// What the route asks of the metadata of hosts.
+    pub metadata: Option<&'a LbMetadata>,
     /// How many hosts were ruled out for this try before.
     pub attempt: u32,
     /// How requests are shared among priorities, where it is not as usual.
@@ -74,10 +80,15 @@ impl Balance for Balancers {
         let upstream = membership.before.plan.upstream.clone();
         let upstream = upstream.downcast::<Upstream>().unwrap_or_default();
         let before = membership.before.balancer.downcast_ref::<Tables>();
-        let before = before.and_then(|before| before.levels.as_ref());
-        let mut builder = Builder::new(&upstream.balancing, membership, before);
+        let levels_before = before.and_then(|before| before.levels.as_ref());
+        let balancing = &upstream.balancing;
+        let mut builder = Builder::new(balancing, membership, levels_before);
         let levels = Levels::new(0..membership.hosts.len() as u32, &mut builder);
-        Arc::new(Tables { only: levels.only().cloned(), levels: Some(levels) })
+        let subsets_before = before.and_then(|before| before.subsets.as_ref());
+        let subsets = balancing.subsets.as_ref();
+        let subsets = subsets.map(|options| Subsets::new(options, &mut builder, subsets_before));
+        let only = levels.only().filter(|_| subsets.is_none()).cloned();
+        Arc::new(Tables { only, levels: Some(levels), subsets })
     }
 }
 
@@ -104,9 +115,9 @@ impl Tables {
         self.levels.as_ref().is_some_and(|levels| levels.reaches(host as u32))
     }
 
-    /// How available each priority is.
-    pub fn available(&self) -> Vec<Availability> {
-        self.levels.iter().flat_map(Levels::available).collect()
+    /// The priorities, in order.
+    pub fn priorities(&self) -> impl Iterator<Item = Priority> + '_ {
+        self.levels.iter().flat_map(Levels::priorities)
     }
 }
 
@@ -145,6 +156,10 @@ impl Picker {
     ) -> Option<usize> {
         let (hosts, shared) = (&*snapshot.hosts, &*snapshot.shared);
         let place = Place { hosts, shared, worker, schedules: &self.schedules };
-        self.tables.levels.as_ref()?.pick(place, choice)
+        let levels = self.tables.levels.as_ref()?;
+        match &self.tables.subsets {
+            Some(subsets) => subsets.pick(levels, place, choice),
+            None => levels.pick(place, choice),
+        }
     }
 }

@@ -3,7 +3,7 @@
 use std::{collections::HashSet, time::Duration};
 
 use super::{
-    super::Compiler,
+    super::{Compiler, lb_metadata::lb_metadata},
     attempts::{Above, timeouts},
 };
 use crate::{
@@ -31,17 +31,25 @@ impl Compiler<'_> {
         clusters: Option<&HashSet<String>>,
         above: Above<'_>,
     ) -> Option<Forward> {
-        let cluster = self.cluster_choice(action, clusters);
+        let mut cluster = self.cluster_choice(action, clusters);
+        let metadata_match = lb_metadata(action, "metadata_match");
+        action.ignore("metadata_match", "what stands beside `envoy.lb` says nothing to balancers");
+        if let Some(ClusterChoice::Weighted(weighted)) = &mut cluster {
+            for one in &mut weighted.clusters {
+                let own = std::mem::replace(&mut one.metadata_match, metadata_match.clone());
+                one.metadata_match.extend(own);
+            }
+        }
         let path_rewrite = self.path_change(action, rule);
         let host_rewrite = self.host_change(action);
         let hash = self.hash_policies(action);
-        action.ignore("metadata_match", "no cluster has subsets that it could choose among");
         let status = action.choice("cluster_not_found_response_code");
         let attempts = self.attempts(action, above);
         let (timeout, timeout_ms) = timeouts(action, &attempts, TIMEOUT);
         Some(Forward {
             cluster: cluster?,
             hash,
+            metadata_match,
             timeout,
             timeout_ms,
             attempts,
@@ -65,6 +73,7 @@ impl Compiler<'_> {
         Forward {
             cluster: ClusterChoice::Named(self.cluster_name("")),
             hash: Vec::new(),
+            metadata_match: Default::default(),
             timeout: Some(TIMEOUT),
             timeout_ms: String::new(),
             attempts: Attempts::default(),
