@@ -333,6 +333,7 @@ pub(crate) fn cluster(name: &str, slot: usize, discovery: Discovery) -> ClusterP
 pub(crate) fn fixed(addresses: &[&str]) -> Discovery {
     let host = |address: &&str| HostPlan {
         address: address.parse().unwrap(),
+        more: Vec::new(),
         endpoint: EndpointPlan::default(),
     };
     Discovery::Static(addresses.iter().map(host).collect())
@@ -343,6 +344,8 @@ pub(crate) fn dns() -> DnsPlan {
         refresh: Duration::from_secs(5),
         failure_refresh: None,
         respect_ttl: false,
+        ttl_min: Duration::ZERO,
+        hold_stale: None,
         jitter: Duration::ZERO,
         family: LookupFamily::V4Only,
         resolver: Arc::default(),

@@ -4,6 +4,7 @@ mod apply;
 mod ask;
 mod changes;
 mod drain;
+mod hosts;
 mod kill;
 mod listeners;
 mod quit;

@@ -26,6 +26,7 @@ use super::{
 };
 use crate::{
     admin::{Admin, AdminSeed, CloseAdmin},
+    by_hand::ByHand,
     cluster::{Assign, Cluster, ClusterSeed, Leave},
     company::ApplyError,
     configuration::{Configuration, Install},
@@ -283,7 +284,7 @@ impl Supervisor {
             let is_wanted = |child: &ClusterChild| child.plan.fingerprint == wanted.fingerprint;
             match children.clusters.get_mut(name) {
                 None => {
-                    let child = self.start_cluster(wanted, ctx);
+                    let child = self.start_cluster(wanted, Arc::default(), ctx);
                     brought.push(child.clone());
                     children.clusters.insert(name.clone(), child);
                     seed.cluster_manager.add(ClusterManagerStat::ClusterAdded, 1);
@@ -294,10 +295,11 @@ impl Supervisor {
                         not_now.cluster.do_send(Leave);
                     }
                 }
-                Some(_) => match children.warming.get_mut(name) {
-                    Some(child) if is_wanted(child) => child.assign(wanted),
-                    _ => {
-                        let child = self.start_cluster(wanted, ctx);
+                Some(before) => match (before.published.clone(), children.warming.get_mut(name)) {
+                    (_, Some(child)) if is_wanted(child) => child.assign(wanted),
+                    (before, _) => {
+                        let by_hand = before.read().by_hand.clone();
+                        let child = self.start_cluster(wanted, by_hand, ctx);
                         if let Some(not_now) = children.warming.insert(name.clone(), child) {
                             not_now.cluster.do_send(Leave);
                         }
@@ -310,9 +312,14 @@ impl Supervisor {
         seed.show(&brought, &[]);
     }
 
-    fn start_cluster(&self, plan: &Arc<ClusterPlan>, ctx: &mut Context<Self>) -> ClusterChild {
+    fn start_cluster(
+        &self,
+        plan: &Arc<ClusterPlan>,
+        by_hand: Arc<ByHand>,
+        ctx: &mut Context<Self>,
+    ) -> ClusterChild {
         let (stage, warmed) = (&self.seed.stage, ctx.address().recipient());
-        let (seed, published) = ClusterSeed::new(stage, plan.clone(), warmed);
+        let (seed, published) = ClusterSeed::new(stage, plan.clone(), by_hand, warmed);
         let (name, reports) = (format!("cluster/{}", plan.name), reports_to(ctx.address()));
         let cast = stage.cast("Cluster", name, "supervisor", reports);
         let cluster = supervise(cast, |_| Cluster::new(Rc::new(seed)));

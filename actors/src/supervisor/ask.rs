@@ -71,6 +71,10 @@ impl Supervisor {
             Command::TrackLookups(on) => return self.tell_settings_to(TrackLookups(on)),
             Command::DrainListeners(how) => return self.drain_listeners(how, ctx),
             Command::Kill(name) => return self.kill(name, ctx),
+            Command::ChangeEndpoints { cluster, changes, term } => {
+                return self.change_endpoints(cluster, changes, term);
+            }
+            Command::RefreshDns(name) => return self.refresh_dns(name),
             Command::Reload(how) => return self.reload(who.to_owned(), how),
             Command::Quit(how) => self.quit(how, ctx),
             Command::ReopenLogs => {

@@ -8,6 +8,7 @@ mod balancing;
 mod client;
 mod cluster;
 mod data_source;
+mod dns;
 mod filters;
 mod format;
 mod health_check;
@@ -28,7 +29,7 @@ mod upgrades;
 
 use std::sync::Arc;
 
-use understudy_actors::plan::{Plan, Slots};
+use understudy_actors::plan::{Plan, ResolverPlan, Slots};
 
 use super::{
     Checked, Message, Source, check,
@@ -104,6 +105,7 @@ pub fn load(source: &Source, options: &Options, slots: &AllSlots) -> Result<Comp
         slots,
         node: Node::default(),
         connection_buffer_bytes: 0,
+        resolver: Arc::default(),
     };
     let plan = compiler.bootstrap(&bootstrap);
     let stats = compiler.stats(&bootstrap);
@@ -130,6 +132,8 @@ struct Compiler<'o> {
     node: Node,
     /// `per_connection_buffer_limit_bytes` of the listener that is being compiled.
     connection_buffer_bytes: usize,
+    /// `Bootstrap.typed_dns_resolver_config`: for clusters without one of their own.
+    resolver: Arc<ResolverPlan>,
 }
 
 // === impl Compiler ===
@@ -137,6 +141,7 @@ struct Compiler<'o> {
 impl Compiler<'_> {
     fn bootstrap(&mut self, bootstrap: &Message) -> Plan {
         self.node = self.node(bootstrap);
+        self.resolver = self.resolver(bootstrap);
         let resources = bootstrap.message("static_resources");
         let clusters = resources.map_or_else(Vec::new, |resources| self.clusters(resources));
         let names = clusters.iter().map(|cluster| cluster.name.clone()).collect();
