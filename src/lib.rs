@@ -12,6 +12,7 @@ pub mod discovery;
 pub mod downstream;
 pub mod filter;
 pub mod format;
+pub mod loader;
 pub mod local_reply;
 pub mod logging;
 pub mod matcher;

@@ -2,7 +2,6 @@
 
 use std::{
     collections::BTreeMap,
-    fs,
     io::Write,
     path::{Path, PathBuf},
     process::ExitCode,
@@ -14,7 +13,7 @@ use understudy::{
         self, Source,
         compile::{self, AllSlots},
     },
-    demo,
+    demo, loader,
     logging::Logging,
     server::{self, ServerError, Settings},
 };
@@ -49,29 +48,8 @@ fn fail(text: &str) -> ExitCode {
     ExitCode::FAILURE
 }
 
-fn source(flags: &Flags) -> Result<Source, String> {
-    match (&flags.config_path, &flags.config_yaml) {
-        (Some(path), Some(text)) => {
-            read(path).map(|source| source.with(Source::yaml("--config-yaml", text)))
-        }
-        (Some(path), None) => read(path),
-        (None, Some(text)) => Ok(Source::yaml("--config-yaml", text)),
-        (None, None) => Err(
-            "a configuration is wanted: -c FILE, or --config-yaml YAML; or try `understudy demo`"
-                .to_owned(),
-        ),
-    }
-}
-
-fn read(path: &Path) -> Result<Source, String> {
-    match fs::read_to_string(path) {
-        Ok(text) => Ok(Source::file(path, text)),
-        Err(error) => Err(format!("cannot read {}: {error}", path.display())),
-    }
-}
-
 fn run(flags: Flags) -> ExitCode {
-    let source = match source(&flags) {
+    let source = match loader::source(&flags) {
         Ok(source) => source,
         Err(text) => return fail(&text),
     };
@@ -177,7 +155,7 @@ fn validate(flags: &Flags, source: &Source) -> ExitCode {
 }
 
 fn upgrade(path: &Path) -> ExitCode {
-    let source = match read(path) {
+    let source = match loader::read(path) {
         Ok(source) => Source { format: config::Format::Yaml, ..source },
         Err(text) => return fail(&text),
     };
@@ -199,7 +177,7 @@ fn upgrade(path: &Path) -> ExitCode {
 fn check(files: &[PathBuf]) -> ExitCode {
     let mut counts = BTreeMap::<String, usize>::new();
     for path in files {
-        let verdict = match read(path) {
+        let verdict = match loader::read(path) {
             Err(text) => format!("refused\t{text}"),
             Ok(source) => {
                 match compile::load(&source, &compile::Options::default(), &AllSlots::default()) {

@@ -2,13 +2,14 @@
 
 use std::{fs, io, sync::Arc, time::Duration};
 
+use parking_lot::Mutex;
 use tokio::signal::unix::{SignalKind, signal};
 use understudy_actors::{
     ApplyError, Command, Commander, Company, House, Options, Seams,
-    command::Quit,
+    command::{Quit, Reload},
     limits,
     log_levels::LogLevels,
-    plan::{ListenerPlan, Plan},
+    plan::Plan,
     stats::{
         AnyGroup, Http1Stat, HttpStat, ListenerHttpStat, Registry, RouterStat, Scope, TracingStat,
     },
@@ -22,14 +23,11 @@ use crate::{
     config::{
         Diagnostics, Source,
         compile::{self, AllSlots, Compiled},
-        model::{
-            access_log::AccessLogSink,
-            admin::AdminOptions,
-            listener::{FilterChains, Terminal},
-        },
+        model::admin::AdminOptions,
     },
     discovery::{Prober, Resolver},
     downstream::{self, DataPlane},
+    loader::{self, Loader},
     logging::Logging,
     upstream::balancer::Balancers,
 };
@@ -89,10 +87,7 @@ pub async fn serve(settings: Settings, log: &Logging) -> Result<i32, ServerError
     if let Some(pattern) = compiled.log_format.clone() {
         log.dress(pattern);
     }
-    let notes = compiled.notes.render(&settings.source);
-    for line in notes.lines().filter(|_| !notes.is_empty()) {
-        tracing::warn!(target: "config", "{line}");
-    }
+    loader::tell(&compiled.notes, &settings.source);
     let company = Company::prepare(Options {
         concurrency: flags.workers(),
         drain_time: flags.drain_time(),
@@ -103,11 +98,12 @@ pub async fn serve(settings: Settings, log: &Logging) -> Result<i32, ServerError
     let view = company.view().clone();
     log.follow(view.log_levels.clone());
     let commander = company.commander().clone();
-    let access_log = access_log(&view.registry, &compiled.plan, flags)?;
-    let _listed = listed(&view.registry, &compiled.plan);
-    let seams = seams(&settings, &compiled, &view, &commander, &access_log, log);
+    let access_log = access_log(&view.registry, flags)?;
+    loader::open_logs(&access_log, &compiled.plan)?;
+    let loader = Loader::new(settings.source.clone(), flags.clone(), slots, access_log.clone());
+    let seams = seams(&settings, &compiled, &view, &commander, loader, log);
     let mut exit = company.raise(seams);
-    commander.install(compiled.plan).await?;
+    commander.install(loader::base(&compiled)).await?;
     warn_of_deprecated_keys(&view);
     write_admin_address(flags, &view)?;
     if flags.mode == Mode::InitOnly {
@@ -134,22 +130,10 @@ fn warn_of_deprecated_keys(view: &View) {
     }
 }
 
-/// Opens every access log, so that a wrong path is told at the start.
-fn access_log(registry: &Registry, plan: &Plan, flags: &Flags) -> Result<Arc<Writer>, ServerError> {
+fn access_log(registry: &Registry, flags: &Flags) -> Result<Arc<Writer>, ServerError> {
     let stats = registry.group(Scope::plain("filesystem."));
-    let writer = Writer::start(stats, flags.flushing())
-        .map_err(|error| ServerError::System { what: "starting the log writer", error })?;
-    for listener in &plan.listeners {
-        for manager in managers(listener) {
-            for log in &manager.access_logs {
-                writer.open(&log.sink)?;
-            }
-        }
-    }
-    if let Some(path) = admin_options(plan).and_then(|admin| admin.access_log.clone()) {
-        writer.open(&AccessLogSink::File(path))?;
-    }
-    Ok(writer)
+    Writer::start(stats, flags.flushing())
+        .map_err(|error| ServerError::System { what: "starting the log writer", error })
 }
 
 /// Stats that a worker makes with its first connection, kept from the start: `/stats` lists them at zero,
@@ -157,7 +141,7 @@ fn access_log(registry: &Registry, plan: &Plan, flags: &Flags) -> Result<Arc<Wri
 fn listed(registry: &Registry, plan: &Plan) -> Vec<Arc<dyn AnyGroup>> {
     let mut groups: Vec<Arc<dyn AnyGroup>> = Vec::new();
     groups.push(registry.group::<Http1Stat>(Scope::plain("http1.")));
-    for manager in plan.listeners.iter().flat_map(|listener| managers(listener)) {
+    for manager in plan.listeners.iter().flat_map(|listener| loader::managers(listener)) {
         let by_listener = Scope::listener_http(&manager.listener_stat_prefix, &manager.stat_prefix);
         let prefix = &manager.stat_prefix;
         groups.push(registry.group::<HttpStat>(Scope::http(prefix)));
@@ -166,15 +150,6 @@ fn listed(registry: &Registry, plan: &Plan) -> Vec<Arc<dyn AnyGroup>> {
         groups.push(registry.group::<ListenerHttpStat>(by_listener));
     }
     groups
-}
-
-fn managers(
-    listener: &ListenerPlan,
-) -> impl Iterator<Item = &crate::config::model::http::HttpConnectionManager> {
-    let chains = listener.chains.downcast_ref::<FilterChains>();
-    chains.into_iter().flat_map(|chains| &chains.chains).map(|chain| match &chain.terminal {
-        Terminal::Http(manager) => &**manager,
-    })
 }
 
 fn admin_options(plan: &Plan) -> Option<Arc<AdminOptions>> {
@@ -186,31 +161,33 @@ fn seams(
     compiled: &Compiled,
     view: &View,
     commander: &Commander,
-    access_log: &Arc<Writer>,
+    loader: Loader,
     log: &Logging,
 ) -> Seams {
+    let access_log = loader.access_log();
     let facts = admin::Facts {
-        bootstrap: compiled.bootstrap.clone(),
         node: compiled.node.clone(),
         stats: Arc::new(compiled.stats.clone()),
         flags: settings.flags.clone(),
-        loaded: std::time::SystemTime::now(),
         own_address: downstream::own_address(),
     };
     let options = admin_options(&compiled.plan);
     let profile_path = options.as_ref().map(|admin| admin.profile_path.clone());
     let options = options.unwrap_or_default();
-    let face = admin::AdminFace::new(view.clone(), commander.clone(), facts, &options, access_log);
+    let face = admin::AdminFace::new(view.clone(), commander.clone(), facts, &options, &access_log);
     Seams {
         serve: Arc::new(DataPlane::new(view.clone(), access_log.clone())),
         resolve: Arc::new(Resolver::default()),
         probe: Arc::new(Prober::default()),
         balance: Arc::new(Balancers),
         face: Arc::new(face),
+        load: Arc::new(loader),
         house: Arc::new(OurHouse {
             log: log.clone(),
-            access_log: access_log.clone(),
+            access_log,
             profiler: admin::Profiler::new(profile_path),
+            registry: view.registry.clone(),
+            listed: Mutex::default(),
         }),
     }
 }
@@ -220,6 +197,8 @@ struct OurHouse {
     log: Logging,
     access_log: Arc<Writer>,
     profiler: admin::Profiler,
+    registry: Arc<Registry>,
+    listed: Mutex<Vec<Arc<dyn AnyGroup>>>,
 }
 
 impl House for OurHouse {
@@ -232,6 +211,10 @@ impl House for OurHouse {
 
     fn profile_cpu(&self, on: bool) -> Result<(), String> {
         self.profiler.switch(on)
+    }
+
+    fn plan_in_force(&self, plan: &Plan) {
+        *self.listed.lock() = listed(&self.registry, plan);
     }
 }
 
@@ -246,7 +229,7 @@ fn write_admin_address(flags: &Flags, view: &View) -> Result<(), ServerError> {
         .map_err(|error| ServerError::System { what: "writing --admin-address-path", error })
 }
 
-/// SIGTERM and SIGINT end the process, SIGUSR1 opens logs again, SIGHUP is told and eaten.
+/// SIGTERM and SIGINT end the process, SIGUSR1 opens logs again, SIGHUP reads the configuration again.
 fn watch_signals(commander: Commander, patience: Duration) -> Result<(), ServerError> {
     let listen = |kind| {
         signal(kind).map_err(|error| ServerError::System { what: "listening for signals", error })
@@ -258,21 +241,22 @@ fn watch_signals(commander: Commander, patience: Duration) -> Result<(), ServerE
     actix_rt::spawn(async move {
         loop {
             let end = Command::Quit(Quit::Graceful(patience));
-            // In Envoy's words, but for hot restart.
+            // In Envoy's words, but for SIGHUP.
             let (name, text, command) = tokio::select! {
-                _ = terminate.recv() => ("SIGTERM", "caught ENVOY_SIGTERM", Some(end)),
-                _ = interrupt.recv() => ("SIGINT", "caught SIGINT", Some(end)),
+                _ = terminate.recv() => ("SIGTERM", "caught ENVOY_SIGTERM", end),
+                _ = interrupt.recv() => ("SIGINT", "caught SIGINT", end),
                 _ = reopen.recv() => {
-                    ("SIGUSR1", "caught SIGUSR1. Reopening access logs.", Some(Command::ReopenLogs))
+                    ("SIGUSR1", "caught SIGUSR1. Reopening access logs.", Command::ReopenLogs)
                 }
                 _ = hang_up.recv() => {
-                    ("SIGHUP", "caught and eating SIGHUP. There is no hot restart yet.", None)
+                    let reload = Command::Reload(Reload::Apply);
+                    ("SIGHUP", "caught SIGHUP. Reading the configuration again.", reload)
                 },
             };
             tracing::warn!(target: "main", "{text}");
-            if let Some(command) = command {
-                commander.apply(name, command).await;
-            }
+            // What becomes of it is logged; the next signal need not wait for it.
+            let commander = commander.clone();
+            actix_rt::spawn(async move { commander.apply(name, command).await });
         }
     });
     Ok(())

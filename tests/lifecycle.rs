@@ -62,7 +62,7 @@ fn the_log_says_what_the_end_waits_for_and_goodbye_is_said_in_both_protocols() {
 }
 
 #[test]
-fn a_signal_opens_logs_again_and_a_hang_up_is_eaten() {
+fn a_signal_opens_logs_again_and_a_hang_up_reads_the_configuration_again() {
     let origin = Origin::saying("hello");
     let folder = support::proxy::folder();
     let log = folder.join("server.log");
@@ -87,7 +87,10 @@ fn a_signal_opens_logs_again_and_a_hang_up_is_eaten() {
     });
     wait_for("the hang up in a log", || {
         let logs = [&log, &log.with_extension("old")].map(|log| std::fs::read_to_string(log).ok());
-        logs.into_iter().flatten().any(|text| text.contains("eating SIGHUP")).then_some(())
+        logs.into_iter()
+            .flatten()
+            .any(|text| text.contains("caught SIGHUP. Reading the configuration again."))
+            .then_some(())
     });
     assert!(proxy.is_running());
 }

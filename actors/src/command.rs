@@ -1,7 +1,7 @@
 //! Owns the words by which the outside asks for a change. The outside changes nothing itself: the
 //! supervisor applies a command, and answers when it is in force.
 
-use std::{fmt, time::Duration};
+use std::{fmt, net::SocketAddr, time::Duration};
 
 /// A change somebody asked for. Applied by the supervisor alone.
 #[derive(Clone, Debug, PartialEq)]
@@ -18,8 +18,21 @@ pub enum Command {
     ReopenLogs,
     /// `/cpuprofiler`.
     ProfileCpu(bool),
+    /// `/reload` and SIGHUP.
+    Reload(Reload),
     /// `/quitquitquit`, SIGTERM and SIGINT.
     Quit(Quit),
+    /// `/clusters/endpoints`: changes a cluster's hosts by hand.
+    ChangeEndpoints {
+        /// The cluster's name.
+        cluster: String,
+        /// What to change, in this order.
+        changes: Vec<EndpointChange>,
+        /// For how long.
+        term: Term,
+    },
+    /// `/dns/refresh?name=…`: asks DNS at once for this name, wherever it is asked for; for all without one.
+    RefreshDns(Option<String>),
     /// `/actors/kill?name=…`: lets the named actor panic. Refused unless drills are enabled.
     Kill(String),
 }
@@ -33,6 +46,22 @@ pub enum Setting {
     LogLevels(Vec<LogLevelChange>),
     /// `/runtime_modify`: key and new value; an empty value removes the override.
     Runtime(Vec<(String, String)>),
+}
+
+/// One change of a cluster's hosts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EndpointChange {
+    /// It is a host from now on, and takes requests.
+    Add {
+        /// Where it listens.
+        address: SocketAddr,
+        /// `load_balancing_weight`; discovery's, or 1, if none.
+        weight: Option<u32>,
+    },
+    /// It is no host any more, whatever discovery says.
+    Remove(SocketAddr),
+    /// It takes no new requests.
+    Drain(SocketAddr),
 }
 
 /// For how long something is set.
@@ -54,6 +83,15 @@ pub struct DrainListeners {
     pub skip_exit: bool,
     /// Only listeners whose `traffic_direction` is `INBOUND`.
     pub inbound_only: bool,
+}
+
+/// What is done with a configuration that is read again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reload {
+    /// It is put in force as a whole, or refused as a whole.
+    Apply,
+    /// It is told what that would change.
+    DryRun,
 }
 
 /// How the process ends.
@@ -98,6 +136,8 @@ pub enum LogLevel {
 pub enum Applied {
     /// It is in force.
     Done,
+    /// The same, with something to tell the person who asked.
+    Told(String),
     /// Refused; nothing changed. The text is for the person who asked.
     Refused(Refusal),
 }
@@ -117,6 +157,18 @@ pub enum Refusal {
     /// `/actors/kill` of an actor that is not there.
     #[error("no actor is called {0:?}; /actors lists them")]
     NoActor(String),
+    /// `/clusters/endpoints` of a cluster that is not there.
+    #[error("no cluster is called {0:?}; /clusters lists them")]
+    NoCluster(String),
+    /// `/clusters/endpoints` asks for what cannot be.
+    #[error("{0}")]
+    Endpoints(String),
+    /// `/dns/refresh` of a name that nobody asks for.
+    #[error("no cluster asks DNS for {0:?}; /dns lists the names")]
+    NoName(String),
+    /// The configuration that was read again cannot be put in force. The text names each place.
+    #[error("{0}")]
+    Configuration(String),
     /// The CPU profiler could not start or write.
     #[error("failure to start the profiler")]
     Profiler(String),
@@ -140,8 +192,44 @@ impl fmt::Display for Command {
             Command::DrainListeners(how) => write!(f, "drain listeners ({how:?})"),
             Command::ReopenLogs => f.write_str("reopen logs"),
             Command::ProfileCpu(on) => write!(f, "CPU profiler {}", if *on { "on" } else { "off" }),
+            Command::Reload(Reload::Apply) => f.write_str("reload"),
+            Command::Reload(Reload::DryRun) => f.write_str("reload (dry run)"),
             Command::Quit(how) => write!(f, "quit ({how:?})"),
+            Command::ChangeEndpoints { cluster, changes, term } => {
+                write!(f, "change endpoints of {cluster:?}:")?;
+                changes.iter().try_for_each(|change| write!(f, " {change}"))?;
+                match term {
+                    Term::Lasting => Ok(()),
+                    Term::For(time) => write!(f, " for {time:?}"),
+                }
+            }
+            Command::RefreshDns(Some(name)) => write!(f, "ask DNS for {name:?}"),
+            Command::RefreshDns(None) => f.write_str("ask DNS for every name"),
             Command::Kill(name) => write!(f, "kill {name}"),
+        }
+    }
+}
+
+// === impl EndpointChange ===
+
+impl EndpointChange {
+    /// Whose it is.
+    pub fn address(&self) -> SocketAddr {
+        match self {
+            Self::Add { address, .. } | Self::Remove(address) | Self::Drain(address) => *address,
+        }
+    }
+}
+
+impl fmt::Display for EndpointChange {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Add { address, weight: Some(weight) } => {
+                write!(f, "add {address} weight {weight}")
+            }
+            Self::Add { address, weight: None } => write!(f, "add {address}"),
+            Self::Remove(address) => write!(f, "remove {address}"),
+            Self::Drain(address) => write!(f, "drain {address}"),
         }
     }
 }

@@ -11,6 +11,7 @@ use tokio::sync::watch;
 
 use crate::{
     command::{Applied, Command, Refusal},
+    configured::{Base, Configured},
     failures::Failures,
     plan::Plan,
     published::Publisher,
@@ -21,7 +22,7 @@ use crate::{
     stats::{Group, Registry, Scope, ServerStat},
     supervise::supervise,
     supervisor::{
-        Apply, Ask, BindError, Exits, Publishers, Supervisor, SupervisorSeed, fallen_itself,
+        Ask, Begin, BindError, Exits, Publishers, Supervisor, SupervisorSeed, fallen_itself,
         own_falls, watch_control,
     },
     view::View,
@@ -35,6 +36,7 @@ pub struct Company {
     options: Options,
     publishers: Publishers,
     settings: SettingsSeed,
+    configured: Publisher<Configured>,
     view: View,
     commander: Commander,
 }
@@ -78,11 +80,13 @@ impl Company {
             plan: Publisher::new(Plan::default()),
             admin: Publisher::new(None),
         };
+        let configured = Publisher::new(Configured::default());
         let view = View {
             clusters: publishers.clusters.subscribe(),
             tables: publishers.tables.subscribe(),
             listeners: publishers.listeners.subscribe(),
             plan: publishers.plan.subscribe(),
+            configured: configured.subscribe(),
             admin: publishers.admin.subscribe(),
             runtime: settings.runtime.subscribe(),
             log_levels: settings.log_levels.subscribe(),
@@ -93,7 +97,7 @@ impl Company {
             roster: roster.clone(),
         };
         let commander = Commander { supervisor: Arc::default(), roster };
-        Self { options, publishers, settings, view, commander }
+        Self { options, publishers, settings, configured, view, commander }
     }
 
     /// What is published.
@@ -124,13 +128,13 @@ impl Company {
 
     /// The same on threads of the caller's choice.
     pub(crate) fn raise_on(self, threads: Threads, seams: Seams) -> (Exit, Addr<Supervisor>) {
-        let Self { options, publishers, settings, view, commander } = self;
+        let Self { options, publishers, settings, configured, view, commander } = self;
         let (code, exit) = watch::channel(None);
         let exits = Exits { code: Arc::new(code), roster: view.roster.clone() };
         let stage = Stage { view, seams, options, threads };
         gauge_start(&stage);
         let cast = stage.cast("Supervisor", "supervisor", "", exits.clone().reports());
-        let seed = SupervisorSeed::new(stage, publishers, settings, exits);
+        let seed = SupervisorSeed::new(stage, publishers, settings, configured, exits);
         let supervisor = supervise(cast, |_| Supervisor::new(Rc::new(seed)));
         // Set once: a company is raised once.
         let _ = commander.supervisor.set(supervisor.clone());
@@ -179,17 +183,17 @@ impl Commander {
         }
     }
 
-    /// Puts a plan in force.
+    /// Puts a static configuration in force.
     ///
     /// # Errors
     ///
     /// [`ApplyError`]; nothing has changed then.
-    pub async fn install(&self, plan: Plan) -> Result<(), ApplyError> {
+    pub async fn install(&self, base: impl Into<Base>) -> Result<(), ApplyError> {
         let unavailable = |why: String| ApplyError::Unavailable(why);
         let supervisor = self.supervisor.get();
         let supervisor = supervisor.ok_or_else(|| unavailable("it is not there yet".to_owned()))?;
-        let applied = supervisor.send(Apply(plan)).await;
-        applied.map_err(|error| unavailable(error.to_string()))?
+        let installed = supervisor.send(Begin(Arc::new(base.into()))).await;
+        installed.map_err(|error| unavailable(error.to_string()))?
     }
 }
 

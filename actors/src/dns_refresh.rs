@@ -1,11 +1,14 @@
 //! Owns one name of a cluster: asks for it again and again, and tells the cluster what DNS said.
 
-use std::{sync::Arc, time::Duration};
+use std::{rc::Rc, sync::Arc, time::Duration};
 
 use actix::prelude::*;
+use tokio::{sync::oneshot, time::Instant};
 
 use crate::{
+    names::{Name, NameStatus},
     plan::DnsPlan,
+    published::Publisher,
     seams::{Answer, Looked, LookupError, Query, Resolve},
     stats::{ClusterStat, DnsStat, Group},
     supervise::falls,
@@ -14,15 +17,19 @@ use crate::{
 /// The shortest time between two lookups, whatever a time to live says.
 const INTERVAL_MIN: Duration = Duration::from_millis(50);
 
+/// The shortest time between two lookups where hosts cannot be reached.
+const DOUBT_INTERVAL: Duration = Duration::from_secs(1);
+
 /// The longest time a lookup may take, whatever the resolver does.
 const LOOKUP_MAX: Duration = Duration::from_secs(60);
 
-/// What a name keeps through a fall.
+/// What a name keeps through a fall. What was answered is published, and is the memory.
 #[derive(Clone)]
 pub(crate) struct DnsRefreshSeed {
     /// Position of the name in the cluster's plan.
     pub(crate) at: usize,
-    pub(crate) name: String,
+    pub(crate) name: Arc<Name>,
+    pub(crate) status: Rc<Publisher<NameStatus>>,
     pub(crate) dns: DnsPlan,
     pub(crate) resolve: Arc<dyn Resolve>,
     pub(crate) cluster: Recipient<Resolved>,
@@ -35,7 +42,11 @@ pub(crate) struct DnsRefreshSeed {
 /// Keeps one name resolved.
 pub(crate) struct DnsRefresh {
     seed: DnsRefreshSeed,
-    failures: u32,
+    /// The wait for the next lookup.
+    timer: Option<SpawnHandle>,
+    asking: bool,
+    /// Who waits for the lookup that is under way.
+    waiting: Vec<oneshot::Sender<()>>,
 }
 
 /// What DNS said about a name.
@@ -44,10 +55,11 @@ pub(crate) struct DnsRefresh {
 pub(crate) struct Resolved {
     /// Position of the name in the cluster's plan.
     pub(crate) at: usize,
-    pub(crate) answer: Result<Answer, LookupError>,
+    /// None where the hosts stay as they are.
+    pub(crate) answer: Option<Answer>,
 }
 
-/// Time to ask again. Sent to itself.
+/// Ask now. Answered when DNS has.
 #[derive(Message)]
 #[rtype(result = "()")]
 pub(crate) struct Refresh;
@@ -64,34 +76,139 @@ struct Pending(Arc<Group<DnsStat>>);
 
 impl DnsRefresh {
     pub(crate) fn new(seed: DnsRefreshSeed) -> Self {
-        Self { seed, failures: 0 }
+        Self { seed, timer: None, asking: false, waiting: Vec::new() }
+    }
+
+    fn change_status(&self, change: impl FnOnce(&mut NameStatus)) {
+        let mut status = (*self.seed.status.read()).clone();
+        change(&mut status);
+        self.seed.status.publish(status);
+    }
+
+    /// Asks, unless that is under way.
+    fn ask(&mut self, ctx: &mut Context<Self>) {
+        if std::mem::replace(&mut self.asking, true) {
+            return;
+        }
+        if let Some(timer) = self.timer.take() {
+            ctx.cancel_future(timer);
+        }
+        self.change_status(|status| {
+            (status.asked_at, status.next_at) = (Some(Instant::now()), None);
+        });
+        let DnsRefreshSeed { name, dns, resolve, stats, cluster_stats, .. } = &self.seed;
+        let (family, resolver) = (dns.family, dns.resolver.clone());
+        cluster_stats.add(ClusterStat::UpdateAttempt, 1);
+        let pending = Pending::count(stats.clone());
+        let lookup = resolve.resolve(Query { name: name.name.clone(), family, resolver });
+        let lookup = async move {
+            let _pending = pending;
+            let looked = tokio::time::timeout(LOOKUP_MAX, lookup).await;
+            looked.unwrap_or_else(|_| {
+                Err(LookupError::TimedOut { wait: LOOKUP_MAX, queries: 1 }).into()
+            })
+        };
+        ctx.spawn(lookup.into_actor(self).map(|looked, this, ctx| this.answered(&looked, ctx)));
+    }
+
+    fn answered(&mut self, looked: &Looked, ctx: &mut Context<Self>) {
+        self.asking = false;
+        self.count(looked);
+        let answer = self.heed(&looked.answer);
+        let wait = self.wait(answer.as_ref());
+        self.ask_after(wait, ctx);
+        self.seed.cluster.do_send(Resolved { at: self.seed.at, answer });
+        for waiting in self.waiting.drain(..) {
+            // Who asked may have gone.
+            let _ = waiting.send(());
+        }
+    }
+
+    fn ask_after(&mut self, wait: Duration, ctx: &mut Context<Self>) {
+        if let Some(before) = self.timer.take() {
+            ctx.cancel_future(before);
+        }
+        self.change_status(|status| status.next_at = Some(Instant::now() + wait));
+        self.timer = Some(ctx.run_later(wait, |this, ctx| {
+            this.timer = None;
+            this.ask(ctx);
+        }));
+    }
+
+    /// What counts of an answer: a failure keeps the hosts, losing DNS must not lose the upstream; so does an
+    /// empty answer where it is a failure or hosts are held.
+    fn heed(&self, answer: &Result<Answer, LookupError>) -> Option<Answer> {
+        let (seed, now) = (&self.seed, Instant::now());
+        let before = seed.status.read();
+        let held_since = before.held_since.unwrap_or(now);
+        let holds = !before.addresses.is_empty()
+            && seed.dns.hold_stale.is_some_and(|hold| now.duration_since(held_since) < hold);
+        let (why, held_since) = match answer {
+            Ok(answer) if !answer.addresses.is_empty() || !(seed.empty_fails || holds) => {
+                let Answer { addresses, ttl } = answer.clone();
+                self.change_status(|status| {
+                    (status.addresses, status.ttl) = (addresses, ttl);
+                    (status.answered_at, status.failures) = (Some(now), 0);
+                    status.held_since = None;
+                });
+                return Some(answer.clone());
+            }
+            Ok(_) => ("there is no address".to_owned(), holds.then_some(held_since)),
+            Err(error) => (error.to_string(), before.held_since),
+        };
+        let name = &seed.name.name;
+        tracing::warn!(target: "dns", "lookup of {name:?} failed: {why}; hosts stay as they are");
+        self.change_status(|status| {
+            status.failures = status.failures.saturating_add(1);
+            status.last_error = Some((now, why));
+            status.held_since = held_since;
+        });
+        None
     }
 
     /// How long to wait after this answer.
     ///
-    /// Source: `Cluster.dns_refresh_rate`, `respect_dns_ttl`, `dns_failure_refresh_rate`, `dns_jitter`.
-    fn wait(&mut self, answer: &Result<Answer, LookupError>) -> Duration {
-        let dns = &self.seed.dns;
-        let answer = answer.as_ref().ok();
-        let answer =
-            answer.filter(|answer| !(self.seed.empty_fails && answer.addresses.is_empty()));
+    /// Source: `Cluster.dns_refresh_rate`, `respect_dns_ttl`, `dns_failure_refresh_rate`, `dns_jitter`, and
+    /// `DnsCluster.dns_min_refresh_rate`.
+    fn wait(&self, answer: Option<&Answer>) -> Duration {
+        let (dns, status) = (&self.seed.dns, self.seed.status.read());
         let wait = match (answer, dns.failure_refresh) {
             (Some(answer), _) => {
-                self.failures = 0;
                 // A time to live of 0 says nothing about when to ask again.
                 let heeded = |ttl: &Duration| dns.respect_ttl && !ttl.is_zero();
                 let ttl = answer.ttl.filter(heeded).filter(|_| !answer.addresses.is_empty());
-                ttl.unwrap_or(dns.refresh)
+                let wait = ttl.map_or(dns.refresh, |ttl| ttl.max(dns.ttl_min));
+                wait + dns.jitter.mul_f64(fastrand::f64())
             }
             // Jitter over the whole of it, so that many proxies do not ask in step.
             (None, Some((first, longest))) => {
-                let wait = first.saturating_mul(1 << self.failures.min(16)).min(longest);
-                self.failures = self.failures.saturating_add(1);
-                wait.mul_f64(fastrand::f64())
+                let doublings = status.failures.saturating_sub(1).min(16);
+                first.saturating_mul(1 << doublings).min(longest).mul_f64(fastrand::f64())
             }
             (None, None) => dns.refresh,
         };
-        (wait + dns.jitter.mul_f64(fastrand::f64())).max(INTERVAL_MIN)
+        // Hosts that are held go when their time is over, not at some refresh after it.
+        let held = status.held_since.zip(dns.hold_stale);
+        let left = held.map(|(since, hold)| hold.saturating_sub(since.elapsed()));
+        left.map_or(wait, |left| wait.min(left)).max(INTERVAL_MIN)
+    }
+
+    /// Asks soon where a host could not be reached: it may be gone, and DNS may know.
+    fn hear_doubts(&self, ctx: &mut Context<Self>) {
+        let name = self.seed.name.clone();
+        let doubted = async move { name.doubted().await };
+        ctx.spawn(doubted.into_actor(self).map(|(), this, ctx| {
+            let status = this.seed.status.read();
+            let since = status.asked_at.map_or(DOUBT_INTERVAL, |at| at.elapsed());
+            let (wait, now) = (DOUBT_INTERVAL.saturating_sub(since), Instant::now());
+            let later = status.next_at.is_none_or(|next| next > now + wait);
+            match this.asking {
+                false if wait.is_zero() => this.ask(ctx),
+                false if later => this.ask_after(wait, ctx),
+                _ => {}
+            }
+            this.hear_doubts(ctx);
+        }));
     }
 
     /// Each family that was asked for counts. Observed: Envoy 1.40, `dns.cares.` for each
@@ -120,7 +237,8 @@ impl Actor for DnsRefresh {
     type Context = Context<Self>;
 
     fn started(&mut self, ctx: &mut Context<Self>) {
-        ctx.notify(Refresh);
+        self.hear_doubts(ctx);
+        self.ask(ctx);
     }
 }
 
@@ -133,32 +251,16 @@ impl Supervised for DnsRefresh {
 falls!(DnsRefresh);
 
 impl Handler<Refresh> for DnsRefresh {
-    type Result = ();
+    type Result = ResponseFuture<()>;
 
-    /// A failed lookup keeps the last answer: losing DNS must not lose the upstream.
-    fn handle(&mut self, _: Refresh, ctx: &mut Context<Self>) {
-        let DnsRefreshSeed { name, dns, resolve, stats, cluster_stats, .. } = &self.seed;
-        let (family, resolver) = (dns.family, dns.resolver.clone());
-        cluster_stats.add(ClusterStat::UpdateAttempt, 1);
-        let pending = Pending::count(stats.clone());
-        let lookup = resolve.resolve(Query { name: name.clone(), family, resolver });
-        let lookup = async move {
-            let _pending = pending;
-            let looked = tokio::time::timeout(LOOKUP_MAX, lookup).await;
-            looked.unwrap_or_else(|_| {
-                Err(LookupError::TimedOut { wait: LOOKUP_MAX, queries: 1 }).into()
-            })
-        };
-        ctx.spawn(lookup.into_actor(self).map(|looked, this, ctx| {
-            this.count(&looked);
-            let answer = looked.answer;
-            if let Err(error) = &answer {
-                let name = &this.seed.name;
-                tracing::warn!(target: "dns", "lookup of {name:?} failed: {error}; hosts stay as they are");
-            }
-            ctx.notify_later(Refresh, this.wait(&answer));
-            this.seed.cluster.do_send(Resolved { at: this.seed.at, answer });
-        }));
+    fn handle(&mut self, _: Refresh, ctx: &mut Context<Self>) -> Self::Result {
+        let (tell, told) = oneshot::channel();
+        self.waiting.push(tell);
+        self.ask(ctx);
+        Box::pin(async move {
+            // A fall drops the sender: whoever waits has waited long enough.
+            let _ = told.await;
+        })
     }
 }
 

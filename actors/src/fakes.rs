@@ -19,13 +19,14 @@ use tokio::{
 use crate::{
     Command, Commander, Company, Exit,
     command::{Applied, LogLevel},
+    configured::Base,
     log_levels::LogLevels,
     plan::{
         AdminPlan, ClusterPlan, Discovery, DnsPlan, EndpointPlan, HealthCheckKind, HealthCheckPlan,
         HostPlan, ListenerPlan, LookupFamily, NamePlan, Payload, Plan, RoutesPlan,
     },
     seams::{
-        Accepted, Answer, Balance, Control, Drain, Face, Looked, LookupError, MakeServe,
+        Accepted, Answer, Balance, Control, Drain, Face, Load, Looked, LookupError, MakeServe,
         Membership, Probe, Probed, Query, Resolve, Serve,
     },
     snapshot::Host,
@@ -62,6 +63,10 @@ pub(crate) struct World {
     pub(crate) dns: Arc<Script>,
     pub(crate) health: Arc<Health>,
     pub(crate) logs_reopened: Arc<Mutex<u32>>,
+    /// What the file asks for, or what is wrong with it.
+    pub(crate) file: Arc<Mutex<Option<Result<Plan, String>>>>,
+    /// Plans that were in force, by what they named.
+    pub(crate) in_force: Arc<Mutex<Vec<usize>>>,
     /// Threads that workers were made on.
     pub(crate) threads: Arc<Mutex<Vec<ArbiterHandle>>>,
 }
@@ -197,6 +202,16 @@ impl House for World {
     fn profile_cpu(&self, _: bool) -> Result<(), String> {
         Err("no profiler in tests".to_owned())
     }
+
+    fn plan_in_force(&self, plan: &Plan) {
+        self.in_force.lock().push(plan.listeners.len());
+    }
+}
+
+impl Load for World {
+    fn load(&self, _: &Base) -> Result<Base, String> {
+        self.file.lock().clone().expect("there is a file").map(Base::from)
+    }
 }
 
 /// A company on stage.
@@ -217,6 +232,7 @@ impl World {
             probe: self.health.clone(),
             balance: Arc::new(CountHosts),
             face: Arc::new(Hello),
+            load: Arc::new(self.clone()),
             house: Arc::new(self.clone()),
         }
     }
@@ -304,6 +320,7 @@ pub(crate) fn listener(name: &str) -> Arc<ListenerPlan> {
         inbound: false,
         connections_max: 100,
         chains: Arc::new(()),
+        chains_fingerprint: 1,
         fingerprint: 1,
     })
 }
@@ -316,6 +333,7 @@ pub(crate) fn cluster(name: &str, slot: usize, discovery: Discovery) -> ClusterP
 pub(crate) fn fixed(addresses: &[&str]) -> Discovery {
     let host = |address: &&str| HostPlan {
         address: address.parse().unwrap(),
+        more: Vec::new(),
         endpoint: EndpointPlan::default(),
     };
     Discovery::Static(addresses.iter().map(host).collect())
@@ -326,6 +344,8 @@ pub(crate) fn dns() -> DnsPlan {
         refresh: Duration::from_secs(5),
         failure_refresh: None,
         respect_ttl: false,
+        ttl_min: Duration::ZERO,
+        hold_stale: None,
         jitter: Duration::ZERO,
         family: LookupFamily::V4Only,
         resolver: Arc::default(),

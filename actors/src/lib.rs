@@ -2,9 +2,12 @@
 //! publish it. The data plane (the crate above) reads what was published and never asks an actor.
 
 mod admin;
+pub mod by_hand;
 mod cluster;
 pub mod command;
 pub mod company;
+mod configuration;
+pub mod configured;
 mod connection;
 mod dns_refresh;
 pub mod failures;
@@ -14,6 +17,7 @@ mod health_check;
 pub mod limits;
 mod listener;
 pub mod log_levels;
+pub mod names;
 pub mod plan;
 pub mod published;
 pub mod roster;

@@ -381,8 +381,10 @@ impl Handler<Replan> for Listener {
     type Result = ();
 
     fn handle(&mut self, Replan(plan): Replan, _: &mut Context<Self>) {
-        self.place.tell(Drain::Discourage);
-        *self.place.plan.borrow_mut() = plan;
+        let before = self.place.plan.replace(plan.clone());
+        if !Arc::ptr_eq(&before.chains, &plan.chains) {
+            self.place.tell(Drain::Discourage);
+        }
     }
 }
 

@@ -75,6 +75,7 @@ pub enum LayerSource {
 }
 
 /// One listener.
+#[derive(Clone)]
 pub struct ListenerPlan {
     /// `Listener.name`, or a made-up one that stays the same for the same address.
     pub name: String,
@@ -90,6 +91,8 @@ pub struct ListenerPlan {
     pub connections_max: u32,
     /// The filter chains; opened by [`Serve`](crate::seams::Serve).
     pub chains: Payload,
+    /// Equal for two plans whose connections are served alike, by whichever route tables.
+    pub chains_fingerprint: u64,
     /// Equal for two plans that ask for the same.
     pub fingerprint: u64,
 }
@@ -118,6 +121,8 @@ pub struct ClusterPlan {
     pub discovery: Discovery,
     /// `Cluster.connect_timeout`; Envoy's default is 5 s.
     pub connect_timeout: Duration,
+    /// In which order the addresses of one host are tried.
+    pub happy_eyeballs: HappyEyeballs,
     /// Active health checks.
     pub health_checks: Vec<HealthCheckPlan>,
     /// `circuit_breakers`, default priority then high.
@@ -135,8 +140,10 @@ pub struct ClusterPlan {
     pub added_via_api: bool,
     /// Protocol and balancer options; opened by the data plane and by [`Balance`](crate::seams::Balance).
     pub upstream: Payload,
-    /// Equal for two plans that ask for the same.
+    /// Equal for two plans that ask for the same, be it of other hosts that are known by their addresses.
     pub fingerprint: u64,
+    /// Equal for two plans that ask for the same of such hosts.
+    pub hosts_fingerprint: u64,
 }
 
 /// Where a cluster's hosts come from.
@@ -165,6 +172,8 @@ pub enum Discovery {
 pub struct HostPlan {
     /// Where it listens.
     pub address: SocketAddr,
+    /// `Endpoint.additional_addresses`: where it listens too.
+    pub more: Vec<SocketAddr>,
     /// What is said about it.
     pub endpoint: EndpointPlan,
 }
@@ -250,6 +259,15 @@ pub struct Locality {
     pub sub_zone: String,
 }
 
+/// `UpstreamConnectionOptions.happy_eyeballs_config`: in which order the addresses of one host are tried.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HappyEyeballs {
+    /// `first_address_family_version`, IPv6 if true; that of the first address if none.
+    pub first_is_v6: Option<bool>,
+    /// `first_address_family_count`: so many of it come before one of the other; Envoy's default is 1.
+    pub first_count: usize,
+}
+
 /// How a cluster asks DNS.
 #[derive(Clone, Debug, PartialEq)]
 pub struct DnsPlan {
@@ -259,6 +277,10 @@ pub struct DnsPlan {
     pub failure_refresh: Option<(Duration, Duration)>,
     /// `respect_dns_ttl`.
     pub respect_ttl: bool,
+    /// `dns_min_refresh_rate`: the shortest wait that a time to live asks for.
+    pub ttl_min: Duration,
+    /// `hold_stale`, ours: for so long hosts stay though DNS says that there are none.
+    pub hold_stale: Option<Duration>,
     /// `dns_jitter`: up to this much is added to each wait.
     pub jitter: Duration,
     /// `dns_lookup_family`.
@@ -460,6 +482,7 @@ impl ClusterPlan {
             slot,
             discovery,
             connect_timeout: Duration::from_secs(5),
+            happy_eyeballs: HappyEyeballs::default(),
             health_checks: Vec::new(),
             thresholds: [Thresholds::default(); 2],
             panic_threshold_percent: 50,
@@ -469,6 +492,7 @@ impl ClusterPlan {
             added_via_api: false,
             upstream: Arc::new(()),
             fingerprint: 1,
+            hosts_fingerprint: 1,
         }
     }
 }
@@ -506,6 +530,32 @@ impl Default for Thresholds {
     }
 }
 
+// === impl HappyEyeballs ===
+
+impl HappyEyeballs {
+    /// Addresses in the order in which they are tried: families take turns.
+    ///
+    /// Source: RFC 8305, section 4, and `HappyEyeballsConfig`.
+    pub fn order(&self, addresses: &[SocketAddr]) -> Vec<SocketAddr> {
+        let first_is_v6 = self.first_is_v6.or_else(|| addresses.first().map(SocketAddr::is_ipv6));
+        let of_first = |address: &&SocketAddr| Some(address.is_ipv6()) == first_is_v6;
+        let mut first = addresses.iter().filter(of_first);
+        let mut other = addresses.iter().filter(|address| !of_first(address));
+        let mut out = Vec::with_capacity(addresses.len());
+        while out.len() < addresses.len() {
+            out.extend(first.by_ref().take(self.first_count.max(1)));
+            out.extend(other.next());
+        }
+        out
+    }
+}
+
+impl Default for HappyEyeballs {
+    fn default() -> Self {
+        Self { first_is_v6: None, first_count: 1 }
+    }
+}
+
 // === impl EndpointPlan ===
 
 impl EndpointPlan {
@@ -532,6 +582,34 @@ impl Default for EndpointPlan {
             health_check_port: None,
             health_check_hostname: String::new(),
             unchecked: false,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_families_of_a_hosts_addresses_take_turns() {
+        let addresses = |text: &str| -> Vec<SocketAddr> {
+            let address = |word: &str| match word.strip_prefix('v') {
+                Some(last) => format!("[fd00::{last}]:80").parse().unwrap(),
+                None => format!("10.0.0.{word}:80").parse().unwrap(),
+            };
+            text.split(' ').map(address).collect()
+        };
+        for (first_is_v6, first_count, given, expected) in [
+            (None, 1, "1 2 v1 v2", "1 v1 2 v2"),
+            (None, 1, "v1 1 2 3", "v1 1 2 3"),
+            (None, 1, "1 2 3", "1 2 3"),
+            (Some(true), 1, "1 2 v1 v2", "v1 1 v2 2"),
+            (Some(false), 2, "v1 1 v2 2", "1 2 v1 v2"),
+            (Some(false), 2, "v1 v2 v3 1", "1 v1 v2 v3"),
+            (Some(true), 1, "1 2", "1 2"),
+        ] {
+            let order = HappyEyeballs { first_is_v6, first_count }.order(&addresses(given));
+            assert_eq!(order, addresses(expected), "{given}, {first_is_v6:?} {first_count}");
         }
     }
 }

@@ -14,6 +14,7 @@ use futures_util::future::{BoxFuture, LocalBoxFuture};
 use tokio::net::TcpStream;
 
 use crate::{
+    configured::Base,
     plan::{ClusterPlan, HealthCheckPlan, ListenerPlan, LookupFamily, Payload, ResolverPlan},
     runtime::Runtime,
     snapshot::{ClusterSnapshot, Host},
@@ -124,6 +125,16 @@ pub struct Membership<'a> {
     pub hosts: &'a [Arc<Host>],
     /// What people have set.
     pub runtime: &'a Runtime,
+}
+
+/// Reads the static configuration.
+pub trait Load: Send + Sync + 'static {
+    /// What the file asks for now, in place of what runs.
+    ///
+    /// # Errors
+    ///
+    /// All that is wrong with it, for a person.
+    fn load(&self, running: &Base) -> Result<Base, String>;
 }
 
 /// Makes the data plane of a worker, on its thread.

@@ -14,6 +14,8 @@ use std::{
 use tokio::{sync::Notify, time::Instant};
 
 use crate::{
+    by_hand::ByHand,
+    names::Name,
     plan::{ClusterPlan, EndpointPlan, Payload, Slot},
     published::Published,
     stats::{
@@ -43,6 +45,12 @@ pub struct ClusterSnapshot {
     pub plan: Arc<ClusterPlan>,
     /// Every host, in the order of discovery, healthy or not.
     pub hosts: Arc<[Arc<Host>]>,
+    /// Hosts that were drained by hand: visible, and nobody's to pick.
+    pub draining: Arc<[Arc<Host>]>,
+    /// What people changed about the hosts.
+    pub by_hand: Arc<ByHand>,
+    /// The names that DNS is asked for, in the plan's order.
+    pub names: Arc<[Arc<Name>]>,
     /// Discovery has answered at least once (a failure counts).
     pub ready: bool,
     /// Goes up with every snapshot of this cluster.
@@ -98,6 +106,10 @@ pub struct Host {
     pub address: SocketAddr,
     /// The address as `ip:port`, for logs and `/clusters`.
     pub address_text: String,
+    /// Every address of a host that has several, in the order in which they are tried.
+    pub attempts: Box<[SocketAddr]>,
+    /// The name that DNS was asked for, if it was.
+    pub name: Option<Arc<Name>>,
     /// What the configuration says about it.
     pub endpoint: EndpointPlan,
     /// Health flags, bits of [`HealthFlag`]; written by its cluster alone.
@@ -133,6 +145,8 @@ pub enum HealthFlag {
     ExcludedViaImmediateHcFail = 128,
     /// The check that failed timed out.
     ActiveHcTimeout = 256,
+    /// It was drained by hand. Ours.
+    Draining = 1 << 31,
 }
 
 // === impl Directory ===
@@ -186,8 +200,17 @@ impl ClusterSnapshot {
     /// Before anything is known of its hosts.
     pub fn first(plan: Arc<ClusterPlan>, registry: &Arc<Registry>) -> Self {
         let shared = Arc::new(ClusterShared::new(&plan, registry));
-        let (hosts, balancer) = (Arc::new([]), Arc::new(()));
-        Self { plan, hosts, ready: false, version: 0, shared, balancer }
+        Self {
+            plan,
+            hosts: Arc::new([]),
+            draining: Arc::new([]),
+            by_hand: Arc::default(),
+            names: Arc::new([]),
+            ready: false,
+            version: 0,
+            shared,
+            balancer: Arc::new(()),
+        }
     }
 
     /// A host's answer says `x-envoy-immediate-health-check-fail`: its cluster is told, which is heard only
@@ -229,12 +252,21 @@ impl Host {
         Self {
             address,
             address_text: address.to_string(),
+            attempts: Box::default(),
+            name: None,
             endpoint,
             health: AtomicU32::new(0),
             asked_out: AtomicBool::new(false),
             made: Instant::now(),
             well_since_ms: AtomicU64::new(0),
             stats: Group::detached(workers),
+        }
+    }
+
+    /// Connecting to it failed: where DNS named it, DNS is asked whether it still does.
+    pub fn doubt(&self) {
+        if let Some(name) = &self.name {
+            name.doubt();
         }
     }
 
@@ -286,7 +318,7 @@ impl Host {
 
 impl HealthFlag {
     /// All flags with Envoy's names, in the order `/clusters` prints them.
-    pub const ALL: [(HealthFlag, &'static str); 9] = [
+    pub const ALL: [(HealthFlag, &'static str); 10] = [
         (HealthFlag::FailedActiveHc, "failed_active_hc"),
         (HealthFlag::FailedOutlierCheck, "failed_outlier_check"),
         (HealthFlag::FailedEdsHealth, "failed_eds_health"),
@@ -296,6 +328,7 @@ impl HealthFlag {
         (HealthFlag::PendingActiveHc, "pending_active_hc"),
         (HealthFlag::ExcludedViaImmediateHcFail, "excluded_via_immediate_hc_fail"),
         (HealthFlag::ActiveHcTimeout, "active_hc_timeout"),
+        (HealthFlag::Draining, "draining"),
     ];
 }
 

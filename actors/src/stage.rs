@@ -5,8 +5,9 @@ use std::{io, sync::Arc, time::Duration};
 use actix::prelude::*;
 
 use crate::{
+    plan::Plan,
     roster::Roster,
-    seams::{Balance, Face, MakeServe, Probe, Resolve},
+    seams::{Balance, Face, Load, MakeServe, Probe, Resolve},
     supervise::{Cast, Reports},
     view::View,
 };
@@ -24,6 +25,8 @@ pub struct Seams {
     pub balance: Arc<dyn Balance>,
     /// Answers on the admin port.
     pub face: Arc<dyn Face>,
+    /// Reads the static configuration.
+    pub load: Arc<dyn Load>,
     /// What the process does beside the actors: logs, profiler.
     pub house: Arc<dyn House>,
 }
@@ -39,6 +42,9 @@ pub trait House: Send + Sync + 'static {
     ///
     /// Why it did not start, or could not write.
     fn profile_cpu(&self, on: bool) -> Result<(), String>;
+
+    /// Another plan is in force.
+    fn plan_in_force(&self, plan: &Plan);
 }
 
 /// How the company is set up; fixed for the life of the process.

@@ -2,7 +2,9 @@
 
 mod apply;
 mod ask;
+mod changes;
 mod drain;
+mod hosts;
 mod kill;
 mod listeners;
 mod quit;
@@ -26,7 +28,7 @@ use tokio::{
     time::Instant,
 };
 
-pub(crate) use apply::Apply;
+pub(crate) use apply::{Apply, Begin, Begun, InForce, Preview};
 pub(crate) use ask::Ask;
 pub(crate) use kill::{fallen_itself, own_falls};
 pub use sockets::BindError;
@@ -35,6 +37,8 @@ pub(crate) use watchdog::watch_control;
 use crate::{
     admin::Admin,
     cluster::{Cluster, Remake},
+    configuration::{Configuration, ConfigurationSeed},
+    configured::Configured,
     plan::{AdminPlan, ClusterPlan, ListenerPlan, Plan, RoutesPlan},
     published::{Published, Publisher},
     roster::Roster,
@@ -56,6 +60,7 @@ pub(crate) struct SupervisorSeed {
     stage: Stage,
     publishers: Publishers,
     settings: Rc<SettingsSeed>,
+    configuration: Rc<ConfigurationSeed>,
     children: RefCell<Children>,
     exit: Exits,
     cluster_manager: Arc<Group<ClusterManagerStat>>,
@@ -68,8 +73,10 @@ pub(crate) struct SupervisorSeed {
     bound_admin: RefCell<Option<StdListener>>,
     /// Who waits for `wanted` to be in force.
     appliers: RefCell<Vec<oneshot::Sender<()>>>,
-    /// Until when new clusters are waited for: at the start by `/ready`, later by the routes that need them.
-    warm_until: Cell<Option<Instant>>,
+    /// Until when clusters are waited for by `/ready`. None before the first plan.
+    ready_by: Cell<Option<Instant>>,
+    /// Until when clusters are waited for by what needs them, while a plan is not in force yet.
+    warm_by: Cell<Option<Instant>>,
     live: Cell<bool>,
     closing: RefCell<Vec<drain::Closing>>,
     ending: Cell<Option<quit::Ending>>,
@@ -88,6 +95,7 @@ pub(crate) struct Publishers {
 #[derive(Default)]
 struct Children {
     settings: Option<Addr<Settings>>,
+    configuration: Option<Addr<Configuration>>,
     workers: Vec<WorkerChild>,
     clusters: BTreeMap<String, ClusterChild>,
     /// Clusters that will take the place of those of the same name once they are warm.
@@ -107,6 +115,8 @@ struct ClusterChild {
     plan: Arc<ClusterPlan>,
     cluster: Addr<Cluster>,
     published: Published<ClusterSnapshot>,
+    /// It was waited for, whether it has answered since or not.
+    waited: bool,
 }
 
 struct RoutesChild {
@@ -148,6 +158,7 @@ impl SupervisorSeed {
         stage: Stage,
         publishers: Publishers,
         settings: SettingsSeed,
+        configured: Publisher<Configured>,
         exit: Exits,
     ) -> Self {
         let registry: &Registry = &stage.view.registry;
@@ -157,13 +168,15 @@ impl SupervisorSeed {
             watchdog: watchdog::Watched::new(registry),
             publishers,
             settings: Rc::new(settings),
+            configuration: Rc::new(ConfigurationSeed::new(stage.clone(), configured)),
             children: RefCell::default(),
             exit,
             wanted: RefCell::default(),
             bound: RefCell::default(),
             bound_admin: RefCell::default(),
             appliers: RefCell::default(),
-            warm_until: Cell::default(),
+            ready_by: Cell::default(),
+            warm_by: Cell::default(),
             live: Cell::default(),
             closing: RefCell::default(),
             ending: Cell::default(),

@@ -4,6 +4,7 @@
 use std::{net::SocketAddr, sync::Arc, time::SystemTime};
 
 use crate::{
+    configured::Configured,
     failures::Failures,
     log_levels::LogLevels,
     plan::{ListenerPlan, Plan},
@@ -26,6 +27,8 @@ pub struct View {
     pub listeners: Published<Vec<BoundListener>>,
     /// The plan that was applied last.
     pub plan: Published<Plan>,
+    /// The configuration behind it.
+    pub configured: Published<Configured>,
     /// Where the admin port listens, once it does.
     pub admin: Published<Option<SocketAddr>>,
     /// Runtime values.

@@ -3,7 +3,7 @@
 use serde_json::Value;
 use understudy_actors::{Applied, command::Refusal};
 
-use super::{Desk, doc::Doc, json};
+use super::{Ask, Desk, doc::Doc, json};
 
 /// An answer.
 pub struct Answer {
@@ -84,9 +84,10 @@ impl Answer {
     }
 
     /// What most commands answer.
-    pub fn ok(_: &Desk, applied: Applied) -> Self {
+    pub fn ok(_: &Desk, _: &Ask, applied: Applied) -> Self {
         match applied {
             Applied::Done => Self::text("OK\n"),
+            Applied::Told(text) => Self::text(text),
             Applied::Refused(refusal) => Self::refused(&refusal),
         }
     }
@@ -96,10 +97,19 @@ impl Answer {
         match refusal {
             Refusal::NoAdminLayer => Self::status(503, refusal.to_string()),
             Refusal::UnknownLogger(_) => Self::status(400, format!("error: {refusal}\n")),
+            Refusal::Configuration(why) => Self::status(400, with_end(why)),
             Refusal::Profiler(_) => Self::status(500, refusal.to_string()),
-            Refusal::NoActor(_) => Self::status(404, format!("{refusal}\n")),
+            Refusal::Endpoints(_) => Self::status(400, format!("{refusal}\n")),
+            Refusal::NoActor(_) | Refusal::NoCluster(_) | Refusal::NoName(_) => {
+                Self::status(404, format!("{refusal}\n"))
+            }
             Refusal::Drill(_) => Self::status(403, format!("{refusal}\n")),
             Refusal::Unavailable(_) => Self::status(503, format!("{refusal}\n")),
         }
     }
+}
+
+/// A text that ends with a line's end.
+fn with_end(text: &str) -> String {
+    format!("{}\n", text.trim_end())
 }

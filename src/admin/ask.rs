@@ -69,6 +69,15 @@ impl Ask {
         all.filter(|(known, _)| known == name).map(|(_, value)| value).collect()
     }
 
+    /// Names and values as they were given, in their order, of which some may stand there again; of a form
+    /// each once.
+    pub fn in_order(&self) -> Vec<(String, String)> {
+        match self.target.split_once('?') {
+            Some((_, query)) if !query.is_empty() => params(query.as_bytes()),
+            _ => self.params.clone(),
+        }
+    }
+
     /// Whether there is a parameter of this name, whatever its value: so Envoy reads its flags.
     pub fn has(&self, name: &str) -> bool {
         self.param(name).is_some()

@@ -4,6 +4,7 @@ use std::{fmt, fmt::Write as _, sync::Arc};
 
 use serde_json::{Map, Value, json};
 use understudy_actors::{
+    by_hand::{Hand, Standing},
     limits::ClusterLimits,
     plan::{Locality, Thresholds},
     runtime::Runtime,
@@ -86,8 +87,17 @@ fn text(out: &mut String, cluster: &ClusterSnapshot, runtime: &Runtime) -> fmt::
         writeln!(out, "{name}::{priority}_priority::max_retries::{retries}")?;
     }
     writeln!(out, "{name}::added_via_api::{}", plan.added_via_api)?;
-    for host in cluster.hosts.iter() {
+    for host in cluster.hosts.iter().chain(cluster.draining.iter()) {
         host_text(out, name, host)?;
+        // Ours: only of hosts that somebody changed.
+        if cluster.by_hand.of(host.address) != Hand::default() {
+            writeln!(out, "{name}::{}::by_hand::true", host.address_text)?;
+        }
+    }
+    for (address, changed) in cluster.by_hand.iter() {
+        if changed.hand.standing == Standing::Removed {
+            writeln!(out, "{name}::{address}::removed_by_hand::true")?;
+        }
     }
     Ok(())
 }
@@ -120,7 +130,8 @@ pub(super) fn health_flags(host: &Host) -> String {
 
 fn status(cluster: &ClusterSnapshot, runtime: &Runtime) -> Value {
     let plan = &cluster.plan;
-    let hosts: Vec<Value> = cluster.hosts.iter().map(|host| host_status(host)).collect();
+    let hosts = cluster.hosts.iter().chain(cluster.draining.iter());
+    let hosts: Vec<Value> = hosts.map(|host| host_status(host)).collect();
     let mut out = Map::new();
     out.insert("name".to_owned(), json!(plan.name));
     if plan.added_via_api {
@@ -203,12 +214,12 @@ fn health_status(host: &Host) -> Value {
             out.insert(name.to_owned(), json!(true));
         }
     }
-    let eds = match (host.has(HealthFlag::FailedEdsHealth), host.has(HealthFlag::DegradedEdsHealth))
-    {
-        (true, _) => "UNHEALTHY",
-        (_, true) => "DEGRADED",
-        _ => "HEALTHY",
-    };
+    let eds = [
+        (HealthFlag::Draining, "DRAINING"),
+        (HealthFlag::FailedEdsHealth, "UNHEALTHY"),
+        (HealthFlag::DegradedEdsHealth, "DEGRADED"),
+    ];
+    let eds = eds.iter().find(|(flag, _)| host.has(*flag)).map_or("HEALTHY", |(_, name)| name);
     out.insert("eds_health_status".to_owned(), json!(eds));
     Value::Object(out)
 }

@@ -96,7 +96,8 @@ fn shown(sections: Vec<Section>) -> Vec<Shown> {
 }
 
 fn sections(desk: &Desk, named: Option<&Regex>, include_eds: bool) -> Vec<Section> {
-    let (bootstrap, at) = (&desk.facts.bootstrap, timestamp(desk.facts.loaded));
+    let Some((bootstrap, loaded)) = desk.bootstrap() else { return Vec::new() };
+    let at = timestamp(loaded);
     let each = |list, key, find: Find| {
         each(bootstrap.clone(), (list, key), named.cloned(), at.clone(), find)
     };
@@ -108,7 +109,7 @@ fn sections(desk: &Desk, named: Option<&Regex>, include_eds: bool) -> Vec<Sectio
         tables
     });
     let bootstrap = [
-        ("bootstrap".to_owned(), with_node(desk)),
+        ("bootstrap".to_owned(), with_node(desk, bootstrap)),
         ("last_updated".to_owned(), Doc::Value(json!(at))),
     ];
     let empty = || Doc::object([]);
@@ -192,8 +193,7 @@ fn with_type(message: &Message) -> Value {
 }
 
 /// The bootstrap, with what we are in its node.
-fn with_node(desk: &Desk) -> Doc {
-    let bootstrap = desk.facts.bootstrap.clone();
+fn with_node(desk: &Desk, bootstrap: Arc<Message>) -> Doc {
     let node = ("node".to_owned(), Doc::Value(node(desk, false)));
     let rest = print::in_order(&bootstrap).into_iter().filter(|set| set.field.name != "node");
     let names: Vec<&'static str> = rest.map(|set| set.field.name).collect();

@@ -56,7 +56,7 @@ pub enum Action {
     /// Reads, though Envoy wants a POST for it: what it would change does not exist here.
     ReadByPost(fn(&Desk, &Ask) -> Answer),
     /// Names a command; the answer is made when it is in force, or refused.
-    Change(fn(&Desk, &Ask) -> Result<Command, Answer>, fn(&Desk, Applied) -> Answer),
+    Change(fn(&Desk, &Ask) -> Result<Command, Answer>, fn(&Desk, &Ask, Applied) -> Answer),
 }
 
 // === impl Action ===

@@ -222,7 +222,7 @@ impl Clerk {
                 Ok(_) if self.guard.is_read_only() => Guard::read_only(endpoint),
                 Ok(command) => {
                     let applied = self.commander.apply(ask.who(), command).await;
-                    told(&self.desk, applied)
+                    told(&self.desk, &ask, applied)
                 }
                 Err(answer) => answer,
             },

@@ -3,14 +3,14 @@
 use understudy_actors::{Command, command::Setting};
 
 use super::{
-    Answer, Ask, actors, clusters, config_dump, drain,
+    Answer, Ask, actors, clusters, config_dump, dns, drain,
     endpoint::{
         Action::{Change, Read, ReadByPost, ReadMuch},
         Endpoint, Origin, Param,
         ParamKind::{Flag, OneOf, Text},
     },
-    explain, failures, help, home, listeners, logging, memory, overview, profiler, runtime,
-    server_info, simple, stats,
+    endpoints, explain, failures, help, home, listeners, logging, memory, overview, profiler,
+    reload, runtime, server_info, simple, stats,
 };
 
 /// Every endpoint: Envoy's in its order, then ours.
@@ -391,6 +391,47 @@ pub static ENDPOINTS: &[Endpoint] = &[
         action: Change(actors::kill, Answer::ok),
     },
     Endpoint {
+        path: "/clusters/endpoints",
+        help: "add, remove or drain hosts of a cluster by hand, several in one call; what is in force is the \
+               answer",
+        params: &[
+            Param { name: "cluster", help: "which; /clusters lists them", kind: Text },
+            Param {
+                name: "add",
+                help: "IP:PORT, a host from now on; also brings one back",
+                kind: Text,
+            },
+            Param { name: "weight", help: "of the host that was added before it", kind: Text },
+            Param { name: "remove", help: "IP:PORT, no host any more", kind: Text },
+            Param { name: "drain", help: "IP:PORT, takes no new requests", kind: Text },
+            Param {
+                name: "ttl",
+                help: "for so long only, as 10m; for good if not given",
+                kind: Text,
+            },
+        ],
+        origin: Origin::Ours,
+        action: Change(endpoints::change, endpoints::in_force),
+    },
+    Endpoint {
+        path: "/dns",
+        help: "every name that DNS is asked for: answer, time to live, age, next refresh, last error",
+        params: &[
+            Param { name: "name", help: "only this name", kind: Text },
+            Param { name: "cluster", help: "only names of this cluster", kind: Text },
+            Param { name: "format", help: "how to write it", kind: OneOf(&["text", "json"]) },
+        ],
+        origin: Origin::Ours,
+        action: ReadMuch(dns::dns),
+    },
+    Endpoint {
+        path: "/dns/refresh",
+        help: "ask DNS now; answers with what it said",
+        params: &[Param { name: "name", help: "the name; all if not given", kind: Text }],
+        origin: Origin::Ours,
+        action: Change(dns::refresh, dns::refreshed),
+    },
+    Endpoint {
         path: "/explain",
         help: "what would become of a request: its route, those before it and what they were missed by, \
                rewrites, cluster and hosts",
@@ -445,6 +486,21 @@ pub static ENDPOINTS: &[Endpoint] = &[
         ],
         origin: Origin::Ours,
         action: ReadMuch(overview::overview),
+    },
+    Endpoint {
+        path: "/reload",
+        help: "read the configuration again, and put it in force as a whole or not at all; says what changes, and \
+               which connections that touches",
+        params: &[Param { name: "dry_run", help: "only say it", kind: Flag }],
+        origin: Origin::Ours,
+        action: Change(reload::reload, Answer::ok),
+    },
+    Endpoint {
+        path: "/reload/last",
+        help: "what became of the last reload",
+        params: &[],
+        origin: Origin::Ours,
+        action: Read(reload::last),
     },
 ];
 

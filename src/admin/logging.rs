@@ -52,9 +52,9 @@ fn error(desk: &Desk, why: &str) -> Answer {
     Answer::status(400, format!("error: {why}{USAGE}levels: {levels}\n{active}"))
 }
 
-pub(super) fn answer(desk: &Desk, applied: Applied) -> Answer {
+pub(super) fn answer(desk: &Desk, _: &Ask, applied: Applied) -> Answer {
     match applied {
-        Applied::Done => listing(desk),
+        Applied::Done | Applied::Told(_) => listing(desk),
         Applied::Refused(Refusal::UnknownLogger(_)) => error(desk, "unknown logger name"),
         Applied::Refused(refusal) => Answer::refused(&refusal),
     }

@@ -6,9 +6,11 @@ mod answer;
 mod ask;
 mod clusters;
 mod config_dump;
+mod dns;
 mod doc;
 mod drain;
 mod endpoint;
+mod endpoints;
 mod explain;
 mod face;
 mod failures;
@@ -22,6 +24,7 @@ mod mask;
 mod memory;
 mod overview;
 mod profiler;
+mod reload;
 mod runtime;
 mod server_info;
 mod simple;
@@ -51,18 +54,24 @@ pub struct Desk {
     pub facts: Facts,
 }
 
+// === impl Desk ===
+
+impl Desk {
+    /// The static configuration in force, and when it was read; none before the first.
+    fn bootstrap(&self) -> Option<(Arc<Message>, SystemTime)> {
+        let base = self.view.configured.read().base.clone()?;
+        Some((base.bootstrap.clone().downcast().ok()?, base.loaded))
+    }
+}
+
 /// What does not change while the process runs.
 pub struct Facts {
-    /// The configuration behind the plan.
-    pub bootstrap: Arc<Message>,
     /// Who we are.
     pub node: Node,
     /// Which stats are shown, and how.
     pub stats: Arc<StatsRules>,
     /// The command line.
     pub flags: Flags,
-    /// When the configuration was loaded.
-    pub loaded: SystemTime,
     /// Our address, which stands in the access log for a client on this machine, as in Envoy.
     pub own_address: IpAddr,
 }

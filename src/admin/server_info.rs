@@ -26,10 +26,11 @@ pub(super) fn server_info(desk: &Desk, _: &Ask) -> Answer {
 
 /// Our node as `envoy.config.core.v3.Node`. `whole` writes empty fields too, as `/server_info` does.
 pub(super) fn node(desk: &Desk, whole: bool) -> Value {
-    let configured = match desk.facts.bootstrap.peek("node").map(|set| &set.value) {
-        Some(Field::Message(node)) => print::json(node),
-        _ => Value::Null,
-    };
+    let configured =
+        match desk.bootstrap().as_ref().and_then(|(all, _)| Some(&all.peek("node")?.value)) {
+            Some(Field::Message(node)) => print::json(node),
+            _ => Value::Null,
+        };
     let given = |name: &str| configured.get(name).cloned();
     let Node { id, cluster, .. } = &desk.facts.node;
     // The bootstrap that `/config_dump` shows is the file's: the command line is not in it, as in Envoy.

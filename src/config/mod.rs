@@ -3,6 +3,7 @@
 pub mod check;
 pub mod compile;
 pub mod diagnostic;
+pub mod digest;
 pub mod message;
 pub mod model;
 pub mod node;

@@ -1,5 +1,7 @@
 //! Owns opening a connection to a host, and counting its life.
 
+mod happy_eyeballs;
+
 use std::{
     cell::Cell,
     future::poll_fn,
@@ -40,6 +42,8 @@ pub struct Life {
     id: u64,
     /// Our end of it.
     local: Cell<Option<SocketAddr>>,
+    /// The host's end of it: one of its addresses.
+    remote: Cell<SocketAddr>,
     connected: Cell<bool>,
     requests: Cell<u64>,
     closed_by_host: Cell<bool>,
@@ -59,7 +63,10 @@ pub async fn connect(
     deadlines: &Deadlines,
 ) -> Result<(TcpStream, Life), ConnectError> {
     let life = Life::begin(shared.clone(), host.clone(), worker);
-    let opened = within(TcpStream::connect(host.address), timeout, deadlines).await;
+    let opened = match host.attempts.is_empty() {
+        true => within(TcpStream::connect(host.address), timeout, deadlines).await,
+        false => within(happy_eyeballs::connect(&life), timeout, deadlines).await,
+    };
     let (stats, host_stats) = (shared.stats.lane(worker), host.stats.lane(worker));
     match opened {
         Ok(stream) => {
@@ -72,6 +79,7 @@ pub async fn connect(
             Ok((stream, life))
         }
         Err(error) => {
+            host.doubt();
             host_stats.inc(HostStat::CxConnectFail);
             stats.inc(ClusterStat::UpstreamCxConnectFail);
             if matches!(error, ConnectError::TimedOut(_)) {
@@ -123,6 +131,7 @@ impl Life {
         host.stats.lane(worker).inc(HostStat::CxTotal);
         host.stats.lane(worker).inc(HostStat::CxActive);
         Self {
+            remote: Cell::new(host.address),
             shared,
             host,
             worker,
@@ -149,6 +158,11 @@ impl Life {
     /// Our end of it, once it is open.
     pub fn local(&self) -> Option<SocketAddr> {
         self.local.get()
+    }
+
+    /// The host's end of it.
+    pub fn remote(&self) -> SocketAddr {
+        self.remote.get()
     }
 
     /// How many requests it has carried.

@@ -14,6 +14,9 @@ use parking_lot::Mutex;
 
 use super::{client::Client, h2::H2Client};
 
+/// What a client is told by a GOAWAY without an error: what it asks for now is not looked at.
+const GOODBYE: &str = "not a result of an error";
+
 /// Clients that ask one after the other, as fast as they are answered.
 pub struct Load {
     stop: Arc<AtomicBool>,
@@ -36,10 +39,21 @@ impl Load {
             let request = format!("GET {path} HTTP/1.1\r\nhost: test\r\n\r\n");
             load.client(move || {
                 client.try_send(&request).map_err(|error| error.to_string())?;
-                client.try_answer(false).map(|a| a.status).map_err(|error| error.to_string())
+                let answer = client.try_answer(false).map_err(|error| error.to_string())?;
+                // Who is told goodbye comes again.
+                if answer.header("connection") == Some("close") {
+                    client = Client::try_connect(address).map_err(|error| error.to_string())?;
+                }
+                Ok(answer.status)
             });
             let mut client = H2Client::connect(address);
-            load.client(move || client.get(path).map(|(status, _)| status));
+            load.client(move || match client.get(path) {
+                Err(why) if why.contains(GOODBYE) => {
+                    client = H2Client::try_connect(address)?;
+                    client.get(path).map(|(status, _)| status)
+                }
+                answer => answer.map(|(status, _)| status),
+            });
         }
         // These come and go: a listener that does not accept would be seen.
         load.client(move || {

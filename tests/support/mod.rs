@@ -5,6 +5,7 @@
 pub mod chromium;
 pub mod client;
 pub mod config;
+pub mod dns;
 pub mod h2;
 pub mod load;
 pub mod origin;

@@ -47,20 +47,24 @@ impl ClusterSeed {
             return;
         };
         let Some(dns_stats) = &self.dns_stats else { return };
-        let stats = self.publisher.read().shared.stats.clone();
+        let before = self.publisher.read();
         let names = hosts::names(&self.plan.discovery);
         for (at, name) in names.iter().enumerate() {
             if self.children.borrow().names.contains_key(&at) {
                 continue;
             }
+            let (Some(known), Some(status)) = (before.names.get(at), self.names.get(at)) else {
+                continue;
+            };
             let seed = DnsRefreshSeed {
                 at,
-                name: name.name.clone(),
+                name: known.clone(),
+                status: status.clone(),
                 dns: dns.clone(),
                 resolve: self.stage.seams.resolve.clone(),
                 cluster: cluster.clone().recipient(),
                 stats: dns_stats.clone(),
-                cluster_stats: stats.clone(),
+                cluster_stats: before.shared.stats.clone(),
                 empty_fails: matches!(self.plan.discovery, Discovery::LogicalDns { .. }),
             };
             // Two endpoints may have one name, and two ports.

@@ -1,14 +1,19 @@
 //! Owns how hosts come from discovery, and which of them take traffic: pure functions of a cluster's state.
 
 use std::{
+    borrow::Cow,
     collections::{HashMap, HashSet, VecDeque},
     net::{IpAddr, SocketAddr},
     sync::{Arc, atomic::Ordering::Relaxed},
 };
 
 use crate::{
-    plan::{ClusterPlan, ConfiguredHealth, Discovery, EndpointPlan, NamePlan},
-    snapshot::{HealthFlag, Host},
+    by_hand::{ByHand, Standing},
+    names::Name,
+    plan::{
+        ClusterPlan, ConfiguredHealth, Discovery, EndpointPlan, HappyEyeballs, HostPlan, NamePlan,
+    },
+    snapshot::{ClusterSnapshot, HealthFlag, Host},
     stats::{ClusterStat, Group, HealthCheckStat},
 };
 
@@ -24,72 +29,173 @@ pub(super) fn names(discovery: &Discovery) -> &[NamePlan] {
     }
 }
 
-/// The hosts that discovery has now. Those that were there before are the same `Arc`, in the same order;
-/// new ones come after them, so that a DNS server that rotates its answers disturbs no rotation of ours.
-pub(super) fn discovered(
-    plan: &ClusterPlan,
-    answers: &Answers,
-    before: &[Arc<Host>],
-    workers: usize,
-) -> Vec<Arc<Host>> {
-    let wanted = wanted(&plan.discovery, answers, before);
-    let mut missing: HashMap<SocketAddr, VecDeque<usize>> = HashMap::new();
-    for (at, (address, _)) in wanted.iter().enumerate() {
-        missing.entry(*address).or_default().push_back(at);
-    }
-    let checked = !plan.health_checks.is_empty();
-    let mut hosts = Vec::with_capacity(wanted.len());
-    let mut kept: HashSet<usize> = HashSet::new();
-    for host in before {
-        let same = |at: &usize| *wanted[*at].1 == host.endpoint;
-        let places = missing.get_mut(&host.address);
-        let place = places.and_then(|at| at.iter().position(same).and_then(|i| at.remove(i)));
-        if let Some(at) = place {
-            kept.insert(at);
-            host.health.fetch_and(!(HealthFlag::PendingDynamicRemoval as u32), Relaxed);
-            hosts.push(host.clone());
-        } else if checked && !plan.ignore_health_on_host_removal && is_held_up(host) {
-            host.health.fetch_or(HealthFlag::PendingDynamicRemoval as u32, Relaxed);
-            hosts.push(host.clone());
-        }
-    }
-    for (at, (address, endpoint)) in wanted.iter().enumerate() {
-        if !kept.contains(&at) {
-            hosts.push(Arc::new(fresh(*address, endpoint, workers, checked)));
-        }
-    }
-    hosts
+/// The hosts of a cluster: those that may take requests, and those that were drained by hand.
+pub(super) struct Found {
+    pub(super) hosts: Vec<Arc<Host>>,
+    pub(super) draining: Vec<Arc<Host>>,
 }
 
-/// Every host that the plan and the answers ask for. One address that two endpoints have is two hosts.
-///
-/// Observed: Envoy 1.40 `/clusters`, for `STATIC` and for `STRICT_DNS`.
-fn wanted<'a>(
-    discovery: &'a Discovery,
-    answers: &Answers,
-    before: &[Arc<Host>],
-) -> Vec<(SocketAddr, &'a EndpointPlan)> {
-    let answer = |at: usize| answers.get(at).and_then(Option::as_deref).unwrap_or_default();
-    match discovery {
-        Discovery::Static(hosts) => hosts.iter().map(|h| (h.address, &h.endpoint)).collect(),
-        Discovery::StrictDns { names, .. } => {
-            let mut all = Vec::new();
-            for (at, name) in names.iter().enumerate() {
-                let mut seen = HashSet::new();
-                for ip in answer(at).iter().filter(|ip| seen.insert(**ip)) {
-                    all.push((SocketAddr::new(*ip, name.port), &name.endpoint));
-                }
-            }
-            all
+/// What is known of a cluster's hosts.
+#[derive(Clone, Copy)]
+pub(super) struct Known<'a> {
+    pub(super) plan: &'a ClusterPlan,
+    pub(super) answers: &'a Answers,
+    /// Hosts that came since, in place of those of the plan.
+    pub(super) assigned: Option<&'a [HostPlan]>,
+    pub(super) before: &'a ClusterSnapshot,
+}
+
+/// A host that the plan, the answers or somebody asks for.
+struct Wanted<'a> {
+    address: SocketAddr,
+    /// All addresses of a host with several, in the order in which they are tried.
+    attempts: Vec<SocketAddr>,
+    endpoint: Cow<'a, EndpointPlan>,
+    name: Option<&'a Arc<Name>>,
+}
+
+// === impl Known ===
+
+impl<'a> Known<'a> {
+    /// The hosts that there are now. Those that were there before are the same `Arc`, in the same order;
+    /// new ones come after them, so that a DNS server that rotates its answers disturbs no rotation of ours.
+    pub(super) fn found(&self, by_hand: &ByHand, workers: usize) -> Found {
+        let (plan, before, wanted) = (self.plan, self.before, self.wanted(by_hand));
+        let mut missing: HashMap<SocketAddr, VecDeque<usize>> = HashMap::new();
+        for (at, wanted) in wanted.iter().enumerate() {
+            missing.entry(wanted.address).or_default().push_back(at);
         }
-        Discovery::LogicalDns { name, .. } => {
-            // The host in use stays while DNS still names it: a rotating answer is no reason to move.
-            let in_use = before.first().map(|host| host.address.ip());
-            let in_use = in_use.filter(|ip| answer(0).contains(ip));
-            let ip = in_use.or_else(|| answer(0).first().copied());
-            ip.map(|ip| (SocketAddr::new(ip, name.port), &name.endpoint)).into_iter().collect()
+        let checked = !plan.health_checks.is_empty();
+        let mut hosts = Vec::with_capacity(wanted.len());
+        let mut kept: HashSet<usize> = HashSet::new();
+        // Hosts of which something else is said now.
+        let mut left: HashMap<SocketAddr, VecDeque<&Arc<Host>>> = HashMap::new();
+        for host in before.hosts.iter().chain(before.draining.iter()) {
+            let same = |at: &usize| wanted.get(*at).is_some_and(|wanted| wanted.is(host));
+            let places = missing.get_mut(&host.address);
+            let place = places.and_then(|at| at.iter().position(same).and_then(|i| at.remove(i)));
+            if let Some(at) = place {
+                kept.insert(at);
+                host.health.fetch_and(!(HealthFlag::PendingDynamicRemoval as u32), Relaxed);
+                hosts.push(host.clone());
+                continue;
+            }
+            let goes_on = missing.get(&host.address).is_some_and(|places| !places.is_empty());
+            let taken_away = by_hand.of(host.address).standing != Standing::InUse;
+            if goes_on {
+                left.entry(host.address).or_default().push_back(host);
+            } else if checked
+                && !plan.ignore_health_on_host_removal
+                && is_held_up(host)
+                && !taken_away
+            {
+                host.health.fetch_or(HealthFlag::PendingDynamicRemoval as u32, Relaxed);
+                hosts.push(host.clone());
+            }
+        }
+        for (at, wanted) in wanted.into_iter().enumerate() {
+            if !kept.contains(&at) {
+                let before = left.get_mut(&wanted.address).and_then(VecDeque::pop_front);
+                hosts.push(Arc::new(fresh(wanted, before, workers, checked)));
+            }
+        }
+        let drained = |host: &Arc<Host>| by_hand.of(host.address).standing == Standing::Draining;
+        let (draining, hosts): (Vec<_>, Vec<_>) = hosts.into_iter().partition(drained);
+        for host in &hosts {
+            host.health.fetch_and(!(HealthFlag::Draining as u32), Relaxed);
+        }
+        for host in &draining {
+            host.health.fetch_or(HealthFlag::Draining as u32, Relaxed);
+        }
+        Found { hosts, draining }
+    }
+
+    /// Every host that is asked for. One address that two endpoints have is two hosts.
+    ///
+    /// Observed: Envoy 1.40 `/clusters`, for `STATIC` and for `STRICT_DNS`.
+    fn wanted(&self, by_hand: &ByHand) -> Vec<Wanted<'a>> {
+        let mut all = self.discovered();
+        for (address, _) in by_hand.iter().filter(|(_, changed)| changed.hand.added) {
+            if !all.iter().any(|wanted| wanted.address == address) {
+                all.push(Wanted::at(address, Cow::Owned(self.like_the_first())));
+            }
+        }
+        all.retain(|wanted| by_hand.of(wanted.address).standing != Standing::Removed);
+        for wanted in &mut all {
+            if let Some(weight) = by_hand.of(wanted.address).weight
+                && weight != wanted.endpoint.weight
+            {
+                wanted.endpoint.to_mut().weight = weight;
+            }
+        }
+        all
+    }
+
+    /// What is said of a host that somebody adds: its name and place are those of the first that is configured.
+    fn like_the_first(&self) -> EndpointPlan {
+        let first = match &self.plan.discovery {
+            Discovery::Static(hosts) => {
+                self.assigned.unwrap_or(hosts).first().map(|host| &host.endpoint)
+            }
+            discovery => names(discovery).first().map(|name| &name.endpoint),
+        };
+        let health = ConfiguredHealth::Healthy;
+        EndpointPlan { weight: 1, health, ..first.cloned().unwrap_or_default() }
+    }
+
+    /// Whether discovery has a host at an address.
+    pub(super) fn discovers(&self, address: SocketAddr) -> bool {
+        self.discovered().iter().any(|wanted| wanted.address == address)
+    }
+
+    /// Every host that the plan and the answers ask for.
+    fn discovered(&self) -> Vec<Wanted<'a>> {
+        let Known { plan, answers, assigned, before } = *self;
+        let answer = |at: usize| answers.get(at).and_then(Option::as_deref).unwrap_or_default();
+        let asked = |at: usize| before.names.get(at);
+        let eyeballs = &plan.happy_eyeballs;
+        match &plan.discovery {
+            Discovery::Static(hosts) => {
+                let host = |host: &'a HostPlan| {
+                    let wanted = Wanted::at(host.address, Cow::Borrowed(&host.endpoint));
+                    wanted.with_more(host.more.iter().copied(), eyeballs)
+                };
+                assigned.unwrap_or(hosts).iter().map(host).collect()
+            }
+            Discovery::StrictDns { names, .. } => {
+                let mut all = Vec::new();
+                for (at, name) in names.iter().enumerate() {
+                    let mut seen = HashSet::new();
+                    for ip in answer(at).iter().filter(|ip| seen.insert(**ip)) {
+                        let address = SocketAddr::new(*ip, name.port);
+                        let wanted = Wanted::at(address, Cow::Borrowed(&name.endpoint));
+                        all.push(Wanted { name: asked(at), ..wanted });
+                    }
+                }
+                all
+            }
+            Discovery::LogicalDns { name, .. } => {
+                // The same answer in another order is no reason to move.
+                let mut known = before.hosts.iter().chain(before.draining.iter());
+                let in_use = known.find(|host| host.name.is_some() && is_all_of(host, answer(0)));
+                let in_use = in_use.map(|host| host.address.ip());
+                let Some(ip) = in_use.or_else(|| answer(0).first().copied()) else {
+                    return Vec::new();
+                };
+                let others = answer(0).iter().filter(|other| **other != ip);
+                let others = others.map(|ip| SocketAddr::new(*ip, name.port));
+                let address = SocketAddr::new(ip, name.port);
+                let wanted = Wanted::at(address, Cow::Borrowed(&name.endpoint));
+                vec![Wanted { name: asked(0), ..wanted.with_more(others, eyeballs) }]
+            }
         }
     }
+}
+
+/// Whether a host's addresses are these, in whatever order.
+fn is_all_of(host: &Host, answer: &[IpAddr]) -> bool {
+    let own: HashSet<_> = host.attempts.iter().chain([&host.address]).map(SocketAddr::ip).collect();
+    own == answer.iter().copied().collect()
 }
 
 /// Source: `Cluster.ignore_health_on_host_removal`: a host that is checked and well stays, though discovery
@@ -100,17 +206,31 @@ fn is_held_up(host: &Host) -> bool {
         && !host.has(HealthFlag::FailedEdsHealth)
 }
 
-fn fresh(address: SocketAddr, endpoint: &EndpointPlan, workers: usize, checked: bool) -> Host {
-    let host = Host::new(address, endpoint.clone(), workers);
+/// A new host. One that takes the place of another at its address goes on with its health and counts.
+fn fresh(wanted: Wanted<'_>, before: Option<&Arc<Host>>, workers: usize, checked: bool) -> Host {
+    let endpoint = wanted.endpoint.into_owned();
+    let mut host = Host::new(wanted.address, endpoint, workers);
+    host.attempts = wanted.attempts.into();
+    host.name = wanted.name.cloned();
+    let endpoint = &host.endpoint;
     let configured = match endpoint.health {
         ConfiguredHealth::Healthy => 0,
         ConfiguredHealth::Unhealthy => HealthFlag::FailedEdsHealth as u32,
         ConfiguredHealth::Degraded => HealthFlag::DegradedEdsHealth as u32,
     };
+    let not_found = HealthFlag::FailedEdsHealth as u32
+        | HealthFlag::DegradedEdsHealth as u32
+        | HealthFlag::PendingDynamicRemoval as u32;
     // A host that is checked is not well until its first check says so.
-    let waits = checked && !endpoint.unchecked;
-    let unanswered = if waits { HealthFlag::FailedActiveHc as u32 } else { 0 };
-    host.health.store(configured | unanswered, Relaxed);
+    let found = match before {
+        Some(before) => before.flags() & !not_found,
+        None if checked && !endpoint.unchecked => HealthFlag::FailedActiveHc as u32,
+        None => 0,
+    };
+    host.health.store(configured | found, Relaxed);
+    if let Some(before) = before {
+        host.stats = before.stats.clone();
+    }
     host
 }
 
@@ -149,5 +269,35 @@ fn gauge_weight(plan: &ClusterPlan, stats: &Group<ClusterStat>, hosts: &[Arc<Hos
     if let Discovery::StrictDns { .. } = plan.discovery {
         let heaviest = hosts.iter().map(|host| host.endpoint.weight).max();
         stats.set(ClusterStat::MaxHostWeight, u64::from(heaviest.unwrap_or(1).max(1)));
+    }
+}
+
+// === impl Wanted ===
+
+impl<'a> Wanted<'a> {
+    fn at(address: SocketAddr, endpoint: Cow<'a, EndpointPlan>) -> Self {
+        Self { address, attempts: Vec::new(), endpoint, name: None }
+    }
+
+    fn with_more(
+        mut self,
+        more: impl Iterator<Item = SocketAddr>,
+        eyeballs: &HappyEyeballs,
+    ) -> Self {
+        let mut seen = HashSet::new();
+        let addresses = std::iter::once(self.address).chain(more);
+        let addresses: Vec<_> = addresses.filter(|address| seen.insert(*address)).collect();
+        if addresses.len() > 1 {
+            self.attempts = eyeballs.order(&addresses);
+        }
+        self
+    }
+
+    /// Whether this is that host, whatever the order of its further addresses.
+    fn is(&self, host: &Host) -> bool {
+        *self.endpoint == host.endpoint
+            && self.address == host.address
+            && self.attempts.len() == host.attempts.len()
+            && self.attempts.iter().all(|address| host.attempts.contains(address))
     }
 }

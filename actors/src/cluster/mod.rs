@@ -1,5 +1,6 @@
 //! Owns one cluster: its hosts, their health, and the snapshot that requests read.
 
+mod by_hand;
 mod children;
 mod hosts;
 #[cfg(test)]
@@ -13,11 +14,17 @@ use std::{
 
 use actix::prelude::*;
 
-use self::children::Children;
+pub(crate) use self::by_hand::{ChangeEndpoints, Inherit, RefreshNames};
+use self::{
+    children::Children,
+    hosts::{Found, Known},
+};
 use crate::{
+    by_hand::ByHand,
     dns_refresh::Resolved,
     health_check::{Health, HealthChanged},
-    plan::{ClusterPlan, Discovery},
+    names::{Name, NameStatus},
+    plan::{ClusterPlan, Discovery, HostPlan, NamePlan},
     published::{Published, Publisher},
     seams::Membership,
     snapshot::{ClusterSnapshot, HealthFlag, Host},
@@ -31,7 +38,11 @@ pub(crate) struct ClusterSeed {
     stage: Stage,
     plan: Arc<ClusterPlan>,
     publisher: Publisher<ClusterSnapshot>,
+    /// What is known of each name, in the plan's order; its lookup publishes.
+    names: Vec<Rc<Publisher<NameStatus>>>,
     answers: RefCell<hosts::Answers>,
+    /// Hosts that came since, in place of those of the plan.
+    assigned: RefCell<Option<Vec<HostPlan>>>,
     children: RefCell<Children>,
     warmed: Recipient<Warmed>,
     check_stats: Option<Arc<Group<HealthCheckStat>>>,
@@ -51,6 +62,11 @@ pub(crate) struct Warmed {
     pub(crate) cluster: String,
 }
 
+/// These are its hosts that are known by their addresses, from now on.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub(crate) struct Assign(pub(crate) Vec<HostPlan>);
+
 /// The cluster is no longer wanted.
 #[derive(Message)]
 #[rtype(result = "()")]
@@ -64,26 +80,39 @@ pub(crate) struct Remake;
 // === impl ClusterSeed ===
 
 impl ClusterSeed {
-    /// A seed, and the readers' side of what the cluster will publish.
+    /// A seed, and the readers' side of what the cluster will publish. What was changed by hand in a cluster
+    /// that this one takes the place of stays.
     pub(crate) fn new(
         stage: &Stage,
         plan: Arc<ClusterPlan>,
+        by_hand: Arc<ByHand>,
         warmed: Recipient<Warmed>,
     ) -> (Self, Published<ClusterSnapshot>) {
         let registry = &stage.view.registry;
         let scope = Scope::cluster(&plan.stat_name);
         let checked = !plan.health_checks.is_empty();
         let check_stats = checked.then(|| registry.group(scope.within("health_check")));
-        let publisher = Publisher::new(ClusterSnapshot::first(plan.clone(), registry));
+        let (names, statuses): (Vec<_>, _) =
+            hosts::names(&plan.discovery).iter().map(publish_name).unzip();
+        let first = ClusterSnapshot::first(plan.clone(), registry);
+        let publisher = Publisher::new(ClusterSnapshot { by_hand, names: names.into(), ..first });
         let published = publisher.subscribe();
         let answers = RefCell::new(vec![None; hosts::names(&plan.discovery).len()]);
         let asks_dns = !matches!(plan.discovery, Discovery::Static(_));
         let dns_stats = asks_dns.then(|| registry.group(Scope::plain("dns.cares.")));
-        let (stage, children) = (stage.clone(), RefCell::default());
-        (
-            Self { stage, plan, publisher, answers, children, warmed, check_stats, dns_stats },
-            published,
-        )
+        let seed = Self {
+            stage: stage.clone(),
+            plan,
+            publisher,
+            names: statuses,
+            answers,
+            assigned: RefCell::default(),
+            children: RefCell::default(),
+            warmed,
+            check_stats,
+            dns_stats,
+        };
+        (seed, published)
     }
 
     fn name(&self) -> String {
@@ -99,9 +128,15 @@ impl ClusterSeed {
 
     /// Publishes these hosts with the health they have.
     fn publish(&self, hosts: Vec<Arc<Host>>) {
+        let before = self.publisher.read();
+        self.publish_all(hosts, before.draining.clone(), before.by_hand.clone());
+    }
+
+    fn publish_all(&self, hosts: Vec<Arc<Host>>, draining: Arc<[Arc<Host>]>, by_hand: Arc<ByHand>) {
         let (plan, before) = (&self.plan, self.publisher.read());
         // Observed: Envoy 1.40 writes none of them for a cluster of the file's that has no hosts.
-        let never_any = hosts.is_empty() && matches!(plan.discovery, Discovery::Static(_));
+        let none = hosts.is_empty() && before.hosts.is_empty();
+        let never_any = none && matches!(plan.discovery, Discovery::Static(_));
         if !never_any {
             hosts::gauge(plan, &before.shared.stats, &hosts);
         }
@@ -113,8 +148,12 @@ impl ClusterSeed {
         self.publisher.publish(ClusterSnapshot {
             plan: plan.clone(),
             balancer: self.stage.seams.balance.tables(membership),
+            // Hosts that somebody brought need no answer.
+            ready: before.ready || self.is_warm() || by_hand.iter().any(|(_, c)| c.hand.added),
             hosts: hosts.into(),
-            ready: before.ready || self.is_warm(),
+            draining,
+            by_hand,
+            names: before.names.clone(),
             version: before.version + 1,
             shared: before.shared.clone(),
         });
@@ -144,19 +183,28 @@ impl Cluster {
 
     /// Publishes the hosts that discovery has now, if they are others; says whether they are.
     fn discover(&self, ctx: &mut Context<Self>) -> bool {
+        let by_hand = self.seed.publisher.read().by_hand.clone();
+        self.discover_with(by_hand, ctx)
+    }
+
+    /// The same with what was changed by hand.
+    fn discover_with(&self, by_hand: Arc<ByHand>, ctx: &mut Context<Self>) -> bool {
         let ClusterSeed { plan, stage, publisher, .. } = &*self.seed;
         let before = publisher.read();
         let workers = stage.view.registry.workers();
-        let hosts = hosts::discovered(plan, &self.seed.answers.borrow(), &before.hosts, workers);
+        let (answers, assigned) = (self.seed.answers.borrow(), self.seed.assigned.borrow());
+        let known =
+            Known { plan, answers: &answers, assigned: assigned.as_deref(), before: &before };
+        let Found { hosts, draining } = known.found(&by_hand, workers);
         let stats = &before.shared.stats;
-        let same = hosts.len() == before.hosts.len()
-            && hosts.iter().zip(before.hosts.iter()).all(|(a, b)| Arc::ptr_eq(a, b));
-        if !same {
+        let same_hosts = are_same(&hosts, &before.hosts);
+        let same = same_hosts && are_same(&draining, &before.draining);
+        if !same_hosts {
             stats.add(ClusterStat::MembershipChange, 1);
             self.seed.start_checks(&hosts, &ctx.address(), &reports_to(ctx.address()));
         }
-        if !same || !before.ready {
-            self.seed.publish(hosts);
+        if !same || !before.ready || *by_hand != *before.by_hand {
+            self.seed.publish_all(hosts, draining.into(), by_hand);
         }
         !same
     }
@@ -190,6 +238,16 @@ impl Cluster {
     }
 }
 
+/// The reader's and the writer's side of what will be known of a name.
+fn publish_name(name: &NamePlan) -> (Arc<Name>, Rc<Publisher<NameStatus>>) {
+    let publisher = Publisher::new(NameStatus::default());
+    (Arc::new(Name::new(&name.name, name.port, publisher.subscribe())), Rc::new(publisher))
+}
+
+fn are_same(hosts: &[Arc<Host>], others: &[Arc<Host>]) -> bool {
+    hosts.len() == others.len() && hosts.iter().zip(others).all(|(a, b)| Arc::ptr_eq(a, b))
+}
+
 impl Actor for Cluster {
     type Context = Context<Self>;
 
@@ -203,6 +261,7 @@ impl Actor for Cluster {
         if self.seed.check_stats.is_some() {
             self.hear_who_asks_out(ctx);
         }
+        self.end_when_due(ctx);
         if before.version > 0 {
             self.seed.tell_ready();
         } else if let Discovery::Static(hosts) = &self.seed.plan.discovery {
@@ -227,22 +286,21 @@ falls!(Cluster);
 impl Handler<Resolved> for Cluster {
     type Result = ();
 
-    /// An empty answer (NXDOMAIN) takes the hosts of a `STRICT_DNS` cluster away; a failure keeps them. A
-    /// `LOGICAL_DNS` cluster takes an empty answer for a failure.
+    /// An empty answer (NXDOMAIN) takes the hosts of a `STRICT_DNS` cluster away; a failure keeps them.
     ///
     /// Observed: Envoy 1.40, `update_success` and `update_failure` of both after NXDOMAIN.
     fn handle(&mut self, Resolved { at, answer }: Resolved, ctx: &mut Context<Self>) {
         let stats = self.seed.publisher.read().shared.stats.clone();
-        let logical = matches!(self.seed.plan.discovery, Discovery::LogicalDns { .. });
-        let answer = answer.ok().filter(|answer| !logical || !answer.addresses.is_empty());
         let stat = match answer {
             Some(_) => ClusterStat::UpdateSuccess,
             None => ClusterStat::UpdateFailure,
         };
         stats.add(stat, 1);
         if let Some(answer) = &answer {
-            // Observed: Envoy 1.40 looks for a transport socket for each address of each answer.
-            stats.add(ClusterStat::DefaultTotalMatchCount, answer.addresses.len() as u64);
+            // Observed: Envoy 1.40 looks for a transport socket for each host of each answer.
+            let logical = matches!(self.seed.plan.discovery, Discovery::LogicalDns { .. });
+            let hosts = if logical { 1 } else { answer.addresses.len() };
+            stats.add(ClusterStat::DefaultTotalMatchCount, hosts as u64);
         }
         let failed = answer.is_none();
         if let Some(place) = self.seed.answers.borrow_mut().get_mut(at) {
@@ -258,6 +316,18 @@ impl Handler<Resolved> for Cluster {
         if !self.discover(ctx) && !failed {
             stats.add(ClusterStat::UpdateNoRebuild, 1);
         }
+    }
+}
+
+impl Handler<Assign> for Cluster {
+    type Result = ();
+
+    /// Hosts that stay are the same, with their connections and what is known of their health.
+    fn handle(&mut self, Assign(hosts): Assign, ctx: &mut Context<Self>) {
+        let stats = self.seed.publisher.read().shared.stats.clone();
+        stats.add(ClusterStat::DefaultTotalMatchCount, hosts.len() as u64);
+        self.seed.assigned.replace(Some(hosts));
+        self.discover(ctx);
     }
 }
 

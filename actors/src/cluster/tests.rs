@@ -1,12 +1,12 @@
 //! Owns the tests of one cluster: discovery, health, falls. Clocks are paused.
 
-use std::{sync::Arc, time::Duration};
+use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use tokio::time::{Instant, sleep, sleep_until};
 
 use crate::{
     Command,
-    command::{Setting, Term},
+    command::{Applied, EndpointChange, Refusal, Setting, Term},
     fakes::*,
     plan::{ClusterPlan, ConfiguredHealth, Discovery, DnsPlan, LayerPlan, LayerSource},
     published::Published,
@@ -123,6 +123,11 @@ async fn when_to_ask_again_follows_ttl_failures_and_jitter() {
     tokio::time::pause();
     for (dns, answers, expected) in [
         (DnsPlan { respect_ttl: true, ..dns() }, vec![Said::Hosts(&["10.0.0.1"])], [30, 60]),
+        (
+            DnsPlan { respect_ttl: true, ttl_min: Duration::from_secs(40), ..dns() },
+            vec![Said::Hosts(&["10.0.0.1"])],
+            [40, 80],
+        ),
         (DnsPlan { respect_ttl: true, ..dns() }, vec![Said::Hosts(&[])], [5, 10]),
         (dns(), vec![Said::Failure], [5, 10]),
     ] {
@@ -131,7 +136,7 @@ async fn when_to_ask_again_follows_ttl_failures_and_jitter() {
         let start = Instant::now();
         let discovery = Discovery::StrictDns { names: vec![name("a")], dns };
         let _watched = watch(world.clone(), cluster("a", 0, discovery)).await;
-        sleep(Duration::from_secs(61)).await;
+        sleep(Duration::from_secs(81)).await;
         let asked = world.dns.asked.lock();
         let after: Vec<_> = asked.iter().map(|(_, at)| (*at - start).as_secs()).collect();
         assert_eq!(after[1..3], expected);
@@ -346,4 +351,173 @@ async fn a_balancer_is_built_of_the_hosts_and_the_runtime_in_force_and_of_what_w
     raised.kill("cluster/a").await;
     sleep(Duration::from_secs(6)).await;
     told(Told { hosts: 2, panic_percent: 51, first: false });
+}
+
+impl Watched {
+    async fn change(&self, changes: &[EndpointChange], term: Term) -> Applied {
+        let (cluster, changes) = (self.cluster.read().plan.name.clone(), changes.to_vec());
+        self.raised.command(Command::ChangeEndpoints { cluster, changes, term }).await
+    }
+
+    fn draining(&self) -> Vec<String> {
+        self.cluster.read().draining.iter().map(|host| host.address.ip().to_string()).collect()
+    }
+}
+
+fn at(last: u8) -> SocketAddr {
+    SocketAddr::from(([10, 0, 0, last], 80))
+}
+
+#[actix::test]
+async fn what_is_changed_by_hand_stays_through_falls_answers_and_another_plan() {
+    use EndpointChange::{Add, Drain, Remove};
+    tokio::time::pause();
+    let world = World::default();
+    world.dns.say("a", [Said::Hosts(&["10.0.0.1", "10.0.0.2", "10.0.0.3"])]);
+    let watched = watch(world.clone(), cluster("a", 0, strict(&["a"]))).await;
+    let first = watched.cluster.read().hosts[0].clone();
+    let add = Add { address: at(4), weight: Some(2) };
+    let changes = [add, Remove(at(3)), Drain(at(2))];
+    assert_eq!(watched.change(&changes, Term::Lasting).await, Applied::Done);
+    let as_changed = |watched: &Watched| {
+        assert_eq!(watched.hosts(), ["10.0.0.1", "10.0.0.4"]);
+        assert_eq!(watched.draining(), ["10.0.0.2"]);
+        assert_eq!(watched.cluster.read().hosts[1].endpoint.weight, 2);
+    };
+    as_changed(&watched);
+    watched.raised.kill("cluster/a").await;
+    watched.raised.kill("cluster/a/dns/a").await;
+    world.dns.say("a", [Said::Hosts(&["10.0.0.3", "10.0.0.2", "10.0.0.1"])]);
+    sleep(Duration::from_secs(6)).await;
+    as_changed(&watched);
+    assert!(Arc::ptr_eq(&watched.cluster.read().hosts[0], &first));
+
+    // Another plan brings another cluster, which goes on with what was changed.
+    let other = ClusterPlan { fingerprint: 2, ..cluster("a", 0, strict(&["a"])) };
+    watched.raised.commander.install(plan(vec![other])).await.unwrap();
+    let cluster = watched.raised.view.clusters.read().named("a").unwrap().clone();
+    assert!(!cluster.same(&watched.cluster));
+    let watched = Watched { cluster, ..watched };
+    as_changed(&watched);
+
+    let back =
+        [Add { address: at(2), weight: None }, Add { address: at(3), weight: None }, Remove(at(4))];
+    assert_eq!(watched.change(&back, Term::Lasting).await, Applied::Done);
+    assert_eq!(watched.hosts().len(), 3);
+    assert_eq!(watched.cluster.read().by_hand.iter().count(), 0);
+    let refused = watched.change(&[add, Drain(at(9))], Term::Lasting).await;
+    assert!(matches!(refused, Applied::Refused(Refusal::Endpoints(_))), "{refused:?}");
+    assert_eq!(watched.hosts().len(), 3, "all of it or nothing");
+}
+
+#[actix::test]
+async fn what_is_changed_for_a_time_ends_by_itself_be_it_after_a_fall() {
+    tokio::time::pause();
+    let watched = watch(World::default(), cluster("a", 0, fixed(&["10.0.0.1:80"]))).await;
+    let term = Term::For(Duration::from_secs(10));
+    let changes =
+        [EndpointChange::Add { address: at(2), weight: None }, EndpointChange::Drain(at(1))];
+    assert_eq!(watched.change(&changes, term).await, Applied::Done);
+    watched.raised.kill("cluster/a").await;
+    sleep(Duration::from_secs(9)).await;
+    assert_eq!(
+        (watched.hosts(), watched.draining()),
+        (vec!["10.0.0.2".into()], vec!["10.0.0.1".into()])
+    );
+    sleep(Duration::from_secs(2)).await;
+    assert_eq!((watched.hosts(), watched.draining()), (vec!["10.0.0.1".into()], vec![]));
+    assert!(!watched.cluster.read().hosts[0].has(HealthFlag::Draining));
+}
+
+#[actix::test]
+async fn a_host_of_which_something_else_is_said_goes_on_with_its_health() {
+    tokio::time::pause();
+    let watched = watch(World::default(), checked(fixed(&["10.0.0.1:80", "10.0.0.2:80"]))).await;
+    let first = watched.cluster.read().hosts[0].clone();
+    let weigh = [EndpointChange::Add { address: at(1), weight: Some(9) }];
+    assert_eq!(watched.change(&weigh, Term::Lasting).await, Applied::Done);
+    let hosts = watched.cluster.read().hosts.clone();
+    assert_eq!(hosts.iter().map(|host| host.endpoint.weight).collect::<Vec<_>>(), [1, 9]);
+    assert!(hosts[1].healthy() && Arc::ptr_eq(&hosts[1].stats, &first.stats));
+    assert!(hosts[0].healthy());
+}
+
+#[actix::test]
+async fn hosts_are_held_for_a_time_where_dns_says_that_there_are_none() {
+    tokio::time::pause();
+    let start = Instant::now();
+    let world = World::default();
+    let empty = || Said::Hosts(&[]);
+    world.dns.say("a", [Said::Hosts(&["10.0.0.1"]), empty(), Said::Failure, empty()]);
+    let dns = DnsPlan { hold_stale: Some(Duration::from_secs(12)), ..dns() };
+    let discovery = Discovery::StrictDns { names: vec![name("a")], dns };
+    let watched = watch(world.clone(), cluster("a", 0, discovery)).await;
+    let held = |watched: &Watched| watched.cluster.read().names[0].status.read().held_since;
+    for (second, hosts, is_held) in [(4, 1, false), (6, 1, true), (16, 1, true), (18, 0, false)] {
+        sleep_until(start + Duration::from_secs(second)).await;
+        assert_eq!(watched.hosts().len(), hosts, "after {second} s");
+        assert_eq!(held(&watched).is_some(), is_held, "after {second} s");
+        if second == 6 {
+            watched.raised.kill("cluster/a/dns/a").await;
+        }
+    }
+    world.dns.say("a", [Said::Hosts(&["10.0.0.2"])]);
+    sleep(Duration::from_secs(6)).await;
+    assert_eq!(watched.hosts(), ["10.0.0.2"]);
+}
+
+#[actix::test]
+async fn a_host_that_cannot_be_reached_lets_dns_be_asked_at_once_and_once_a_second_at_most() {
+    tokio::time::pause();
+    let world = World::default();
+    world.dns.say("a", [Said::Hosts(&["10.0.0.1"]), Said::Hosts(&["10.0.0.2"])]);
+    let watched = watch(world.clone(), cluster("a", 0, strict(&["a"]))).await;
+    sleep(Duration::from_secs(2)).await;
+    let host = watched.cluster.read().hosts[0].clone();
+    host.doubt();
+    sleep(Duration::from_millis(10)).await;
+    assert_eq!(watched.hosts(), ["10.0.0.2"]);
+    for _ in 0..300 {
+        host.doubt();
+        sleep(Duration::from_millis(10)).await;
+    }
+    let asked = world.dns.asked.lock().len();
+    assert!((4..=6).contains(&asked), "{asked} times in five seconds");
+}
+
+#[actix::test]
+async fn dns_is_asked_when_somebody_asks_for_it_and_the_answer_is_in_force_then() {
+    tokio::time::pause();
+    let world = World::default();
+    world.dns.say("a", [Said::Hosts(&["10.0.0.1"]), Said::Hosts(&["10.0.0.2"])]);
+    let watched = watch(world, cluster("a", 0, strict(&["a"]))).await;
+    let refresh = |name: Option<&str>| Command::RefreshDns(name.map(str::to_owned));
+    assert_eq!(watched.raised.command(refresh(Some("a"))).await, Applied::Done);
+    until("the answer is in force", || watched.hosts() == ["10.0.0.2"]).await;
+    assert_eq!(watched.raised.command(refresh(None)).await, Applied::Done);
+    let unknown = Applied::Refused(Refusal::NoName("b".to_owned()));
+    assert_eq!(watched.raised.command(refresh(Some("b"))).await, unknown);
+}
+
+#[actix::test]
+async fn the_one_host_of_a_logical_cluster_has_every_address_that_was_answered() {
+    tokio::time::pause();
+    let world = World::default();
+    world.dns.say(
+        "a",
+        [
+            Said::Hosts(&["10.0.0.1", "10.0.0.2", "fd00::1"]),
+            Said::Hosts(&["fd00::1", "10.0.0.2", "10.0.0.1"]),
+            Said::Hosts(&["10.0.0.1"]),
+        ],
+    );
+    let discovery = Discovery::LogicalDns { name: name("a"), dns: dns() };
+    let watched = watch(world, cluster("a", 0, discovery)).await;
+    let host = watched.cluster.read().hosts[0].clone();
+    let attempts: Vec<_> = host.attempts.iter().map(|at| at.ip().to_string()).collect();
+    assert_eq!(attempts, ["10.0.0.1", "fd00::1", "10.0.0.2"]);
+    sleep(Duration::from_secs(6)).await;
+    assert!(Arc::ptr_eq(&watched.cluster.read().hosts[0], &host), "the same in another order");
+    sleep(Duration::from_secs(5)).await;
+    assert!(watched.cluster.read().hosts[0].attempts.is_empty());
 }

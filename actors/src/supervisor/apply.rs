@@ -7,7 +7,11 @@
 //! [`reconcile`]: Supervisor::reconcile
 
 use std::{
-    collections::HashMap, net::TcpListener as StdListener, rc::Rc, sync::Arc, time::Duration,
+    collections::{HashMap, HashSet},
+    net::TcpListener as StdListener,
+    rc::Rc,
+    sync::Arc,
+    time::Duration,
 };
 
 use actix::prelude::*;
@@ -15,15 +19,19 @@ use futures_util::future::{LocalBoxFuture, join_all};
 use tokio::{sync::oneshot, time::Instant};
 
 use super::{
-    AdminChild, ClusterChild, RoutesChild, Supervisor, WorkerChild,
+    AdminChild, ClusterChild, RoutesChild, Supervisor, SupervisorSeed, WorkerChild,
+    changes::Changes,
     ready::FIRST_ANSWERS_WAIT,
     sockets::{self, BindError, Bound},
 };
 use crate::{
     admin::{Admin, AdminSeed, CloseAdmin},
-    cluster::{Cluster, ClusterSeed, Leave},
+    by_hand::ByHand,
+    cluster::{Assign, Cluster, ClusterSeed, Leave},
     company::ApplyError,
-    plan::{ClusterPlan, Payload, Plan, RoutesPlan},
+    configuration::{Configuration, Install},
+    configured::Base,
+    plan::{ClusterPlan, Discovery, Payload, Plan, RoutesPlan},
     published::Published,
     routes::{self, Reroute, Routes},
     settings::{Replan, Settings},
@@ -35,22 +43,40 @@ use crate::{
 /// How long children have to say that a change has reached them.
 const ACKNOWLEDGE_MAX: Duration = Duration::from_secs(5);
 
-/// Apply this plan: what differs from the last one is changed, the rest is not touched. Answered when it is
-/// in force.
+/// Apply this plan: what differs from the last one is changed, the rest is not touched. Answered when nothing
+/// can fail any more.
+#[derive(Message)]
+#[rtype(result = "Result<Begun, ApplyError>")]
+pub(crate) struct Apply(pub(crate) Plan);
+
+/// Say what this plan would change.
+#[derive(Message)]
+#[rtype(result = "Result<Changes, ApplyError>")]
+pub(crate) struct Preview(pub(crate) Plan);
+
+/// Begin with this static configuration. Answered when it is in force.
 #[derive(Message)]
 #[rtype(result = "Result<(), ApplyError>")]
-pub(crate) struct Apply(pub(crate) Plan);
+pub(crate) struct Begin(pub(crate) Arc<Base>);
+
+/// A plan that is being applied.
+pub(crate) struct Begun {
+    pub(crate) changes: Changes,
+    pub(crate) in_force: InForce,
+}
+
+/// Resolves when a plan is in force.
+pub(crate) type InForce = oneshot::Receiver<()>;
 
 /// Children's words that a change has reached them.
 pub(super) type Acknowledged = Vec<LocalBoxFuture<'static, ()>>;
 
 impl Handler<Apply> for Supervisor {
-    type Result = ResponseFuture<Result<(), ApplyError>>;
+    type Result = Result<Begun, ApplyError>;
 
     fn handle(&mut self, Apply(plan): Apply, ctx: &mut Context<Self>) -> Self::Result {
         if self.seed.ending.get().is_some() {
-            let error = ApplyError::Unavailable("it is shutting down".to_owned());
-            return Box::pin(async move { Err(error) });
+            return Err(ApplyError::Unavailable("it is shutting down".to_owned()));
         }
         // What can fail comes first: a plan that cannot be bound changes nothing.
         let bound = self.bind(&plan).and_then(|bound| Ok((bound, self.bind_admin(&plan)?)));
@@ -59,48 +85,54 @@ impl Handler<Apply> for Supervisor {
             Err(error) => {
                 self.seed.listener_manager.add(ListenerManagerStat::ListenerCreateFailure, 1);
                 self.seed.note("refused", error.to_string());
-                return Box::pin(async move { Err(error.into()) });
+                return Err(error.into());
             }
         };
-        let (answer, answered) = oneshot::channel();
-        let seed = &self.seed;
-        seed.note("plan", describe(&seed.wanted.borrow(), &plan));
+        let (answer, in_force) = oneshot::channel();
+        let (seed, changes) = (&self.seed, self.changes(&plan));
+        seed.note("plan", changes.summary());
         seed.bound.borrow_mut().extend(bound);
         seed.bound_admin.replace(admin);
         seed.wanted.replace(Arc::new(plan));
-        seed.warm_until.set(Some(Instant::now() + FIRST_ANSWERS_WAIT));
+        let now = Instant::now();
+        let begun = seed.ready_by.get().unwrap_or(now + FIRST_ANSWERS_WAIT);
+        seed.ready_by.set(Some(begun));
+        // Plans that come one after the other do not put each other off.
+        let patience = seed.warm_by.get().unwrap_or(now + FIRST_ANSWERS_WAIT);
+        seed.warm_by.set(Some(patience));
         seed.appliers.borrow_mut().push(answer);
         self.reconcile_when_waited(ctx);
         self.reconcile(ctx);
-        Box::pin(async move {
-            // The sender is kept through a fall: the answer comes, unless everything ends.
-            let _ = answered.await;
-            Ok(())
-        })
+        Ok(Begun { changes, in_force })
     }
 }
 
-/// What a plan changes, for the journal.
-fn describe(before: &Plan, after: &Plan) -> String {
-    let clusters = |plan: &Plan| prints(&plan.clusters, |c| (c.name.clone(), c.fingerprint));
-    let routes = |plan: &Plan| prints(&plan.routes, |r| (r.name.clone(), r.fingerprint));
-    let listeners = |plan: &Plan| prints(&plan.listeners, |l| (l.name.clone(), l.fingerprint));
-    let change = |what: &str, before: HashMap<String, u64>, after: HashMap<String, u64>| {
-        let added = after.keys().filter(|name| !before.contains_key(*name)).count();
-        let removed = before.keys().filter(|name| !after.contains_key(*name)).count();
-        let changed = after.iter().filter(|(k, v)| before.get(*k).is_some_and(|b| b != *v)).count();
-        format!("{what} +{added} ~{changed} -{removed}")
-    };
-    [
-        change("clusters", clusters(before), clusters(after)),
-        change("routes", routes(before), routes(after)),
-        change("listeners", listeners(before), listeners(after)),
-    ]
-    .join(", ")
+impl Handler<Preview> for Supervisor {
+    type Result = Result<Changes, ApplyError>;
+
+    /// Binding is tried: what would fail is told.
+    fn handle(&mut self, Preview(plan): Preview, _: &mut Context<Self>) -> Self::Result {
+        self.bind(&plan)?;
+        self.bind_admin(&plan)?;
+        Ok(self.changes(&plan))
+    }
 }
 
-fn prints<T>(plans: &[Arc<T>], print: impl Fn(&T) -> (String, u64)) -> HashMap<String, u64> {
-    plans.iter().map(|plan| print(plan)).collect()
+impl Handler<Begin> for Supervisor {
+    type Result = ResponseFuture<Result<(), ApplyError>>;
+
+    fn handle(&mut self, Begin(base): Begin, _: &mut Context<Self>) -> Self::Result {
+        let configuration = self.seed.children.borrow().configuration.clone();
+        Box::pin(async move {
+            let unavailable = |why: String| ApplyError::Unavailable(why);
+            let there = configuration.ok_or_else(|| unavailable("it has not begun".to_owned()))?;
+            let installed = there.send(Install(base)).await;
+            let in_force = installed.map_err(|error| unavailable(error.to_string()))??;
+            // The sender is kept through a fall: the answer comes, unless everything ends.
+            let _ = in_force.await;
+            Ok(())
+        })
+    }
 }
 
 impl Supervisor {
@@ -141,16 +173,20 @@ impl Supervisor {
         let (plan, seed) = (self.seed.wanted.borrow().clone(), self.seed.clone());
         let mut acknowledged = Acknowledged::new();
         self.start_workers(ctx);
+        self.start_configuration(ctx);
         acknowledged.push(self.tell_settings(&plan, ctx));
         self.start_clusters(&plan, ctx);
         // At the start everything serves what it can; later, who needs a cluster waits until it is warm.
-        let patient = seed.warm_until.get().is_some_and(|until| Instant::now() < until);
+        let patient = seed.warm_by.get().is_some_and(|until| Instant::now() < until);
         if !(seed.live.get() && patient && self.is_cold(&plan)) {
             self.swap_clusters(&plan);
             self.apply_routes(&plan, ctx, &mut acknowledged);
             self.apply_listeners(&plan, &mut acknowledged);
             self.apply_admin(&plan, ctx);
             self.end_clusters(&plan);
+            seed.children.borrow_mut().clusters.values_mut().for_each(|child| child.waited = true);
+            seed.warm_by.set(None);
+            seed.stage.seams.house.plan_in_force(&plan);
             seed.publishers.plan.publish(plan);
             self.answer_appliers(acknowledged, ctx);
         }
@@ -159,9 +195,10 @@ impl Supervisor {
 
     /// Arms the end of waiting for clusters; after a fall, anew.
     pub(super) fn reconcile_when_waited(&self, ctx: &mut Context<Self>) {
-        let left = self.seed.warm_until.get().map(|until| until.duration_since(Instant::now()));
-        if let Some(left) = left.filter(|left| !left.is_zero()) {
-            ctx.run_later(left, |this, ctx| this.reconcile(ctx));
+        let now = Instant::now();
+        let ends = [self.seed.ready_by.get(), self.seed.warm_by.get()];
+        for end in ends.into_iter().flatten().filter(|end| *end > now) {
+            ctx.run_later(end - now, |this, ctx| this.reconcile(ctx));
         }
     }
 
@@ -214,6 +251,17 @@ impl Supervisor {
         }
     }
 
+    fn start_configuration(&self, ctx: &mut Context<Self>) {
+        let (seed, mut children) = (&self.seed, self.seed.children.borrow_mut());
+        children.configuration.get_or_insert_with(|| {
+            let own = seed.configuration.clone();
+            own.serve(ctx.address());
+            let reports = reports_to(ctx.address());
+            let cast = seed.stage.cast("Configuration", "configuration", "supervisor", reports);
+            supervise(cast, move |_| Configuration::new(own))
+        });
+    }
+
     fn tell_settings(&self, plan: &Plan, ctx: &mut Context<Self>) -> LocalBoxFuture<'static, ()> {
         let (seed, mut children) = (&self.seed, self.seed.children.borrow_mut());
         let settings = children.settings.get_or_insert_with(|| {
@@ -230,38 +278,52 @@ impl Supervisor {
     /// Starts clusters that are missing, and those that will take the place of others.
     fn start_clusters(&self, plan: &Plan, ctx: &mut Context<Self>) {
         let (seed, mut children) = (&self.seed, self.seed.children.borrow_mut());
-        let mut directory = (*seed.publishers.clusters.read()).clone();
+        let mut brought = Vec::new();
         for wanted in &plan.clusters {
             let name = &wanted.name;
             let is_wanted = |child: &ClusterChild| child.plan.fingerprint == wanted.fingerprint;
-            if children.clusters.get(name).is_some_and(is_wanted) {
-                if let Some(not_now) = children.warming.remove(name) {
-                    not_now.cluster.do_send(Leave);
+            match children.clusters.get_mut(name) {
+                None => {
+                    let child = self.start_cluster(wanted, Arc::default(), ctx);
+                    brought.push(child.clone());
+                    children.clusters.insert(name.clone(), child);
+                    seed.cluster_manager.add(ClusterManagerStat::ClusterAdded, 1);
                 }
-            } else if !children.clusters.contains_key(name) {
-                let child = self.start_cluster(wanted, ctx);
-                directory.put(wanted.slot, name, child.published.clone());
-                children.clusters.insert(name.clone(), child);
-                seed.cluster_manager.add(ClusterManagerStat::ClusterAdded, 1);
-            } else if !children.warming.get(name).is_some_and(is_wanted) {
-                let child = self.start_cluster(wanted, ctx);
-                if let Some(not_now) = children.warming.insert(name.clone(), child) {
-                    not_now.cluster.do_send(Leave);
+                Some(child) if is_wanted(child) => {
+                    child.assign(wanted);
+                    if let Some(not_now) = children.warming.remove(name) {
+                        not_now.cluster.do_send(Leave);
+                    }
                 }
+                Some(before) => match (before.published.clone(), children.warming.get_mut(name)) {
+                    (_, Some(child)) if is_wanted(child) => child.assign(wanted),
+                    (before, _) => {
+                        let by_hand = before.read().by_hand.clone();
+                        let child = self.start_cluster(wanted, by_hand, ctx);
+                        if let Some(not_now) = children.warming.insert(name.clone(), child) {
+                            not_now.cluster.do_send(Leave);
+                        }
+                    }
+                },
             }
         }
         let warming = children.warming.len() as u64;
         seed.cluster_manager.set(ClusterManagerStat::WarmingClusters, warming);
-        seed.publishers.clusters.publish(directory);
+        seed.show(&brought, &[]);
     }
 
-    fn start_cluster(&self, plan: &Arc<ClusterPlan>, ctx: &mut Context<Self>) -> ClusterChild {
+    fn start_cluster(
+        &self,
+        plan: &Arc<ClusterPlan>,
+        by_hand: Arc<ByHand>,
+        ctx: &mut Context<Self>,
+    ) -> ClusterChild {
         let (stage, warmed) = (&self.seed.stage, ctx.address().recipient());
-        let (seed, published) = ClusterSeed::new(stage, plan.clone(), warmed);
+        let (seed, published) = ClusterSeed::new(stage, plan.clone(), by_hand, warmed);
         let (name, reports) = (format!("cluster/{}", plan.name), reports_to(ctx.address()));
         let cast = stage.cast("Cluster", name, "supervisor", reports);
         let cluster = supervise(cast, |_| Cluster::new(Rc::new(seed)));
-        ClusterChild { plan: plan.clone(), cluster, published }
+        ClusterChild { plan: plan.clone(), cluster, published, waited: false }
     }
 
     /// Whether a cluster that the plan brings or changes has not answered yet.
@@ -270,7 +332,8 @@ impl Supervisor {
         let waits = |wanted: &&Arc<ClusterPlan>| {
             let child = children.warming.get(&wanted.name);
             let child = child.or_else(|| children.clusters.get(&wanted.name));
-            wanted.wait_for_warm && child.is_some_and(|child| !child.published.read().ready)
+            let waits = |child: &ClusterChild| !child.waited && !child.published.read().ready;
+            wanted.wait_for_warm && child.is_some_and(waits)
         };
         plan.clusters.iter().any(|wanted| waits(&wanted))
     }
@@ -278,51 +341,52 @@ impl Supervisor {
     /// Puts changed clusters in the place of those of the same name.
     fn swap_clusters(&self, plan: &Plan) {
         let (seed, mut children) = (&self.seed, self.seed.children.borrow_mut());
-        let mut directory = (*seed.publishers.clusters.read()).clone();
-        let wanted = |name: &str| plan.clusters.iter().any(|cluster| cluster.name == name);
+        let wanted: HashSet<_> = plan.clusters.iter().map(|c| c.name.as_str()).collect();
+        let mut swapped = Vec::new();
         for (name, child) in std::mem::take(&mut children.warming) {
-            if !wanted(&name) {
+            if !wanted.contains(name.as_str()) {
                 child.cluster.do_send(Leave);
                 continue;
             }
-            directory.put(child.plan.slot, &name, child.published.clone());
+            swapped.push(child.clone());
             seed.cluster_manager.add(ClusterManagerStat::ClusterModified, 1);
             if let Some(before) = children.clusters.insert(name, child) {
                 before.cluster.do_send(Leave);
             }
         }
         seed.cluster_manager.set(ClusterManagerStat::WarmingClusters, 0);
-        seed.publishers.clusters.publish(directory);
+        seed.show(&swapped, &[]);
     }
 
     /// Ends clusters that are not wanted; nothing refers to them any more.
     fn end_clusters(&self, plan: &Plan) {
         let (seed, mut children) = (&self.seed, self.seed.children.borrow_mut());
-        let mut directory = (*seed.publishers.clusters.read()).clone();
-        let wanted: HashMap<_, _> = plan.clusters.iter().map(|c| (c.name.as_str(), ())).collect();
+        let wanted: HashSet<_> = plan.clusters.iter().map(|c| c.name.as_str()).collect();
+        let mut gone = Vec::new();
         children.clusters.retain(|name, child| {
-            let stays = wanted.contains_key(name.as_str());
+            let stays = wanted.contains(name.as_str());
             if !stays {
                 child.cluster.do_send(Leave);
-                directory.remove(child.plan.slot, name);
+                gone.push(child.plan.clone());
                 seed.cluster_manager.add(ClusterManagerStat::ClusterRemoved, 1);
             }
             stays
         });
         let active = children.clusters.len() as u64;
         seed.cluster_manager.set(ClusterManagerStat::ActiveClusters, active);
-        seed.publishers.clusters.publish(directory);
+        seed.show(&[], &gone);
     }
 
     fn apply_routes(&self, plan: &Plan, ctx: &mut Context<Self>, acknowledged: &mut Acknowledged) {
         let (seed, mut children) = (&self.seed, self.seed.children.borrow_mut());
-        let mut tables = (*seed.publishers.tables.read()).clone();
-        let wanted: HashMap<_, _> = plan.routes.iter().map(|r| (r.name.as_str(), ())).collect();
+        let (mut tables, mut others) = ((*seed.publishers.tables.read()).clone(), false);
+        let wanted: HashSet<_> = plan.routes.iter().map(|r| r.name.as_str()).collect();
         children.routes.retain(|name, child| {
-            let stays = wanted.contains_key(name.as_str());
+            let stays = wanted.contains(name.as_str());
             if !stays {
                 child.routes.do_send(routes::Leave);
                 tables.remove(child.plan.slot, name);
+                others = true;
             }
             stays
         });
@@ -337,12 +401,15 @@ impl Supervisor {
                 None => {
                     let (routes, published) = self.start_routes(wanted, ctx);
                     tables.put(wanted.slot, &wanted.name, published);
+                    others = true;
                     let child = RoutesChild { plan: wanted.clone(), routes };
                     children.routes.insert(wanted.name.clone(), child);
                 }
             }
         }
-        seed.publishers.tables.publish(tables);
+        if others {
+            seed.publishers.tables.publish(tables);
+        }
     }
 
     fn start_routes(
@@ -375,5 +442,37 @@ impl Supervisor {
         });
         children.admin = Some(AdminChild { plan: wanted, admin });
         seed.publishers.admin.publish(Some(local));
+    }
+}
+
+// === impl SupervisorSeed ===
+
+impl SupervisorSeed {
+    /// Publishes the list of clusters, if it is another: every worker looks through it.
+    fn show(&self, brought: &[ClusterChild], gone: &[Arc<ClusterPlan>]) {
+        if brought.is_empty() && gone.is_empty() {
+            return;
+        }
+        let mut directory = (*self.publishers.clusters.read()).clone();
+        for child in brought {
+            directory.put(child.plan.slot, &child.plan.name, child.published.clone());
+        }
+        gone.iter().for_each(|plan| directory.remove(plan.slot, &plan.name));
+        self.publishers.clusters.publish(directory);
+    }
+}
+
+// === impl ClusterChild ===
+
+impl ClusterChild {
+    /// Tells the cluster of the hosts that are known by their addresses, if they are others.
+    fn assign(&mut self, wanted: &Arc<ClusterPlan>) {
+        if self.plan.hosts_fingerprint == wanted.hosts_fingerprint {
+            return;
+        }
+        if let Discovery::Static(hosts) = &wanted.discovery {
+            self.cluster.do_send(Assign(hosts.clone()));
+        }
+        self.plan = wanted.clone();
     }
 }

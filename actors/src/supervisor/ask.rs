@@ -1,11 +1,14 @@
 //! Owns commands: each is applied, answered when it is in force, and noted in the journal with what was
 //! before it and is after it.
 
+use std::fmt;
+
 use actix::prelude::*;
 
 use super::Supervisor;
 use crate::{
-    command::{Applied, Command, LogLevelChange, Refusal, Setting},
+    command::{Applied, Command, LogLevelChange, Refusal, Reload, Setting},
+    configuration::Reread,
     settings::{Flush, ResetCounters, Set, Settings, TrackLookups},
 };
 
@@ -23,7 +26,7 @@ impl Handler<Ask> for Supervisor {
     fn handle(&mut self, Ask { who, command }: Ask, ctx: &mut Context<Self>) -> Self::Result {
         let before = self.describe(&command);
         let asked = command.clone();
-        let applying = self.dispatch(command, ctx);
+        let applying = self.dispatch(&who, command, ctx);
         Box::pin(applying.map(move |applied, this: &mut Self, _| {
             let after = this.describe(&asked);
             let change = match before == after {
@@ -32,6 +35,7 @@ impl Handler<Ask> for Supervisor {
             };
             let outcome = match &applied {
                 Applied::Done => "done".to_owned(),
+                Applied::Told(text) => text.trim_end().replace('\n', "; "),
                 Applied::Refused(why) => format!("refused: {why}"),
             };
             let detail = format!("{asked}: {outcome}{change}");
@@ -56,6 +60,7 @@ impl Handler<Flush> for Supervisor {
 impl Supervisor {
     fn dispatch(
         &mut self,
+        who: &str,
         command: Command,
         ctx: &mut Context<Self>,
     ) -> ResponseActFuture<Self, Applied> {
@@ -66,6 +71,11 @@ impl Supervisor {
             Command::TrackLookups(on) => return self.tell_settings_to(TrackLookups(on)),
             Command::DrainListeners(how) => return self.drain_listeners(how, ctx),
             Command::Kill(name) => return self.kill(name, ctx),
+            Command::ChangeEndpoints { cluster, changes, term } => {
+                return self.change_endpoints(cluster, changes, term);
+            }
+            Command::RefreshDns(name) => return self.refresh_dns(name),
+            Command::Reload(how) => return self.reload(who.to_owned(), how),
             Command::Quit(how) => self.quit(how, ctx),
             Command::ReopenLogs => {
                 house.reopen_logs();
@@ -77,6 +87,22 @@ impl Supervisor {
             },
         };
         Box::pin(actix::fut::ready(applied))
+    }
+
+    fn reload(&self, who: String, how: Reload) -> ResponseActFuture<Self, Applied> {
+        let configuration = self.seed.children.borrow().configuration.clone();
+        let reloading = async move {
+            let unavailable = |why: &dyn fmt::Display| Refusal::Unavailable(why.to_string());
+            let Some(configuration) = configuration else {
+                return Applied::Refused(unavailable(&"nothing is configured yet"));
+            };
+            match configuration.send(Reread { who, how }).await {
+                Ok(Ok(told)) => told.when_in_force().await,
+                Ok(Err(why)) => Applied::Refused(why),
+                Err(error) => Applied::Refused(unavailable(&error)),
+            }
+        };
+        Box::pin(reloading.into_actor(self))
     }
 
     fn tell_settings_to<M>(&self, change: M) -> ResponseActFuture<Self, Applied>

@@ -47,8 +47,10 @@ impl Supervisor {
                     stat
                 }
                 (Some(known), None) if known.plan.fingerprint != wanted.fingerprint => {
-                    known.plan = wanted.clone();
-                    ListenerManagerStat::ListenerInPlaceUpdated
+                    known.replan(wanted);
+                    // Observed: Envoy 1.40 counts both.
+                    stats.add(ListenerManagerStat::ListenerInPlaceUpdated, 1);
+                    ListenerManagerStat::ListenerModified
                 }
                 (Some(_), None) => continue,
             };
@@ -98,6 +100,16 @@ impl ListenerChild {
     fn new(plan: Arc<ListenerPlan>, Bound { local, sockets }: Bound) -> Self {
         let sockets = sockets.into_iter().map(Arc::new).collect();
         Self { plan, local, sockets, open: Arc::default(), closed: false }
+    }
+
+    /// The same address with another plan. Where connections are served alike they are served by what they had:
+    /// nobody needs to be told.
+    fn replan(&mut self, wanted: &Arc<ListenerPlan>) {
+        let mut plan = ListenerPlan::clone(wanted);
+        if plan.chains_fingerprint == self.plan.chains_fingerprint {
+            plan.chains = self.plan.chains.clone();
+        }
+        self.plan = Arc::new(plan);
     }
 
     fn listen_on(&self, socket: &Arc<StdListener>) -> Listen {

@@ -21,7 +21,7 @@ impl Supervisor {
     /// once the workers listen, we are live.
     pub(super) fn look_ready(&mut self, ctx: &mut Context<Self>) {
         let unready = self.unready();
-        let Some(until) = self.seed.warm_until.get() else {
+        let Some(until) = self.seed.ready_by.get() else {
             // There is no plan yet.
             return;
         };
@@ -78,7 +78,7 @@ impl Handler<Warmed> for Supervisor {
         tracing::debug!(target: "upstream", "cluster {cluster:?} has its first answer");
         // It may be the last that an update waits for. The start waits for none: what it could do is done,
         // and doing it again for each of a thousand clusters would take seconds.
-        let awaited = self.seed.live.get() && !self.seed.appliers.borrow().is_empty();
+        let awaited = self.seed.live.get() && self.seed.warm_by.get().is_some();
         let wanted = self.seed.wanted.borrow().clone();
         if awaited && !self.is_cold(&wanted) {
             self.reconcile(ctx);

@@ -41,7 +41,7 @@ async fn raise_whole() -> Raised {
     raised
 }
 
-const CAST: [&str; 16] = [
+const CAST: [&str; 17] = [
     "admin",
     "cluster/checked",
     "cluster/checked/health_check/10.0.0.2:80",
@@ -49,6 +49,7 @@ const CAST: [&str; 16] = [
     "cluster/named",
     "cluster/named/dns/one",
     "cluster/named/dns/two",
+    "configuration",
     "routes/table",
     "settings",
     "supervisor",
@@ -160,24 +161,11 @@ async fn a_plan_that_cannot_be_bound_changes_nothing_and_says_the_way_out() {
     let address = stranger.local_addr().unwrap();
     let mut plan = whole();
     plan.clusters.clear();
-    plan.listeners.push(Arc::new(ListenerPlan { address, ..copy(&listener("c")) }));
+    plan.listeners.push(Arc::new(ListenerPlan { address, ..ListenerPlan::clone(&listener("c")) }));
     let error = raised.commander.install(plan).await.unwrap_err().to_string();
     assert!(error.contains(&address.to_string()) && error.contains("another port"), "{error}");
     assert!(raised.cast().contains(&"cluster/fixed".to_owned()));
     assert_eq!(raised.view.listeners.read().len(), 2);
-}
-
-fn copy(plan: &ListenerPlan) -> ListenerPlan {
-    ListenerPlan {
-        name: plan.name.clone(),
-        address: plan.address,
-        stat_prefix: plan.stat_prefix.clone(),
-        backlog: plan.backlog,
-        inbound: plan.inbound,
-        connections_max: plan.connections_max,
-        chains: plan.chains.clone(),
-        fingerprint: plan.fingerprint,
-    }
 }
 
 #[actix::test]
@@ -224,7 +212,9 @@ async fn a_listener_whose_chains_change_keeps_its_socket_and_says_goodbye_to_old
     let (address, mut old) = (raised.address("a"), raised.connect("a").await);
     assert_eq!(say(&mut old, "x").await, "a");
     let mut plan = whole();
-    plan.listeners[0] = Arc::new(ListenerPlan { fingerprint: 2, ..copy(&listener("a")) });
+    let (other, chains) = (ListenerPlan::clone(&listener("a")), Arc::new(()));
+    plan.listeners[0] =
+        Arc::new(ListenerPlan { fingerprint: 2, chains_fingerprint: 2, chains, ..other });
     raised.commander.install(plan).await.unwrap();
     assert_eq!(raised.address("a"), address);
     until_async("goodbye", &mut old, "Discourage").await;
@@ -447,7 +437,8 @@ async fn the_admin_port_survives_its_own_falls_and_those_of_its_clients() {
 #[actix::test]
 async fn connections_beyond_the_limit_are_closed_at_once_and_counted() {
     let raised = raise(World::default());
-    let few = Arc::new(ListenerPlan { connections_max: 2, ..copy(&listener("few")) });
+    let few =
+        Arc::new(ListenerPlan { connections_max: 2, ..ListenerPlan::clone(&listener("few")) });
     let mut plan = plan(Vec::new());
     plan.listeners.push(few);
     raised.commander.install(plan).await.unwrap();

@@ -1,6 +1,6 @@
 //! Owns the tests of the face: bytes in, bytes out.
 
-use std::{ffi::OsString, fs, time::SystemTime};
+use std::{ffi::OsString, fs};
 
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -13,7 +13,7 @@ use super::*;
 use crate::{
     access_log::Flushing,
     cli::{Asked, Cli},
-    config::{BOOTSTRAP, Message, compile::Node},
+    config::compile::Node,
     logging,
     matcher::{TextMatcher, TextTest},
 };
@@ -36,11 +36,9 @@ fn flagged(options: AdminOptions, flags: &[&str]) -> (AdminFace, Arc<Writer>) {
     let line = ["understudy"].iter().chain(flags).map(OsString::from);
     let Asked::Run(cli) = Cli::read(line) else { panic!() };
     let facts = Facts {
-        bootstrap: Arc::new(Message::new(BOOTSTRAP).unwrap()),
         node: Node::default(),
         stats: Arc::default(),
         flags: cli.flags,
-        loaded: SystemTime::now(),
         own_address: [192, 0, 2, 7].into(),
     };
     let stats = view.registry.group(Scope::plain("filesystem."));

@@ -33,11 +33,16 @@ impl Compiler<'_> {
     /// Reads an address that must be an IP address.
     pub(super) fn ip_address(&mut self, address: &Message) -> Option<SocketAddr> {
         let named = self.named_address(address)?;
+        self.ip_of(&named)
+    }
+
+    /// The same of one that was read already.
+    pub(super) fn ip_of(&mut self, named: &Named) -> Option<SocketAddr> {
         match named.text.parse::<IpAddr>() {
             Ok(ip) => Some(SocketAddr::new(ip, named.port)),
             Err(_) => {
                 let text = format!("`{}` is not an IP address", named.text);
-                self.error(named.at, &named.path, text, "a listener takes no host names");
+                self.error(named.at, &named.path, text, "no host name can stand here");
                 None
             }
         }

@@ -7,22 +7,27 @@ use std::{
 };
 
 use understudy_actors::plan::{
-    ClusterPlan, ConfiguredHealth, Discovery, DnsPlan, EndpointPlan, HostPlan, LbValue, Locality,
-    LookupFamily, NamePlan, ResolverPlan, RetryBudget, Thresholds,
+    ClusterPlan, ConfiguredHealth, Discovery, EndpointPlan, HappyEyeballs, HostPlan, LbValue,
+    Locality, NamePlan, RetryBudget, Thresholds,
 };
 
-use super::{Compiler, address::Named, fingerprint, lb_metadata::lb_metadata};
-use crate::config::{Message, model::cluster::Upstream};
+use super::{Compiler, address::Named, lb_metadata::lb_metadata};
+use crate::config::{
+    Message,
+    digest::{digest, digest_without},
+    model::cluster::Upstream,
+};
+
+const ASSIGNMENT: &str = "envoy.config.endpoint.v3.ClusterLoadAssignment";
 
 /// Envoy's `connect_timeout` default.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Envoy's `dns_refresh_rate` default.
-const DNS_REFRESH: Duration = Duration::from_secs(5);
-
 /// An endpoint with the address it is written with.
 struct Endpoint {
     named: Named,
+    /// `additional_addresses`.
+    more: Vec<Named>,
     plan: EndpointPlan,
 }
 
@@ -60,6 +65,7 @@ impl Compiler<'_> {
             stat_name: stat_name.unwrap_or(&name).to_owned(),
             slot: self.slots.clusters.of(&name),
             connect_timeout: cluster.duration("connect_timeout").unwrap_or(CONNECT_TIMEOUT),
+            happy_eyeballs: happy_eyeballs(cluster),
             health_checks: self.health_checks(cluster),
             thresholds: self.thresholds(cluster),
             panic_threshold_percent: panic
@@ -69,21 +75,28 @@ impl Compiler<'_> {
             from_zone: self.node.zone.clone(),
             added_via_api: false,
             upstream: Arc::new(upstream),
-            fingerprint: fingerprint(cluster),
+            fingerprint: match discovery {
+                Some(Discovery::Static(_)) => digest_without(cluster, |message, set| {
+                    message.name() == ASSIGNMENT && set.field.name == "endpoints"
+                }),
+                _ => digest(cluster),
+            },
+            hosts_fingerprint: match cluster.message("load_assignment") {
+                Some(assignment) => digest(assignment),
+                None => 0,
+            },
             discovery: discovery?,
             name,
         })
     }
 
     fn discovery(&mut self, cluster: &Message) -> Option<Discovery> {
-        let kind = cluster.choice("type").unwrap_or("STATIC");
-        self.check_hashing(cluster, kind);
-        if cluster.peek("cluster_type").is_some() {
-            // What is no aggregate is left unread, and so refused.
-            return self.is_aggregate(cluster).then(|| Discovery::Static(Vec::new()));
+        if self.is_aggregate(cluster) {
+            return Some(Discovery::Static(Vec::new()));
         }
+        let (kind, dns) = self.found_by(cluster)?;
+        self.check_hashing(cluster, kind);
         let (at, path) = (cluster.at, cluster.path.clone());
-        let dns = self.dns(cluster);
         if !matches!(kind, "STATIC" | "STRICT_DNS" | "LOGICAL_DNS") {
             cluster.ignore("load_assignment", "the whole type is refused");
             let what = format!("`type: {kind}`");
@@ -96,11 +109,12 @@ impl Compiler<'_> {
         };
         let mut names = Vec::new();
         let mut hosts = Vec::new();
-        for Endpoint { named, plan } in endpoints {
+        for Endpoint { named, more, plan } in endpoints {
             if kind == "STATIC" {
                 match named.text.parse::<IpAddr>() {
                     Ok(ip) => hosts.push(HostPlan {
                         address: SocketAddr::new(ip, named.port),
+                        more: more.iter().filter_map(|more| self.ip_of(more)).collect(),
                         endpoint: plan,
                     }),
                     Err(_) => {
@@ -110,6 +124,10 @@ impl Compiler<'_> {
                     }
                 }
                 continue;
+            }
+            if let Some(more) = more.first() {
+                let text = "DNS says which addresses there are; this one is not used";
+                self.notes.warning(more.at, &more.path, text, "as in Envoy");
             }
             let hostname = match plan.hostname.is_empty() {
                 true => named.text.clone(),
@@ -182,78 +200,9 @@ impl Compiler<'_> {
             ..plan
         };
         let named = self.named_address(endpoint.message("address")?)?;
-        Some(Endpoint { named, plan })
-    }
-
-    fn dns(&mut self, cluster: &Message) -> DnsPlan {
-        let failure = cluster.message("dns_failure_refresh_rate").map(|rate| {
-            let base = rate.duration("base_interval").unwrap_or(DNS_REFRESH);
-            let max = rate.duration("max_interval").unwrap_or(base.saturating_mul(10));
-            (base, max)
-        });
-        DnsPlan {
-            refresh: cluster.duration("dns_refresh_rate").unwrap_or(DNS_REFRESH),
-            failure_refresh: failure,
-            respect_ttl: cluster.boolean("respect_dns_ttl").unwrap_or(false),
-            jitter: cluster.duration("dns_jitter").unwrap_or_default(),
-            family: match cluster.choice("dns_lookup_family") {
-                Some("V4_ONLY") => LookupFamily::V4Only,
-                Some("V6_ONLY") => LookupFamily::V6Only,
-                Some("V4_PREFERRED") => LookupFamily::V4Preferred,
-                Some("ALL") => LookupFamily::All,
-                _ => LookupFamily::Auto,
-            },
-            resolver: Arc::new(self.resolver(cluster)),
-        }
-    }
-
-    fn resolver(&mut self, cluster: &Message) -> ResolverPlan {
-        let mut plan = ResolverPlan {
-            tcp_only: cluster.boolean("use_tcp_for_dns_lookups").unwrap_or(false),
-            ..ResolverPlan::default()
-        };
-        for server in cluster.messages("dns_resolvers") {
-            plan.servers.extend(self.ip_address(server).map(with_dns_port));
-        }
-        if let Some(config) = cluster.message("dns_resolution_config") {
-            self.resolution(config, &mut plan);
-        }
-        let Some(typed) = cluster.message("typed_dns_resolver_config") else { return plan };
-        typed.ignore("name", "free text; the type decides");
-        let Some(config) = typed.any("typed_config") else { return plan };
-        match config.message.name() {
-            "envoy.extensions.network.dns_resolver.cares.v3.CaresDnsResolverConfig" => {
-                let config = &config.message;
-                self.resolution(config, &mut plan);
-                plan.fallback = config.boolean("use_resolvers_as_fallback").unwrap_or(false);
-                plan.query_timeout =
-                    config.number("query_timeout_seconds").map(Duration::from_secs);
-                plan.tries = config.number_u32("query_tries");
-                plan.rotate = config.boolean("rotate_nameservers").unwrap_or(false);
-                let why =
-                    "each query has a socket of its own, and the system's files are always read";
-                for name in
-                    ["udp_max_queries", "max_udp_channel_duration", "reinit_channel_on_timeout"]
-                {
-                    config.ignore(name, why);
-                }
-            }
-            // The system's resolver, by another library.
-            "envoy.extensions.network.dns_resolver.getaddrinfo.v3.GetAddrInfoDnsResolverConfig" => {
-            }
-            other => self.refuse_whole(&config.message, other),
-        }
-        plan
-    }
-
-    fn resolution(&mut self, config: &Message, plan: &mut ResolverPlan) {
-        for server in config.messages("resolvers") {
-            plan.servers.extend(self.ip_address(server).map(with_dns_port));
-        }
-        if let Some(options) = config.message("dns_resolver_options") {
-            plan.tcp_only |= options.boolean("use_tcp_for_dns_lookups").unwrap_or(false);
-            plan.no_search |= options.boolean("no_default_search_domain").unwrap_or(false);
-        }
+        let more = endpoint.messages("additional_addresses");
+        let more = more.filter_map(|more| self.named_address(more.message("address")?)).collect();
+        Some(Endpoint { named, more, plan })
     }
 
     fn thresholds(&mut self, cluster: &Message) -> [Thresholds; 2] {
@@ -285,19 +234,25 @@ impl Compiler<'_> {
     }
 }
 
+/// `upstream_connection_options.happy_eyeballs_config`.
+fn happy_eyeballs(cluster: &Message) -> HappyEyeballs {
+    let options = cluster.message("upstream_connection_options");
+    let config = options.and_then(|options| options.message("happy_eyeballs_config"));
+    let Some(config) = config else { return HappyEyeballs::default() };
+    let first_is_v6 = match config.choice("first_address_family_version") {
+        Some("V4") => Some(false),
+        Some("V6") => Some(true),
+        _ => None,
+    };
+    let count = config.number_u32("first_address_family_count").unwrap_or(1);
+    HappyEyeballs { first_is_v6, first_count: count as usize }
+}
+
 fn retry_budget(budget: &Message) -> RetryBudget {
     let percent = budget.message("budget_percent");
     let percent = percent.map_or(20.0, |percent| percent.double("value").unwrap_or(0.0));
     RetryBudget {
         millionths: (percent.clamp(0.0, 100.0) * 10_000.0) as u32,
         at_least: budget.number_u32("min_retry_concurrency").unwrap_or(3),
-    }
-}
-
-/// A name server without a port is asked on DNS's own.
-fn with_dns_port(address: SocketAddr) -> SocketAddr {
-    match address.port() {
-        0 => SocketAddr::new(address.ip(), 53),
-        _ => address,
     }
 }

@@ -4,10 +4,12 @@ use std::{collections::HashSet, sync::Arc, time::Duration};
 
 use understudy_actors::plan::RoutesPlan;
 
-use super::{Compiler, fingerprint};
+use super::{Compiler, listener::CONNECTION_MANAGER};
 use crate::{
     config::{
         Message,
+        digest::digest,
+        message::Set,
         model::http::{CodecType, HostForm, HostPort, HttpConnectionManager, ServerHeader},
     },
     route::RouteTable,
@@ -157,9 +159,15 @@ impl Compiler<'_> {
         if let Some(config) = config {
             let table = RouteTable::new(self.route_config(config, clusters));
             let table: understudy_actors::plan::Payload = Arc::new(table);
-            let fingerprint = fingerprint(config);
+            // What is kept of a body is the listener's word, where the route has none.
+            let fingerprint = digest(config) ^ self.connection_buffer_bytes as u64;
             routes.push(Arc::new(RoutesPlan { name, slot, table, fingerprint }));
         }
         slot
     }
+}
+
+/// What of a connection manager its connections do not depend on.
+pub(super) fn is_route_config(message: &Message, set: &Set) -> bool {
+    message.name() == CONNECTION_MANAGER && set.field.name == "route_config"
 }

@@ -8,9 +8,10 @@ use std::{
 
 use understudy_actors::plan::{ListenerPlan, RoutesPlan};
 
-use super::{Compiler, fingerprint};
+use super::{Compiler, http::is_route_config};
 use crate::config::{
     Message,
+    digest::{digest, digest_without},
     model::{
         http::HttpConnectionManager,
         listener::{FilterChain, FilterChains, Terminal},
@@ -26,7 +27,7 @@ const CONNECTIONS_MAX: u32 = 1_000_000;
 /// Envoy's `per_connection_buffer_limit_bytes` default.
 const CONNECTION_BUFFER_BYTES: usize = 1 << 20;
 
-const CONNECTION_MANAGER: &str =
+pub(super) const CONNECTION_MANAGER: &str =
     "envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager";
 
 impl Compiler<'_> {
@@ -110,8 +111,9 @@ impl Compiler<'_> {
             backlog,
             inbound,
             connections_max: CONNECTIONS_MAX,
+            chains_fingerprint: chains_fingerprint(listener, &chains),
+            fingerprint: digest(listener),
             chains: Arc::new(FilterChains { chains }),
-            fingerprint: fingerprint(listener),
         })
     }
 
@@ -179,6 +181,17 @@ impl Compiler<'_> {
             None => self.unsupported(socket.at, &socket.path, "`transport_socket`"),
         }
     }
+}
+
+/// Route tables are replaced where they are; but by their names connections find them.
+fn chains_fingerprint(listener: &Message, chains: &[FilterChain]) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    digest_without(listener, is_route_config).hash(&mut hasher);
+    for chain in chains {
+        let Terminal::Http(manager) = &chain.terminal;
+        manager.routes.hash(&mut hasher);
+    }
+    hasher.finish()
 }
 
 /// A name in the form of a uuid, as Envoy gives one. Ours is the same for the same address, so that a

@@ -8,6 +8,7 @@ mod balancing;
 mod client;
 mod cluster;
 mod data_source;
+mod dns;
 mod filters;
 mod format;
 mod health_check;
@@ -26,18 +27,14 @@ mod stats;
 mod subsets;
 mod upgrades;
 
-use std::{
-    hash::{DefaultHasher, Hash, Hasher},
-    sync::Arc,
-};
+use std::sync::Arc;
 
-use understudy_actors::plan::{Plan, Slot, Slots};
+use understudy_actors::plan::{Plan, ResolverPlan, Slot, Slots};
 
 use super::{
     Checked, Message, Source, check,
     diagnostic::{Diagnostics, Span},
     model::stats::StatsRules,
-    print,
 };
 use crate::logging::Pattern;
 
@@ -113,6 +110,7 @@ pub fn load(source: &Source, options: &Options, slots: &AllSlots) -> Result<Comp
         node: Node::default(),
         local_cluster: None,
         connection_buffer_bytes: 0,
+        resolver: Arc::default(),
     };
     let plan = compiler.bootstrap(&bootstrap);
     let stats = compiler.stats(&bootstrap);
@@ -141,6 +139,8 @@ struct Compiler<'o> {
     local_cluster: Option<Slot>,
     /// `per_connection_buffer_limit_bytes` of the listener that is being compiled.
     connection_buffer_bytes: usize,
+    /// `Bootstrap.typed_dns_resolver_config`: for clusters without one of their own.
+    resolver: Arc<ResolverPlan>,
 }
 
 // === impl Compiler ===
@@ -148,6 +148,7 @@ struct Compiler<'o> {
 impl Compiler<'_> {
     fn bootstrap(&mut self, bootstrap: &Message) -> Plan {
         self.node = self.node(bootstrap);
+        self.resolver = self.resolver(bootstrap);
         let resources = bootstrap.message("static_resources");
         self.local_cluster = self.local_cluster(bootstrap);
         let clusters = resources.map_or_else(Vec::new, |resources| self.clusters(resources));
@@ -262,13 +263,6 @@ fn restricts(path: &str, what: &str) -> bool {
     let last = path.rsplit('.').next().unwrap_or(path);
     let (last, what) = (last.to_ascii_lowercase(), what.to_ascii_lowercase());
     WORDS.iter().any(|word| last.contains(word) || what.contains(word))
-}
-
-/// A number that is equal for two messages that say the same.
-fn fingerprint(message: &Message) -> u64 {
-    let mut hasher = DefaultHasher::new();
-    print::json(message).to_string().hash(&mut hasher);
-    hasher.finish()
 }
 
 #[cfg(test)]

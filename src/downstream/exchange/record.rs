@@ -91,8 +91,7 @@ impl Tally {
                 hostname: host.endpoint.hostname.clone(),
                 connection_id: life.id(),
             });
-            let remote = host.address;
-            let (local, id) = (life.local(), life.id());
+            let (local, remote, id) = (life.local(), life.remote(), life.id());
             told.connection = Some(UpstreamConnection { local, remote, id, protocol });
             told.timing.pool_ready = Some(Instant::now());
         }

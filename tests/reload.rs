@@ -1,0 +1,158 @@
+//! Owns reading the configuration again: what does not change is not touched, a bad file changes nothing.
+
+mod support;
+
+use std::{
+    fs,
+    io::{Read, Write},
+    net::{SocketAddr, TcpStream},
+};
+
+use support::{
+    client::{self, Client},
+    config::{around, cluster},
+    load::Load,
+    origin::Origin,
+    proxy::Proxy,
+    wait_for,
+};
+
+/// A front of routes `/a`, `/chat` and `/pour`; `manager` and `more` are what changes.
+fn config(origins: &[&Origin; 3], hosts: &[SocketAddr], manager: &str, more: &str) -> String {
+    let [_, chat, pour] = origins;
+    let clusters = [("a", hosts), ("chat", &[chat.address][..]), ("pour", &[pour.address][..])];
+    let clusters: String = clusters.iter().map(|(name, hosts)| cluster(name, hosts)).collect();
+    let host = format!(
+        "            - name: all
+              domains: [\"*\"]
+              routes:
+              - {{match: {{prefix: /chat}}, route: {{cluster: chat, timeout: 0s, upgrade_configs: [{{upgrade_type: websocket}}]}}}}
+              - {{match: {{prefix: /pour}}, route: {{cluster: pour, timeout: 0s}}}}
+{more}
+              - {{match: {{prefix: /}}, route: {{cluster: a}}}}"
+    );
+    around(manager, "", &host, &clusters)
+}
+
+const MORE: &str = "              - {match: {prefix: /more}, direct_response: {status: 200, body: {inline_string: more}}}";
+
+/// Agrees to become another protocol, and says all it hears again.
+fn echoing() -> Origin {
+    Origin::answering(|stream, _| {
+        let _ = stream.write_all(
+            b"HTTP/1.1 101 Switching Protocols\r\nupgrade: websocket\r\nconnection: upgrade\r\n\r\n",
+        );
+        let mut heard = [0; 1024];
+        while let Ok(count) = stream.read(&mut heard) {
+            if count == 0 || stream.write_all(&heard[..count]).is_err() {
+                return;
+            }
+        }
+    })
+}
+
+fn put(proxy: &Proxy, config: &str) {
+    fs::write(proxy.folder.join("next"), config).expect("a file can be written");
+    fs::rename(proxy.folder.join("next"), proxy.folder.join("config.yaml")).expect("and moved");
+}
+
+fn reload(proxy: &Proxy, config: &str) -> String {
+    put(proxy, config);
+    let answer = client::post(proxy.admin, "/reload");
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    answer.text()
+}
+
+#[test]
+fn a_signal_or_a_post_reads_the_file_again_and_a_bad_file_changes_nothing_and_stays_visible() {
+    let origins = [Origin::saying("a"), echoing(), Origin::pouring(1)];
+    let [a, chat, pour] = &origins;
+    let all = [a, chat, pour];
+    let before = config(&all, &[a.address], "", "");
+    let after = config(&all, &[a.address], "", MORE);
+    let proxy = Proxy::start(&before);
+    let (main, get) = (proxy.listener("main"), client::get);
+    assert_eq!(
+        get(proxy.admin, "/reload/last").text().lines().last(),
+        Some("nobody has reloaded yet")
+    );
+
+    put(&proxy, &after);
+    let dry = client::post(proxy.admin, "/reload?dry_run").text();
+    assert!(dry.contains("route tables: 1 changed") && dry.contains("no connection"), "{dry}");
+    assert_eq!(get(main, "/more").text(), "a");
+    assert_eq!(client::post(proxy.admin, "/reload").text(), dry);
+    assert_eq!(get(main, "/more").text(), "more");
+
+    put(&proxy, &before);
+    proxy.signal("HUP");
+    wait_for("the signal's reload", || (get(main, "/more").text() == "a").then_some(()));
+
+    for (bad, what) in [
+        (after.replace("connect_timeout", "conect_timeout"), "did you mean `connect_timeout`?"),
+        (after.replace("admin:\n", "node: {id: other}\nadmin:\n"), "only a restart changes it"),
+        (after.replace("{cluster: a}", "{cluster: nosuch}"), "nosuch"),
+        (
+            after.replacen("port_value: 0", &format!("port_value: {}", a.address.port()), 2),
+            "another process",
+        ),
+        ("admin: [".to_owned(), "not YAML"),
+    ] {
+        put(&proxy, &bad);
+        for path in ["/reload?dry_run", "/reload"] {
+            let answer = client::post(proxy.admin, path);
+            assert_eq!(answer.status, 400);
+            assert!(answer.text().contains(what), "{what} in {}", answer.text());
+        }
+        assert_eq!(get(main, "/more").text(), "a", "{what}");
+        let last = get(proxy.admin, "/reload/last").text();
+        assert!(last.contains("refused at") && last.contains(what), "{last}");
+        assert!(proxy.log().contains(what), "{what}");
+    }
+    fs::remove_file(proxy.folder.join("config.yaml")).expect("it is there");
+    let gone = client::post(proxy.admin, "/reload");
+    assert!(gone.status == 400 && gone.text().contains("cannot read"), "{}", gone.text());
+    assert!(reload(&proxy, &after).contains("route tables: 1 changed"));
+    let dump = get(proxy.admin, "/config_dump").text();
+    assert!(dump.contains("\"prefix\": \"/more\""), "{dump}");
+}
+
+#[test]
+fn reloads_under_load_fail_no_request_and_cut_neither_a_websocket_nor_a_download() {
+    let origins = [Origin::saying("a"), echoing(), Origin::pouring(64)];
+    let [a, chat, pour] = &origins;
+    let (all, second) = ([a, chat, pour], Origin::saying("a"));
+    let (one, two) = ([a.address], [a.address, second.address]);
+    let via = "          via: elsewhere";
+    let steps = [
+        config(&all, &two, "", ""),
+        config(&all, &two, "", MORE),
+        config(&all, &two, via, MORE),
+        config(&all, &one, via, ""),
+        config(&all, &one, "", "").replace("connect_timeout: 1s", "connect_timeout: 2s"),
+        config(&all, &one, "", ""),
+    ];
+    let proxy = Proxy::start(&steps[5]);
+    let main = proxy.listener("main");
+    let mut socket = Client::connect(main);
+    let agreed = socket.request(
+        "GET /chat HTTP/1.1\r\nhost: test\r\nconnection: upgrade\r\nupgrade: websocket\r\n\r\n",
+    );
+    assert_eq!(agreed.status, 101);
+    let mut download = TcpStream::connect(main).expect("the proxy listens");
+    download.write_all(b"GET /pour HTTP/1.1\r\nhost: test\r\n\r\n").expect("and reads");
+    let load = Load::on(main, &["/"]);
+    for step in steps.iter().cycle().take(24) {
+        reload(&proxy, step);
+        socket.send("ping");
+        assert_eq!(socket.exactly(4).expect("the websocket stays"), b"ping");
+    }
+    assert_eq!(load.failures(), Vec::<String>::new());
+    load.end();
+    let (mut read, mut buffer) = (0, vec![0; 1 << 16]);
+    while read < 64 << 20 {
+        let count = download.read(&mut buffer).expect("the download goes on");
+        assert!(count > 0, "cut after {read} bytes");
+        read += count;
+    }
+}
