@@ -9,6 +9,7 @@ use super::{
     message::{AnyValue, Set, Value},
     schema::FieldSchema,
 };
+use crate::base64;
 
 /// A message as JSON: snake_case names in the order of their numbers, defaults left out, sensitive values
 /// hidden. Observed: Envoy 1.40 `/config_dump` writes `load_assignment` (33) after `dns_lookup_family`

@@ -5,10 +5,13 @@
 use std::time::Duration;
 
 use super::nearest;
-use crate::config::{
-    message::Value,
-    node::{Node, NodeKind},
-    schema::{self, FieldKind},
+use crate::{
+    base64,
+    config::{
+        message::Value,
+        node::{Node, NodeKind},
+        schema::{self, FieldKind},
+    },
 };
 
 /// What is wrong with a value, and what to write.
