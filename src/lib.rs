@@ -16,6 +16,7 @@ pub mod loader;
 pub mod local_reply;
 pub mod logging;
 pub mod matcher;
+pub mod network;
 mod numbers;
 pub mod path;
 pub mod re2;

@@ -18,7 +18,6 @@ use crate::{
         model::{
             access_log::AccessLogSink,
             admin::AdminOptions,
-            http::HttpConnectionManager,
             listener::{FilterChains, Terminal},
         },
     },
@@ -98,8 +97,8 @@ pub fn tell(notes: &Diagnostics, source: &Source) {
 ///
 /// [`OpenError`] for the first that cannot be opened.
 pub fn open_logs(writer: &Writer, plan: &Plan) -> Result<(), OpenError> {
-    for manager in plan.listeners.iter().flat_map(|listener| managers(listener)) {
-        for log in &manager.access_logs {
+    for terminal in plan.listeners.iter().flat_map(|listener| terminals(listener)) {
+        for log in terminal.access_logs() {
             writer.open(&log.sink)?;
         }
     }
@@ -110,12 +109,10 @@ pub fn open_logs(writer: &Writer, plan: &Plan) -> Result<(), OpenError> {
     Ok(())
 }
 
-/// A listener's connection managers.
-pub fn managers(listener: &ListenerPlan) -> impl Iterator<Item = &HttpConnectionManager> {
+/// What a listener's connections go to.
+pub fn terminals(listener: &ListenerPlan) -> impl Iterator<Item = &Terminal> {
     let chains = listener.chains.downcast_ref::<FilterChains>();
-    chains.into_iter().flat_map(|chains| &chains.chains).map(|chain| match &chain.terminal {
-        Terminal::Http(manager) => &**manager,
-    })
+    chains.into_iter().flat_map(|chains| &chains.chains).map(|chain| &chain.terminal)
 }
 
 // === impl Loader ===

@@ -182,14 +182,11 @@ impl LocalReply {
     pub fn upstream_reset(reset: &Reset) -> Self {
         let (reason, flag) = reset.reason();
         let status = if matches!(reset, Reset::Protocol) { 502 } else { 503 };
-        let details = match reset {
-            Reset::ConnectFailed(why) => format!(
-                "upstream_reset_before_response_started{{remote_connection_failure|\
-                 delayed_connect_error:_{}}}",
-                why.replace(' ', "_")
-            ),
-            _ => format!("upstream_reset_before_response_started{{{}}}", reason.replace(' ', "_")),
-        };
+        let mut cause = reason.replace(' ', "_");
+        if let Some(why) = reset.transport_failure() {
+            cause = format!("{cause}|{why}");
+        }
+        let details = format!("upstream_reset_before_response_started{{{cause}}}");
         Self {
             status,
             body: Cow::Owned(format!(

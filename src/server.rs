@@ -11,7 +11,8 @@ use understudy_actors::{
     log_levels::LogLevels,
     plan::Plan,
     stats::{
-        AnyGroup, Http1Stat, HttpStat, ListenerHttpStat, Registry, RouterStat, Scope, TracingStat,
+        AnyGroup, Http1Stat, HttpStat, ListenerHttpStat, Registry, RouterStat, Scope, TcpStat,
+        TracingStat,
     },
     view::View,
 };
@@ -23,7 +24,7 @@ use crate::{
     config::{
         Diagnostics, Source,
         compile::{self, AllSlots, Compiled},
-        model::admin::AdminOptions,
+        model::{admin::AdminOptions, listener::Terminal},
     },
     discovery::{Prober, Resolver},
     downstream::{self, DataPlane},
@@ -141,7 +142,14 @@ fn access_log(registry: &Registry, flags: &Flags) -> Result<Arc<Writer>, ServerE
 fn listed(registry: &Registry, plan: &Plan) -> Vec<Arc<dyn AnyGroup>> {
     let mut groups: Vec<Arc<dyn AnyGroup>> = Vec::new();
     groups.push(registry.group::<Http1Stat>(Scope::plain("http1.")));
-    for manager in plan.listeners.iter().flat_map(|listener| loader::managers(listener)) {
+    for terminal in plan.listeners.iter().flat_map(|listener| loader::terminals(listener)) {
+        let manager = match terminal {
+            Terminal::Http(manager) => manager,
+            Terminal::Tcp(proxy) => {
+                groups.push(registry.group::<TcpStat>(Scope::tcp(&proxy.stat_prefix)));
+                continue;
+            }
+        };
         let by_listener = Scope::listener_http(&manager.listener_stat_prefix, &manager.stat_prefix);
         let prefix = &manager.stat_prefix;
         groups.push(registry.group::<HttpStat>(Scope::http(prefix)));

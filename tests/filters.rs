@@ -55,6 +55,39 @@ fn the_buffer_filter_holds_a_request_and_each_route_may_have_its_own_limit() {
 }
 
 #[test]
+fn routes_switch_filters_on_and_off() {
+    const SWITCH: &str = "\"@type\": type.googleapis.com/envoy.config.route.v3.FilterConfig";
+    let origin = Origin::saying("fine");
+    let names = ["plain", "without", "with", "own"];
+    let clusters = names.map(|name| (name, std::slice::from_ref(&origin.address)));
+    let said = |config: &str, name: &str, what: &str| {
+        let (route, said) = (format!("route: {{cluster: {name}}}"), format!("limit: {{{what}}}"));
+        config.replace(
+            &format!("{route}}}"),
+            &format!("{route}, typed_per_filter_config: {{{said}}}}}"),
+        )
+    };
+    let own = format!("{SWITCH}, config: {{{PER_ROUTE}, buffer: {{max_request_bytes: 5000}}}}");
+    for (disabled, statuses) in [
+        // Observed: Envoy 1.40, with the same file.
+        (false, [413, 200, 413, 200]),
+        (true, [200, 200, 413, 200]),
+    ] {
+        let filter = BUFFER
+            .replace("name: limit\n", &format!("name: limit\n            disabled: {disabled}\n"));
+        let mut config = front(&clusters).replace("          http_filters:\n", &filter);
+        config = said(&config, "without", &format!("{SWITCH}, disabled: true"));
+        config = said(&config, "with", &format!("{SWITCH}, config: {{}}"));
+        config = said(&config, "own", &own);
+        let proxy = Proxy::start(&config);
+        let asked = names.map(|name| {
+            post(&mut Client::connect(proxy.listener("main")), &format!("/{name}"), 2000).0
+        });
+        assert_eq!(asked, statuses, "disabled: {disabled}");
+    }
+}
+
+#[test]
 fn a_filter_that_is_not_there_is_refused_by_name_unless_it_is_optional() {
     let origin = Origin::saying("fine");
     let lua = "          http_filters:

@@ -39,6 +39,7 @@ fn each_layer_uses_only_what_it_may() {
             "upstream",
             &["actix", "Addr<", "Handler<", "Mutex", "RwLock", "hyper", "crate::downstream"],
         ),
+        ("network", &["actix", "Addr<", "Handler<", "Mutex", "RwLock", "hyper", "crate::admin"]),
         ("filter", &["actix", "Addr<", "Mutex", "hyper", "crate::downstream", "crate::upstream"]),
         (
             "stream",

@@ -42,6 +42,7 @@ impl ClusterLimits {
                 ("max_pending_requests", &mut own.pending_requests),
                 ("max_requests", &mut own.requests),
                 ("max_retries", &mut own.retries),
+                ("max_connection_pools", &mut own.pools),
             ] {
                 let key = format!("circuit_breakers.{}.{priority}.{name}", plan.name);
                 let set = runtime.integer(&key, u64::from(*limit));

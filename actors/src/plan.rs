@@ -427,6 +427,8 @@ pub struct Thresholds {
     pub retry_budget: Option<RetryBudget>,
     /// `track_remaining`: how much is left is a stat.
     pub track_remaining: bool,
+    /// `max_connection_pools`; unbounded unless it is set.
+    pub pools: u32,
 }
 
 /// `circuit_breakers.thresholds.retry_budget`.
@@ -526,6 +528,7 @@ impl Default for Thresholds {
             retries: 3,
             retry_budget: None,
             track_remaining: false,
+            pools: u32::MAX,
         }
     }
 }

@@ -98,6 +98,8 @@ pub struct BreakerCounts {
     pub requests: AtomicU32,
     /// Retries in flight.
     pub retries: AtomicU32,
+    /// Connection pools that have or had connections.
+    pub pools: AtomicU32,
 }
 
 /// One upstream host. The same `Arc` from snapshot to snapshot while the host stays.

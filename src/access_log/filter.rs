@@ -2,7 +2,7 @@
 
 use understudy_actors::runtime::{Runtime, Share};
 
-use super::{ResponseFlag, ResponseFlags};
+use super::ResponseFlag;
 use crate::{
     codec::Known,
     format::{AccessLogType, StreamInfo, named_grpc_status},
@@ -36,7 +36,7 @@ pub enum LogFilter {
     /// `header_filter`
     Header(HeaderMatcher),
     /// `response_flag_filter`; none for any flag.
-    ResponseFlags(Option<ResponseFlags>),
+    ResponseFlags(Option<Vec<ResponseFlag>>),
     /// `grpc_status_filter`
     GrpcStatus {
         /// `statuses`
@@ -116,7 +116,7 @@ impl LogFilter {
             Self::Header(matcher) => info.request.is_some_and(|request| matcher.matches(request)),
             Self::ResponseFlags(None) => !info.flags.is_empty(),
             Self::ResponseFlags(Some(wanted)) => {
-                wanted.iter().any(|flag| info.flags.contains(flag))
+                wanted.iter().any(|flag| info.flags.contains(*flag))
             }
             Self::GrpcStatus { statuses, exclude } => {
                 statuses.contains(&named_grpc_status(info)) != *exclude
@@ -150,26 +150,12 @@ impl Comparison {
     }
 }
 
-// === impl ResponseFlags ===
-
-impl ResponseFlags {
-    /// The flags with these short names. Names of flags that are never set here add nothing.
-    pub fn named<'n>(names: impl Iterator<Item = &'n str>) -> Self {
-        let mut flags = Self::default();
-        let all = ResponseFlag::ALL.iter().copied();
-        for name in names {
-            all.clone().filter(|flag| flag.short() == name).for_each(|flag| flags.insert(flag));
-        }
-        flags
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::codec::RequestHead;
+    use crate::{access_log::ResponseFlags, codec::RequestHead};
 
     #[test]
     fn each_filter_passes_what_it_is_for() {
@@ -194,7 +180,7 @@ mod tests {
             independent: false,
         };
         let flagged =
-            |name| LogFilter::ResponseFlags(Some(ResponseFlags::named([name].into_iter())));
+            |name| LogFilter::ResponseFlags(Some(ResponseFlag::named(name).into_iter().collect()));
         let ended = vec![AccessLogType::DownstreamEnd];
         for (filter, passes) in [
             (LogFilter::StatusCode(compared(Op::AtLeast, 400)), true),

@@ -11,7 +11,7 @@ macro_rules! flags {
         }
 
         impl ResponseFlag {
-            /// All reasons, in the order they are printed.
+            /// All reasons.
             pub const ALL: &'static [ResponseFlag] = &[$(ResponseFlag::$Flag,)*];
 
             /// As `%RESPONSE_FLAGS%` has it.
@@ -53,30 +53,47 @@ flags! {
     InvalidEnvoyRequestHeaders = "IH" "InvalidEnvoyRequestHeaders",
 }
 
-/// A set of reasons.
+/// Reasons, in the order in which they came up, which is the order they are printed in. Observed: Envoy 1.40.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct ResponseFlags(u32);
+pub struct ResponseFlags {
+    /// A byte for each: its number, and one more; 0 for none. An exchange has seldom more than two.
+    flags: [u8; 8],
+}
+
+// === impl ResponseFlag ===
+
+impl ResponseFlag {
+    /// The reason with this short name, if it is one that is ever given here.
+    pub fn named(name: &str) -> Option<Self> {
+        Self::ALL.iter().copied().find(|flag| flag.short() == name)
+    }
+}
 
 // === impl ResponseFlags ===
 
 impl ResponseFlags {
-    /// Adds a reason.
+    /// Adds a reason; one more than there is room for is left out.
     pub fn insert(&mut self, flag: ResponseFlag) {
-        self.0 |= 1 << flag as u8;
+        if !self.contains(flag)
+            && let Some(place) = self.flags.iter_mut().find(|place| **place == 0)
+        {
+            *place = flag as u8 + 1;
+        }
     }
 
     /// Whether a reason is among them.
     pub fn contains(self, flag: ResponseFlag) -> bool {
-        self.0 & (1 << flag as u8) != 0
+        self.flags.contains(&(flag as u8 + 1))
     }
 
     /// Whether there is none.
     pub fn is_empty(self) -> bool {
-        self.0 == 0
+        self.flags[0] == 0
     }
 
     /// The reasons in the order they are printed.
     pub fn iter(self) -> impl Iterator<Item = ResponseFlag> {
-        ResponseFlag::ALL.iter().copied().filter(move |flag| self.contains(*flag))
+        let flags = self.flags.into_iter().take_while(|flag| *flag > 0);
+        flags.filter_map(|flag| ResponseFlag::ALL.get(usize::from(flag) - 1).copied())
     }
 }

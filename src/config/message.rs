@@ -244,10 +244,13 @@ impl Message {
         }
     }
 
-    /// Takes an `Any`.
+    /// Takes an `Any`. One in which nothing is packed is left, and so refused unless somebody else takes it.
     pub fn any(&self, name: &str) -> Option<&AnyValue> {
-        match &self.get(name)?.value {
-            Value::Any(any) => Some(any),
+        match &self.peek(name)?.value {
+            Value::Any(any) => {
+                self.get(name);
+                Some(any)
+            }
             _ => None,
         }
     }

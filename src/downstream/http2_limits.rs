@@ -44,9 +44,9 @@ impl Limits {
     ) -> Self {
         let config = &manager.config;
         let pinger = config.http2.keepalive.as_ref().zip(signs);
-        let age = config.max_connection_duration.map(|max| {
+        let age = opened.left().map(|left| {
             let mut deadline = worker.deadlines.deadline();
-            deadline.arm(max.saturating_sub(opened.since().elapsed()));
+            deadline.arm(left);
             deadline
         });
         Self {

@@ -13,15 +13,12 @@ use understudy_actors::{
 use super::{
     apart::{Aparts, CountedApart},
     headers::path_rules,
+    logs::Log,
 };
 use crate::{
-    access_log::{LogFilter, SinkId, Writer},
+    access_log::Writer,
     codec::{Known, RequestHead},
-    config::model::{
-        access_log::AccessLog,
-        http::{HttpConnectionManager, RouterConfig},
-    },
-    format::FormatString,
+    config::model::http::{HttpConnectionManager, RouterConfig},
     path,
     route::{Found, RouteTable},
 };
@@ -43,16 +40,6 @@ pub struct Manager {
     server_line: Box<[u8]>,
     logs: Vec<Log>,
     tells: bool,
-}
-
-/// One access log.
-pub struct Log {
-    /// Where its lines go.
-    pub sink: SinkId,
-    /// Which exchanges are written down.
-    pub filter: Option<LogFilter>,
-    /// What is written; none for Envoy's default line.
-    pub format: Option<FormatString>,
 }
 
 /// The route table in force, as this worker saw it last.
@@ -78,14 +65,8 @@ impl Manager {
         view: View,
         access_log: &Writer,
     ) -> Self {
-        // Files were opened when the configuration was applied; one that is gone since is not logged to.
-        let opened = |log: &AccessLog| {
-            let sink = access_log.open(&log.sink).ok()?;
-            Some(Log { sink, filter: log.filter.clone(), format: log.format.clone() })
-        };
-        let logs: Vec<Log> = config.access_logs.iter().filter_map(opened).collect();
-        let logged = logs.iter().any(|log| log.filter.is_some() || log.format.is_some());
-        let tells = logged || config.local_replies.is_some();
+        let logs = Log::open(&config.access_logs, access_log);
+        let tells = logs.iter().any(Log::asks) || config.local_replies.is_some();
         let registry = &view.registry;
         let listener_scope =
             Scope::listener_http(&config.listener_stat_prefix, &config.stat_prefix);

@@ -7,6 +7,7 @@ mod headers;
 mod http1;
 mod http2;
 mod http2_limits;
+pub mod logs;
 mod manager;
 mod opened;
 pub mod serve;

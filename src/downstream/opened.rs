@@ -1,6 +1,10 @@
 //! Owns counting a client connection from its opening to its end; the end is its drop.
 
-use std::{cell::Cell, rc::Rc, time::Instant};
+use std::{
+    cell::Cell,
+    rc::Rc,
+    time::{Duration, Instant},
+};
 
 use understudy_actors::stats::HttpStat;
 
@@ -10,6 +14,8 @@ use super::manager::Manager;
 pub(super) struct Opened {
     manager: Rc<Manager>,
     since: Instant,
+    /// `max_connection_duration`, with the jitter of this connection.
+    duration_max: Option<Duration>,
     protocol: Cell<Protocol>,
     ended_by: Cell<EndedBy>,
 }
@@ -47,17 +53,20 @@ impl Opened {
         // What is read is handed on at once.
         stats.inc(HttpStat::DownstreamCxRxBytesBuffered);
         stats.dec(HttpStat::DownstreamCxRxBytesBuffered);
+        let duration_max = manager.config.max_connection_duration;
+        let jitter = 1.0 + manager.config.max_connection_duration_jitter / 100.0 * fastrand::f64();
         Self {
             manager,
             since: Instant::now(),
+            duration_max: duration_max.map(|max| max.mul_f64(jitter)),
             protocol: Cell::new(Protocol::Undecided),
             ended_by: Cell::new(EndedBy::Us),
         }
     }
 
-    /// When it began.
-    pub(super) fn since(&self) -> Instant {
-        self.since
+    /// How much longer it may last; `None` is for ever.
+    pub(super) fn left(&self) -> Option<Duration> {
+        self.duration_max.map(|max| max.saturating_sub(self.since.elapsed()))
     }
 
     /// It has shown what it speaks.

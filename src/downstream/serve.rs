@@ -30,6 +30,7 @@ use crate::{
         listener::{FilterChains, Terminal},
     },
     filter::Lookout,
+    network::TcpProxy,
     upstream::Clusters,
     worker::{AddressText, Buffers, Clock, Deadlines, Uuids},
 };
@@ -86,7 +87,14 @@ pub struct Warm {
 /// A listener's filter chains, as this worker runs them.
 struct Chain {
     payload: Payload,
-    manager: Rc<Manager>,
+    runs: Runs,
+}
+
+/// A terminal network filter, as this worker runs it.
+#[derive(Clone)]
+enum Runs {
+    Http(Rc<Manager>),
+    Tcp(Rc<TcpProxy>),
 }
 
 // === impl DataPlane ===
@@ -118,10 +126,12 @@ struct Server {
 
 impl Serve for Server {
     fn serve(&self, accepted: Accepted, control: Rc<Control>) -> LocalBoxFuture<'static, ()> {
-        let Some(manager) = self.worker.manager(&accepted.listener.chains) else {
-            return Box::pin(async {});
-        };
         let worker = self.worker.clone();
+        let manager = match self.worker.terminal(&accepted.listener.chains) {
+            Some(Runs::Http(manager)) => manager,
+            Some(Runs::Tcp(proxy)) => return Box::pin(proxy.serve(worker, accepted, control)),
+            None => return Box::pin(async {}),
+        };
         match manager.config.codec {
             CodecType::Http2 => {
                 let peer = Peer::of(&accepted);
@@ -216,18 +226,24 @@ impl Worker {
         use_it(&mut line);
     }
 
-    /// The connection manager that a listener's connections go to.
-    fn manager(&self, payload: &Payload) -> Option<Rc<Manager>> {
+    /// What a listener's connections go to.
+    fn terminal(&self, payload: &Payload) -> Option<Runs> {
         let mut chains = self.chains.borrow_mut();
         if let Some(known) = chains.iter().find(|chain| Arc::ptr_eq(&chain.payload, payload)) {
-            return Some(known.manager.clone());
+            return Some(known.runs.clone());
         }
         let all = payload.downcast_ref::<FilterChains>()?;
-        let Terminal::Http(config) = &all.chains.first()?.terminal;
-        let manager = Manager::new(config.clone(), self.index, self.view.clone(), &self.access_log);
-        let manager = Rc::new(manager);
-        chains.push(Chain { payload: payload.clone(), manager: manager.clone() });
-        Some(manager)
+        let (index, view, log) = (self.index, &self.view, &self.access_log);
+        let runs = match &all.chains.first()?.terminal {
+            Terminal::Http(config) => {
+                Runs::Http(Rc::new(Manager::new(config.clone(), index, view.clone(), log)))
+            }
+            Terminal::Tcp(config) => {
+                Runs::Tcp(Rc::new(TcpProxy::new(config.clone(), index, view, log)))
+            }
+        };
+        chains.push(Chain { payload: payload.clone(), runs: runs.clone() });
+        Some(runs)
     }
 
     /// Housekeeping after a sweep of the deadlines.
@@ -239,10 +255,21 @@ impl Worker {
             self.clusters.sweep();
         }
         if swept.is_multiple_of(64) {
-            let used = |chain: &Chain| {
-                Arc::strong_count(&chain.payload) > 1 || Rc::strong_count(&chain.manager) > 1
-            };
+            let used =
+                |chain: &Chain| Arc::strong_count(&chain.payload) > 1 || chain.runs.is_held();
             self.chains.borrow_mut().retain(used);
+        }
+    }
+}
+
+// === impl Runs ===
+
+impl Runs {
+    /// Whether a connection has it.
+    fn is_held(&self) -> bool {
+        match self {
+            Runs::Http(manager) => Rc::strong_count(manager) > 1,
+            Runs::Tcp(proxy) => Rc::strong_count(proxy) > 1,
         }
     }
 }

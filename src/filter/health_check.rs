@@ -300,7 +300,7 @@ mod tests {
         let rules = Rules { headers, mode, node_cluster: b"edge".as_slice().into() };
         let filter = Arc::new(HealthCheck { rules: Arc::new(rules) });
         let server = Publisher::new(ServerState::starting(SystemTime::UNIX_EPOCH));
-        (Placed { name: Arc::from("hc"), filter }, server)
+        (Placed { name: Arc::from("hc"), filter, disabled: false }, server)
     }
 
     fn fail(server: &Publisher<ServerState>, health_failed: bool) {

@@ -152,6 +152,19 @@ pub struct Placed {
     pub name: Arc<str>,
     /// The filter.
     pub filter: Arc<dyn Filter>,
+    /// `HttpFilter.disabled`: it runs only where a route says something of it.
+    pub disabled: bool,
+}
+
+/// What a route says about a filter.
+#[derive(Clone, Debug)]
+pub enum OfRoute {
+    /// `FilterConfig` without a configuration: it runs as the chain has it.
+    Enabled,
+    /// `FilterConfig.disabled`: it does not run.
+    Disabled,
+    /// It runs with this configuration, as [`Kind::per_route`] made it.
+    Config(Payload),
 }
 
 // === impl Hooks ===

@@ -2,9 +2,9 @@
 
 use std::{cell::RefCell, net::SocketAddr, rc::Rc, sync::Arc};
 
-use understudy_actors::{plan::Payload, snapshot::Host};
+use understudy_actors::snapshot::Host;
 
-use super::{Hooks, Lookout, Placed, Seen, StreamFilter, Verdict, WantedHost};
+use super::{Hooks, Lookout, OfRoute, Placed, Seen, StreamFilter, Verdict, WantedHost};
 use crate::{
     codec::{RequestHead, ResponseHead},
     local_reply::LocalReply,
@@ -37,14 +37,19 @@ impl Filters {
     /// is `remote`, and `ends` says that its request is a head alone.
     pub fn begin<'r>(
         chain: &[Placed],
-        route: impl Fn(&str) -> Option<&'r Payload>,
+        route: impl Fn(&str) -> Option<&'r OfRoute>,
         lookout: &Rc<Lookout>,
         remote: SocketAddr,
         ends: bool,
     ) -> Self {
-        let states = chain.iter().map(|placed| State {
-            hooks: placed.filter.hooks(),
-            filter: placed.filter.stream(route(&placed.name)),
+        let states = chain.iter().filter_map(|placed| {
+            let own = match route(&placed.name) {
+                None if placed.disabled => return None,
+                Some(OfRoute::Disabled) => return None,
+                None | Some(OfRoute::Enabled) => None,
+                Some(OfRoute::Config(config)) => Some(config),
+            };
+            Some(State { hooks: placed.filter.hooks(), filter: placed.filter.stream(own) })
         });
         let (seen, lookout) = (Seen::new(remote, ends, lookout.look()), lookout.clone());
         let running = Running { states: states.collect(), reply: None, seen, lookout };

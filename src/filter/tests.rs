@@ -129,7 +129,7 @@ type Role = (&'static str, fn() -> Script);
 fn chain(scripts: &[Role]) -> Filters {
     let placed = scripts.iter().map(|(name, script)| {
         let told = Told { name, script: *script, calls: note };
-        Placed { name: Arc::from(*name), filter: Arc::new(told) }
+        Placed { name: Arc::from(*name), filter: Arc::new(told), disabled: false }
     });
     begin(&placed.collect::<Vec<_>>())
 }
@@ -355,7 +355,7 @@ fn only_declared_hooks_are_called() {
         }
     }
     let told = Arc::new(Told { name: "a", script: Vec::new, calls: note });
-    let placed = Placed { name: Arc::from("a"), filter: Arc::new(Deaf(told)) };
+    let placed = Placed { name: Arc::from("a"), filter: Arc::new(Deaf(told)), disabled: false };
     let filters = begin(&[placed]);
     filters.request_head(0, &mut RequestHead::default());
     filters.show_reply(&mut ResponseHead::default());

@@ -232,7 +232,8 @@ pub static OPERATORS: &[Kind] = &[
     }),
     plain("UPSTREAM_PROTOCOL", |_, info| {
         let connection = info.upstream.and_then(|upstream| upstream.connection);
-        connection.map_or(Value::Nothing, |connection| Value::text(connection.protocol.as_str()))
+        let protocol = connection.and_then(|connection| connection.protocol);
+        protocol.map_or(Value::Nothing, |protocol| Value::text(protocol.as_str()))
     }),
     plain("UPSTREAM_CONNECTION_ID", |_, info| {
         let connection = info.upstream.and_then(|upstream| upstream.connection);

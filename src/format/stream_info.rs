@@ -93,8 +93,8 @@ pub struct UpstreamConnection {
     pub remote: SocketAddr,
     /// Its number.
     pub id: u64,
-    /// What is spoken on it.
-    pub protocol: Version,
+    /// What is spoken on it; none where that is none of our business.
+    pub protocol: Option<Version>,
 }
 
 /// A host to which there was a connection.
@@ -151,6 +151,14 @@ pub enum AccessLogType {
     UpstreamPeriodic,
     /// A try is over.
     UpstreamEnd,
+    /// A connection without HTTP has come.
+    TcpStart,
+    /// It has a host.
+    TcpUpstreamConnected,
+    /// It goes on.
+    TcpPeriodic,
+    /// It is over.
+    TcpConnectionEnd,
 }
 
 // === impl StreamInfo ===
@@ -186,7 +194,7 @@ impl Attempted {
 
 impl AccessLogType {
     /// All of them by name.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 12] = [
         Self::NotSet,
         Self::DownstreamStart,
         Self::DownstreamPeriodic,
@@ -195,6 +203,10 @@ impl AccessLogType {
         Self::UpstreamPoolReady,
         Self::UpstreamPeriodic,
         Self::UpstreamEnd,
+        Self::TcpStart,
+        Self::TcpUpstreamConnected,
+        Self::TcpPeriodic,
+        Self::TcpConnectionEnd,
     ];
 
     /// As `%ACCESS_LOG_TYPE%` has it.
@@ -210,6 +222,10 @@ impl AccessLogType {
             Self::UpstreamPoolReady => "UpstreamPoolReady",
             Self::UpstreamPeriodic => "UpstreamPeriodic",
             Self::UpstreamEnd => "UpstreamEnd",
+            Self::TcpStart => "TcpStart",
+            Self::TcpUpstreamConnected => "TcpUpstreamConnected",
+            Self::TcpPeriodic => "TcpPeriodic",
+            Self::TcpConnectionEnd => "TcpConnectionEnd",
         }
     }
 }

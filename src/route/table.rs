@@ -2,8 +2,6 @@
 
 use std::{borrow::Cow, sync::Arc};
 
-use understudy_actors::plan::Payload;
-
 use super::{domains::Domains, matching::Miss, paths::Paths};
 use crate::{
     codec::{Known, RequestHead},
@@ -11,6 +9,7 @@ use crate::{
         ClusterChoice, ClusterWeight, PathMatch, Redirect, RequireTls, Route, RouteAction,
         RouteConfig, RouteMatch, RuntimeFraction, VirtualHost,
     },
+    filter::OfRoute,
     matcher::HeaderMatcher,
 };
 
@@ -66,7 +65,7 @@ impl Found<'_> {
     }
 
     /// The configuration for the filter of this name: the most specific one.
-    pub fn filter_config(&self, name: &str) -> Option<&Payload> {
+    pub fn filter_config(&self, name: &str) -> Option<&OfRoute> {
         let part = self.part.map(|part| &part.filter_configs);
         let own = part.and_then(|own| own.iter().find(|(known, _)| known == name));
         own.map(|(_, config)| config).or_else(|| self.route.filter_config(name))

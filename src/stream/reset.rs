@@ -28,6 +28,16 @@ pub enum Reset {
 // === impl Reset ===
 
 impl Reset {
+    /// Why no connection could be had, as Envoy's formats and details have it.
+    pub fn transport_failure(&self) -> Option<String> {
+        match self {
+            Reset::ConnectFailed(why) => {
+                Some(format!("delayed_connect_error:_{}", why.replace(' ', "_")))
+            }
+            _ => None,
+        }
+    }
+
     /// Envoy's words and flag.
     pub fn reason(&self) -> (&'static str, ResponseFlag) {
         match self {

@@ -14,18 +14,20 @@ use understudy_actors::{
 /// The gauges of one breaker: that it is open, and what is left.
 type Gauges = (ClusterStat, ClusterStat);
 
-/// Connections, waiting requests, requests and retries, of the default priority and of the high one.
-const GAUGES: [[Gauges; 4]; 2] = {
+/// Connections, their pools, waiting requests, requests and retries, of the default priority and of the high one.
+const GAUGES: [[Gauges; 5]; 2] = {
     use ClusterStat as S;
     [
         [
             (S::CircuitBreakersDefaultCxOpen, S::CircuitBreakersDefaultRemainingCx),
+            (S::CircuitBreakersDefaultCxPoolOpen, S::CircuitBreakersDefaultRemainingCxPools),
             (S::CircuitBreakersDefaultRqPendingOpen, S::CircuitBreakersDefaultRemainingPending),
             (S::CircuitBreakersDefaultRqOpen, S::CircuitBreakersDefaultRemainingRq),
             (S::CircuitBreakersDefaultRqRetryOpen, S::CircuitBreakersDefaultRemainingRetries),
         ],
         [
             (S::CircuitBreakersHighCxOpen, S::CircuitBreakersHighRemainingCx),
+            (S::CircuitBreakersHighCxPoolOpen, S::CircuitBreakersHighRemainingCxPools),
             (S::CircuitBreakersHighRqPendingOpen, S::CircuitBreakersHighRemainingPending),
             (S::CircuitBreakersHighRqOpen, S::CircuitBreakersHighRemainingRq),
             (S::CircuitBreakersHighRqRetryOpen, S::CircuitBreakersHighRemainingRetries),
@@ -41,6 +43,7 @@ pub(super) fn show(shared: &ClusterShared, limits: &ClusterLimits, worker: usize
         let (pending, requests) = (counts.pending.load(Relaxed), counts.requests.load(Relaxed));
         let all = [
             (counts.connections.load(Relaxed), thresholds.connections),
+            (counts.pools.load(Relaxed), thresholds.pools),
             (pending, thresholds.pending_requests),
             (requests, thresholds.requests),
             (

@@ -19,9 +19,9 @@ use understudy_actors::{
 use super::{
     balancer::{Choice, Picker, Tables},
     breakers,
-    pool::{HostPool, HostPools, Target},
+    pool::{HostPools, Place, Sharing, Target},
 };
-use crate::{codec::Version, config::model::cluster::Upstream, worker::Deadlines};
+use crate::{config::model::cluster::Upstream, worker::Deadlines};
 
 /// All clusters as one worker sees them.
 pub struct Clusters {
@@ -109,7 +109,7 @@ impl Clusters {
         let clusters: Vec<_> = self.known.borrow().slots.iter().flatten().cloned().collect();
         for cluster in clusters {
             let current = cluster.current();
-            current.all_pools().for_each(|pool| pool.sweep());
+            current.pools.iter().for_each(HostPools::sweep);
             if self.worker == 0 {
                 breakers::show(&current.snapshot.shared, &cluster.limits.get(), self.worker);
             }
@@ -202,7 +202,7 @@ impl Cluster {
     }
 
     fn close(&self) {
-        self.current.borrow().all_pools().for_each(|pool| pool.close());
+        self.current.borrow().pools.iter().for_each(HostPools::close);
     }
 }
 
@@ -227,7 +227,7 @@ impl Current {
             by_host.insert(Arc::as_ptr(host), at);
             let known = before.and_then(|before| before.pools_of(host)).cloned();
             let pools = known.unwrap_or_else(|| {
-                HostPool::of(Target {
+                HostPools::new(Target {
                     host: host.clone(),
                     zone_stats: snapshot.shared.by_zone.to(&host.endpoint.locality.zone),
                     shared: snapshot.shared.clone(),
@@ -236,6 +236,8 @@ impl Current {
                     limits: limits.clone(),
                     worker,
                     deadlines: deadlines.clone(),
+                    place: Place::new(&snapshot.shared, &Sharing::default()),
+                    sharing: Sharing::default(),
                 })
             });
             all_pools.push(pools);
@@ -250,15 +252,10 @@ impl Current {
         self.picker.tables()
     }
 
-    /// The pool of the host that takes the next request, for one in this version.
+    /// The pools of the host that takes the next request.
     #[inline]
-    pub fn pick(
-        &self,
-        worker: usize,
-        choice: Choice<'_>,
-        version: Version,
-    ) -> Option<&Rc<HostPool>> {
-        self.pool(self.picker.pick(&self.snapshot, worker, choice)?, version)
+    pub fn pick(&self, worker: usize, choice: Choice<'_>) -> Option<&HostPools> {
+        self.pools_at(self.picker.pick(&self.snapshot, worker, choice)?)
     }
 
     /// Where the host of an address is, as `ip:port`.
@@ -270,18 +267,10 @@ impl Current {
         by_address.get(address).copied()
     }
 
-    /// The pool of the host in this position, for a request in this version.
+    /// The pools of the host in this position.
     #[inline]
-    pub fn pool(&self, host: usize, version: Version) -> Option<&Rc<HostPool>> {
-        let pools = self.pools.get(host)?;
-        match (&pools.http2, version) {
-            (Some(http2), Version::Http2) => Some(http2),
-            _ => Some(&pools.usual),
-        }
-    }
-
-    fn all_pools(&self) -> impl Iterator<Item = &Rc<HostPool>> {
-        self.pools.iter().flat_map(HostPools::iter)
+    pub fn pools_at(&self, host: usize) -> Option<&HostPools> {
+        self.pools.get(host)
     }
 
     fn pools_of(&self, host: &Arc<Host>) -> Option<&HostPools> {
@@ -292,8 +281,8 @@ impl Current {
     fn close_all_but(&self, next: &Current) {
         for (host, pools) in self.snapshot.hosts.iter().zip(&self.pools) {
             let kept = next.pools_of(host);
-            if !kept.is_some_and(|kept| Rc::ptr_eq(&kept.usual, &pools.usual)) {
-                pools.iter().for_each(|pool| pool.close());
+            if !kept.is_some_and(|kept| kept.are(pools)) {
+                pools.close();
             }
         }
     }

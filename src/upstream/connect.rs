@@ -13,12 +13,13 @@ use std::{
     time::{Duration, Instant},
 };
 
-use tokio::net::TcpStream;
+use tokio::{io::AsyncWriteExt, net::TcpStream};
 use understudy_actors::{
     snapshot::{ClusterShared, Host},
     stats::{ClusterHttp2Stat, ClusterStat, HostStat},
 };
 
+use super::{pool::Target, socket};
 use crate::worker::{Deadlines, next_connection_id};
 
 /// Why there is no connection.
@@ -37,6 +38,8 @@ pub struct Life {
     shared: Arc<ClusterShared>,
     host: Arc<Host>,
     worker: usize,
+    /// Whose circuit breakers count it.
+    priority: usize,
     opened: Instant,
     /// The connection's number.
     id: u64,
@@ -55,19 +58,11 @@ pub struct Life {
 /// # Errors
 ///
 /// [`ConnectError`]; counted as `upstream_cx_connect_fail` or `_timeout`.
-pub async fn connect(
-    shared: &Arc<ClusterShared>,
-    host: &Arc<Host>,
-    worker: usize,
-    timeout: Duration,
-    deadlines: &Deadlines,
-) -> Result<(TcpStream, Life), ConnectError> {
-    let life = Life::begin(shared.clone(), host.clone(), worker);
-    let opened = match host.attempts.is_empty() {
-        true => within(TcpStream::connect(host.address), timeout, deadlines).await,
-        false => within(happy_eyeballs::connect(&life), timeout, deadlines).await,
-    };
-    let (stats, host_stats) = (shared.stats.lane(worker), host.stats.lane(worker));
+pub async fn connect(target: &Target) -> Result<(TcpStream, Life), ConnectError> {
+    let Target { shared, host, worker, connect_timeout, deadlines, .. } = target;
+    let life = Life::begin(target);
+    let opened = within(greeted(target, &life), *connect_timeout, deadlines).await;
+    let (stats, host_stats) = (shared.stats.lane(*worker), host.stats.lane(*worker));
     match opened {
         Ok(stream) => {
             let waited = life.opened.elapsed().as_millis() as u64;
@@ -92,6 +87,18 @@ pub async fn connect(
     }
 }
 
+/// A connection on which has been said what goes before everything else.
+async fn greeted(target: &Target, life: &Life) -> io::Result<TcpStream> {
+    let mut stream = match target.host.attempts.is_empty() {
+        true => socket::connect(target.host.address, &target.upstream.sockets).await?,
+        false => happy_eyeballs::connect(target, life).await?,
+    };
+    if let Some(greeting) = &target.sharing.greeting {
+        stream.write_all(greeting).await?;
+    }
+    Ok(stream)
+}
+
 async fn within(
     connecting: impl Future<Output = io::Result<TcpStream>>,
     timeout: Duration,
@@ -112,8 +119,10 @@ async fn within(
 // === impl Life ===
 
 impl Life {
-    fn begin(shared: Arc<ClusterShared>, host: Arc<Host>, worker: usize) -> Self {
-        shared.breakers[0].connections.fetch_add(1, Relaxed);
+    fn begin(target: &Target) -> Self {
+        let (shared, host) = (target.shared.clone(), target.host.clone());
+        let (worker, priority) = (target.worker, target.sharing.priority());
+        shared.breakers[priority].connections.fetch_add(1, Relaxed);
         let stats = shared.stats.lane(worker);
         stats.inc(ClusterStat::UpstreamCxTotal);
         stats.inc(ClusterStat::UpstreamCxActive);
@@ -135,6 +144,7 @@ impl Life {
             shared,
             host,
             worker,
+            priority,
             opened: Instant::now(),
             id: next_connection_id(),
             local: Cell::new(None),
@@ -196,7 +206,7 @@ impl Life {
 impl Drop for Life {
     fn drop(&mut self) {
         use ClusterStat as S;
-        self.shared.breakers[0].connections.fetch_sub(1, Relaxed);
+        self.shared.breakers[self.priority].connections.fetch_sub(1, Relaxed);
         let stats = self.shared.stats.lane(self.worker);
         stats.dec(S::UpstreamCxActive);
         stats.inc(S::UpstreamCxDestroy);

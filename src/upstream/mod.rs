@@ -7,7 +7,9 @@ pub mod connect;
 pub mod http1;
 pub mod http2;
 pub mod pool;
+pub mod proxy_protocol;
 mod send;
+mod socket;
 pub mod tcp;
 
 pub use cluster::{Cluster, Clusters, Current, Limits};

@@ -54,6 +54,11 @@ impl Client {
         Ok(Self { stream, read: Vec::new() })
     }
 
+    /// Our end of the connection.
+    pub fn local(&self) -> SocketAddr {
+        self.stream.local_addr().expect("a bound socket")
+    }
+
     /// Sends bytes as they are.
     pub fn send(&mut self, bytes: impl AsRef<[u8]>) {
         self.stream.write_all(bytes.as_ref()).expect("the proxy should take the bytes");

@@ -23,7 +23,7 @@ pub use names::{
     AnswerStat, ClusterHttp2Stat, ClusterManagerStat, ClusterStat, DnsStat, FilesystemStat,
     HealthCheckStat, HostStat, Http1Stat, HttpStat, ListenerDiscoveryStat, ListenerHttpStat,
     ListenerManagerStat, ListenerStat, ListenerWorkerStat, MaglevStat, RingHashStat, RouterStat,
-    RuntimeStat, ServerStat, TracingStat, VirtualStat, WatchdogStat,
+    RuntimeStat, ServerStat, TcpStat, TracingStat, VirtualStat, WatchdogStat,
 };
 pub use scope::{Scope, Tag, cut_out};
 

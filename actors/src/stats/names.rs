@@ -45,6 +45,7 @@ stat_set! {
         CircuitBreakersDefaultCxOpen = Gauge "circuit_breakers.default.cx_open",
         CircuitBreakersDefaultCxPoolOpen = Gauge "circuit_breakers.default.cx_pool_open",
         CircuitBreakersDefaultRemainingCx = Gauge "circuit_breakers.default.remaining_cx" once_written,
+        CircuitBreakersDefaultRemainingCxPools = Gauge "circuit_breakers.default.remaining_cx_pools" once_written,
         CircuitBreakersDefaultRemainingPending = Gauge "circuit_breakers.default.remaining_pending" once_written,
         CircuitBreakersDefaultRemainingRetries = Gauge "circuit_breakers.default.remaining_retries" once_written,
         CircuitBreakersDefaultRemainingRq = Gauge "circuit_breakers.default.remaining_rq" once_written,
@@ -54,6 +55,7 @@ stat_set! {
         CircuitBreakersHighCxOpen = Gauge "circuit_breakers.high.cx_open",
         CircuitBreakersHighCxPoolOpen = Gauge "circuit_breakers.high.cx_pool_open",
         CircuitBreakersHighRemainingCx = Gauge "circuit_breakers.high.remaining_cx" once_written,
+        CircuitBreakersHighRemainingCxPools = Gauge "circuit_breakers.high.remaining_cx_pools" once_written,
         CircuitBreakersHighRemainingPending = Gauge "circuit_breakers.high.remaining_pending" once_written,
         CircuitBreakersHighRemainingRetries = Gauge "circuit_breakers.high.remaining_retries" once_written,
         CircuitBreakersHighRemainingRq = Gauge "circuit_breakers.high.remaining_rq" once_written,
@@ -536,6 +538,28 @@ stat_set! {
         PassiveFailure = Counter "passive_failure",
         Success = Counter "success",
         VerifyCluster = Counter "verify_cluster",
+    }
+}
+
+stat_set! {
+    /// What a TCP proxy counts: `tcp.PREFIX.`.
+    pub enum TcpStat {
+        DownstreamCxDrainClose = Counter "downstream_cx_drain_close",
+        DownstreamCxNoRoute = Counter "downstream_cx_no_route",
+        DownstreamCxOverloadClose = Counter "downstream_cx_overload_close",
+        DownstreamCxRxBytesBuffered = Gauge "downstream_cx_rx_bytes_buffered",
+        DownstreamCxRxBytesTotal = Counter "downstream_cx_rx_bytes_total",
+        DownstreamCxTotal = Counter "downstream_cx_total",
+        DownstreamCxTxBytesBuffered = Gauge "downstream_cx_tx_bytes_buffered",
+        DownstreamCxTxBytesTotal = Counter "downstream_cx_tx_bytes_total",
+        DownstreamFlowControlPausedReadingTotal = Counter "downstream_flow_control_paused_reading_total",
+        DownstreamFlowControlResumedReadingTotal = Counter "downstream_flow_control_resumed_reading_total",
+        EarlyDataReceivedCountTotal = Counter "early_data_received_count_total",
+        IdleTimeout = Counter "idle_timeout",
+        MaxDownstreamConnectionDuration = Counter "max_downstream_connection_duration",
+        RouteDelayedTotal = Counter "route_delayed_total",
+        UpstreamFlushActive = Gauge "upstream_flush_active",
+        UpstreamFlushTotal = Counter "upstream_flush_total",
     }
 }
 

@@ -81,6 +81,13 @@ impl Scope {
         Self::new(prefix, vec![tag])
     }
 
+    /// `tcp.PREFIX.`, the TCP proxy's `stat_prefix`.
+    pub fn tcp(stat_prefix: &str) -> Self {
+        let prefix = format!("tcp.{}.", clean(stat_prefix));
+        let tag = Tag::token("envoy.tcp_prefix", &prefix, "tcp.".len());
+        Self::new(prefix, vec![tag])
+    }
+
     /// `http.PREFIX.tracing.`
     pub fn http_tracing(stat_prefix: &str) -> Self {
         Self::http(stat_prefix).within("tracing")

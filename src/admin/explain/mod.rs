@@ -40,7 +40,8 @@ pub(super) fn explain(desk: &Desk, ask: &Ask) -> Answer {
         }
         let Some(chains) = listener.plan.chains.downcast_ref::<FilterChains>() else { continue };
         for chain in &chains.chains {
-            let Terminal::Http(manager) = &chain.terminal;
+            // What carries no requests has nothing to explain of one.
+            let Terminal::Http(manager) = &chain.terminal else { continue };
             let mut one = told_by(desk, manager, &asked, listener.local.port());
             one["listener"] = json!(listener.plan.name);
             one["stat_prefix"] = json!(manager.stat_prefix);

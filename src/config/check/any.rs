@@ -16,6 +16,15 @@ impl Checker<'_> {
             self.errors.error(node.at, path, "a mapping with an `@type` is expected here", "");
             return None;
         };
+        if entries.is_empty() {
+            // Nothing is packed in it, which its field may give a meaning.
+            return Some(Value::Message(Box::new(crate::config::Message {
+                schema: schema::message("google.protobuf.Any")?,
+                at: node.at,
+                path: path.to_owned(),
+                fields: Vec::new(),
+            })));
+        }
         let Some(url) = node.get("@type").and_then(Node::as_text) else {
             let hint = "add `\"@type\": type.googleapis.com/…` for the extension you mean";
             self.errors.error(node.at, path, "`@type` is missing", hint);

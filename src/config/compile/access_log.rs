@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use super::{Compiler, route::runtime_share};
 use crate::{
-    access_log::{Comparison, LogFilter, Op, ResponseFlags},
+    access_log::{Comparison, LogFilter, Op, ResponseFlag},
     config::{
         Message,
         message::{AnyValue, Value},
@@ -123,7 +123,9 @@ impl Compiler<'_> {
         }
         if let Some(flags) = filter.message("response_flag_filter") {
             let any = flags.list("flags").is_empty();
-            let named = ResponseFlags::named(flags.texts("flags").map(|(name, _)| name));
+            // Names of flags that are never set here add nothing.
+            let named = flags.texts("flags").filter_map(|(name, _)| ResponseFlag::named(name));
+            let named = named.collect();
             return Some(LogFilter::ResponseFlags((!any).then_some(named)));
         }
         if let Some(grpc) = filter.message("grpc_status_filter") {

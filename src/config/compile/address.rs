@@ -48,3 +48,12 @@ impl Compiler<'_> {
         }
     }
 }
+
+/// Reads a `core.v3.SocketAddress` that must be an IP address.
+pub(super) fn numeric(address: &Message) -> Option<SocketAddr> {
+    let ip = address.text("address")?.parse::<IpAddr>().ok()?;
+    Some(SocketAddr::new(
+        ip,
+        address.number("port_value").and_then(|p| p.try_into().ok()).unwrap_or(0),
+    ))
+}

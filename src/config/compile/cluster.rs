@@ -53,9 +53,6 @@ impl Compiler<'_> {
     fn cluster(&mut self, cluster: &Message) -> Option<ClusterPlan> {
         let name = cluster.text("name")?.to_owned();
         let discovery = self.discovery(cluster);
-        if let Some(socket) = cluster.message("transport_socket") {
-            self.transport_socket(socket);
-        }
         let stat_name = cluster.text("alt_stat_name").filter(|name| !name.is_empty());
         let common = cluster.message("common_lb_config");
         let panic = common.and_then(|common| common.message("healthy_panic_threshold"));
@@ -219,6 +216,7 @@ impl Compiler<'_> {
                 retries: number("max_retries", default.retries),
                 retry_budget: thresholds.message("retry_budget").map(retry_budget),
                 track_remaining: thresholds.boolean("track_remaining").unwrap_or(false),
+                pools: number("max_connection_pools", default.pools),
             };
         }
         out
@@ -228,6 +226,20 @@ impl Compiler<'_> {
         let mut upstream = Upstream { balancing: self.balancing(cluster), ..Upstream::default() };
         if let Some(bytes) = cluster.number("per_connection_buffer_limit_bytes") {
             upstream.buffer_bytes_max = usize::try_from(bytes).unwrap_or(usize::MAX);
+        }
+        upstream.sockets = self.sockets(cluster);
+        upstream.apart_per_client =
+            cluster.boolean("connection_pool_per_downstream_connection").unwrap_or(false);
+        if let Some(breakers) = cluster.message("circuit_breakers") {
+            for thresholds in breakers.messages("per_host_thresholds") {
+                let priority = usize::from(thresholds.choice("priority") == Some("HIGH"));
+                let max = thresholds.number_u32("max_connections").unwrap_or(u32::MAX);
+                upstream.host_connections_max[priority] = max;
+            }
+        }
+        if let Some(policy) = cluster.message("preconnect_policy") {
+            upstream.preconnect_ratio =
+                policy.double("per_upstream_preconnect_ratio").unwrap_or(1.0);
         }
         self.spoken_upstream(cluster, &mut upstream);
         upstream

@@ -1,16 +1,17 @@
 //! Owns compiling the HTTP filters of a chain, and what routes say about them.
 
-use understudy_actors::plan::{Payload, Slot};
+use understudy_actors::plan::Slot;
 
 use super::Compiler;
 use crate::{
     codec::Known,
     config::{Message, message::Value, model::http::RouterConfig},
-    filter::{Build, KINDS, Placed},
+    filter::{Build, KINDS, OfRoute, Placed},
     matcher::HeaderMatcher,
 };
 
 const ROUTER: &str = "envoy.extensions.filters.http.router.v3.Router";
+const FILTER_CONFIG: &str = "envoy.config.route.v3.FilterConfig";
 
 impl Compiler<'_> {
     /// The filters before the router, and the router.
@@ -42,7 +43,8 @@ impl Compiler<'_> {
                 router = Some(router_config(config));
             } else if let Some(kind) = KINDS.iter().find(|kind| kind.config == config.name()) {
                 let built = (kind.build)(config, self);
-                filters.extend(built.map(|filter| Placed { name: name.into(), filter }));
+                let disabled = filter.boolean("disabled").unwrap_or(false);
+                filters.extend(built.map(|filter| Placed { name: name.into(), filter, disabled }));
             } else if optional {
                 self.leave_out(filter, config);
             } else {
@@ -66,21 +68,58 @@ impl Compiler<'_> {
     }
 
     /// `typed_per_filter_config`, by the filter's name.
-    pub(super) fn per_filter(&mut self, holder: &Message) -> Vec<(String, Payload)> {
+    pub(super) fn per_filter(&mut self, holder: &Message) -> Vec<(String, OfRoute)> {
         let mut configs = Vec::new();
         for (name, item) in holder.map("typed_per_filter_config") {
             let Value::Any(any) = &item.value else { continue };
             let config = &any.message;
-            let mut kinds = KINDS.iter().filter_map(|kind| kind.per_route);
-            match kinds.find(|per_route| per_route.config == config.name()) {
-                Some(per_route) => {
-                    let built = (per_route.build)(config, self);
-                    configs.extend(built.map(|own| (name.clone(), own)));
-                }
-                None => self.refuse_whole(config, config.name()),
-            }
+            let said = match config.name() {
+                FILTER_CONFIG => self.filter_config(config),
+                _ => self.of_route(config, false),
+            };
+            configs.extend(said.map(|said| (name.clone(), said)));
         }
         configs
+    }
+
+    /// `FilterConfig`: a configuration with switches around it.
+    fn filter_config(&mut self, switches: &Message) -> Option<OfRoute> {
+        let optional = switches.boolean("is_optional").unwrap_or(false);
+        let config = switches.any("config").map(|any| &any.message);
+        if switches.boolean("disabled").unwrap_or(false) {
+            if let Some(config) = config {
+                for set in &config.fields {
+                    config.ignore(set.field.name, "the filter is disabled here");
+                }
+            }
+            return Some(OfRoute::Disabled);
+        }
+        match (config, switches.get("config")) {
+            (Some(config), _) => self.of_route(config, optional),
+            (None, Some(_)) => Some(OfRoute::Enabled),
+            (None, None) => {
+                // Observed: Envoy 1.40.
+                let text = "Empty route/virtual host per filter configuration";
+                let hint = "`config: {}` switches the filter on, `disabled: true` off";
+                self.error(switches.at, &switches.path, text, hint);
+                None
+            }
+        }
+    }
+
+    fn of_route(&mut self, config: &Message, optional: bool) -> Option<OfRoute> {
+        let mut kinds = KINDS.iter().filter_map(|kind| kind.per_route);
+        match kinds.find(|per_route| per_route.config == config.name()) {
+            Some(per_route) => (per_route.build)(config, self).map(OfRoute::Config),
+            None if optional => {
+                self.leave_out(config, config);
+                None
+            }
+            None => {
+                self.refuse_whole(config, config.name());
+                None
+            }
+        }
     }
 }
 
@@ -117,9 +156,9 @@ fn router_config(config: &Message) -> RouterConfig {
 
 /// What is more specific, then what it leaves to be said: the first of a name is in force.
 pub(super) fn with_outer(
-    mut own: Vec<(String, Payload)>,
-    outer: &[(String, Payload)],
-) -> Vec<(String, Payload)> {
+    mut own: Vec<(String, OfRoute)>,
+    outer: &[(String, OfRoute)],
+) -> Vec<(String, OfRoute)> {
     own.extend(outer.iter().cloned());
     own
 }

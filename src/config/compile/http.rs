@@ -88,6 +88,10 @@ impl Compiler<'_> {
                 .unwrap_or(100),
             idle_timeout: limit(own("idle_timeout"), Some(hour)),
             max_connection_duration: limit(own("max_connection_duration"), None),
+            max_connection_duration_jitter: common
+                .and_then(|common| common.message("max_connection_duration_jitter"))
+                .and_then(|percent| percent.double("value"))
+                .unwrap_or(0.0),
             max_requests_per_connection: common
                 .and_then(|common| common.number_u32("max_requests_per_connection"))
                 .unwrap_or(0),

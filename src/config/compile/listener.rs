@@ -30,6 +30,8 @@ const CONNECTION_BUFFER_BYTES: usize = 1 << 20;
 pub(super) const CONNECTION_MANAGER: &str =
     "envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager";
 
+const TCP_PROXY: &str = "envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy";
+
 impl Compiler<'_> {
     pub(super) fn listeners(
         &mut self,
@@ -154,6 +156,10 @@ impl Compiler<'_> {
                     let manager = HttpConnectionManager { filter_chain, ..manager };
                     terminal = Some(Terminal::Http(Arc::new(manager)));
                 }
+                TCP_PROXY => {
+                    let proxy = self.tcp_proxy(&config.message, &name);
+                    terminal = proxy.map(|proxy| Terminal::Tcp(Arc::new(proxy)));
+                }
                 other => self.refuse_whole(&config.message, other),
             }
         }
@@ -188,8 +194,9 @@ fn chains_fingerprint(listener: &Message, chains: &[FilterChain]) -> u64 {
     let mut hasher = DefaultHasher::new();
     digest_without(listener, is_route_config).hash(&mut hasher);
     for chain in chains {
-        let Terminal::Http(manager) = &chain.terminal;
-        manager.routes.hash(&mut hasher);
+        if let Terminal::Http(manager) = &chain.terminal {
+            manager.routes.hash(&mut hasher);
+        }
     }
     hasher.finish()
 }

@@ -23,8 +23,10 @@ mod paths;
 mod protocol;
 mod route;
 mod runtime;
+mod socket;
 mod stats;
 mod subsets;
+mod tcp_proxy;
 mod upgrades;
 
 use std::sync::Arc;
@@ -34,7 +36,7 @@ use understudy_actors::plan::{Plan, ResolverPlan, Slot, Slots};
 use super::{
     Checked, Message, Source, check,
     diagnostic::{Diagnostics, Span},
-    model::stats::StatsRules,
+    model::{socket::SourceAddress, stats::StatsRules},
 };
 use crate::logging::Pattern;
 
@@ -110,6 +112,7 @@ pub fn load(source: &Source, options: &Options, slots: &AllSlots) -> Result<Comp
         node: Node::default(),
         local_cluster: None,
         connection_buffer_bytes: 0,
+        source_addresses: Vec::new(),
         resolver: Arc::default(),
     };
     let plan = compiler.bootstrap(&bootstrap);
@@ -139,6 +142,8 @@ struct Compiler<'o> {
     local_cluster: Option<Slot>,
     /// `per_connection_buffer_limit_bytes` of the listener that is being compiled.
     connection_buffer_bytes: usize,
+    /// `ClusterManager.upstream_bind_config`, for clusters that say nothing of their own.
+    source_addresses: Vec<SourceAddress>,
     /// `Bootstrap.typed_dns_resolver_config`: for clusters without one of their own.
     resolver: Arc<ResolverPlan>,
 }
@@ -148,6 +153,10 @@ struct Compiler<'o> {
 impl Compiler<'_> {
     fn bootstrap(&mut self, bootstrap: &Message) -> Plan {
         self.node = self.node(bootstrap);
+        let manager = bootstrap.message("cluster_manager");
+        if let Some(binding) = manager.and_then(|m| m.message("upstream_bind_config")) {
+            self.source_addresses = self.source_addresses(binding);
+        }
         self.resolver = self.resolver(bootstrap);
         let resources = bootstrap.message("static_resources");
         self.local_cluster = self.local_cluster(bootstrap);

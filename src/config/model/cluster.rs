@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{balancing::Balancing, http::Http2Options, http1::Http1Options};
+use super::{balancing::Balancing, http::Http2Options, http1::Http1Options, socket::Sockets};
 
 /// How connections to a cluster's hosts speak.
 #[derive(Clone, Debug)]
@@ -25,6 +25,14 @@ pub struct Upstream {
     pub max_stream_duration: Option<Duration>,
     /// `per_connection_buffer_limit_bytes`; Envoy's default is 1 MiB.
     pub buffer_bytes_max: usize,
+    /// How sockets are made.
+    pub sockets: Sockets,
+    /// `connection_pool_per_downstream_connection`.
+    pub apart_per_client: bool,
+    /// `preconnect_policy.per_upstream_preconnect_ratio`; 1 opens none ahead.
+    pub preconnect_ratio: f64,
+    /// `circuit_breakers.per_host_thresholds`, default priority then high.
+    pub host_connections_max: [u32; 2],
 }
 
 /// What is spoken upstream.
@@ -66,6 +74,10 @@ impl Default for Upstream {
             response_headers_bytes_max: None,
             max_stream_duration: None,
             buffer_bytes_max: 1 << 20,
+            sockets: Sockets::default(),
+            apart_per_client: false,
+            preconnect_ratio: 1.0,
+            host_connections_max: [u32::MAX; 2],
         }
     }
 }

@@ -75,6 +75,8 @@ pub struct HttpConnectionManager {
     pub idle_timeout: Option<Duration>,
     /// `common_http_protocol_options.max_connection_duration`.
     pub max_connection_duration: Option<Duration>,
+    /// `common_http_protocol_options.max_connection_duration_jitter`: up to this share is added, in percent.
+    pub max_connection_duration_jitter: f64,
     /// `common_http_protocol_options.max_requests_per_connection`; 0 is no limit.
     pub max_requests_per_connection: u32,
     /// `common_http_protocol_options.max_stream_duration`; `None` is off.

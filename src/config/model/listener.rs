@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::http::HttpConnectionManager;
+use super::{access_log::AccessLog, http::HttpConnectionManager, tcp_proxy::TcpProxy};
 
 /// What a listener does with a connection.
 #[derive(Debug)]
@@ -25,4 +25,18 @@ pub struct FilterChain {
 pub enum Terminal {
     /// `envoy.filters.network.http_connection_manager`.
     Http(Arc<HttpConnectionManager>),
+    /// `envoy.filters.network.tcp_proxy`.
+    Tcp(Arc<TcpProxy>),
+}
+
+// === impl Terminal ===
+
+impl Terminal {
+    /// Where it logs to.
+    pub fn access_logs(&self) -> &[AccessLog] {
+        match self {
+            Terminal::Http(manager) => &manager.access_logs,
+            Terminal::Tcp(proxy) => &proxy.access_logs,
+        }
+    }
 }

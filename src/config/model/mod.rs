@@ -14,6 +14,8 @@ pub mod listener;
 pub mod local_reply;
 pub mod paths;
 pub mod route;
+pub mod socket;
 pub mod stats;
 pub mod subsets;
+pub mod tcp_proxy;
 pub mod upgrade;

@@ -56,7 +56,10 @@ impl Exchange<'_> {
             let metadata = route.wanted(self.heads.part);
             let choice = Choice { hash, metadata, load: Some(&only), attempt };
             let version = self.heads.request.version;
-            let Some(pool) = current.pick(worker, choice, version).cloned() else { break };
+            let sharing = self.sharing(&current.upstream, self.priority() > 0);
+            let pools = current.pick(worker, choice);
+            let pool = pools.and_then(|pools| pools.pool(version, sharing.as_ref()));
+            let Some(pool) = pool else { break };
             let host = &pool.target().host;
             if let Some(tries) = &mut self.tries {
                 if attempt < tries.other_hosts_max() && tries.avoids(host) {

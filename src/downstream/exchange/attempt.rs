@@ -12,7 +12,7 @@ use super::{
 };
 use crate::{
     codec::{Switch, Version, http1::response::Asked},
-    config::model::{balancing::Policy, route::Forward},
+    config::model::{balancing::Policy, cluster::Upstream, route::Forward},
     filter::FilteredResponse,
     local_reply::LocalReply,
     stream::{BodySize, Pump, RequestSource, Reset, ResponseSink, ResponseSource},
@@ -21,7 +21,8 @@ use crate::{
         balancer::Choice,
         http1::Http1Stream,
         http2::Http2Stream,
-        pool::{HostPool, Target},
+        pool::{HostPool, HostPools, Sharing, Target},
+        proxy_protocol,
         tcp::TcpTunnel,
     },
 };
@@ -55,25 +56,32 @@ impl<'c> Exchange<'c> {
         }
         let worker = self.worker.index;
         let version = self.heads.request.version;
+        let sharing = self.sharing(&current.upstream, self.priority() > 0);
         let hash = self.hash_for(&current, route);
         let tries = self.tries.as_mut();
         let load = tries.and_then(|tries| tries.other_priorities_of(current.tables()));
         let asks = current.upstream.balancing.subsets.is_some();
         let metadata = if asks { route.wanted(self.heads.part) } else { None };
         let mut choice = Choice { hash, metadata, load: load.as_ref(), attempt: 0 };
+        let mut too_many_pools = false;
+        let mut pool_of = |pools: Option<&HostPools>| {
+            let pool = pools?.pool(version, sharing.as_ref());
+            too_many_pools = pool.is_none();
+            pool
+        };
         let named = self.named(&current);
         let is_free = matches!(named, Named::Nobody);
-        let mut pool = match named {
-            Named::Nobody => current.pick(worker, choice, version).cloned(),
-            Named::Host(pool) => Some(pool),
+        let mut pool = pool_of(match named {
+            Named::Nobody => current.pick(worker, choice),
+            Named::Host(host) => current.pools_at(host),
             Named::Gone => None,
-        };
+        });
         if let Some(tries) = &mut self.tries {
             for _ in 0..if is_free { tries.other_hosts_max() } else { 0 } {
                 match &pool {
                     Some(avoided) if tries.avoids(&avoided.target().host) => {
                         choice.attempt += 1;
-                        pool = current.pick(worker, choice, version).cloned();
+                        pool = pool_of(current.pick(worker, choice));
                     }
                     _ => break,
                 }
@@ -89,11 +97,28 @@ impl<'c> Exchange<'c> {
             }
             None => {
                 let stats = current.snapshot.shared.stats.lane(worker);
-                stats.inc(ClusterStat::UpstreamCxNoneHealthy);
+                if !too_many_pools {
+                    stats.inc(ClusterStat::UpstreamCxNoneHealthy);
+                }
                 count::upstream_status(stats, 503, self.is_internal());
                 Err(Failure::reply(LocalReply::no_healthy_upstream()))
             }
         }
+    }
+
+    /// With whom the request shares a connection; `None` for all those that nothing keeps apart.
+    #[inline]
+    pub(super) fn sharing(&self, upstream: &Upstream, high_priority: bool) -> Option<Sharing> {
+        let sockets = &upstream.sockets;
+        if !high_priority && !upstream.apart_per_client && sockets.greeting.is_none() {
+            return None;
+        }
+        let greeting = |version| proxy_protocol::header(version, self.peer.remote, self.peer.local);
+        Some(Sharing {
+            high_priority,
+            client: upstream.apart_per_client.then_some(self.peer.id),
+            greeting: sockets.greeting.map(greeting).map(Rc::from),
+        })
     }
 
     /// Tries the host; done when the sink has taken the whole response, sent or not.
@@ -222,8 +247,13 @@ fn stale_if(reused: bool, done: Result<(), Failure>) -> Result<(), Failure> {
 
 impl Chosen {
     /// The host whose turn it is, if there is any.
-    pub(super) fn pick(current: Rc<Current>, worker: usize, version: Version) -> Option<Self> {
-        let pool = current.pick(worker, Choice::default(), version)?.clone();
+    pub(super) fn pick(
+        current: Rc<Current>,
+        worker: usize,
+        version: Version,
+        sharing: Option<&Sharing>,
+    ) -> Option<Self> {
+        let pool = current.pick(worker, Choice::default())?.pool(version, sharing)?;
         Some(Self::of(current, pool, None))
     }
 

@@ -12,7 +12,7 @@ use crate::{
     filter::Filters,
     local_reply::LocalReply,
     stream::{BodyError, Kept, Reset},
-    upstream::{connect::ConnectError, pool::PoolError},
+    upstream::pool::PoolError,
 };
 
 use understudy_actors::stats::{ClusterStat, HttpStat, VirtualStat};
@@ -80,7 +80,7 @@ impl Exchange<'_> {
     pub(super) fn no_connection(&mut self, chosen: &Chosen, error: PoolError) -> Failure {
         match error {
             PoolError::Overflow => self.queue_full(chosen),
-            error => Failure::Reset(reset_of(error)),
+            error => Failure::Reset(error.into()),
         }
     }
 
@@ -157,20 +157,4 @@ impl LocalReply {
             Passed::Stream => Self::stream_duration(request_done),
         }
     }
-}
-
-/// What it means for a request that there is no connection.
-pub(super) fn reset_of(error: PoolError) -> Reset {
-    match error {
-        PoolError::Connect(ConnectError::Failed(why)) => Reset::ConnectFailed(system_text(&why)),
-        PoolError::Connect(ConnectError::TimedOut(_)) => Reset::ConnectTimeout,
-        PoolError::Overflow => Reset::Overflow,
-        PoolError::Terminated => Reset::Terminated,
-    }
-}
-
-/// The system's words for an error, without its number.
-fn system_text(error: &std::io::Error) -> String {
-    let text = error.to_string();
-    text.split(" (os error").next().unwrap_or_default().to_owned()
 }

@@ -2,11 +2,11 @@
 
 use std::{future::poll_fn, task::Poll};
 
-use understudy_actors::{plan::Payload, stats::HttpStat};
+use understudy_actors::stats::HttpStat;
 
 use super::{Exchange, failure::Failure};
 use crate::{
-    filter::{FilteredRequest, Filters, Verdict},
+    filter::{FilteredRequest, Filters, OfRoute, Verdict},
     local_reply::LocalReply,
     route::Found,
     stream::{BodySize, RequestSource, ResponseSink},
@@ -51,7 +51,7 @@ impl Exchange<'_> {
     /// Begins the filters' states.
     pub(super) fn begin_filters<'r>(
         &mut self,
-        own: impl Fn(&str) -> Option<&'r Payload>,
+        own: impl Fn(&str) -> Option<&'r OfRoute>,
     ) -> Filters {
         let (chain, ends) = (self.chain(), self.body == BodySize::None);
         let filters = Filters::begin(chain, own, &self.worker.lookout, self.peer.remote, ends);

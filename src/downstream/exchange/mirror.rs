@@ -8,19 +8,24 @@ use super::{
     super::count,
     Exchange,
     attempt::{Chosen, InFlight},
-    failure::reset_of,
 };
 use crate::{
     codec::{HeaderBlock, Known, Method, RequestHead, ResponseHead, http1::response::Asked},
     config::model::route::{Mirror, MirrorTarget},
     stream::{BodySize, Data, Frame, RequestSink, Reset, ResponseSource, Source},
-    upstream::{Cluster, http1::Http1Stream, http2::Http2Stream, pool::HostPool},
+    upstream::{
+        Cluster,
+        http1::Http1Stream,
+        http2::Http2Stream,
+        pool::{HostPool, Sharing},
+    },
     worker::Buffers,
 };
 
 /// A copy on its way. It owns all it needs: the request it was made of may be over before.
 struct Copied {
     cluster: Rc<Cluster>,
+    sharing: Option<Sharing>,
     buffers: Buffers,
     worker: usize,
     head: RequestHead,
@@ -83,8 +88,10 @@ impl Exchange<'_> {
             // A cluster that is gone gets no copies, and nobody hears of it. Observed: Envoy 1.40.
             let Some(cluster) = cluster else { continue };
             let (bytes, trailers) = body.unwrap_or_default();
+            let sharing = self.sharing(&cluster.current().upstream, false);
             let copy = Copied {
                 cluster,
+                sharing,
                 buffers: self.worker.buffers.clone(),
                 worker: self.worker.index,
                 head: self.copied_head(mirror),
@@ -126,7 +133,8 @@ fn shadow_host(host: &[u8]) -> Vec<u8> {
 impl Copied {
     /// Sends the copy and reads what comes back, to count it and throw it away.
     async fn send(mut self) {
-        let Some(chosen) = Chosen::pick(self.cluster.current(), self.worker, self.head.version)
+        let (current, version) = (self.cluster.current(), self.head.version);
+        let Some(chosen) = Chosen::pick(current, self.worker, version, self.sharing.as_ref())
         else {
             let current = self.cluster.current();
             let stats = current.snapshot.shared.stats.lane(self.worker);
@@ -161,7 +169,7 @@ impl Copied {
             HostPool::Http1(pool) => {
                 let connection = match pool.checkout() {
                     Some(connection) => connection,
-                    None => pool.acquire().await.map_err(reset_of)?,
+                    None => pool.acquire().await?,
                 };
                 let Some(_in_flight) = InFlight::begin(chosen, 0) else {
                     connection.give_back();
@@ -178,7 +186,7 @@ impl Copied {
             HostPool::Http2(pool) => {
                 let lease = match pool.lease() {
                     Some(lease) => lease,
-                    None => pool.acquire().await.map_err(reset_of)?,
+                    None => pool.acquire().await?,
                 };
                 let Some(_in_flight) = InFlight::begin(chosen, 0) else {
                     return Err(Reset::Overflow);

@@ -1,22 +1,19 @@
 //! Owns hosts that are named for a request: by a filter that keeps sessions, or by the request itself where its
 //! cluster lets it.
 
-use std::{rc::Rc, sync::Arc};
+use std::sync::Arc;
 
 use understudy_actors::snapshot::Host;
 
 use super::Exchange;
-use crate::{
-    filter::Filters,
-    upstream::{Current, pool::HostPool},
-};
+use crate::{filter::Filters, upstream::Current};
 
 /// Who is named for a request.
 pub(super) enum Named {
     /// Nobody: the balancer chooses.
     Nobody,
-    /// This host.
-    Host(Rc<HostPool>),
+    /// The host in this position.
+    Host(usize),
     /// One that cannot be had, and nobody else will do.
     Gone,
 }
@@ -52,9 +49,10 @@ impl Exchange<'_> {
                 (false, _) => health.unhealthy,
             }
         };
-        let pool = self.pool_at(current, &wanted.address);
-        match pool.filter(|pool| may_be(&pool.target().host)) {
-            Some(pool) => Named::Host(pool),
+        let hosts = &current.snapshot.hosts;
+        let host = current.host_at(&wanted.address);
+        match host.filter(|at| hosts.get(*at).is_some_and(|host| may_be(host))) {
+            Some(host) => Named::Host(host),
             None if wanted.strict => Named::Gone,
             None => Named::Nobody,
         }
@@ -69,13 +67,9 @@ impl Exchange<'_> {
         let names =
             values.flat_map(|value| value.split(|byte| *byte == b',')).map(<[u8]>::trim_ascii);
         let names = names.filter_map(|name| std::str::from_utf8(name).ok());
-        let mut pools = names.filter_map(|name| self.pool_at(current, name));
+        let mut hosts = names.filter_map(|name| current.host_at(name));
         let tries = self.tries.as_ref().map_or(0, |tries| tries.count.saturating_sub(1));
-        pools.nth(tries as usize).map_or(Named::Nobody, Named::Host)
-    }
-
-    fn pool_at(&self, current: &Current, address: &str) -> Option<Rc<HostPool>> {
-        current.pool(current.host_at(address)?, self.heads.request.version).cloned()
+        hosts.nth(tries as usize).map_or(Named::Nobody, Named::Host)
     }
 
     /// Tells filters which host the request goes to.

@@ -12,7 +12,7 @@ use super::{
     trouble::Trouble,
 };
 use crate::{
-    access_log::{Record, ResponseFlag, ResponseFlags, Seen},
+    access_log::{Record, ResponseFlag, ResponseFlags},
     codec::{Known, Version},
     format::{AccessLogType, Attempted, UpstreamConnection},
     local_reply::LocalReply,
@@ -92,15 +92,16 @@ impl Tally {
                 connection_id: life.id(),
             });
             let (local, remote, id) = (life.local(), life.remote(), life.id());
-            told.connection = Some(UpstreamConnection { local, remote, id, protocol });
+            told.connection =
+                Some(UpstreamConnection { local, remote, id, protocol: Some(protocol) });
             told.timing.pool_ready = Some(Instant::now());
         }
     }
 
     /// The host was lost before it answered.
     pub(super) fn lost(&mut self, reset: &Reset) {
-        if let (Some(told), Reset::ConnectFailed(why)) = (&mut self.told, reset) {
-            told.transport_failure = format!("delayed_connect_error:_{}", why.replace(' ', "_"));
+        if let Some(told) = &mut self.told {
+            told.transport_failure = reset.transport_failure().unwrap_or_default();
         }
     }
 
@@ -222,24 +223,10 @@ impl Exchange<'_> {
                 told.timing.response_sent = Some(self.started + elapsed);
             }
         }
+        let (info, health_check) = (self.info(log_type), self.is_health_check());
         for log in self.manager.logs() {
-            if let Some(filter) = &log.filter {
-                let health_check = self.is_health_check();
-                let info = &self.info(log_type);
-                let passes = self
-                    .worker
-                    .with_runtime(|runtime| filter.passes(Seen { info, runtime, health_check }));
-                if !passes {
-                    continue;
-                }
-            }
-            self.worker.with_line(|line| {
-                match &log.format {
-                    None => self.record(elapsed).write_default(line),
-                    Some(format) => format.write(line, &self.info(log_type)),
-                }
-                self.worker.access_log.write(log.sink, line);
-            });
+            let default = |line: &mut Vec<u8>| self.record(elapsed).write_default(line);
+            log.write(self.worker, &info, health_check, default);
         }
     }
 

@@ -171,7 +171,7 @@ impl Connection {
     async fn next_soon(&mut self) -> Next {
         let config = &self.manager.config;
         let sooner = config.idle_timeout.is_some_and(|idle| idle <= WARM_WAIT);
-        if sooner || self.input.is_some() || config.max_connection_duration.is_some() {
+        if sooner || self.input.is_some() || self.opened.left().is_some() {
             return self.next().await;
         }
         let mut heads: Option<Loan> = None;
@@ -183,9 +183,7 @@ impl Connection {
     /// Arms the deadline for what is awaited: another request, or the rest of a head.
     fn arm(&mut self) {
         let config = &self.manager.config;
-        let left = config
-            .max_connection_duration
-            .map(|max| max.saturating_sub(self.opened.since().elapsed()));
+        let left = self.opened.left();
         let idle = match self.begun {
             true => config.request_headers_timeout,
             false => config.idle_timeout.map(|idle| idle.saturating_sub(self.waited())),
@@ -303,7 +301,7 @@ impl Connection {
 
     fn waited_too_long(&mut self, heads: &mut Option<Loan>) -> Next {
         let (stats, config) = (self.manager.stats(), &self.manager.config);
-        if config.max_connection_duration.is_some_and(|max| self.opened.since().elapsed() >= max) {
+        if self.opened.left().is_some_and(|left| left.is_zero()) {
             stats.inc(HttpStat::DownstreamCxMaxDurationReached);
         } else if self.input.is_none() {
             if config.idle_timeout.is_none_or(|idle| self.waited() < idle) {

@@ -19,6 +19,7 @@ use tokio::{
 use understudy_actors::stats::{ClusterStat, HostStat};
 
 use super::Life;
+use crate::upstream::{pool::Target, socket};
 
 /// How long a connection may take before another is tried beside it. Observed: Envoy 1.40.
 const ATTEMPT_DELAY: Duration = Duration::from_millis(300);
@@ -27,6 +28,7 @@ type Connecting = Pin<Box<dyn Future<Output = io::Result<TcpStream>>>>;
 
 /// Connections under way to the addresses of one host.
 struct Race<'a> {
+    target: &'a Target,
     life: &'a Life,
     left: std::slice::Iter<'a, SocketAddr>,
     under_way: Vec<(SocketAddr, Connecting)>,
@@ -40,9 +42,12 @@ struct Race<'a> {
 /// # Errors
 ///
 /// That of the address which failed last, when all have.
-pub(super) fn connect(life: &Life) -> Pin<Box<dyn Future<Output = io::Result<TcpStream>> + '_>> {
-    let left = life.host.attempts.iter();
-    let mut race = Race { life, left, under_way: Vec::new(), next: None, begun: 0 };
+pub(super) fn connect<'a>(
+    target: &'a Target,
+    life: &'a Life,
+) -> Pin<Box<dyn Future<Output = io::Result<TcpStream>> + 'a>> {
+    let left = target.host.attempts.iter();
+    let mut race = Race { target, life, left, under_way: Vec::new(), next: None, begun: 0 };
     Box::pin(poll_fn(move |cx| race.poll(cx)))
 }
 
@@ -56,12 +61,14 @@ impl Race<'_> {
             return false;
         };
         if self.begun > 0 {
-            let Life { shared, host, worker, .. } = self.life;
+            let Target { shared, host, worker, .. } = self.target;
             shared.stats.lane(*worker).inc(ClusterStat::UpstreamCxTotal);
             host.stats.lane(*worker).inc(HostStat::CxTotal);
         }
         self.begun += 1;
-        self.under_way.push((*address, Box::pin(TcpStream::connect(*address))));
+        let (address, upstream) = (*address, self.target.upstream.clone());
+        let connecting = async move { socket::connect(address, &upstream.sockets).await };
+        self.under_way.push((address, Box::pin(connecting)));
         let more = !self.left.as_slice().is_empty();
         self.next = more.then(|| Box::pin(sleep(ATTEMPT_DELAY)));
         true

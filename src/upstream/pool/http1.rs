@@ -4,7 +4,6 @@ use std::{
     cell::{Cell, RefCell},
     collections::VecDeque,
     rc::Rc,
-    sync::atomic::Ordering::Relaxed,
     task::{Context, Waker},
 };
 
@@ -14,9 +13,12 @@ use understudy_actors::stats::{ClusterStat, HostStat};
 use super::{Pending, PoolError, Target};
 use crate::{
     config::model::http1::Http1Options,
-    upstream::connect::{Life, connect},
+    upstream::connect::{ConnectError, Life, connect},
     worker::Tick,
 };
+
+/// Connections that are opened ahead at a time.
+const AHEAD_MAX: u64 = 3;
 
 /// Connections to one host that carry one request at a time.
 pub struct Http1Pool {
@@ -24,6 +26,8 @@ pub struct Http1Pool {
     options: Http1Options,
     idle: RefCell<Vec<Idle>>,
     waiting: RefCell<VecDeque<oneshot::Sender<Http1Connection>>>,
+    /// Connections that are being opened before anybody asks for them.
+    ahead: Cell<u32>,
     closed: Cell<bool>,
 }
 
@@ -62,6 +66,7 @@ impl Http1Pool {
             options,
             idle: RefCell::default(),
             waiting: RefCell::default(),
+            ahead: Cell::new(0),
             closed: Cell::new(false),
         }
     }
@@ -105,7 +110,7 @@ impl Http1Pool {
     async fn open_or_wait(self: &Rc<Self>) -> Result<Http1Connection, PoolError> {
         let Target { shared, host, worker, .. } = &self.target;
         let host_stats = host.stats.lane(*worker);
-        if shared.breakers[0].connections.load(Relaxed) >= self.target.thresholds().connections {
+        if self.target.is_full() {
             shared.stats.lane(*worker).inc(ClusterStat::UpstreamCxOverflow);
             // A host without any connection of this worker gets one: nobody would ever give one back.
             if host_stats.gauge(HostStat::CxActive) > 0 {
@@ -116,12 +121,42 @@ impl Http1Pool {
                 }
             }
         }
-        let timeout = self.target.connect_timeout;
+        let open = self.open().await?;
+        Ok(self.in_use(open, false))
+    }
+
+    async fn open(&self) -> Result<Box<Open>, ConnectError> {
+        let Target { shared, worker, .. } = &self.target;
         shared.stats.lane(*worker).inc(ClusterStat::UpstreamCxHttp1Total);
         shared.http1_stats.get();
-        let opened = connect(shared, host, *worker, timeout, &self.target.deadlines).await;
-        let (stream, life) = opened?;
-        Ok(self.in_use(Box::new(Open { stream, life }), false))
+        let (stream, life) = connect(&self.target).await?;
+        Ok(Box::new(Open { stream, life }))
+    }
+
+    /// Opens connections that the next requests may need, while this many are in use.
+    ///
+    /// Source: `PreconnectPolicy.per_upstream_preconnect_ratio`.
+    #[cold]
+    fn open_ahead(self: &Rc<Self>, ratio: f64) {
+        let host_stats = self.target.host.stats.lane(self.target.worker);
+        let all = host_stats.gauge(HostStat::CxActive);
+        let unused = self.idle.borrow().len() as u64 + u64::from(self.ahead.get());
+        let wanted = (all.saturating_sub(unused) as f64 * ratio).ceil() as u64;
+        for _ in 0..wanted.saturating_sub(all).min(AHEAD_MAX) {
+            if self.closed.get() || self.target.is_full() {
+                return;
+            }
+            self.ahead.set(self.ahead.get() + 1);
+            let pool = self.clone();
+            tokio::task::spawn_local(async move {
+                let opened = pool.open().await;
+                pool.ahead.set(pool.ahead.get() - 1);
+                // A failure is counted, and nobody's: whoever needs a connection tries itself.
+                if let Ok(open) = opened {
+                    pool.put(open);
+                }
+            });
+        }
     }
 
     fn next_waiting(&self) -> Option<oneshot::Sender<Http1Connection>> {
@@ -129,8 +164,16 @@ impl Http1Pool {
     }
 
     fn in_use(self: &Rc<Self>, open: Box<Open>, reused: bool) -> Http1Connection {
+        let ratio = self.target.upstream.preconnect_ratio;
+        if ratio > 1.0 {
+            self.open_ahead(ratio);
+        }
         let seat = Seat { pool: self.clone(), given_back: Cell::new(false) };
         Http1Connection { open, reused, seat }
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.idle.borrow().is_empty() && self.waiting.borrow().is_empty()
     }
 
     pub(super) fn close(&self) {
@@ -156,8 +199,19 @@ impl Http1Pool {
             if expired {
                 stats.inc(ClusterStat::UpstreamCxIdleTimeout);
             }
-            !expired
+            !expired && !self.is_old(&connection.open.life)
         });
+    }
+
+    /// Whether a connection is past `max_connection_duration`, which is counted.
+    fn is_old(&self, life: &Life) -> bool {
+        let Some(max) = self.target.upstream.max_connection_duration else { return false };
+        let old = life.opened().elapsed() >= max;
+        if old {
+            let stats = self.target.shared.stats.lane(self.target.worker);
+            stats.inc(ClusterStat::UpstreamCxMaxDurationReached);
+        }
+        old
     }
 
     fn put(self: &Rc<Self>, open: Box<Open>) {
@@ -171,8 +225,7 @@ impl Http1Pool {
                 .lane(self.target.worker)
                 .inc(ClusterStat::UpstreamCxMaxRequests);
         }
-        let old = upstream.max_connection_duration.is_some_and(|max| life.opened().elapsed() > max);
-        if worn || old || self.closed.get() {
+        if worn || self.is_old(life) || self.closed.get() {
             return;
         }
         let mut open = open;

@@ -33,6 +33,8 @@ pub struct Http2Pool {
     options: Http2Options,
     connections: RefCell<Vec<Rc<Http2Connection>>>,
     opening: RefCell<Option<Rc<Opening>>>,
+    /// Told of streams and connections that end, while there may be no more connections.
+    freed: Rc<Notify>,
     closed: Cell<bool>,
 }
 
@@ -53,6 +55,7 @@ pub struct Http2Lease {
     connection: Rc<Http2Connection>,
     /// Starts the stream.
     pub send: SendRequest<Bytes>,
+    freed: Rc<Notify>,
     deadlines: Deadlines,
 }
 
@@ -99,6 +102,7 @@ impl Http2Pool {
             options,
             connections: RefCell::default(),
             opening: RefCell::default(),
+            freed: Rc::default(),
             closed: Cell::new(false),
         }
     }
@@ -123,6 +127,15 @@ impl Http2Pool {
 
     async fn open_and_lease(self: &Rc<Self>) -> Result<Http2Lease, PoolError> {
         loop {
+            if self.target.is_full() && self.has_others_to_wait_for() {
+                let stats = self.target.shared.stats.lane(self.target.worker);
+                stats.inc(ClusterStat::UpstreamCxOverflow);
+                self.freed.notified().await;
+                match self.lease() {
+                    Some(lease) => return Ok(lease),
+                    None => continue,
+                }
+            }
             let opening = self.opening();
             while opening.done.get().is_none() {
                 opening.changed.notified().await;
@@ -136,6 +149,11 @@ impl Http2Pool {
                 return Ok(lease);
             }
         }
+    }
+
+    /// A host without any connection of this worker gets one: nobody would ever give a stream back.
+    fn has_others_to_wait_for(&self) -> bool {
+        !self.connections.borrow().is_empty() && self.opening.borrow().is_none()
     }
 
     /// The connection that is being opened; begins to open one if none is.
@@ -207,13 +225,11 @@ impl Http2Pool {
     }
 
     async fn handshake(&self) -> Result<(Rc<Http2Connection>, Driver), OpenError> {
-        let Target { shared, host, worker, connect_timeout, deadlines, .. } = &self.target;
+        let Target { shared, worker, deadlines, .. } = &self.target;
         shared.stats.lane(*worker).inc(ClusterStat::UpstreamCxHttp2Total);
         let http2_stats = shared.http2_stats.get().lane(*worker);
         http2_stats.inc(ClusterHttp2Stat::Nghttp2UpstreamConnections);
-        let (stream, life) = connect(shared, host, *worker, *connect_timeout, deadlines)
-            .await
-            .map_err(OpenError::Connect)?;
+        let (stream, life) = connect(&self.target).await.map_err(OpenError::Connect)?;
         let signs = self.options.keepalive.as_ref().map(|options| Signs::new(options, deadlines));
         let meter = UpstreamMeter { shared: shared.clone(), worker: *worker, signs: signs.clone() };
         let metered = Metered::new(stream, Vec::new(), meter);
@@ -251,7 +267,8 @@ impl Http2Pool {
             signs.begin_stream();
         }
         let (send, connection) = (connection.send.clone(), connection.clone());
-        Some(Http2Lease { send, connection, deadlines: self.target.deadlines.clone() })
+        let (freed, deadlines) = (self.freed.clone(), self.target.deadlines.clone());
+        Some(Http2Lease { send, connection, freed, deadlines })
     }
 
     /// Lets no further stream start on a connection past `max_connection_duration`; whether it is.
@@ -268,6 +285,11 @@ impl Http2Pool {
     fn forget(&self, gone: &Rc<Http2Connection>) {
         gone.gone.set(true);
         self.connections.borrow_mut().retain(|connection| !Rc::ptr_eq(connection, gone));
+        self.freed.notify_one();
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.connections.borrow().is_empty() && self.opening.borrow().is_none()
     }
 
     pub(super) fn close(&self) {
@@ -326,6 +348,7 @@ impl Drop for Http2Lease {
     fn drop(&mut self) {
         self.connection.streams.set(self.connection.streams.get().saturating_sub(1));
         self.connection.idle_since.set(self.deadlines.coarse_now());
+        self.freed.notify_one();
     }
 }
 

@@ -2,9 +2,11 @@
 
 mod http1;
 mod http2;
+mod sharing;
 
 pub use http1::{Http1Connection, Http1Pool};
 pub use http2::{Http2Connection, Http2Lease, Http2Pool};
+pub use sharing::{HostPools, Place, Sharing};
 
 use std::{
     rc::Rc,
@@ -14,7 +16,7 @@ use std::{
 use tokio::net::TcpStream;
 use understudy_actors::{
     plan::Thresholds,
-    snapshot::{ClusterShared, Host},
+    snapshot::{BreakerCounts, ClusterShared, Host},
     stats::{AnswerStat, ClusterStat, Group, HostStat},
 };
 
@@ -22,7 +24,10 @@ use super::{
     Limits,
     connect::{ConnectError, Life, connect},
 };
-use crate::config::model::cluster::{Upstream, UpstreamProtocol};
+use crate::{
+    config::model::cluster::{Upstream, UpstreamProtocol},
+    stream::Reset,
+};
 
 /// What all pools of a host need to know.
 #[derive(Clone)]
@@ -43,6 +48,10 @@ pub struct Target {
     pub worker: usize,
     /// The worker's deadlines.
     pub deadlines: crate::worker::Deadlines,
+    /// Who shares the connections.
+    pub sharing: Sharing,
+    /// The pool's place among those that are bounded.
+    pub place: Rc<Place>,
 }
 
 /// A worker's pool for one host.
@@ -51,15 +60,6 @@ pub enum HostPool {
     Http1(Rc<Http1Pool>),
     /// Many requests on each connection.
     Http2(Rc<Http2Pool>),
-}
-
-/// A worker's pools for one host.
-#[derive(Clone)]
-pub struct HostPools {
-    /// For every request, or for those over HTTP/1.
-    pub usual: Rc<HostPool>,
-    /// For requests over HTTP/2, where the client's protocol decides.
-    pub http2: Option<Rc<HostPool>>,
 }
 
 /// Why a pool gives no connection.
@@ -81,12 +81,45 @@ struct Pending<'a> {
     target: &'a Target,
 }
 
+// === impl PoolError ===
+
+impl From<PoolError> for Reset {
+    /// What it means for a request that there is no connection.
+    fn from(error: PoolError) -> Self {
+        match error {
+            PoolError::Connect(ConnectError::Failed(why)) => {
+                // The system's words, without its number.
+                let text = why.to_string();
+                let words = text.split(" (os error").next().unwrap_or_default();
+                Reset::ConnectFailed(words.to_owned())
+            }
+            PoolError::Connect(ConnectError::TimedOut(_)) => Reset::ConnectTimeout,
+            PoolError::Overflow => Reset::Overflow,
+            PoolError::Terminated => Reset::Terminated,
+        }
+    }
+}
+
 // === impl Target ===
 
 impl Target {
     /// The circuit breakers in force.
     pub fn thresholds(&self) -> Thresholds {
-        self.limits.get().thresholds[0]
+        self.limits.get().thresholds[self.sharing.priority()]
+    }
+
+    /// What they count.
+    fn counts(&self) -> &BreakerCounts {
+        &self.shared.breakers[self.sharing.priority()]
+    }
+
+    /// Whether the cluster or the host has as many connections as it may.
+    fn is_full(&self) -> bool {
+        let connections = self.counts().connections.load(Relaxed);
+        let host_max = self.upstream.host_connections_max[self.sharing.priority()];
+        connections >= self.thresholds().connections
+            || (host_max < u32::MAX
+                && self.host.stats.sum(HostStat::CxActive) >= u64::from(host_max))
     }
 
     /// How many requests of this priority the cluster may carry at a time.
@@ -108,29 +141,34 @@ impl Target {
 // === impl HostPool ===
 
 impl HostPool {
-    /// Empty pools: one, and where the client's protocol decides, one for each.
-    pub fn of(target: Target) -> HostPools {
-        let Target { upstream, .. } = &target;
-        let http2 = match &upstream.protocol {
-            UpstreamProtocol::ByDownstream(_, http2) => {
-                let pool = Http2Pool::new(target.clone(), http2.clone());
-                Some(Rc::new(HostPool::Http2(Rc::new(pool))))
+    /// Empty pools: one, and where the client's protocol decides, one more for HTTP/2.
+    fn of(target: Target) -> (Self, Option<Self>) {
+        let http1 = |target, options| HostPool::Http1(Rc::new(Http1Pool::new(target, options)));
+        let http2 = |target, options| HostPool::Http2(Rc::new(Http2Pool::new(target, options)));
+        match target.upstream.clone().protocol.clone() {
+            UpstreamProtocol::Http1(options) => (http1(target, options), None),
+            UpstreamProtocol::Http2(options) => (http2(target, options), None),
+            UpstreamProtocol::ByDownstream(one, two) => {
+                let place = Place::new(&target.shared, &target.sharing);
+                let second = http2(Target { place, ..target.clone() }, two);
+                (http1(target, one), Some(second))
             }
-            UpstreamProtocol::Http1(_) | UpstreamProtocol::Http2(_) => None,
-        };
-        HostPools { usual: Rc::new(Self::new(target)), http2 }
+        }
     }
 
-    fn new(target: Target) -> Self {
-        match &target.upstream.protocol {
-            UpstreamProtocol::Http1(options) | UpstreamProtocol::ByDownstream(options, _) => {
-                let options = options.clone();
-                HostPool::Http1(Rc::new(Http1Pool::new(target, options)))
-            }
-            UpstreamProtocol::Http2(options) => {
-                let options = options.clone();
-                HostPool::Http2(Rc::new(Http2Pool::new(target, options)))
-            }
+    /// Whether the pool may have connections: the cluster has no more pools than it may.
+    #[inline]
+    fn admit(&self) -> bool {
+        let target = self.target();
+        let max = target.thresholds().pools;
+        max == u32::MAX || target.place.take(max, target.worker)
+    }
+
+    /// No connection is left, and nobody waits for one.
+    fn is_unused(&self) -> bool {
+        match self {
+            HostPool::Http1(pool) => Rc::strong_count(pool) == 1 && pool.is_empty(),
+            HostPool::Http2(pool) => Rc::strong_count(pool) == 1 && pool.is_empty(),
         }
     }
 
@@ -149,13 +187,12 @@ impl HostPool {
     /// [`PoolError`], counted.
     pub async fn connect(&self) -> Result<(TcpStream, Life), PoolError> {
         let target = self.target();
-        let Target { shared, host, worker, connect_timeout, deadlines, .. } = target;
         let _pending = Pending::begin(target)?;
-        if shared.breakers[0].connections.load(Relaxed) >= target.thresholds().connections {
-            shared.stats.lane(*worker).inc(ClusterStat::UpstreamCxOverflow);
+        if target.is_full() {
+            target.shared.stats.lane(target.worker).inc(ClusterStat::UpstreamCxOverflow);
             return Err(PoolError::Overflow);
         }
-        Ok(connect(shared, host, *worker, *connect_timeout, deadlines).await?)
+        Ok(connect(target).await?)
     }
 
     /// The host left: idle connections close now, busy ones after their last answer.
@@ -172,15 +209,9 @@ impl HostPool {
             HostPool::Http1(pool) => pool.sweep(),
             HostPool::Http2(pool) => pool.sweep(),
         }
-    }
-}
-
-// === impl HostPools ===
-
-impl HostPools {
-    /// All there are.
-    pub fn iter(&self) -> impl Iterator<Item = &Rc<HostPool>> {
-        std::iter::once(&self.usual).chain(&self.http2)
+        if self.is_unused() {
+            self.target().place.leave();
+        }
     }
 }
 
@@ -190,7 +221,7 @@ impl<'a> Pending<'a> {
     /// Begins to wait, unless `max_pending_requests` do already.
     fn begin(target: &'a Target) -> Result<Self, PoolError> {
         let Target { shared, host, worker, .. } = target;
-        let (stats, waiting) = (shared.stats.lane(*worker), &shared.breakers[0].pending);
+        let (stats, waiting) = (shared.stats.lane(*worker), &target.counts().pending);
         if waiting.fetch_add(1, Relaxed) >= target.thresholds().pending_requests {
             waiting.fetch_sub(1, Relaxed);
             stats.inc(ClusterStat::UpstreamRqPendingOverflow);
@@ -206,7 +237,7 @@ impl<'a> Pending<'a> {
 impl Drop for Pending<'_> {
     fn drop(&mut self) {
         let Target { shared, host, worker, .. } = self.target;
-        shared.breakers[0].pending.fetch_sub(1, Relaxed);
+        self.target.counts().pending.fetch_sub(1, Relaxed);
         shared.stats.lane(*worker).dec(ClusterStat::UpstreamRqPendingActive);
         host.stats.lane(*worker).dec(HostStat::RqPendingActive);
     }

@@ -13,18 +13,19 @@ mod weighted;
 
 use std::{collections::HashSet, sync::Arc};
 
-use understudy_actors::plan::Payload;
-
 use attempts::{Above, HostAttempts};
 
 use super::{Compiler, filters::with_outer};
-use crate::config::{
-    Message,
-    message::Value,
-    model::route::{
-        ClusterChoice, RequireTls, Route, RouteAction, RouteConfig, RouteMatch, VirtualCluster,
-        VirtualHost,
+use crate::{
+    config::{
+        Message,
+        message::Value,
+        model::route::{
+            ClusterChoice, RequireTls, Route, RouteAction, RouteConfig, RouteMatch, VirtualCluster,
+            VirtualHost,
+        },
     },
+    filter::OfRoute,
 };
 
 pub(super) use matching::runtime_share;
@@ -35,7 +36,7 @@ struct Around<'a> {
     /// The clusters there are; none where nobody asks.
     clusters: Option<&'a HashSet<String>>,
     /// `typed_per_filter_config` of its virtual host and table.
-    filters: &'a [(String, Payload)],
+    filters: &'a [(String, OfRoute)],
     /// `max_direct_response_body_size_bytes`.
     direct_bytes_max: usize,
     /// What its virtual host says of tries.

@@ -2,13 +2,16 @@
 
 use std::{sync::Arc, time::Duration};
 
-use understudy_actors::plan::{LbMetadata, Payload, Slot};
+use understudy_actors::plan::{LbMetadata, Slot};
 
 use super::Substitution;
-use crate::uri_template::PathRewrite;
+use crate::{
+    config::model::{hash_policy::HashPolicy, upgrade::RouteUpgrade},
+    filter::OfRoute,
+    uri_template::PathRewrite,
+};
 
 use super::{Attempts, MutationLevel, Mutations};
-use crate::config::model::{hash_policy::HashPolicy, upgrade::RouteUpgrade};
 
 /// `RouteAction` to a cluster.
 #[derive(Debug)]
@@ -86,7 +89,7 @@ pub struct ClusterWeight {
     /// `host_rewrite_literal`; empty leaves it to the route.
     pub host_rewrite: String,
     /// `typed_per_filter_config`, before what the route says.
-    pub filter_configs: Vec<(String, Payload)>,
+    pub filter_configs: Vec<(String, OfRoute)>,
     /// `request_headers_to_add` and its kind, of this share alone.
     pub own_mutations: MutationLevel,
     /// What is done to headers, by this share, the route and what it stands in.

@@ -12,8 +12,6 @@ mod retry;
 
 use std::sync::Arc;
 
-use understudy_actors::plan::Payload;
-
 pub use attempts::{Attempts, GrpcTimeout, StreamDuration, Tells};
 pub use direct::DirectResponse;
 pub use forward::{
@@ -26,8 +24,8 @@ pub use mutation::{AppendAction, EditedName, HeaderEdit, HeaderEdits, MutationLe
 pub use redirect::{Redirect, RedirectPath};
 pub use retry::{BackOff, ResetHeader, RetryOn, RetryPolicy};
 
-use crate::matcher::HeaderMatcher;
 pub use crate::re2::Substitution;
+use crate::{filter::OfRoute, matcher::HeaderMatcher};
 
 /// `RouteConfiguration`.
 #[derive(Debug)]
@@ -95,7 +93,7 @@ pub struct Route {
     pub action: RouteAction,
     /// `typed_per_filter_config` by the filter's name: the route's own before its virtual host's before
     /// its table's.
-    pub filter_configs: Vec<(String, Payload)>,
+    pub filter_configs: Vec<(String, OfRoute)>,
     /// What is done to headers, by the route and what it stands in.
     pub mutations: Option<Arc<Mutations>>,
     /// `stat_prefix`: its requests are counted apart; empty for none.
@@ -119,7 +117,7 @@ pub enum RouteAction {
 
 impl Route {
     /// The route's configuration for the filter of this name.
-    pub fn filter_config(&self, name: &str) -> Option<&Payload> {
+    pub fn filter_config(&self, name: &str) -> Option<&OfRoute> {
         self.filter_configs.iter().find(|(own, _)| own == name).map(|(_, config)| config)
     }
 }

@@ -1,0 +1,132 @@
+//! Owns compiling how sockets to hosts are made: where from, with what options, and what is said first.
+
+use std::time::Duration;
+
+use super::{Compiler, address::numeric};
+use crate::config::{
+    Message,
+    message::Value,
+    model::socket::{ProxyProtocol, SocketOption, Sockets, SourceAddress, TcpKeepalive},
+};
+
+const RAW: &str = "envoy.extensions.transport_sockets.raw_buffer.v3.RawBuffer";
+const PROXY: &str =
+    "envoy.extensions.transport_sockets.proxy_protocol.v3.ProxyProtocolUpstreamTransport";
+
+impl Compiler<'_> {
+    /// How sockets to this cluster's hosts are made.
+    pub(super) fn sockets(&mut self, cluster: &Message) -> Sockets {
+        let sources = match cluster.message("upstream_bind_config") {
+            Some(binding) => self.source_addresses(binding),
+            None => self.source_addresses.clone(),
+        };
+        let keepalive = cluster
+            .message("upstream_connection_options")
+            .and_then(|options| options.message("tcp_keepalive"));
+        Sockets {
+            sources,
+            keepalive: keepalive.map(tcp_keepalive),
+            greeting: cluster
+                .message("transport_socket")
+                .and_then(|socket| self.upstream_transport_socket(socket)),
+        }
+    }
+
+    /// Source: `core.v3.BindConfig`.
+    pub(super) fn source_addresses(&mut self, binding: &Message) -> Vec<SourceAddress> {
+        let mut options = Vec::new();
+        if binding.boolean("freebind") == Some(true) {
+            options.push(SocketOption::Freebind(true));
+        }
+        let general = self.socket_options(binding);
+        let mut sources = Vec::new();
+        let extra = binding.messages("extra_source_addresses");
+        let extra = extra.map(|extra| (extra.message("address"), extra.message("socket_options")));
+        let additional = binding.messages("additional_source_addresses");
+        let additional = additional.map(|address| (Some(address), None));
+        let first = (binding.message("source_address"), None);
+        for (address, own) in std::iter::once(first).chain(extra).chain(additional) {
+            let Some(address) = address else { continue };
+            let Some(ip) = numeric(address) else {
+                let text = "malformed IP address in a source address";
+                self.error(address.at, &address.path, text.to_owned(), "write an IP address");
+                continue;
+            };
+            let own = own.map(|own| self.socket_options(own));
+            let options = [&options[..], own.as_ref().unwrap_or(&general)].concat();
+            sources.push(SourceAddress { address: ip, options });
+        }
+        let (v4, v6): (Vec<_>, Vec<_>) = sources.iter().partition(|s| s.address.is_ipv4());
+        if v4.len() > 1 || v6.len() > 1 {
+            // Observed: Envoy 1.40 refuses it as well.
+            let text = "two source addresses of the same IP version";
+            let hint = "one for IPv4 and one for IPv6 is all that can be chosen from";
+            self.error(binding.at, &binding.path, text.to_owned(), hint);
+        }
+        sources
+    }
+
+    /// `socket_options` of a binding. Those for sockets that listen have nothing to say here.
+    pub(super) fn socket_options(&mut self, of: &Message) -> Vec<SocketOption> {
+        let mut known = Vec::new();
+        for option in of.messages("socket_options") {
+            option.ignore("description", "a remark");
+            let listening = option.choice("state") == Some("STATE_LISTENING");
+            let kind = option.message("type");
+            let datagrams = kind.is_some_and(|kind| {
+                let stream = kind.message("stream").is_some();
+                kind.message("datagram").is_some() && !stream
+            });
+            let number = |name| option.integer(name).unwrap_or(0);
+            let bytes = option.get("buf_value").and_then(|set| match &set.value {
+                Value::Bytes(bytes) => Some(&bytes[..]),
+                _ => None,
+            });
+            let (level, name) = (number("level"), number("name"));
+            match SocketOption::numbered(level, name, number("int_value"), bytes) {
+                Some(_) if listening || datagrams => {}
+                Some(option) => known.push(option),
+                None => {
+                    let what = format!("the socket option {name} of level {level}");
+                    self.unsupported(option.at, &option.path, &what);
+                }
+            }
+        }
+        known
+    }
+
+    /// A plain socket, or one that begins with PROXY protocol; anything else encrypts or wraps, and is refused.
+    fn upstream_transport_socket(&mut self, socket: &Message) -> Option<ProxyProtocol> {
+        let Some(config) = socket.any("typed_config") else {
+            self.transport_socket(socket);
+            return None;
+        };
+        socket.ignore("name", "free text; the type decides");
+        let config = &config.message;
+        match config.name() {
+            RAW => None,
+            PROXY => {
+                if let Some(inner) = config.message("transport_socket") {
+                    self.transport_socket(inner);
+                }
+                let version = config.message("config").and_then(|config| config.choice("version"));
+                Some(if version == Some("V2") { ProxyProtocol::V2 } else { ProxyProtocol::V1 })
+            }
+            other => {
+                self.refuse_whole(config, other);
+                None
+            }
+        }
+    }
+}
+
+/// `core.v3.TcpKeepalive`.
+fn tcp_keepalive(keepalive: &Message) -> TcpKeepalive {
+    let seconds =
+        |name: &str| keepalive.number_u32(name).map(|number| Duration::from_secs(number.into()));
+    TcpKeepalive {
+        probes: keepalive.number_u32("keepalive_probes"),
+        idle: seconds("keepalive_time"),
+        interval: seconds("keepalive_interval"),
+    }
+}

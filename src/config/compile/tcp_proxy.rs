@@ -1,0 +1,65 @@
+//! Owns compiling `envoy.filters.network.tcp_proxy`.
+
+use std::time::Duration;
+
+use super::{Compiler, http::limit};
+use crate::config::{
+    Message,
+    model::tcp_proxy::{Logged, TcpProxy},
+};
+
+/// Envoy's `idle_timeout` default.
+const IDLE: Duration = Duration::from_secs(3600);
+
+impl Compiler<'_> {
+    pub(super) fn tcp_proxy(&mut self, proxy: &Message, filter_chain: &str) -> Option<TcpProxy> {
+        let mut clusters = Vec::new();
+        if let Some(name) = proxy.text("cluster") {
+            // One that nobody has brought yet is none of ours to refuse. Observed: Envoy 1.40.
+            clusters.push((self.slots.clusters.of(name), 1));
+        }
+        if let Some(weighted) = proxy.message("weighted_clusters") {
+            for share in weighted.messages("clusters") {
+                let Some(name) = share.text("name") else { continue };
+                let weight = share.number_u32("weight").unwrap_or(1);
+                clusters.push((self.slots.clusters.of(name), weight));
+            }
+        }
+        let sum: u64 = clusters.iter().map(|(_, weight)| u64::from(*weight)).sum();
+        let Ok(weights) = u32::try_from(sum) else {
+            let (at, path) = (proxy.at_of("weighted_clusters"), proxy.path_of("weighted_clusters"));
+            let text = "The sum of weights of all weighted clusters exceeds 4294967295";
+            self.error(at, &path, text, "");
+            return None;
+        };
+        let jitter = proxy.message("max_downstream_connection_duration_jitter_percentage");
+        let backoff = proxy.message("backoff_options").map(|backoff| {
+            let first = backoff.duration("base_interval").unwrap_or_default();
+            let longest = backoff.duration("max_interval");
+            (first, longest.unwrap_or_else(|| first.saturating_mul(10)))
+        });
+        let options = proxy.message("access_log_options");
+        let flag = |name: &str| options.and_then(|options| options.boolean(name)).unwrap_or(false);
+        let every = options.and_then(|options| options.duration("access_log_flush_interval"));
+        let old = proxy.boolean("flush_access_log_on_connected").unwrap_or(false);
+        Some(TcpProxy {
+            stat_prefix: proxy.text("stat_prefix").unwrap_or_default().to_owned(),
+            clusters,
+            weights,
+            idle_timeout: limit(proxy.duration("idle_timeout"), Some(IDLE)),
+            duration_max: proxy.duration("max_downstream_connection_duration"),
+            duration_jitter_percent: jitter
+                .and_then(|percent| percent.double("value"))
+                .unwrap_or(0.0),
+            connect_attempts_max: proxy.number_u32("max_connect_attempts").unwrap_or(1),
+            backoff,
+            access_logs: self.access_logs(proxy),
+            logged: Logged {
+                at_start: flag("flush_access_log_on_start"),
+                when_connected: old || flag("flush_access_log_on_connected"),
+                every: every.or(proxy.duration("access_log_flush_interval")),
+            },
+            filter_chain: filter_chain.to_owned(),
+        })
+    }
+}

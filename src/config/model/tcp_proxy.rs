@@ -1,0 +1,45 @@
+//! Owns the compiled `envoy.filters.network.tcp_proxy`.
+
+use std::time::Duration;
+
+use understudy_actors::plan::Slot;
+
+use super::access_log::AccessLog;
+
+/// What becomes of a connection that is carried on as it is.
+#[derive(Debug)]
+pub struct TcpProxy {
+    /// `stat_prefix`
+    pub stat_prefix: String,
+    /// `cluster`, or `weighted_clusters` with their weights.
+    pub clusters: Vec<(Slot, u32)>,
+    /// The sum of the weights.
+    pub weights: u32,
+    /// `idle_timeout`; Envoy's default is an hour; `None` is off.
+    pub idle_timeout: Option<Duration>,
+    /// `max_downstream_connection_duration`
+    pub duration_max: Option<Duration>,
+    /// `max_downstream_connection_duration_jitter_percentage`: up to this share more, in percent.
+    pub duration_jitter_percent: f64,
+    /// `max_connect_attempts`; Envoy's default is 1.
+    pub connect_attempts_max: u32,
+    /// `backoff_options`: the first and the longest wait between attempts.
+    pub backoff: Option<(Duration, Duration)>,
+    /// `access_log`
+    pub access_logs: Vec<AccessLog>,
+    /// `access_log_options`: when lines are written besides at the end.
+    pub logged: Logged,
+    /// `FilterChain.name`
+    pub filter_chain: String,
+}
+
+/// `TcpAccessLogOptions`
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Logged {
+    /// `flush_access_log_on_start`
+    pub at_start: bool,
+    /// `flush_access_log_on_connected`
+    pub when_connected: bool,
+    /// `access_log_flush_interval`
+    pub every: Option<Duration>,
+}

@@ -1,0 +1,454 @@
+//! Owns `envoy.filters.network.tcp_proxy`: a connection that is carried to a host as it is.
+//!
+//! What is seen of it, close codes, flags and counters, was observed in Envoy 1.40.
+
+use std::{
+    future::poll_fn,
+    net::SocketAddr,
+    rc::Rc,
+    sync::Arc,
+    task::{Context, Poll},
+    time::{Duration, Instant, SystemTime},
+};
+
+use socket2::SockRef;
+use tokio::net::TcpStream;
+use understudy_actors::{
+    seams::{Accepted, Control, Drain},
+    stats::{ClusterStat, Group, HostStat, Lane, Scope, TcpStat},
+    view::View,
+};
+
+use super::splice::{Broken, Flow, Moved};
+use crate::{
+    access_log::{Record, ResponseFlag, ResponseFlags, Writer},
+    codec::Version,
+    config::model::tcp_proxy,
+    downstream::{logs::Log, serve::Worker},
+    format::{AccessLogType, StreamInfo, UpstreamConnection, UpstreamInfo},
+    stream::Reset,
+    upstream::{
+        Current,
+        balancer::Choice,
+        connect::Life,
+        pool::{HostPool, PoolError, Sharing, Target},
+        proxy_protocol,
+    },
+    worker::{Deadline, Tick, next_connection_id},
+};
+
+/// The filter on one worker.
+pub struct TcpProxy {
+    config: Arc<tcp_proxy::TcpProxy>,
+    worker: usize,
+    stats: Arc<Group<TcpStat>>,
+    logs: Vec<Log>,
+}
+
+/// One connection that is carried.
+struct Carried {
+    proxy: Rc<TcpProxy>,
+    worker: Rc<Worker>,
+    control: Rc<Control>,
+    client: TcpStream,
+    peer: SocketAddr,
+    local: SocketAddr,
+    id: u64,
+    started: Instant,
+    up: Flow,
+    down: Flow,
+    attempts: u32,
+    flags: ResponseFlags,
+    transport_failure: String,
+    cluster: Option<Rc<Current>>,
+    pool: Option<Rc<HostPool>>,
+    connection: Option<UpstreamConnection>,
+}
+
+/// How carrying ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum End {
+    /// Both sides have said all.
+    Done,
+    /// The client has gone without an end.
+    ClientReset,
+    /// The host has.
+    HostReset,
+    /// Nothing came for too long.
+    Idle,
+    /// It has lasted for as long as it may.
+    Old,
+    /// We were told to end.
+    Drained,
+}
+
+/// The times that end a connection, or have a line written.
+struct Times {
+    idle: Option<(Duration, Deadline)>,
+    old: Option<Deadline>,
+    line: Option<(Duration, Deadline)>,
+    moved: Tick,
+}
+
+/// A connection to the host that is in use, counted until dropped.
+struct InUse {
+    pool: Rc<HostPool>,
+    life: Life,
+    ended_by_host: bool,
+}
+
+// === impl TcpProxy ===
+
+impl TcpProxy {
+    /// The worker's side of `config`.
+    pub fn new(
+        config: Arc<tcp_proxy::TcpProxy>,
+        worker: usize,
+        view: &View,
+        writer: &Writer,
+    ) -> Self {
+        Self {
+            stats: view.registry.group(Scope::tcp(&config.stat_prefix)),
+            logs: Log::open(&config.access_logs, writer),
+            config,
+            worker,
+        }
+    }
+
+    fn stats(&self) -> &Lane<TcpStat> {
+        self.stats.lane(self.worker)
+    }
+
+    /// Carries a connection to its end.
+    pub async fn serve(
+        self: Rc<Self>,
+        worker: Rc<Worker>,
+        accepted: Accepted,
+        control: Rc<Control>,
+    ) {
+        self.stats().inc(TcpStat::DownstreamCxTotal);
+        let mut carried = Carried {
+            proxy: self,
+            worker,
+            control,
+            client: accepted.stream,
+            peer: accepted.peer,
+            local: accepted.local,
+            id: next_connection_id(),
+            started: Instant::now(),
+            up: Flow::default(),
+            down: Flow::default(),
+            attempts: 0,
+            flags: ResponseFlags::default(),
+            transport_failure: String::new(),
+            cluster: None,
+            pool: None,
+            connection: None,
+        };
+        if carried.proxy.config.logged.at_start {
+            carried.log(AccessLogType::TcpStart);
+        }
+        carried.run().await;
+        carried.log(AccessLogType::TcpConnectionEnd);
+    }
+
+    /// The slot of the cluster that takes this connection.
+    fn draw(&self) -> Option<usize> {
+        let clusters = &self.config.clusters;
+        if let [(only, _)] = &clusters[..] {
+            return Some(*only);
+        }
+        let mut left = fastrand::u32(..self.config.weights.max(1));
+        let drawn = clusters.iter().find(|(_, weight)| {
+            let here = left < *weight;
+            left = left.saturating_sub(*weight);
+            here
+        });
+        drawn.map(|(slot, _)| *slot)
+    }
+}
+
+// === impl Carried ===
+
+impl Carried {
+    async fn run(&mut self) {
+        let cluster = self.proxy.draw().and_then(|slot| self.worker.clusters.get(slot));
+        let Some(cluster) = cluster else {
+            self.proxy.stats().inc(TcpStat::DownstreamCxNoRoute);
+            return self.flag(ResponseFlag::NoClusterFound);
+        };
+        let attempts_max = self.proxy.config.connect_attempts_max;
+        loop {
+            let current = cluster.current();
+            self.cluster = Some(current.clone());
+            let Some(pool) = self.choose(&current) else {
+                return self.flag(ResponseFlag::NoHealthyUpstream);
+            };
+            self.pool = Some(pool.clone());
+            self.attempts += 1;
+            match pool.connect().await {
+                Ok((host, life)) => return self.carry(host, InUse::begin(pool, life)).await,
+                Err(PoolError::Overflow) => return self.flag(ResponseFlag::UpstreamOverflow),
+                Err(error) => self.cannot_connect(error, pool.target()),
+            }
+            if self.attempts >= attempts_max {
+                let stats = current.snapshot.shared.stats.lane(self.worker.index);
+                stats.inc(ClusterStat::UpstreamCxConnectAttemptsExceeded);
+                return self.flag(ResponseFlag::UpstreamRetryLimitExceeded);
+            }
+            self.back_off().await;
+        }
+    }
+
+    fn choose(&self, current: &Current) -> Option<Rc<HostPool>> {
+        let greeting = |version| proxy_protocol::header(version, self.peer, self.local);
+        let sharing = current.upstream.sockets.greeting.map(|version| Sharing {
+            greeting: Some(Rc::from(greeting(version))),
+            ..Sharing::default()
+        });
+        let Some(pools) = current.pick(self.worker.index, Choice::default()) else {
+            let stats = current.snapshot.shared.stats.lane(self.worker.index);
+            stats.inc(ClusterStat::UpstreamCxNoneHealthy);
+            return None;
+        };
+        pools.pool(Version::Http11, sharing.as_ref())
+    }
+
+    fn cannot_connect(&mut self, error: PoolError, target: &Target) {
+        let reset = Reset::from(error);
+        self.flag(ResponseFlag::UpstreamConnectionFailure);
+        self.transport_failure = reset.transport_failure().unwrap_or_default();
+        let stats = target.shared.stats.lane(target.worker);
+        stats.inc(ClusterStat::UpstreamRqPendingFailureEject);
+    }
+
+    /// Waits before the next attempt, where that was asked for: longer each time, at random.
+    async fn back_off(&self) {
+        let Some((first, longest)) = self.proxy.config.backoff else { return };
+        let wait = first.saturating_mul(1 << self.attempts.saturating_sub(1).min(16)).min(longest);
+        tokio::time::sleep(wait.mul_f64(fastrand::f64())).await;
+    }
+
+    /// Carries bytes both ways until both sides have said all, or one of them cannot go on.
+    async fn carry(&mut self, mut host: TcpStream, mut in_use: InUse) {
+        let (local, remote, id) =
+            (in_use.life.local(), in_use.pool.target().host.address, in_use.life.id());
+        self.connection = Some(UpstreamConnection { local, remote, id, protocol: None });
+        if self.proxy.config.logged.when_connected {
+            self.log(AccessLogType::TcpUpstreamConnected);
+        }
+        let mut times = Times::new(&self.proxy.config, &self.worker);
+        let end = poll_fn(|cx| self.poll_carry(cx, &mut host, &in_use, &mut times)).await;
+        let stats = self.proxy.stats();
+        match end {
+            End::Done => in_use.ended_by_host = true,
+            End::HostReset => {
+                in_use.ended_by_host = true;
+                self.flag(ResponseFlag::UpstreamRemoteReset);
+                reset_when_dropped(&self.client);
+            }
+            End::ClientReset => {
+                self.flag(ResponseFlag::DownstreamRemoteReset);
+                reset_when_dropped(&host);
+            }
+            End::Idle => stats.inc(TcpStat::IdleTimeout),
+            End::Old => {
+                stats.inc(TcpStat::MaxDownstreamConnectionDuration);
+                self.flag(ResponseFlag::DurationTimeout);
+            }
+            End::Drained => {}
+        }
+    }
+
+    fn poll_carry(
+        &mut self,
+        cx: &mut Context<'_>,
+        host: &mut TcpStream,
+        in_use: &InUse,
+        times: &mut Times,
+    ) -> Poll<End> {
+        let Self { proxy, worker, client, up, down, control, .. } = self;
+        let (stats, target) = (proxy.stats(), in_use.pool.target());
+        let cluster = target.shared.stats.lane(target.worker);
+        let (mut from_client, mut to_client) = client.split();
+        let (mut from_host, mut to_host) = host.split();
+        let mut any = false;
+        let upward = up.poll(cx, &mut from_client, &mut to_host, &worker.buffers, |moved| {
+            any = true;
+            match moved {
+                Moved::Read(count) => stats.add(TcpStat::DownstreamCxRxBytesTotal, count as u64),
+                Moved::Written(count) => {
+                    cluster.add(ClusterStat::UpstreamCxTxBytesTotal, count as u64);
+                }
+            }
+        });
+        let downward = down.poll(cx, &mut from_host, &mut to_client, &worker.buffers, |moved| {
+            any = true;
+            match moved {
+                Moved::Read(count) => {
+                    cluster.add(ClusterStat::UpstreamCxRxBytesTotal, count as u64);
+                }
+                Moved::Written(count) => stats.add(TcpStat::DownstreamCxTxBytesTotal, count as u64),
+            }
+        });
+        match (upward, downward) {
+            (_, Poll::Ready(Err(Broken::Source))) => return Poll::Ready(End::HostReset),
+            (Poll::Ready(Err(Broken::Source)), _) => return Poll::Ready(End::ClientReset),
+            (_, Poll::Ready(Err(Broken::Sink))) => return Poll::Ready(End::ClientReset),
+            (Poll::Ready(Err(Broken::Sink)), _) => return Poll::Ready(End::HostReset),
+            _ if up.is_over() && down.is_over() => return Poll::Ready(End::Done),
+            _ => {}
+        }
+        if control.drain() == Drain::Now {
+            return Poll::Ready(End::Drained);
+        }
+        control.register(cx.waker());
+        if any {
+            times.moved = worker.deadlines.coarse_now();
+        }
+        if times.poll_line(cx).is_ready() {
+            self.log(AccessLogType::TcpPeriodic);
+        }
+        times.poll_end(cx)
+    }
+
+    fn flag(&mut self, flag: ResponseFlag) {
+        self.flags.insert(flag);
+    }
+
+    fn log(&self, log_type: AccessLogType) {
+        let elapsed = self.started.elapsed();
+        let target = self.pool.as_ref().map(|pool| pool.target());
+        let plan = self.cluster.as_ref().map(|current| &current.snapshot.plan);
+        let info = StreamInfo {
+            started: Some(self.started),
+            elapsed,
+            flags: self.flags,
+            received: self.up.bytes,
+            sent: self.down.bytes,
+            peer: Some(self.peer),
+            local: Some(self.local),
+            connection_id: self.id,
+            filter_chain: &self.proxy.config.filter_chain,
+            cluster: plan.map_or("", |plan| &plan.name),
+            cluster_stat_name: plan.map_or("", |plan| &plan.stat_name),
+            upstream: target.map(|target| UpstreamInfo {
+                address: &target.host.address_text,
+                hostname: &target.host.endpoint.hostname,
+                connection: self.connection,
+            }),
+            attempts: self.attempts,
+            transport_failure: &self.transport_failure,
+            log_type,
+            ..StreamInfo::default()
+        };
+        for log in &self.proxy.logs {
+            log.write(&self.worker, &info, false, |line| self.record(elapsed).write_default(line));
+        }
+    }
+
+    /// What Envoy's default line tells of a connection without HTTP.
+    fn record(&self, elapsed: Duration) -> Record<'_> {
+        Record {
+            started: SystemTime::now().checked_sub(elapsed).unwrap_or(SystemTime::UNIX_EPOCH),
+            method: b"",
+            path: b"",
+            protocol: "-",
+            status: 0,
+            flags: self.flags,
+            received: self.up.bytes,
+            sent: self.down.bytes,
+            duration: elapsed,
+            service_time: None,
+            forwarded_for: None,
+            user_agent: None,
+            request_id: None,
+            authority: None,
+            upstream: self.pool.as_ref().map(|pool| pool.target().host.address_text.as_str()),
+        }
+    }
+}
+
+/// Its peer is to see a reset, not an end, when this socket is closed.
+fn reset_when_dropped(socket: &TcpStream) {
+    // One that is gone already needs none.
+    let _ = SockRef::from(socket).set_linger(Some(Duration::ZERO));
+}
+
+// === impl Times ===
+
+impl Times {
+    fn new(config: &tcp_proxy::TcpProxy, worker: &Worker) -> Self {
+        let armed = |wait: Duration| {
+            let mut deadline = worker.deadlines.deadline();
+            deadline.arm(wait);
+            deadline
+        };
+        let jitter = 1.0 + config.duration_jitter_percent / 100.0 * fastrand::f64();
+        Self {
+            idle: config.idle_timeout.map(|idle| (idle, armed(idle))),
+            old: config.duration_max.map(|max| armed(max.mul_f64(jitter))),
+            line: config.logged.every.map(|every| (every, armed(every))),
+            moved: worker.deadlines.coarse_now(),
+        }
+    }
+
+    /// Ready when a line is due; the next is waited for then.
+    fn poll_line(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let Some((every, deadline)) = &mut self.line else { return Poll::Pending };
+        if deadline.poll_passed(cx).is_pending() {
+            return Poll::Pending;
+        }
+        deadline.arm(*every);
+        let _ = deadline.poll_passed(cx);
+        Poll::Ready(())
+    }
+
+    /// Ready when one of them ends the connection.
+    fn poll_end(&mut self, cx: &mut Context<'_>) -> Poll<End> {
+        if let Some(old) = &mut self.old
+            && old.poll_passed(cx).is_ready()
+        {
+            return Poll::Ready(End::Old);
+        }
+        let Some((idle, deadline)) = &mut self.idle else { return Poll::Pending };
+        while deadline.poll_passed(cx).is_ready() {
+            let waited = deadline.coarse_now().since(self.moved);
+            match idle.checked_sub(waited).filter(|left| !left.is_zero()) {
+                // Something has come since it was armed.
+                Some(left) => deadline.arm(left),
+                None => return Poll::Ready(End::Idle),
+            }
+        }
+        Poll::Pending
+    }
+}
+
+// === impl InUse ===
+
+impl InUse {
+    fn begin(pool: Rc<HostPool>, life: Life) -> Self {
+        let target = pool.target();
+        let stats = target.shared.stats.lane(target.worker);
+        stats.inc(ClusterStat::UpstreamRqTotal);
+        stats.inc(ClusterStat::UpstreamRqActive);
+        let host = target.host.stats.lane(target.worker);
+        host.inc(HostStat::RqTotal);
+        host.inc(HostStat::RqActive);
+        life.carry_request();
+        Self { pool, life, ended_by_host: false }
+    }
+}
+
+impl Drop for InUse {
+    fn drop(&mut self) {
+        let target = self.pool.target();
+        target.shared.stats.lane(target.worker).dec(ClusterStat::UpstreamRqActive);
+        target.host.stats.lane(target.worker).dec(HostStat::RqActive);
+        // The connection is the request: it never ends without it.
+        self.life.cut_with_request();
+        if self.ended_by_host {
+            self.life.closed_by_host();
+        }
+    }
+}

@@ -1,0 +1,125 @@
+//! Owns making a socket to a host: where it comes from, its options, and the connection attempt itself.
+
+use std::{io, net::SocketAddr};
+
+use socket2::{SockRef, TcpKeepalive};
+use tokio::net::{TcpSocket, TcpStream};
+
+use crate::config::model::socket::{self, SocketOption, Sockets};
+
+/// Connects to an address.
+///
+/// # Errors
+///
+/// What the system says of an option, of the source address or of the connection.
+pub(super) async fn connect(to: SocketAddr, sockets: &Sockets) -> io::Result<TcpStream> {
+    if sockets.are_plain() {
+        return TcpStream::connect(to).await;
+    }
+    let socket = match to {
+        SocketAddr::V4(_) => TcpSocket::new_v4()?,
+        SocketAddr::V6(_) => TcpSocket::new_v6()?,
+    };
+    if let Some(keepalive) = &sockets.keepalive {
+        SockRef::from(&socket).set_tcp_keepalive(&probes(keepalive))?;
+    }
+    let family = |source: &&socket::SourceAddress| source.address.is_ipv4() == to.is_ipv4();
+    // Source: `core.v3.UpstreamBindConfig`, the default local address selector.
+    let source = sockets.sources.iter().find(family).or(sockets.sources.first());
+    if let Some(source) = source {
+        source.options.iter().try_for_each(|option| set(&socket, option))?;
+        socket.bind(source.address)?;
+    }
+    socket.connect(to).await
+}
+
+fn probes(keepalive: &socket::TcpKeepalive) -> TcpKeepalive {
+    let mut probes = TcpKeepalive::new();
+    if let Some(idle) = keepalive.idle {
+        probes = probes.with_time(idle);
+    }
+    if let Some(interval) = keepalive.interval {
+        probes = probes.with_interval(interval);
+    }
+    if let Some(count) = keepalive.probes {
+        probes = probes.with_retries(count);
+    }
+    probes
+}
+
+fn set(socket: &TcpSocket, option: &SocketOption) -> io::Result<()> {
+    let socket = SockRef::from(socket);
+    match option {
+        SocketOption::ReuseAddress(on) => socket.set_reuse_address(*on),
+        SocketOption::SendBuffer(bytes) => socket.set_send_buffer_size(*bytes),
+        SocketOption::ReceiveBuffer(bytes) => socket.set_recv_buffer_size(*bytes),
+        SocketOption::KeepAlive(on) => socket.set_keepalive(*on),
+        SocketOption::Priority(priority) => socket.set_priority(*priority),
+        SocketOption::Mark(mark) => socket.set_mark(*mark),
+        SocketOption::Device(name) => socket.bind_device(Some(name)),
+        SocketOption::NoDelay(on) => socket.set_tcp_nodelay(*on),
+        SocketOption::MaxSegment(bytes) => socket.set_tcp_mss(*bytes),
+        SocketOption::KeepIdle(time) => {
+            socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(*time))
+        }
+        SocketOption::KeepInterval(time) => {
+            socket.set_tcp_keepalive(&TcpKeepalive::new().with_interval(*time))
+        }
+        SocketOption::KeepProbes(count) => {
+            socket.set_tcp_keepalive(&TcpKeepalive::new().with_retries(*count))
+        }
+        SocketOption::UserTimeout(time) => socket.set_tcp_user_timeout(Some(*time)),
+        SocketOption::Congestion(name) => socket.set_tcp_congestion(name),
+        SocketOption::TypeOfService(value) => socket.set_tos_v4(*value),
+        SocketOption::Freebind(on) => {
+            // A socket of the other family has its own, or none.
+            socket.set_freebind_v4(*on).or_else(|_| socket.set_freebind_v6(*on))
+        }
+        SocketOption::Transparent(on) => socket.set_ip_transparent_v4(*on),
+        SocketOption::TrafficClass(value) => socket.set_tclass_v6(*value),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use tokio::net::TcpListener;
+
+    use super::*;
+    use crate::config::model::socket::SourceAddress;
+
+    #[tokio::test]
+    async fn a_socket_comes_from_its_source_and_has_its_options() {
+        let host = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let source = SourceAddress {
+            address: "127.0.0.9:0".parse().unwrap(),
+            options: vec![
+                SocketOption::numbered(0, 15, 1, None).unwrap(),
+                SocketOption::numbered(6, 18, 1500, None).unwrap(),
+                SocketOption::numbered(1, 12, 3, None).unwrap(),
+            ],
+        };
+        let keepalive = socket::TcpKeepalive {
+            probes: Some(3),
+            idle: Some(Duration::from_secs(20)),
+            interval: Some(Duration::from_secs(5)),
+        };
+        let sockets =
+            Sockets { sources: vec![source], keepalive: Some(keepalive), ..Sockets::default() };
+        let stream = connect(host.local_addr().unwrap(), &sockets).await.unwrap();
+        assert_eq!(host.accept().await.unwrap().1.ip().to_string(), "127.0.0.9");
+        let socket = SockRef::from(&stream);
+        assert_eq!(socket.tcp_keepalive_time().unwrap(), Duration::from_secs(20));
+        assert_eq!(socket.tcp_keepalive_interval().unwrap(), Duration::from_secs(5));
+        assert_eq!(socket.tcp_keepalive_retries().unwrap(), 3);
+        assert_eq!(socket.tcp_user_timeout().unwrap(), Some(Duration::from_millis(1500)));
+        assert_eq!(socket.priority().unwrap(), 3);
+        assert!(socket.keepalive().unwrap());
+        let elsewhere =
+            SourceAddress { address: "192.0.2.1:0".parse().unwrap(), options: Vec::new() };
+        let sockets = Sockets { sources: vec![elsewhere], ..Sockets::default() };
+        let refused = connect(host.local_addr().unwrap(), &sockets).await;
+        assert_eq!(refused.unwrap_err().kind(), io::ErrorKind::AddrNotAvailable);
+    }
+}

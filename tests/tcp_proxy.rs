@@ -1,0 +1,254 @@
+//! The TCP proxy: a connection carried to a host as it is.
+
+mod support;
+
+use std::{
+    fs,
+    io::{Read, Write},
+    net::{Shutdown, SocketAddr, TcpListener, TcpStream},
+    path::{Path, PathBuf},
+    thread,
+    time::Duration,
+};
+
+use support::{
+    config::cluster,
+    proxy::{Proxy, folder},
+    wait_for,
+};
+
+/// A host that does `what` with each connection.
+fn host(what: impl Fn(TcpStream) + Send + Sync + Clone + 'static) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let address = listener.local_addr().expect("the bound address");
+    thread::spawn(move || {
+        for stream in listener.incoming().flatten() {
+            let what = what.clone();
+            thread::spawn(move || what(stream));
+        }
+    });
+    address
+}
+
+/// Sends back what comes, then the word `end`.
+fn echo() -> SocketAddr {
+    host(|mut stream| {
+        let mut copy = stream.try_clone().expect("a second handle");
+        let _ = std::io::copy(&mut stream, &mut copy);
+        let _ = copy.write_all(b"end");
+    })
+}
+
+/// One listener with this filter, which logs to `log`, and these clusters.
+fn proxy(filter: &str, log: &Path, clusters: &[(&str, &[SocketAddr])]) -> Proxy {
+    let clusters: String = clusters.iter().map(|(name, hosts)| cluster(name, hosts)).collect();
+    let format = "%RESPONSE_FLAGS% %BYTES_RECEIVED% %BYTES_SENT% %UPSTREAM_CLUSTER% \
+                  %UPSTREAM_TRANSPORT_FAILURE_REASON% %UPSTREAM_REQUEST_ATTEMPT_COUNT% %PROTOCOL% \
+                  %RESPONSE_CODE% %ACCESS_LOG_TYPE%\\n";
+    let config = format!(
+        r#"admin: {{address: {{socket_address: {{address: 127.0.0.1, port_value: 0}}}}}}
+static_resources:
+  listeners:
+  - name: main
+    address: {{socket_address: {{address: 127.0.0.1, port_value: 0}}}}
+    filter_chains:
+    - filters:
+      - name: tcp
+        typed_config:
+          "@type": type.googleapis.com/envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy
+          stat_prefix: tcp
+          {filter}
+          access_log:
+          - name: file
+            typed_config:
+              "@type": type.googleapis.com/envoy.extensions.access_loggers.file.v3.FileAccessLog
+              path: {}
+              log_format: {{text_format_source: {{inline_string: "{format}"}}}}
+  clusters:
+{clusters}"#,
+        log.display()
+    );
+    Proxy::start_with(&config, &["--file-flush-interval-msec", "50"])
+}
+
+fn log() -> PathBuf {
+    folder().join("tcp.log")
+}
+
+/// The log's lines, once there are so many.
+fn lines(log: &Path, count: usize) -> Vec<String> {
+    wait_for("the lines of the log", || {
+        let text = fs::read_to_string(log).unwrap_or_default();
+        let lines: Vec<_> = text.lines().map(str::to_owned).collect();
+        (lines.len() >= count).then_some(lines)
+    })
+}
+
+fn connect(proxy: &Proxy) -> TcpStream {
+    let stream = TcpStream::connect(proxy.listener("main")).expect("the proxy listens");
+    stream.set_read_timeout(Some(Duration::from_secs(10))).expect("a timeout can be set");
+    stream
+}
+
+/// All that comes until the end.
+fn rest(stream: &mut TcpStream) -> Vec<u8> {
+    let mut all = Vec::new();
+    stream.read_to_end(&mut all).expect("an orderly end");
+    all
+}
+
+#[test]
+fn bytes_go_both_ways_and_so_do_their_ends() {
+    let log = log();
+    let proxy = proxy("cluster: a", &log, &[("a", &[echo()])]);
+    let mut client = connect(&proxy);
+    client.write_all(b"hello").unwrap();
+    let mut back = [0; 5];
+    client.read_exact(&mut back).unwrap();
+    assert_eq!(&back, b"hello");
+    client.shutdown(Shutdown::Write).unwrap();
+    assert_eq!(rest(&mut client), b"end");
+    // Observed: Envoy 1.40.
+    assert_eq!(lines(&log, 1), ["- 5 8 a - 1 - 0 TcpConnectionEnd"]);
+    for (name, value) in [
+        ("tcp.tcp.downstream_cx_total", 1),
+        ("tcp.tcp.downstream_cx_rx_bytes_total", 5),
+        ("tcp.tcp.downstream_cx_tx_bytes_total", 8),
+        ("cluster.a.upstream_cx_total", 1),
+        ("cluster.a.upstream_rq_total", 1),
+        ("cluster.a.upstream_rq_active", 0),
+        ("cluster.a.upstream_cx_rx_bytes_total", 8),
+        ("cluster.a.upstream_cx_tx_bytes_total", 5),
+    ] {
+        wait_for(name, || (proxy.stat(name) == Some(value)).then_some(()));
+    }
+}
+
+#[test]
+fn much_goes_both_ways_at_once_and_nothing_is_lost() {
+    const BYTES: usize = 32 << 20;
+    let proxy = proxy("cluster: a", &log(), &[("a", &[echo()])]);
+    let mut client = connect(&proxy);
+    let mut writer = client.try_clone().unwrap();
+    let sent: Vec<u8> = (0..BYTES).map(|at| (at / 7 % 251) as u8).collect();
+    let expected = [&sent[..], b"end"].concat();
+    let sending = thread::spawn(move || {
+        writer.write_all(&sent).unwrap();
+        writer.shutdown(Shutdown::Write).unwrap();
+    });
+    assert!(rest(&mut client) == expected);
+    sending.join().unwrap();
+}
+
+#[test]
+fn a_reader_that_is_slow_slows_the_writer_down() {
+    let pours = host(|mut stream| {
+        let piece = vec![b'x'; 1 << 20];
+        while stream.write_all(&piece).is_ok() {}
+    });
+    let proxy = proxy("cluster: a", &log(), &[("a", &[pours])]);
+    let mut client = connect(&proxy);
+    client.read_exact(&mut [0; 1024]).unwrap();
+    let before = proxy.resident_kib();
+    // The kernel's buffers fill first; then nothing more may come into the proxy.
+    let mut last = None;
+    wait_for("the flow to stand", || {
+        thread::sleep(Duration::from_millis(100));
+        let now = proxy.stat("cluster.a.upstream_cx_rx_bytes_total");
+        (std::mem::replace(&mut last, now) == now).then_some(())
+    });
+    assert!(proxy.resident_kib() < before + 2048);
+}
+
+#[test]
+fn who_cannot_be_reached_is_tried_as_often_as_allowed() {
+    let log = log();
+    let dead = "127.0.0.1:1".parse().unwrap();
+    let proxy =
+        proxy("cluster: dead\n          max_connect_attempts: 3", &log, &[("dead", &[dead])]);
+    assert_eq!(rest(&mut connect(&proxy)), b"");
+    let refused = "delayed_connect_error:_Connection_refused";
+    assert_eq!(lines(&log, 1), [format!("UF,URX 0 0 dead {refused} 3 - 0 TcpConnectionEnd")]);
+    assert_eq!(proxy.stat("cluster.dead.upstream_cx_connect_attempts_exceeded"), Some(1));
+    assert_eq!(proxy.stat("cluster.dead.upstream_cx_connect_fail"), Some(3));
+}
+
+#[test]
+fn where_there_is_no_cluster_or_no_host_the_connection_ends_and_says_why() {
+    let log_a = log();
+    let none = proxy("cluster: nobody", &log_a, &[]);
+    assert_eq!(rest(&mut connect(&none)), b"");
+    assert_eq!(lines(&log_a, 1), ["NC 0 0 - - 0 - 0 TcpConnectionEnd"]);
+    assert_eq!(none.stat("tcp.tcp.downstream_cx_no_route"), Some(1));
+    let log_b = log();
+    let empty = proxy("cluster: empty", &log_b, &[("empty", &[])]);
+    assert_eq!(rest(&mut connect(&empty)), b"");
+    assert_eq!(lines(&log_b, 1), ["UH 0 0 empty - 0 - 0 TcpConnectionEnd"]);
+    assert_eq!(empty.stat("cluster.empty.upstream_cx_none_healthy"), Some(1));
+}
+
+#[test]
+fn weights_share_connections_out() {
+    let proxy = proxy(
+        "weighted_clusters: {clusters: [{name: a, weight: 1}, {name: b, weight: 3}]}",
+        &log(),
+        &[("a", &[echo()]), ("b", &[echo()])],
+    );
+    for _ in 0..60 {
+        let mut client = connect(&proxy);
+        client.shutdown(Shutdown::Write).unwrap();
+        assert_eq!(rest(&mut client), b"end");
+    }
+    let total = |name: &str| proxy.stat(&format!("cluster.{name}.upstream_cx_total")).unwrap_or(0);
+    assert_eq!(total("a") + total("b"), 60);
+    assert!((3..30).contains(&total("a")), "{}", total("a"));
+}
+
+#[test]
+fn a_connection_on_which_nothing_comes_ends_and_one_that_lasts_too_long_too() {
+    let silent = host(|mut stream| drop(stream.read(&mut [0; 1])));
+    let log_a = log();
+    let idle = proxy("cluster: a\n          idle_timeout: 0.2s", &log_a, &[("a", &[silent])]);
+    assert_eq!(rest(&mut connect(&idle)), b"");
+    assert_eq!(lines(&log_a, 1), ["- 0 0 a - 1 - 0 TcpConnectionEnd"]);
+    assert_eq!(idle.stat("tcp.tcp.idle_timeout"), Some(1));
+    let log_b = log();
+    let more = "cluster: a\n          max_downstream_connection_duration: 0.2s";
+    let old = proxy(more, &log_b, &[("a", &[silent])]);
+    assert_eq!(rest(&mut connect(&old)), b"");
+    assert_eq!(lines(&log_b, 1), ["DT 0 0 a - 1 - 0 TcpConnectionEnd"]);
+    assert_eq!(old.stat("tcp.tcp.max_downstream_connection_duration"), Some(1));
+}
+
+#[test]
+fn a_reset_is_passed_on_as_a_reset() {
+    let resets = host(|mut stream| {
+        let _ = stream.read(&mut [0; 16]);
+        let socket = socket2::SockRef::from(&stream);
+        socket.set_linger(Some(Duration::ZERO)).expect("linger can be set");
+    });
+    let log = log();
+    let proxy = proxy("cluster: a", &log, &[("a", &[resets])]);
+    let mut client = connect(&proxy);
+    client.write_all(b"abc").unwrap();
+    let end = client.read(&mut [0; 16]).map_err(|error| error.kind());
+    assert_eq!(end, Err(std::io::ErrorKind::ConnectionReset));
+    assert_eq!(lines(&log, 1), ["UR 3 0 a - 1 - 0 TcpConnectionEnd"]);
+}
+
+#[test]
+fn a_line_is_written_when_a_host_is_connected_where_that_is_asked_for() {
+    let log = log();
+    let options = "cluster: a\n          access_log_options: \
+                   {flush_access_log_on_start: true, flush_access_log_on_connected: true}";
+    let proxy = proxy(options, &log, &[("a", &[echo()])]);
+    let mut client = connect(&proxy);
+    client.shutdown(Shutdown::Write).unwrap();
+    assert_eq!(rest(&mut client), b"end");
+    let expected = [
+        "- 0 0 - - 0 - 0 TcpStart",
+        "- 0 0 a - 1 - 0 TcpUpstreamConnected",
+        "- 0 3 a - 1 - 0 TcpConnectionEnd",
+    ];
+    assert_eq!(lines(&log, 3), expected);
+}
