@@ -91,7 +91,7 @@ pub fn tell(notes: &Diagnostics, source: &Source) {
     }
 }
 
-/// Opens every access log, so that a wrong path is told before anybody logs.
+/// Opens every log, so that a wrong path is told before anybody logs.
 ///
 /// # Errors
 ///
@@ -101,6 +101,14 @@ pub fn open_logs(writer: &Writer, plan: &Plan) -> Result<(), OpenError> {
         for log in terminal.access_logs() {
             writer.open(&log.sink)?;
         }
+    }
+    let checks = plan.clusters.iter().flat_map(|cluster| &cluster.health_checks);
+    for path in checks.flat_map(|check| &check.event_logs) {
+        writer.open(&AccessLogSink::File(path.clone()))?;
+    }
+    let outliers = plan.clusters.iter().filter_map(|cluster| cluster.outlier.as_ref());
+    for path in outliers.filter_map(|outlier| outlier.event_log.as_ref()) {
+        writer.open(&AccessLogSink::File(path.clone()))?;
     }
     let admin = plan.admin.as_ref().and_then(|admin| admin.options.downcast_ref::<AdminOptions>());
     if let Some(path) = admin.and_then(|admin| admin.access_log.clone()) {

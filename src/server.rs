@@ -188,6 +188,7 @@ fn seams(
         resolve: Arc::new(Resolver::default()),
         probe: Arc::new(Prober::default()),
         balance: Arc::new(Balancers),
+        record: access_log.clone(),
         face: Arc::new(face),
         load: Arc::new(loader),
         house: Arc::new(OurHouse {

@@ -32,11 +32,11 @@ fn each_parent_has_exactly_its_children_after_ten_falls_of_each() {
     let config = front(&[("a", &[origin.address]), ("b", &[origin.address])]);
     let config = config.replace(
         "    connect_timeout: 1s\n",
-        "    connect_timeout: 1s\n    health_checks: [{timeout: 1s, interval: 1s, unhealthy_threshold: 1, healthy_threshold: 1, tcp_health_check: {}}]\n",
+        "    connect_timeout: 1s\n    health_checks: [{timeout: 1s, interval: 1s, unhealthy_threshold: 1, healthy_threshold: 1, tcp_health_check: {}}]\n    outlier_detection: {}\n",
     );
     let proxy = Proxy::start_with(&config, &["--concurrency", "2", "--enable-drills"]);
     let before = names(&proxy);
-    assert_eq!(before.len(), 4 + 2 + 1 + 2 + 2 + 1, "{before:?}");
+    assert_eq!(before.len(), 4 + 2 + 1 + 2 + 2 + 2 + 1, "{before:?}");
     for fall in 0..10 {
         // These two end the process when they fall more often than their budget allows.
         let spared =
@@ -51,7 +51,7 @@ fn each_parent_has_exactly_its_children_after_ten_falls_of_each() {
         // Beyond its budget, a cluster is made anew with its children.
         let falls = match name {
             "supervisor" | "settings" => 4,
-            name if name.contains("/health_check/") => continue,
+            name if name.contains("/health_check/") || name.contains("/outlier") => continue,
             _ => 10,
         };
         assert_eq!(actor["restarts"], falls, "{name}");

@@ -3,6 +3,7 @@
 use std::{
     collections::{HashMap, VecDeque},
     net::SocketAddr,
+    path::Path,
     rc::Rc,
     sync::Arc,
     time::Duration,
@@ -20,6 +21,7 @@ use crate::{
     Command, Commander, Company, Exit,
     command::{Applied, LogLevel},
     configured::Base,
+    event::{Event, What},
     log_levels::LogLevels,
     plan::{
         AdminPlan, ClusterPlan, Discovery, DnsPlan, EndpointPlan, HealthCheckKind, HealthCheckPlan,
@@ -27,7 +29,7 @@ use crate::{
     },
     seams::{
         Accepted, Answer, Balance, Control, Drain, Face, Load, Looked, LookupError, MakeServe,
-        Membership, Probe, Probed, Query, Resolve, Serve,
+        Membership, Probe, Probed, Query, Record, Report, Resolve, Serve,
     },
     snapshot::Host,
     stage::{House, Options, Seams, Threads},
@@ -45,8 +47,14 @@ pub(crate) struct Script {
 #[derive(Default)]
 pub(crate) struct Health {
     pub(crate) says: Mutex<HashMap<SocketAddr, Probed>>,
+    /// The same to the check of this name.
+    pub(crate) says_of: Mutex<HashMap<(SocketAddr, String), Probed>>,
     pub(crate) asked: Mutex<Vec<(SocketAddr, tokio::time::Instant)>>,
 }
+
+/// What was written down: of which host what.
+#[derive(Default)]
+pub(crate) struct Events(pub(crate) Mutex<Vec<(String, What)>>);
 
 /// What a balancer was told.
 #[derive(Debug, PartialEq, Eq)]
@@ -62,6 +70,7 @@ pub(crate) struct Told {
 pub(crate) struct World {
     pub(crate) dns: Arc<Script>,
     pub(crate) health: Arc<Health>,
+    pub(crate) events: Arc<Events>,
     pub(crate) logs_reopened: Arc<Mutex<u32>>,
     /// What the file asks for, or what is wrong with it.
     pub(crate) file: Arc<Mutex<Option<Result<Plan, String>>>>,
@@ -118,15 +127,22 @@ impl Probe for Health {
     fn probe(
         &self,
         _: Arc<ClusterPlan>,
-        _: HealthCheckPlan,
+        check: Arc<HealthCheckPlan>,
         host: Arc<Host>,
-    ) -> BoxFuture<'static, Probed> {
+    ) -> BoxFuture<'static, Report> {
         self.asked.lock().push((host.address, tokio::time::Instant::now()));
-        let says = self.says.lock().get(&host.address).cloned().unwrap_or(Probed::Healthy);
-        match says {
+        let own = self.says_of.lock().get(&(host.address, check.name.clone())).cloned();
+        let says = own.or_else(|| self.says.lock().get(&host.address).cloned());
+        match says.unwrap_or(Probed::Healthy) {
             Probed::TimedOut => Box::pin(std::future::pending()),
-            says => Box::pin(async move { says }),
+            says => Box::pin(async move { says.into() }),
         }
+    }
+}
+
+impl Record for Events {
+    fn record(&self, _: &Path, event: &Event<'_>) {
+        self.0.lock().push((event.host.address_text.clone(), event.what.clone()));
     }
 }
 
@@ -230,6 +246,7 @@ impl World {
             serve: Arc::new(MakeEcho(self.clone())),
             resolve: self.dns.clone(),
             probe: self.health.clone(),
+            record: self.events.clone(),
             balance: Arc::new(CountHosts),
             face: Arc::new(Hello),
             load: Arc::new(self.clone()),
@@ -362,6 +379,7 @@ pub(crate) fn strict(names: &[&str]) -> Discovery {
 
 pub(crate) fn check() -> HealthCheckPlan {
     HealthCheckPlan {
+        name: String::new(),
         timeout: Duration::from_secs(1),
         interval: Duration::from_secs(2),
         initial_jitter: Duration::ZERO,
@@ -375,16 +393,11 @@ pub(crate) fn check() -> HealthCheckPlan {
         unhealthy_threshold: 2,
         healthy_threshold: 2,
         reuse_connection: true,
-        kind: HealthCheckKind::Http {
-            host: String::new(),
-            path: "/".to_owned(),
-            method: "GET".to_owned(),
-            http2: false,
-            expected: vec![(200, 201)],
-            retriable: Vec::new(),
-            remove: Vec::new(),
-            add: Vec::new(),
-        },
+        event_logs: vec!["/events".into()],
+        logs_failures: false,
+        logs_successes: false,
+        kind: HealthCheckKind::Http { http2: false },
+        asks: Arc::new(()),
     }
 }
 

@@ -2,15 +2,21 @@
 //!
 //! Source: Envoy's architecture overview, "Health checking", and `config.core.v3.HealthCheck`.
 
-use std::{cell::Cell, rc::Rc, sync::Arc, time::Duration};
+use std::{
+    cell::Cell,
+    rc::Rc,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
 
 use actix::prelude::*;
 
 use crate::{
-    plan::{ClusterPlan, HealthCheckKind, HealthCheckPlan},
+    event::{Checked, Event, Failure, What},
+    plan::{ClusterPlan, HealthCheckPlan},
     published::Published,
-    runtime::Runtime,
-    seams::{Probe, Probed},
+    runtime::{Runtime, Share},
+    seams::{Probe, Probed, Record, Report},
     snapshot::{HealthFlag, Host},
     stats::{ClusterStat, Group, HealthCheckStat},
     supervise::falls,
@@ -19,19 +25,28 @@ use crate::{
 /// The shortest time between two checks of a host.
 const INTERVAL_MIN: Duration = Duration::from_millis(1);
 
-/// What a check keeps through a fall; the health itself is the host's.
+/// What a check keeps through a fall.
 #[derive(Clone)]
 pub(crate) struct HealthCheckSeed {
     pub(crate) cluster: Arc<ClusterPlan>,
-    pub(crate) plan: HealthCheckPlan,
+    pub(crate) plan: Arc<HealthCheckPlan>,
     pub(crate) host: Arc<Host>,
     pub(crate) probe: Arc<dyn Probe>,
     pub(crate) told: Recipient<HealthChanged>,
     pub(crate) stats: Arc<Group<HealthCheckStat>>,
     pub(crate) cluster_stats: Arc<Group<ClusterStat>>,
     pub(crate) runtime: Published<Runtime>,
+    pub(crate) record: Arc<dyn Record>,
+    pub(crate) found: Rc<Finding>,
+}
+
+/// What one check has found of its host. The check writes it, its cluster makes flags of it.
+#[derive(Debug)]
+pub(crate) struct Finding {
     /// The check has answered at least once: until then one success is enough.
-    pub(crate) answered: Rc<Cell<bool>>,
+    pub(crate) answered: Cell<bool>,
+    /// Bits of [`HealthFlag`], as they would be if this were the only check.
+    pub(crate) flags: Cell<u32>,
 }
 
 /// Checks one host.
@@ -41,31 +56,29 @@ pub(crate) struct HealthCheck {
     failures: u32,
 }
 
-/// A host's health is another now. The flags are the cluster's to set.
+/// A check has found something else of a host than before, or has passed one that is an outlier. The
+/// host's flags are the cluster's to set.
 #[derive(Clone, Debug, Message)]
 #[rtype(result = "()")]
 pub(crate) struct HealthChanged {
     pub(crate) host: Arc<Host>,
-    pub(crate) health: Health,
-}
-
-/// What a check says of a host.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Health {
-    Healthy,
-    Degraded,
-    Failed,
-    FailedByTimeout,
+    pub(crate) passed: bool,
 }
 
 /// What follows from one answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Verdict {
     well: bool,
+    transition: Transition,
+}
+
+/// Whether an answer makes another of its host.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Transition {
+    Unchanged,
     /// Thresholds hold a change back.
-    pending: bool,
-    /// What to tell the cluster, if anything.
-    health: Option<Health>,
+    Pending,
+    Changed,
 }
 
 /// Time to ask. Sent to itself.
@@ -73,10 +86,40 @@ struct Verdict {
 #[rtype(result = "()")]
 struct Ask;
 
+/// The host has asked to be left out, in an answer to a request.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub(crate) struct LeaveOut;
+
 /// The host has left.
 #[derive(Message)]
 #[rtype(result = "()")]
 pub(crate) struct StopChecking;
+
+// === impl Finding ===
+
+impl Finding {
+    /// The flags that checks set.
+    pub(crate) const FLAGS: u32 = HealthFlag::FailedActiveHc as u32
+        | HealthFlag::DegradedActiveHc as u32
+        | HealthFlag::PendingActiveHc as u32
+        | HealthFlag::ExcludedViaImmediateHcFail as u32
+        | HealthFlag::ActiveHcTimeout as u32;
+
+    /// What is known of a host before this check has asked it.
+    pub(crate) fn of(host: &Host) -> Self {
+        Self { answered: Cell::new(false), flags: Cell::new(host.flags() & Self::FLAGS) }
+    }
+
+    pub(crate) fn has(&self, flag: HealthFlag) -> bool {
+        self.flags.get() & flag as u32 != 0
+    }
+
+    fn set(&self, flag: HealthFlag, up: bool) {
+        let others = self.flags.get() & !(flag as u32);
+        self.flags.set(if up { others | flag as u32 } else { others });
+    }
+}
 
 // === impl HealthCheck ===
 
@@ -85,73 +128,151 @@ impl HealthCheck {
         Self { seed, successes: 0, failures: 0 }
     }
 
-    fn judge(&mut self, probed: &Probed) -> Verdict {
-        match probed {
-            Probed::Healthy => self.succeeded(Health::Healthy),
-            Probed::Degraded => self.succeeded(Health::Degraded),
-            Probed::Unhealthy | Probed::Retriable | Probed::NetworkFailure => {
-                self.failed(probed, Health::Failed)
+    /// Takes an answer for what it says.
+    fn judge(&mut self, report: &Report) -> Verdict {
+        match report.probed {
+            Probed::Healthy | Probed::Degraded if !self.is_meant(report) => {
+                self.failed(Failure::Active, true, report)
             }
-            Probed::TimedOut => self.failed(probed, Health::FailedByTimeout),
+            Probed::Healthy => self.succeeded(false),
+            Probed::Degraded => self.succeeded(true),
+            // An answer that says "unhealthy" counts at once, whatever the threshold is.
+            Probed::Unhealthy => self.failed(Failure::Active, true, report),
+            Probed::Retriable => self.failed(Failure::Active, false, report),
+            Probed::NetworkFailure => self.failed(Failure::Network, false, report),
+            Probed::TimedOut => self.failed(Failure::NetworkTimeout, false, report),
         }
     }
 
-    fn succeeded(&mut self, health: Health) -> Verdict {
-        let host = &self.seed.host;
-        let first = !self.seed.answered.replace(true);
+    /// Whether a host is of the service that is meant, where that is looked at.
+    fn is_meant(&self, report: &Report) -> bool {
+        let Some(is_service) = report.is_service else { return true };
+        let (key, always) =
+            ("health_check.verify_cluster", Share { numerator: 100, denominator: 100 });
+        if !self.seed.runtime.read().enabled(key, always, fastrand::u64(..)) {
+            return true;
+        }
+        self.seed.stats.add(HealthCheckStat::VerifyCluster, 1);
+        is_service
+    }
+
+    fn succeeded(&mut self, degraded: bool) -> Verdict {
+        let HealthCheckSeed { found, plan, stats, .. } = &self.seed;
+        let first = !found.answered.replace(true);
         self.failures = 0;
-        let mut pending = false;
-        let mut changed =
-            first || host.has(HealthFlag::DegradedActiveHc) != (health == Health::Degraded);
-        if host.has(HealthFlag::FailedActiveHc) {
+        stats.add(HealthCheckStat::Success, 1);
+        let mut transition = Transition::Unchanged;
+        if found.has(HealthFlag::FailedActiveHc) {
             self.successes = self.successes.saturating_add(1);
-            let enough = first || self.successes >= self.seed.plan.healthy_threshold;
-            (pending, changed) = (!enough, enough);
-            if enough {
-                self.successes = 0;
+            transition = Transition::Pending;
+            if first || self.successes == plan.healthy_threshold {
+                found.set(HealthFlag::FailedActiveHc, false);
+                found.set(HealthFlag::ActiveHcTimeout, false);
+                found.set(HealthFlag::ExcludedViaImmediateHcFail, false);
+                transition = Transition::Changed;
+                self.record(Checked::Added { first });
             }
         }
-        Verdict { well: true, pending, health: changed.then_some(health) }
+        if transition != Transition::Changed && plan.logs_successes {
+            self.record(Checked::Passed);
+        }
+        transition = self.no_longer_pending(transition);
+        if degraded != found.has(HealthFlag::DegradedActiveHc) {
+            found.set(HealthFlag::DegradedActiveHc, degraded);
+            self.record(if degraded { Checked::Degraded } else { Checked::NoLongerDegraded });
+            if transition == Transition::Unchanged {
+                transition = Transition::Changed;
+            }
+        }
+        Verdict { well: true, transition }
     }
 
-    fn failed(&mut self, probed: &Probed, health: Health) -> Verdict {
-        let (host, plan) = (&self.seed.host, &self.seed.plan);
-        let first = !self.seed.answered.replace(true);
+    fn failed(&mut self, failure: Failure, at_once: bool, report: &Report) -> Verdict {
+        let HealthCheckSeed { found, plan, stats, .. } = &self.seed;
+        let first = !found.answered.replace(true);
         self.successes = 0;
-        if host.has(HealthFlag::FailedActiveHc) {
-            return Verdict { well: false, pending: false, health: first.then_some(health) };
+        stats.add(HealthCheckStat::Failure, 1);
+        match failure {
+            Failure::Network | Failure::NetworkTimeout => {
+                stats.add(HealthCheckStat::NetworkFailure, 1);
+            }
+            Failure::Passive => stats.add(HealthCheckStat::PassiveFailure, 1),
+            Failure::Active => {}
         }
-        // An HTTP answer that says "unhealthy" counts at once, whatever the threshold is.
-        let is_http = matches!(plan.kind, HealthCheckKind::Http { .. });
-        self.failures = self.failures.saturating_add(1);
-        let at_once = is_http && *probed == Probed::Unhealthy;
-        let enough = at_once || self.failures >= plan.unhealthy_threshold;
-        Verdict { well: false, pending: !enough, health: enough.then_some(health) }
+        let mut transition = Transition::Unchanged;
+        if !found.has(HealthFlag::FailedActiveHc) {
+            self.failures = self.failures.saturating_add(u32::from(!at_once));
+            transition = Transition::Pending;
+            if at_once || self.failures == plan.unhealthy_threshold {
+                found.set(HealthFlag::FailedActiveHc, true);
+                transition = Transition::Changed;
+                self.record(Checked::Ejected { failure, status: report.status });
+            }
+        }
+        if report.asks_out {
+            found.set(HealthFlag::ExcludedViaImmediateHcFail, true);
+        }
+        let timed_out = failure == Failure::NetworkTimeout && found.has(HealthFlag::FailedActiveHc);
+        found.set(HealthFlag::ActiveHcTimeout, timed_out);
+        transition = self.no_longer_pending(transition);
+        if first || plan.logs_failures {
+            self.record(Checked::Failed { failure, first, status: report.status });
+        }
+        Verdict { well: false, transition }
     }
 
-    fn count(&self, probed: &Probed) {
-        let stats = &self.seed.stats;
-        let stat = match probed {
-            Probed::Healthy | Probed::Degraded => HealthCheckStat::Success,
-            Probed::Unhealthy | Probed::Retriable => HealthCheckStat::Failure,
-            Probed::NetworkFailure | Probed::TimedOut => {
-                stats.add(HealthCheckStat::NetworkFailure, 1);
-                HealthCheckStat::Failure
-            }
-        };
-        stats.add(stat, 1);
+    /// A host that was not checked before is now.
+    fn no_longer_pending(&self, transition: Transition) -> Transition {
+        let found = &self.seed.found;
+        if !found.has(HealthFlag::PendingActiveHc) {
+            return transition;
+        }
+        found.set(HealthFlag::PendingActiveHc, false);
+        Transition::Changed
+    }
+
+    /// Takes something for what it says, and tells the cluster if the host is another now.
+    fn take(&mut self, report: &Report, judge: impl FnOnce(&mut Self) -> Verdict) -> Verdict {
+        let found = self.seed.found.clone();
+        let (before, unanswered) = (found.flags.get(), !found.answered.get());
+        let verdict = judge(self);
+        let HealthCheckSeed { cluster, host, told, .. } = &self.seed;
+        let failed = found.has(HealthFlag::FailedActiveHc);
+        let changed = unanswered || before != found.flags.get();
+        if changed {
+            let (name, address) = (&cluster.name, &host.address_text);
+            let how = if failed { "not well" } else { "well" };
+            tracing::info!(target: "hc", "{address} of cluster {name:?} is {how} ({:?})", report.probed);
+        }
+        // Each success takes a host back that outlier detection has ejected.
+        let passed = verdict.well && !failed;
+        if changed || (passed && host.has(HealthFlag::FailedOutlierCheck)) {
+            told.do_send(HealthChanged { host: host.clone(), passed });
+        }
+        verdict
+    }
+
+    /// Writes down what was found, where that is asked for.
+    fn record(&self, checked: Checked) {
+        let HealthCheckSeed { cluster, plan, host, record, .. } = &self.seed;
+        for log in &plan.event_logs {
+            let what = What::HealthCheck(plan.kind, checked);
+            let at = SystemTime::now();
+            record.record(log, &Event { cluster: &cluster.name, host, at, what });
+        }
     }
 
     /// How long until the next check.
-    fn wait(&self, verdict: Verdict) -> Duration {
+    fn wait(&self, Verdict { well, transition }: Verdict) -> Duration {
         let plan = &self.seed.plan;
+        let pending = transition == Transition::Pending;
         let used = self.seed.cluster_stats.used(ClusterStat::UpstreamCxTotal);
         let unhealthy = plan.unhealthy_interval.unwrap_or(plan.interval);
-        let base = match (used, verdict.well, verdict.pending) {
-            (false, true, _) => {
+        let base = match (used, well, pending) {
+            (false, true, false) => {
                 plan.no_traffic_healthy_interval.unwrap_or(plan.no_traffic_interval)
             }
-            (false, false, _) => plan.no_traffic_interval,
+            (false, _, _) => plan.no_traffic_interval,
             (true, true, false) => plan.interval,
             (true, true, true) => plan.healthy_edge_interval.unwrap_or(plan.interval),
             (true, false, false) => unhealthy,
@@ -177,7 +298,7 @@ impl Actor for HealthCheck {
 }
 
 impl Supervised for HealthCheck {
-    /// Thresholds begin anew; what the host's health is stays.
+    /// Thresholds begin anew; what was found of the host stays.
     fn restarting(&mut self, _: &mut Context<Self>) {
         *self = Self::new(self.seed.clone());
     }
@@ -193,18 +314,21 @@ impl Handler<Ask> for HealthCheck {
         stats.add(HealthCheckStat::Attempt, 1);
         let asking = probe.probe(cluster.clone(), plan.clone(), host.clone());
         let asking = tokio::time::timeout(plan.timeout, asking);
-        ctx.spawn(asking.into_actor(self).map(|probed, this, ctx| {
-            let probed = probed.unwrap_or(Probed::TimedOut);
-            this.count(&probed);
-            let verdict = this.judge(&probed);
+        ctx.spawn(asking.into_actor(self).map(|report, this, ctx| {
+            let report = report.unwrap_or_else(|_| Probed::TimedOut.into());
+            let verdict = this.take(&report, |this| this.judge(&report));
             ctx.notify_later(Ask, this.wait(verdict));
-            if let Some(health) = verdict.health {
-                let host = this.seed.host.clone();
-                let (cluster, address) = (&this.seed.cluster.name, &host.address_text);
-                tracing::info!(target: "hc", "{address} of cluster {cluster:?} is {health:?} ({probed:?})");
-                this.seed.told.do_send(HealthChanged { host, health });
-            }
         }));
+    }
+}
+
+impl Handler<LeaveOut> for HealthCheck {
+    type Result = ();
+
+    /// Observed: Envoy 1.40, `x-envoy-immediate-health-check-fail` in an answer to a proxied request.
+    fn handle(&mut self, _: LeaveOut, _: &mut Context<Self>) {
+        let report = Report { asks_out: true, ..Probed::Unhealthy.into() };
+        self.take(&report, |this| this.failed(Failure::Passive, true, &report));
     }
 }
 

@@ -10,6 +10,7 @@ mod configuration;
 pub mod configured;
 mod connection;
 mod dns_refresh;
+pub mod event;
 pub mod failures;
 #[cfg(test)]
 mod fakes;
@@ -18,6 +19,7 @@ pub mod limits;
 mod listener;
 pub mod log_levels;
 pub mod names;
+pub mod outlier;
 pub mod plan;
 pub mod published;
 pub mod roster;

@@ -3,6 +3,7 @@
 //! Whoever counts against a limit works it out again when the runtime is another, and not for each request.
 
 use crate::{
+    outlier::Consecutive,
     plan::{ClusterPlan, Thresholds},
     runtime::Runtime,
 };
@@ -15,6 +16,8 @@ pub const GLOBAL_CONNECTIONS: &str = "overload.global_downstream_max_connections
 pub struct ClusterLimits {
     /// `circuit_breakers`, default priority then high.
     pub thresholds: [Thresholds; 2],
+    /// How many failures in a row are too many: `outlier_detection.consecutive_*`.
+    pub consecutive: Consecutive,
     /// Of a hundred requests so many are turned away: `upstream.maintenance_mode.NAME`.
     pub maintenance_percent: u8,
 }
@@ -60,7 +63,11 @@ impl ClusterLimits {
             }
         }
         let percent = runtime.integer(&format!("upstream.maintenance_mode.{}", plan.name), 0);
-        Self { thresholds, maintenance_percent: u8::try_from(percent.min(100)).unwrap_or(100) }
+        let maintenance_percent = u8::try_from(percent.min(100)).unwrap_or(100);
+        let outlier = plan.outlier.as_ref();
+        let consecutive = outlier.map(|plan| plan.consecutive.in_force(runtime));
+        let consecutive = consecutive.unwrap_or_default();
+        Self { thresholds, consecutive, maintenance_percent }
     }
 }
 

@@ -7,6 +7,7 @@
 use std::{
     any::Any,
     collections::{BTreeMap, HashMap},
+    fmt,
     net::SocketAddr,
     path::PathBuf,
     sync::Arc,
@@ -16,6 +17,10 @@ use std::{
 use parking_lot::Mutex;
 
 use crate::runtime::RuntimeValue;
+
+pub use crate::outlier::{
+    Consecutive, Enforcing, FailurePercentagePlan, OutlierPlan, SuccessRatePlan,
+};
 
 /// Something of the data plane's that the control plane carries and never opens.
 pub type Payload = Arc<dyn Any + Send + Sync>;
@@ -124,7 +129,11 @@ pub struct ClusterPlan {
     /// In which order the addresses of one host are tried.
     pub happy_eyeballs: HappyEyeballs,
     /// Active health checks.
-    pub health_checks: Vec<HealthCheckPlan>,
+    pub health_checks: Vec<Arc<HealthCheckPlan>>,
+    /// `common_lb_config.ignore_new_hosts_until_first_hc`: they count for nothing until they were checked.
+    pub ignores_unchecked_hosts: bool,
+    /// `outlier_detection`, if hosts are watched.
+    pub outlier: Option<Arc<OutlierPlan>>,
     /// `circuit_breakers`, default priority then high.
     pub thresholds: [Thresholds; 2],
     /// `common_lb_config.healthy_panic_threshold`; Envoy's default is 50.
@@ -208,10 +217,8 @@ pub struct EndpointPlan {
     pub metadata: LbMetadata,
     /// `LbEndpoint.health_status` as configured.
     pub health: ConfiguredHealth,
-    /// `Endpoint.health_check_config.port_value`, when it differs.
-    pub health_check_port: Option<u16>,
-    /// `Endpoint.health_check_config.hostname`; empty for that of the check.
-    pub health_check_hostname: String,
+    /// Where and by what name it is checked, if that is another than its own.
+    pub checked_at: Option<Box<CheckedAt>>,
     /// `Endpoint.health_check_config.disable_active_health_check`.
     pub unchecked: bool,
 }
@@ -234,6 +241,17 @@ pub enum LbValue {
     Fields(LbMetadata),
     /// Null.
     Nothing,
+}
+
+/// `Endpoint.health_check_config`
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct CheckedAt {
+    /// `address`, where checks go elsewhere.
+    pub address: Option<SocketAddr>,
+    /// `port_value`, where it differs.
+    pub port: Option<u16>,
+    /// `hostname`; empty for that of the check.
+    pub hostname: String,
 }
 
 /// `LbEndpoint.health_status`.
@@ -325,17 +343,18 @@ pub struct ResolverPlan {
 }
 
 /// An active health check.
-#[derive(Clone, Debug, PartialEq)]
 pub struct HealthCheckPlan {
+    /// `name`: its stats are listed by it. May be empty where it is its cluster's only one.
+    pub name: String,
     /// `timeout`.
     pub timeout: Duration,
     /// `interval`.
     pub interval: Duration,
-    /// `initial_jitter` and `interval_jitter`.
+    /// `initial_jitter`: the first check comes this much later, at random.
     pub initial_jitter: Duration,
-    /// Added to each interval, at random up to this.
+    /// `interval_jitter`: added to each interval, at random up to this.
     pub interval_jitter: Duration,
-    /// Added to each interval, at random up to this share of it.
+    /// `interval_jitter_percent`: the same, up to this share of it.
     pub interval_jitter_percent: u32,
     /// `no_traffic_interval`; Envoy's default is 60 s.
     pub no_traffic_interval: Duration,
@@ -353,63 +372,30 @@ pub struct HealthCheckPlan {
     pub healthy_threshold: u32,
     /// `reuse_connection`; Envoy's default is true.
     pub reuse_connection: bool,
-    /// What is asked.
+    /// `event_log_path`, and the files of `event_logger`.
+    pub event_logs: Vec<PathBuf>,
+    /// `always_log_health_check_failures`: not only those that change something.
+    pub logs_failures: bool,
+    /// `always_log_health_check_success`.
+    pub logs_successes: bool,
+    /// Which kind of check it is.
     pub kind: HealthCheckKind,
+    /// What is asked; opened by [`Probe`](crate::seams::Probe).
+    pub asks: Payload,
 }
 
-/// What a health check asks.
-#[derive(Clone, Debug, PartialEq)]
+/// Which kind a health check is of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum HealthCheckKind {
     /// `http_health_check`.
     Http {
-        /// `host`; empty: the cluster's name.
-        host: String,
-        /// `path`.
-        path: String,
-        /// `method`.
-        method: String,
         /// `codec_client_type: HTTP2`.
         http2: bool,
-        /// `expected_statuses` as half-open ranges; Envoy's default is 200.
-        expected: Vec<(u16, u16)>,
-        /// `retriable_statuses`, likewise: these count against the threshold, others fail at once.
-        retriable: Vec<(u16, u16)>,
-        /// `request_headers_to_remove`, which come first.
-        remove: Vec<String>,
-        /// `request_headers_to_add`.
-        add: Vec<HeaderToAdd>,
     },
-    /// `tcp_health_check`: bytes to send, and texts that must come back in order.
-    Tcp {
-        /// `send`; empty: connecting is enough.
-        send: Vec<u8>,
-        /// `receive`.
-        receive: Vec<Vec<u8>>,
-    },
-}
-
-/// `HeaderValueOption`.
-#[derive(Clone, Debug, PartialEq)]
-pub struct HeaderToAdd {
-    /// Its name.
-    pub name: String,
-    /// Its value.
-    pub value: String,
-    /// What to do where there is one already, or none.
-    pub action: AppendAction,
-}
-
-/// `HeaderValueOption.append_action`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum AppendAction {
-    /// A value more.
-    AppendOrAdd,
-    /// Only where there is none.
-    AddIfAbsent,
-    /// In place of what is there.
-    OverwriteOrAdd,
-    /// Only where there is one.
-    OverwriteIfExists,
+    /// `tcp_health_check`.
+    Tcp,
+    /// `grpc_health_check`.
+    Grpc,
 }
 
 /// `circuit_breakers.thresholds` of one priority.
@@ -486,6 +472,8 @@ impl ClusterPlan {
             connect_timeout: Duration::from_secs(5),
             happy_eyeballs: HappyEyeballs::default(),
             health_checks: Vec::new(),
+            ignores_unchecked_hosts: false,
+            outlier: None,
             thresholds: [Thresholds::default(); 2],
             panic_threshold_percent: 50,
             wait_for_warm: true,
@@ -530,6 +518,25 @@ impl Default for Thresholds {
             track_remaining: false,
             pools: u32::MAX,
         }
+    }
+}
+
+// === impl HealthCheckKind ===
+
+impl HealthCheckKind {
+    /// `HealthCheckerType`
+    pub fn name(self) -> &'static str {
+        match self {
+            HealthCheckKind::Http { .. } => "HTTP",
+            HealthCheckKind::Tcp => "TCP",
+            HealthCheckKind::Grpc => "GRPC",
+        }
+    }
+}
+
+impl fmt::Debug for HealthCheckPlan {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("HealthCheckPlan").field(&self.name).field(&self.kind).finish()
     }
 }
 
@@ -582,8 +589,7 @@ impl Default for EndpointPlan {
             canary: false,
             metadata: LbMetadata::default(),
             health: ConfiguredHealth::default(),
-            health_check_port: None,
-            health_check_hostname: String::new(),
+            checked_at: None,
             unchecked: false,
         }
     }

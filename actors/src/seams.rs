@@ -4,6 +4,7 @@
 use std::{
     cell::{Cell, RefCell},
     net::{IpAddr, SocketAddr},
+    path::Path,
     rc::Rc,
     sync::Arc,
     task::Waker,
@@ -15,6 +16,7 @@ use tokio::net::TcpStream;
 
 use crate::{
     configured::Base,
+    event::Event,
     plan::{ClusterPlan, HealthCheckPlan, ListenerPlan, LookupFamily, Payload, ResolverPlan},
     runtime::Runtime,
     snapshot::{ClusterSnapshot, Host},
@@ -88,9 +90,22 @@ pub trait Probe: Send + Sync + 'static {
     fn probe(
         &self,
         cluster: Arc<ClusterPlan>,
-        check: HealthCheckPlan,
+        check: Arc<HealthCheckPlan>,
         host: Arc<Host>,
-    ) -> BoxFuture<'static, Probed>;
+    ) -> BoxFuture<'static, Report>;
+}
+
+/// What came of one check.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Report {
+    /// How the host is.
+    pub probed: Probed,
+    /// The HTTP status it answered with; 0 if with none.
+    pub status: u16,
+    /// It is not well, and asks to be left out at once (`x-envoy-immediate-health-check-fail`).
+    pub asks_out: bool,
+    /// Whether it is of the service that is meant, where that is asked for (`service_name_matcher`).
+    pub is_service: Option<bool>,
 }
 
 /// What a health check found.
@@ -108,6 +123,18 @@ pub enum Probed {
     NetworkFailure,
     /// It did not answer in time.
     TimedOut,
+}
+
+/// Writes down what happens to hosts, where the configuration asks for it.
+pub trait Record: Send + Sync + 'static {
+    /// Appends an event to the log of this path. A full log loses it.
+    fn record(&self, log: &Path, event: &Event<'_>);
+}
+
+impl From<Probed> for Report {
+    fn from(probed: Probed) -> Self {
+        Self { probed, status: 0, asks_out: false, is_service: None }
+    }
 }
 
 /// Builds a balancer's tables for the hosts of a snapshot, on the control plane's thread.

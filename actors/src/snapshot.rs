@@ -16,6 +16,7 @@ use tokio::{sync::Notify, time::Instant};
 use crate::{
     by_hand::ByHand,
     names::Name,
+    outlier::{Monitor, OutlierShared},
     plan::{ClusterPlan, EndpointPlan, Payload, Slot},
     published::Published,
     stats::{
@@ -69,6 +70,8 @@ pub struct ClusterShared {
     pub first_answer: Notify,
     /// Woken when a host asks to be left out.
     pub(crate) asked_out: Notify,
+    /// What outlier detection shares with workers, where there is one.
+    pub outlier: OutlierShared,
     /// `cluster.NAME.`.
     pub stats: Arc<Group<ClusterStat>>,
     /// `cluster.NAME.http1.`
@@ -121,6 +124,8 @@ pub struct Host {
     made: Instant,
     /// Milliseconds after it was made that it became well, for the last time.
     well_since_ms: AtomicU64,
+    /// What its requests say of it, where outlier detection watches it.
+    pub monitor: Option<Arc<Monitor>>,
     /// What is counted of it.
     pub stats: Arc<Group<HostStat>>,
 }
@@ -147,6 +152,8 @@ pub enum HealthFlag {
     ExcludedViaImmediateHcFail = 128,
     /// The check that failed timed out.
     ActiveHcTimeout = 256,
+    /// Outlier detection takes it for degraded.
+    DegradedOutlierDetection = 1024,
     /// It was drained by hand. Ours.
     Draining = 1 << 31,
 }
@@ -234,6 +241,7 @@ impl ClusterShared {
             breakers: Default::default(),
             first_answer: Default::default(),
             asked_out: Default::default(),
+            outlier: Default::default(),
             http1_stats: Later::new(registry.clone(), scope.within("http1")),
             http2_stats: Later::new(registry.clone(), scope.within("http2")),
             canary_stats: Later::new(registry.clone(), scope.within("canary")),
@@ -261,6 +269,7 @@ impl Host {
             asked_out: AtomicBool::new(false),
             made: Instant::now(),
             well_since_ms: AtomicU64::new(0),
+            monitor: None,
             stats: Group::detached(workers),
         }
     }
@@ -309,7 +318,10 @@ impl Host {
 
     /// Whether it takes traffic only where no better host does.
     pub fn is_degraded(&self) -> bool {
-        self.has(HealthFlag::DegradedActiveHc) || self.has(HealthFlag::DegradedEdsHealth)
+        let degraded = HealthFlag::DegradedActiveHc as u32
+            | HealthFlag::DegradedEdsHealth as u32
+            | HealthFlag::DegradedOutlierDetection as u32;
+        self.flags() & degraded != 0
     }
 
     /// Whether it does not count among those of which enough should be healthy.
@@ -320,7 +332,7 @@ impl Host {
 
 impl HealthFlag {
     /// All flags with Envoy's names, in the order `/clusters` prints them.
-    pub const ALL: [(HealthFlag, &'static str); 10] = [
+    pub const ALL: [(HealthFlag, &'static str); 11] = [
         (HealthFlag::FailedActiveHc, "failed_active_hc"),
         (HealthFlag::FailedOutlierCheck, "failed_outlier_check"),
         (HealthFlag::FailedEdsHealth, "failed_eds_health"),
@@ -330,6 +342,7 @@ impl HealthFlag {
         (HealthFlag::PendingActiveHc, "pending_active_hc"),
         (HealthFlag::ExcludedViaImmediateHcFail, "excluded_via_immediate_hc_fail"),
         (HealthFlag::ActiveHcTimeout, "active_hc_timeout"),
+        (HealthFlag::DegradedOutlierDetection, "degraded_outlier_detection"),
         (HealthFlag::Draining, "draining"),
     ];
 }

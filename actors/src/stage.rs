@@ -7,7 +7,7 @@ use actix::prelude::*;
 use crate::{
     plan::Plan,
     roster::Roster,
-    seams::{Balance, Face, Load, MakeServe, Probe, Resolve},
+    seams::{Balance, Face, Load, MakeServe, Probe, Record, Resolve},
     supervise::{Cast, Reports},
     view::View,
 };
@@ -23,6 +23,8 @@ pub struct Seams {
     pub probe: Arc<dyn Probe>,
     /// Builds balancers' tables.
     pub balance: Arc<dyn Balance>,
+    /// Writes down what happens to hosts.
+    pub record: Arc<dyn Record>,
     /// Answers on the admin port.
     pub face: Arc<dyn Face>,
     /// Reads the static configuration.

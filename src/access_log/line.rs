@@ -104,7 +104,7 @@ fn flags(out: &mut Vec<u8>, flags: ResponseFlags) {
 }
 
 /// Writes `2026-11-23T17:21:09.873Z`.
-fn timestamp(out: &mut Vec<u8>, at: SystemTime) {
+pub(super) fn timestamp(out: &mut Vec<u8>, at: SystemTime) {
     let since = at.duration_since(UNIX_EPOCH).unwrap_or_default();
     let seconds = since.as_secs();
     let (year, month, day) = crate::worker::clock::civil(seconds / 86_400);

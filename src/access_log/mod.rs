@@ -1,5 +1,7 @@
-//! Owns the access log: what is known of an exchange, its line, and the thread that writes it.
+//! Owns the access log: what is known of an exchange, its line, and the thread that writes it; and the
+//! logs of what happens to hosts.
 
+mod events;
 mod filter;
 mod flags;
 mod line;

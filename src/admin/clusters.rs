@@ -78,6 +78,14 @@ fn text(out: &mut String, cluster: &ClusterSnapshot, runtime: &Runtime) -> fmt::
     let name = &plan.name;
     let limits = ClusterLimits::of(plan, runtime);
     writeln!(out, "{name}::observability_name::{}", plan.stat_name)?;
+    if plan.outlier.is_some() {
+        let means = cluster.shared.outlier.all_means();
+        for (origin, means) in ["", "local_origin_"].iter().zip(means) {
+            let (average, threshold) = (six_digits(means.average), six_digits(means.threshold));
+            writeln!(out, "{name}::outlier::{origin}success_rate_average::{average}")?;
+            writeln!(out, "{name}::outlier::{origin}success_rate_ejection_threshold::{threshold}")?;
+        }
+    }
     for (priority, thresholds) in ["default", "high"].iter().zip(limits.thresholds) {
         let Thresholds { connections, pending_requests, requests, .. } = thresholds;
         let retries = thresholds.retries_max(0);
@@ -117,8 +125,24 @@ fn host_text(out: &mut String, cluster: &str, host: &Host) -> fmt::Result {
     writeln!(out, "{at}::sub_zone::{}", locality.sub_zone)?;
     writeln!(out, "{at}::canary::{}", endpoint.canary)?;
     writeln!(out, "{at}::priority::{}", endpoint.priority)?;
-    writeln!(out, "{at}::success_rate::-1")?;
-    writeln!(out, "{at}::local_origin_success_rate::-1")
+    let [external, local] = success_rates(host).map(|rate| rate.unwrap_or(-1.0));
+    writeln!(out, "{at}::success_rate::{external}")?;
+    writeln!(out, "{at}::local_origin_success_rate::{local}")
+}
+
+/// Percent of a host's requests that went well, of those it answered and of those that reached it.
+fn success_rates(host: &Host) -> [Option<f64>; 2] {
+    host.monitor.as_ref().map_or([None, None], |monitor| monitor.success_rates())
+}
+
+/// A number as C's `%g` writes it, where that needs no exponent.
+fn six_digits(number: f64) -> String {
+    let whole_digits = number.abs().max(1.0).log10() as usize + 1;
+    let text = format!("{number:.*}", 6_usize.saturating_sub(whole_digits));
+    match text.contains('.') {
+        true => text.trim_end_matches('0').trim_end_matches('.').to_owned(),
+        false => text,
+    }
 }
 
 /// The flags that are up, or `healthy`.
@@ -137,8 +161,16 @@ fn status(cluster: &ClusterSnapshot, runtime: &Runtime) -> Value {
     if plan.added_via_api {
         out.insert("added_via_api".to_owned(), json!(true));
     }
+    let means = cluster.shared.outlier.all_means().map(|means| means.threshold);
+    let [threshold, local_threshold] = means.map(|threshold| percent(Some(threshold)));
+    if let Some(threshold) = threshold {
+        out.insert("success_rate_ejection_threshold".to_owned(), threshold);
+    }
     if !hosts.is_empty() {
         out.insert("host_statuses".to_owned(), Value::Array(hosts));
+    }
+    if let Some(threshold) = local_threshold {
+        out.insert("local_origin_success_rate_ejection_threshold".to_owned(), threshold);
     }
     let limits = ClusterLimits::of(plan, runtime);
     let thresholds: Vec<Value> = (limits.thresholds.iter().enumerate())
@@ -179,6 +211,10 @@ fn host_status(host: &Host) -> Value {
     out.insert("address".to_owned(), print::socket_address(host.address));
     out.insert("stats".to_owned(), counters.chain(gauges).collect());
     out.insert("health_status".to_owned(), health_status(host));
+    let [external, local] = success_rates(host).map(percent);
+    if let Some(rate) = external {
+        out.insert("success_rate".to_owned(), rate);
+    }
     out.insert("weight".to_owned(), json!(host.endpoint.weight));
     if !host.endpoint.hostname.is_empty() {
         out.insert("hostname".to_owned(), json!(host.endpoint.hostname));
@@ -186,8 +222,22 @@ fn host_status(host: &Host) -> Value {
     if host.endpoint.priority > 0 {
         out.insert("priority".to_owned(), json!(host.endpoint.priority));
     }
+    if let Some(rate) = local {
+        out.insert("local_origin_success_rate".to_owned(), rate);
+    }
     out.insert("locality".to_owned(), locality(&host.endpoint.locality));
     Value::Object(out)
+}
+
+/// `envoy.type.v3.Percent`, if there is something to be said.
+fn percent(percent: Option<f64>) -> Option<Value> {
+    let percent = percent.filter(|percent| *percent >= 0.0)?;
+    // protobuf writes no `.0`, and leaves out a zero.
+    Some(match percent {
+        0.0 => json!({}),
+        whole if whole.fract() == 0.0 => json!({"value": whole as u64}),
+        percent => json!({"value": percent}),
+    })
 }
 
 /// `envoy.config.core.v3.Locality`; what is empty is left out.
@@ -199,27 +249,25 @@ pub(super) fn locality(locality: &Locality) -> Value {
 }
 
 fn health_status(host: &Host) -> Value {
-    let mut out = Map::new();
-    let flags = [
-        (HealthFlag::FailedActiveHc, "failed_active_health_check"),
-        (HealthFlag::FailedOutlierCheck, "failed_outlier_check"),
-        (HealthFlag::DegradedActiveHc, "failed_active_degraded_check"),
-        (HealthFlag::PendingDynamicRemoval, "pending_dynamic_removal"),
-        (HealthFlag::PendingActiveHc, "pending_active_hc"),
-        (HealthFlag::ExcludedViaImmediateHcFail, "excluded_via_immediate_hc_fail"),
-        (HealthFlag::ActiveHcTimeout, "active_hc_timeout"),
-    ];
-    for (flag, name) in flags {
-        if host.has(flag) {
-            out.insert(name.to_owned(), json!(true));
-        }
-    }
+    // In the order of the fields' numbers. Observed: Envoy 1.40.
     let eds = [
         (HealthFlag::Draining, "DRAINING"),
         (HealthFlag::FailedEdsHealth, "UNHEALTHY"),
         (HealthFlag::DegradedEdsHealth, "DEGRADED"),
     ];
     let eds = eds.iter().find(|(flag, _)| host.has(*flag)).map_or("HEALTHY", |(_, name)| name);
-    out.insert("eds_health_status".to_owned(), json!(eds));
-    Value::Object(out)
+    let flag = |flag, name| (name, host.has(flag).then(|| json!(true)));
+    let fields = [
+        flag(HealthFlag::FailedActiveHc, "failed_active_health_check"),
+        flag(HealthFlag::FailedOutlierCheck, "failed_outlier_check"),
+        ("eds_health_status", Some(json!(eds))),
+        flag(HealthFlag::DegradedActiveHc, "failed_active_degraded_check"),
+        flag(HealthFlag::PendingDynamicRemoval, "pending_dynamic_removal"),
+        flag(HealthFlag::PendingActiveHc, "pending_active_hc"),
+        flag(HealthFlag::ExcludedViaImmediateHcFail, "excluded_via_immediate_hc_fail"),
+        flag(HealthFlag::ActiveHcTimeout, "active_hc_timeout"),
+        flag(HealthFlag::DegradedOutlierDetection, "failed_degraded_outlier_detection"),
+    ];
+    let fields = fields.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?)));
+    Value::Object(fields.collect())
 }

@@ -287,7 +287,7 @@ fn assignment(cluster: &ClusterSnapshot) -> Value {
 fn place(hosts: &[&Host]) -> Value {
     let endpoints: Vec<Value> = (hosts.iter())
         .map(|host| {
-            let check = match host.endpoint.health_check_port {
+            let check = match host.endpoint.checked_at.as_ref().and_then(|at| at.port) {
                 Some(port) => json!({"port_value": port}),
                 None => json!({}),
             };

@@ -1,6 +1,11 @@
-//! Owns asking a host whether it is well: over HTTP by hyper, over TCP by bytes.
+//! Owns asking a host whether it is well: its connections, and over them HTTP and gRPC by hyper, TCP by bytes.
 
+mod grpc;
+mod http;
 mod request;
+mod tcp;
+#[cfg(test)]
+mod tests;
 
 use std::{
     collections::HashMap,
@@ -11,33 +16,24 @@ use std::{
 
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
-use http_body_util::{BodyExt, Empty};
-use hyper::{
-    Response,
-    body::Incoming,
-    client::conn::{http1, http2},
-    header::HeaderName,
-};
+use http_body_util::Full;
+use hyper::client::conn::{http1, http2};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use parking_lot::Mutex;
-use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
-    net::TcpStream,
-};
+use tokio::net::TcpStream;
 use understudy_actors::{
-    plan::{ClusterPlan, HealthCheckKind, HealthCheckPlan},
-    seams::{Probe, Probed},
+    plan::{ClusterPlan, HealthCheckPlan},
+    seams::{Probe, Probed, Report},
     snapshot::Host,
 };
+
+use crate::config::model::health_check::Asks;
 
 /// Bytes of an answer that are read at most; a host that says more has said enough.
 const ANSWER_BYTES_MAX: usize = 64 * 1024;
 
 /// Connections are forgotten with their hosts whenever this many more have come.
 const SWEEP_EVERY: usize = 256;
-
-/// A host that asks for less traffic says so. Source: Envoy, "Health checking", degraded hosts.
-const DEGRADED: HeaderName = HeaderName::from_static("x-envoy-degraded");
 
 /// Asks hosts, and keeps a connection for each check of each host, as `reuse_connection` has it.
 #[derive(Clone, Default)]
@@ -52,12 +48,15 @@ struct Kept {
 }
 
 /// A host's open connections, one for each check.
-type Wires = Vec<(HealthCheckPlan, Wire)>;
+type Wires = Vec<(Weak<HealthCheckPlan>, Wire)>;
+
+/// What is sent over HTTP.
+type Body = Full<Bytes>;
 
 /// An open connection.
 enum Wire {
-    Http1(http1::SendRequest<Empty<Bytes>>),
-    Http2(http2::SendRequest<Empty<Bytes>>),
+    Http1(http1::SendRequest<Body>),
+    Http2(http2::SendRequest<Body>),
     Tcp(TcpStream),
 }
 
@@ -72,12 +71,13 @@ impl Probe for Prober {
     fn probe(
         &self,
         cluster: Arc<ClusterPlan>,
-        check: HealthCheckPlan,
+        check: Arc<HealthCheckPlan>,
         host: Arc<Host>,
-    ) -> BoxFuture<'static, Probed> {
+    ) -> BoxFuture<'static, Report> {
         let prober = self.clone();
         Box::pin(async move {
-            prober.ask(&cluster, &check, &host).await.unwrap_or(Probed::NetworkFailure)
+            let report = prober.ask(&cluster, &check, &host).await;
+            report.unwrap_or_else(|Trouble| Probed::NetworkFailure.into())
         })
     }
 }
@@ -86,33 +86,35 @@ impl Prober {
     async fn ask(
         &self,
         cluster: &ClusterPlan,
-        check: &HealthCheckPlan,
+        check: &Arc<HealthCheckPlan>,
         host: &Arc<Host>,
-    ) -> Result<Probed, Trouble> {
+    ) -> Result<Report, Trouble> {
+        // A plan of ours always has questions of ours.
+        let asks = check.asks.downcast_ref::<Asks>().ok_or(Trouble)?;
         if let Some(mut wire) = self.take(check, host) {
             // A host may close an idle connection at any time; that says nothing about its health.
-            if let Ok(probed) = converse(&mut wire, cluster, check, host).await {
-                self.keep(check, host, wire);
-                return Ok(probed);
+            if let Ok(report) = converse(&mut wire, cluster, asks, host).await {
+                self.keep(check, asks, host, wire);
+                return Ok(report);
             }
         }
-        let mut wire = connect(check, address(host)).await.map_err(|_| Trouble)?;
-        let probed = converse(&mut wire, cluster, check, host).await?;
-        self.keep(check, host, wire);
-        Ok(probed)
+        let mut wire = connect(asks, address(host)).await.map_err(|_| Trouble)?;
+        let report = converse(&mut wire, cluster, asks, host).await?;
+        self.keep(check, asks, host, wire);
+        Ok(report)
     }
 
-    fn take(&self, check: &HealthCheckPlan, host: &Arc<Host>) -> Option<Wire> {
+    fn take(&self, check: &Arc<HealthCheckPlan>, host: &Arc<Host>) -> Option<Wire> {
         let mut kept = self.kept.lock();
         let (_, wires) = kept.by_host.get_mut(&key(host))?;
-        let at = wires.iter().position(|(plan, _)| plan == check)?;
+        let own = |(plan, _): &(Weak<HealthCheckPlan>, Wire)| plan.as_ptr() == Arc::as_ptr(check);
+        let at = wires.iter().position(own)?;
         Some(wires.swap_remove(at).1)
     }
 
-    fn keep(&self, check: &HealthCheckPlan, host: &Arc<Host>, wire: Wire) {
+    fn keep(&self, check: &Arc<HealthCheckPlan>, asks: &Asks, host: &Arc<Host>, wire: Wire) {
         // Where connecting is all that is asked, only a new connection says anything.
-        let connecting =
-            matches!(&check.kind, HealthCheckKind::Tcp { receive, .. } if receive.is_empty());
+        let connecting = matches!(asks, Asks::Tcp(tcp) if tcp.receive.is_empty());
         if !check.reuse_connection || connecting || wire.is_closed() {
             return;
         }
@@ -127,7 +129,7 @@ impl Prober {
             wires.clear();
             *owner = Arc::downgrade(host);
         }
-        wires.push((check.clone(), wire));
+        wires.push((Arc::downgrade(check), wire));
     }
 }
 
@@ -135,105 +137,66 @@ fn key(host: &Arc<Host>) -> usize {
     Arc::as_ptr(host) as usize
 }
 
-/// Where to ask. Source: `Endpoint.HealthCheckConfig.port_value`.
+/// Where to ask. Source: `Endpoint.HealthCheckConfig`, `address` and `port_value`.
 fn address(host: &Host) -> SocketAddr {
-    let port = host.endpoint.health_check_port;
-    SocketAddr::new(host.address.ip(), port.unwrap_or(host.address.port()))
+    let Some(at) = &host.endpoint.checked_at else { return host.address };
+    let mut address = at.address.unwrap_or(host.address);
+    if let Some(port) = at.port {
+        address.set_port(port);
+    }
+    address
 }
 
-async fn connect(check: &HealthCheckPlan, to: SocketAddr) -> io::Result<Wire> {
+async fn connect(asks: &Asks, to: SocketAddr) -> io::Result<Wire> {
     let stream = TcpStream::connect(to).await?;
     stream.set_nodelay(true)?;
-    let io = |stream| TokioIo::new(stream);
-    match &check.kind {
-        HealthCheckKind::Tcp { .. } => Ok(Wire::Tcp(stream)),
-        HealthCheckKind::Http { http2: true, .. } => {
-            let (sender, connection) = http2::handshake(TokioExecutor::new(), io(stream))
-                .await
-                .map_err(io::Error::other)?;
-            // It ends with the sender, or with the host; either way the sender knows.
-            tokio::spawn(connection);
-            Ok(Wire::Http2(sender))
-        }
-        HealthCheckKind::Http { http2: false, .. } => {
-            let (sender, connection) =
-                http1::handshake(io(stream)).await.map_err(io::Error::other)?;
-            tokio::spawn(connection);
-            Ok(Wire::Http1(sender))
-        }
+    let http2 = match asks {
+        Asks::Tcp(_) => return Ok(Wire::Tcp(stream)),
+        Asks::Http(http) => http.http2,
+        Asks::Grpc(_) => true,
+    };
+    let io = TokioIo::new(stream);
+    if http2 {
+        let handshake = http2::handshake(TokioExecutor::new(), io).await;
+        let (sender, connection) = handshake.map_err(io::Error::other)?;
+        // It ends with the sender, or with the host; either way the sender knows.
+        tokio::spawn(connection);
+        return Ok(Wire::Http2(sender));
     }
+    let (sender, connection) = http1::handshake(io).await.map_err(io::Error::other)?;
+    tokio::spawn(connection);
+    Ok(Wire::Http1(sender))
 }
 
 async fn converse(
     wire: &mut Wire,
     cluster: &ClusterPlan,
-    check: &HealthCheckPlan,
+    asks: &Asks,
     host: &Host,
-) -> Result<Probed, Trouble> {
-    match (&check.kind, wire) {
-        (HealthCheckKind::Tcp { send, receive }, Wire::Tcp(stream)) => {
-            exchange(stream, send, receive).await
+) -> Result<Report, Trouble> {
+    match (asks, wire) {
+        (Asks::Tcp(tcp), Wire::Tcp(stream)) => tcp::exchange(stream, tcp).await,
+        (Asks::Grpc(grpc), Wire::Http2(sender)) => {
+            let authority = request::authority(cluster, &grpc.authority, host);
+            let answer = sender.send_request(grpc::request(authority, grpc)).await;
+            grpc::judge(answer.map_err(|_| Trouble)?).await
         }
-        (HealthCheckKind::Http { expected, retriable, .. }, wire) => {
-            let authority = request::authority(cluster, &check.kind, host);
-            let request = request::request(authority, &check.kind, matches!(wire, Wire::Http2(_)));
+        (Asks::Http(http), wire) => {
+            let authority = request::authority(cluster, &http.host, host);
+            let request = request::request(authority, http);
             let answer = match wire {
                 Wire::Http1(sender) => sender.send_request(request).await,
                 Wire::Http2(sender) => sender.send_request(request).await,
                 Wire::Tcp(_) => return Err(Trouble),
             };
-            judge(answer.map_err(|_| Trouble)?, expected, retriable).await
+            http::judge(answer.map_err(|_| Trouble)?, http).await
         }
         _ => Err(Trouble),
     }
 }
 
-async fn judge(
-    answer: Response<Incoming>,
-    expected: &[(u16, u16)],
-    retriable: &[(u16, u16)],
-) -> Result<Probed, Trouble> {
-    let (head, mut body) = answer.into_parts();
-    let mut read = 0;
-    while let Some(frame) = body.frame().await {
-        let frame = frame.map_err(|_| Trouble)?;
-        read += frame.data_ref().map_or(0, Bytes::len);
-        if read > ANSWER_BYTES_MAX {
-            break;
-        }
-    }
-    let status = head.status.as_u16();
-    let among =
-        |ranges: &[(u16, u16)]| ranges.iter().any(|(from, to)| (*from..*to).contains(&status));
-    Ok(match among(expected) {
-        true if head.headers.contains_key(DEGRADED) => Probed::Degraded,
-        true => Probed::Healthy,
-        false if among(retriable) => Probed::Retriable,
-        false => Probed::Unhealthy,
-    })
-}
-
-/// Sends, and reads until every text has come, in order and wherever it stands. Observed: Envoy 1.40
-/// takes `xxPOzzNGyy` for `PO` and `NG`.
-async fn exchange(
-    stream: &mut TcpStream,
-    send: &[u8],
-    receive: &[Vec<u8>],
-) -> Result<Probed, Trouble> {
-    stream.write_all(send).await.map_err(|_| Trouble)?;
-    let mut seen = Vec::new();
-    while !holds(&seen, receive) {
-        if seen.len() > ANSWER_BYTES_MAX {
-            return Err(Trouble);
-        }
-        match stream.read_buf(&mut seen).await {
-            Ok(0) | Err(_) => return Err(Trouble),
-            Ok(_) => {}
-        }
-    }
-    Ok(Probed::Healthy)
-}
-
+/// Whether the texts stand in what was seen, in order and wherever they are. Observed: Envoy 1.40 takes
+/// `xxPOzzNGyy` for `PO` and `NG`.
 fn holds(seen: &[u8], receive: &[Vec<u8>]) -> bool {
     let mut rest = seen;
     receive.iter().filter(|text| !text.is_empty()).all(|text| {
@@ -253,6 +216,3 @@ impl Wire {
         }
     }
 }
-
-#[cfg(test)]
-mod tests;

@@ -65,6 +65,8 @@ pub struct Current {
     local: Option<Arc<ClusterSnapshot>>,
     /// The pools of each host of `snapshot.hosts`, in its order.
     pools: Vec<HostPools>,
+    /// Whether nothing spoke against each host when this was published.
+    well: Vec<bool>,
     /// Where each host is among them; two may have one address.
     by_host: HashMap<*const Host, usize>,
     /// Where the first host of each address is, once somebody has asked for one.
@@ -196,6 +198,7 @@ impl Cluster {
             let (before, deadlines, limits) = (Some(&**current), &self.deadlines, &self.limits);
             let next = Current::new(snapshot, local, before, self.worker, deadlines, limits);
             current.close_all_but(&next);
+            next.drain_fallen_since(&current);
             *current = Rc::new(next);
         }
         current.clone()
@@ -223,6 +226,7 @@ impl Current {
         let before = before.filter(|before| Arc::ptr_eq(&before.snapshot.plan, plan));
         let mut by_host = HashMap::with_capacity(snapshot.hosts.len());
         let mut all_pools = Vec::with_capacity(snapshot.hosts.len());
+        let well = snapshot.hosts.iter().map(|host| host.healthy()).collect();
         for (at, host) in snapshot.hosts.iter().enumerate() {
             by_host.insert(Arc::as_ptr(host), at);
             let known = before.and_then(|before| before.pools_of(host)).cloned();
@@ -244,7 +248,7 @@ impl Current {
         }
         let picker = Picker::new(&snapshot, local.as_deref(), worker);
         let by_address = OnceCell::new();
-        Self { snapshot, upstream, picker, local, pools: all_pools, by_host, by_address }
+        Self { snapshot, upstream, picker, local, pools: all_pools, well, by_host, by_address }
     }
 
     /// What the balancer has built.
@@ -275,6 +279,17 @@ impl Current {
 
     fn pools_of(&self, host: &Arc<Host>) -> Option<&HostPools> {
         self.pools.get(*self.by_host.get(&Arc::as_ptr(host))?)
+    }
+
+    /// Lets go of connections to hosts that were well before and are not now.
+    fn drain_fallen_since(&self, before: &Current) {
+        for ((host, pools), well) in self.snapshot.hosts.iter().zip(&self.pools).zip(&self.well) {
+            let at = before.by_host.get(&Arc::as_ptr(host));
+            let was_well = at.and_then(|at| before.well.get(*at)).is_some_and(|well| *well);
+            if was_well && !well {
+                pools.drain();
+            }
+        }
     }
 
     /// Closes the pools that `next` does not go on with.

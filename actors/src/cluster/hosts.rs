@@ -10,11 +10,12 @@ use std::{
 use crate::{
     by_hand::{ByHand, Standing},
     names::Name,
+    outlier::Monitor,
     plan::{
         ClusterPlan, ConfiguredHealth, Discovery, EndpointPlan, HappyEyeballs, HostPlan, NamePlan,
     },
     snapshot::{ClusterSnapshot, HealthFlag, Host},
-    stats::{ClusterStat, Group, HealthCheckStat},
+    stats::{ClusterStat, Group, OutlierStat},
 };
 
 /// What DNS said last of each name, in the plan's order; `None` while it has said nothing.
@@ -96,7 +97,7 @@ impl<'a> Known<'a> {
         for (at, wanted) in wanted.into_iter().enumerate() {
             if !kept.contains(&at) {
                 let before = left.get_mut(&wanted.address).and_then(VecDeque::pop_front);
-                hosts.push(Arc::new(fresh(wanted, before, workers, checked)));
+                hosts.push(Arc::new(fresh(plan, wanted, before, workers)));
             }
         }
         let drained = |host: &Arc<Host>| by_hand.of(host.address).standing == Standing::Draining;
@@ -207,7 +208,12 @@ fn is_held_up(host: &Host) -> bool {
 }
 
 /// A new host. One that takes the place of another at its address goes on with its health and counts.
-fn fresh(wanted: Wanted<'_>, before: Option<&Arc<Host>>, workers: usize, checked: bool) -> Host {
+fn fresh(
+    plan: &ClusterPlan,
+    wanted: Wanted<'_>,
+    before: Option<&Arc<Host>>,
+    workers: usize,
+) -> Host {
     let endpoint = wanted.endpoint.into_owned();
     let mut host = Host::new(wanted.address, endpoint, workers);
     host.attempts = wanted.attempts.into();
@@ -222,14 +228,18 @@ fn fresh(wanted: Wanted<'_>, before: Option<&Arc<Host>>, workers: usize, checked
         | HealthFlag::DegradedEdsHealth as u32
         | HealthFlag::PendingDynamicRemoval as u32;
     // A host that is checked is not well until its first check says so.
-    let found = match before {
-        Some(before) => before.flags() & !not_found,
-        None if checked && !endpoint.unchecked => HealthFlag::FailedActiveHc as u32,
-        None => 0,
+    let waits = !plan.health_checks.is_empty() && !endpoint.unchecked;
+    let unanswered = match (waits, plan.ignores_unchecked_hosts) {
+        (false, _) => 0,
+        (true, false) => HealthFlag::FailedActiveHc as u32,
+        (true, true) => HealthFlag::FailedActiveHc as u32 | HealthFlag::PendingActiveHc as u32,
     };
+    let found = before.map_or(unanswered, |before| before.flags() & !not_found);
     host.health.store(configured | found, Relaxed);
+    host.monitor = plan.outlier.as_ref().map(|plan| Arc::new(Monitor::new(plan.clone())));
     if let Some(before) = before {
         host.stats = before.stats.clone();
+        host.monitor = before.monitor.clone();
     }
     host
 }
@@ -241,12 +251,32 @@ fn census(hosts: &[Arc<Host>]) -> (u64, u64) {
     ((taking().count() - degraded) as u64, degraded as u64)
 }
 
-/// Sets the gauges that speak of checked hosts: how many are well, and how many of them are degraded.
-pub(super) fn gauge_checked(stats: &Group<HealthCheckStat>, hosts: &[Arc<Host>]) {
-    let well = || hosts.iter().filter(|host| !host.endpoint.unchecked && host.healthy());
-    let degraded = well().filter(|host| host.has(HealthFlag::DegradedActiveHc)).count();
-    stats.set(HealthCheckStat::Healthy, well().count() as u64);
-    stats.set(HealthCheckStat::Degraded, degraded as u64);
+/// Writes what outlier detection has judged into the flags; whether any is another now.
+pub(super) fn flag_judged(hosts: &[Arc<Host>]) -> bool {
+    let both = HealthFlag::FailedOutlierCheck as u32 | HealthFlag::DegradedOutlierDetection as u32;
+    let mut changed = false;
+    for host in hosts {
+        let Some(monitor) = &host.monitor else { continue };
+        let mut judged = 0;
+        if monitor.is_ejected() {
+            judged |= HealthFlag::FailedOutlierCheck as u32;
+        }
+        if monitor.is_degraded() {
+            judged |= HealthFlag::DegradedOutlierDetection as u32;
+        }
+        let before = host.flags();
+        host.health.store(before & !both | judged, Relaxed);
+        changed |= before & both != judged;
+    }
+    changed
+}
+
+/// Sets the gauge of ejected hosts; it is untouched while there never was any.
+pub(super) fn gauge_ejected(stats: &Group<OutlierStat>, hosts: &[Arc<Host>]) {
+    let ejected = hosts.iter().filter(|host| host.has(HealthFlag::FailedOutlierCheck)).count();
+    if stats.sum(OutlierStat::Active) != ejected as u64 {
+        stats.set(OutlierStat::Active, ejected as u64);
+    }
 }
 
 /// Sets the gauges that speak of hosts.

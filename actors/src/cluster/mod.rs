@@ -22,14 +22,17 @@ use self::{
 use crate::{
     by_hand::ByHand,
     dns_refresh::Resolved,
-    health_check::{Health, HealthChanged},
+    health_check::{Finding, HealthChanged},
     names::{Name, NameStatus},
+    outlier::Judged,
     plan::{ClusterPlan, Discovery, HostPlan, NamePlan},
     published::{Published, Publisher},
     seams::Membership,
     snapshot::{ClusterSnapshot, HealthFlag, Host},
     stage::Stage,
-    stats::{ClusterStat, DnsStat, Group, HealthCheckStat, Scope},
+    stats::{
+        AllHealthChecksStat, ClusterStat, DnsStat, Group, HealthCheckStat, OutlierStat, Scope,
+    },
     supervise::{ActorDown, falls, reports_to},
 };
 
@@ -45,7 +48,11 @@ pub(crate) struct ClusterSeed {
     assigned: RefCell<Option<Vec<HostPlan>>>,
     children: RefCell<Children>,
     warmed: Recipient<Warmed>,
-    check_stats: Option<Arc<Group<HealthCheckStat>>>,
+    /// In the order of the plan's checks.
+    check_stats: Vec<Arc<Group<HealthCheckStat>>>,
+    /// Where there are several.
+    all_checks_stats: Option<Arc<Group<AllHealthChecksStat>>>,
+    outlier_stats: Option<Arc<Group<OutlierStat>>>,
     /// None where the cluster asks no DNS: only then are they listed.
     dns_stats: Option<Arc<Group<DnsStat>>>,
 }
@@ -90,8 +97,14 @@ impl ClusterSeed {
     ) -> (Self, Published<ClusterSnapshot>) {
         let registry = &stage.view.registry;
         let scope = Scope::cluster(&plan.stat_name);
-        let checked = !plan.health_checks.is_empty();
-        let check_stats = checked.then(|| registry.group(scope.within("health_check")));
+        let several = plan.health_checks.len() > 1;
+        let all_checks_stats = several.then(|| registry.group(scope.within("health_check")));
+        let check_stats = plan.health_checks.iter();
+        let check_stats =
+            check_stats.map(|check| registry.group(scope.health_check(&check.name))).collect();
+        let outlier_stats = plan.outlier.as_ref();
+        let outlier_stats =
+            outlier_stats.map(|_| registry.group(scope.within("outlier_detection")));
         let (names, statuses): (Vec<_>, _) =
             hosts::names(&plan.discovery).iter().map(publish_name).unzip();
         let first = ClusterSnapshot::first(plan.clone(), registry);
@@ -110,6 +123,8 @@ impl ClusterSeed {
             children: RefCell::default(),
             warmed,
             check_stats,
+            all_checks_stats,
+            outlier_stats,
             dns_stats,
         };
         (seed, published)
@@ -123,7 +138,8 @@ impl ClusterSeed {
     fn is_warm(&self) -> bool {
         let answered = self.answers.borrow().iter().all(Option::is_some);
         let checks = &self.children.borrow().checks;
-        answered && checks.values().all(|checked| checked.answered.get())
+        let mut checks = checks.values().flat_map(|checked| &checked.checks);
+        answered && checks.all(|(_, found)| found.answered.get())
     }
 
     /// Publishes these hosts with the health they have.
@@ -140,8 +156,9 @@ impl ClusterSeed {
         if !never_any {
             hosts::gauge(plan, &before.shared.stats, &hosts);
         }
-        if let Some(stats) = &self.check_stats {
-            hosts::gauge_checked(stats, &hosts);
+        self.gauge_checked();
+        if let Some(stats) = &self.outlier_stats {
+            hosts::gauge_ejected(stats, &hosts);
         }
         let runtime = self.stage.view.runtime.read();
         let membership = Membership { before: &before, hosts: &hosts, runtime: &runtime };
@@ -221,19 +238,18 @@ impl Cluster {
         }));
     }
 
+    /// Publishes who is out, or back, if outlier detection has judged anew.
+    fn flag_judged(&self) {
+        let hosts = self.seed.publisher.read().hosts.clone();
+        if hosts::flag_judged(&hosts) {
+            self.seed.publish(hosts.to_vec());
+        }
+    }
+
     fn leave_out(&self) {
         let snapshot = self.seed.publisher.read();
-        let asked: Vec<_> = snapshot.hosts.iter().filter(|host| host.has_asked_out()).collect();
-        let out = HealthFlag::FailedActiveHc as u32 | HealthFlag::ExcludedViaImmediateHcFail as u32;
-        for host in &asked {
-            host.health.fetch_or(out, Relaxed);
-            if let Some(stats) = &self.seed.check_stats {
-                stats.add(HealthCheckStat::PassiveFailure, 1);
-                stats.add(HealthCheckStat::Failure, 1);
-            }
-        }
-        if !asked.is_empty() {
-            self.seed.publish(snapshot.hosts.to_vec());
+        for host in snapshot.hosts.iter().filter(|host| host.has_asked_out()) {
+            self.seed.leave_out(host);
         }
     }
 }
@@ -257,12 +273,14 @@ impl Actor for Cluster {
         let before = self.seed.publisher.read();
         self.seed.start_names(&cluster, &reports);
         self.seed.start_checks(&before.hosts, &cluster, &reports);
+        self.seed.start_outlier(&cluster, &reports);
         before.shared.stats.set(ClusterStat::WarmingState, u64::from(!before.ready));
-        if self.seed.check_stats.is_some() {
+        if !self.seed.check_stats.is_empty() {
             self.hear_who_asks_out(ctx);
         }
         self.end_when_due(ctx);
         if before.version > 0 {
+            self.flag_judged();
             self.seed.tell_ready();
         } else if let Discovery::Static(hosts) = &self.seed.plan.discovery {
             let stats = &before.shared.stats;
@@ -334,34 +352,39 @@ impl Handler<Assign> for Cluster {
 impl Handler<HealthChanged> for Cluster {
     type Result = ();
 
-    fn handle(&mut self, HealthChanged { host, health }: HealthChanged, ctx: &mut Context<Self>) {
-        use HealthFlag as F;
+    fn handle(&mut self, HealthChanged { host, passed }: HealthChanged, ctx: &mut Context<Self>) {
         let before = self.seed.publisher.read();
         if !before.hosts.iter().any(|known| Arc::ptr_eq(known, &host)) {
             return;
         }
-        let down = F::FailedActiveHc as u32
-            | F::DegradedActiveHc as u32
-            | F::ActiveHcTimeout as u32
-            | F::ExcludedViaImmediateHcFail as u32;
-        let up = match health {
-            Health::Healthy => 0,
-            Health::Degraded => F::DegradedActiveHc as u32,
-            Health::Failed => F::FailedActiveHc as u32,
-            Health::FailedByTimeout => F::FailedActiveHc as u32 | F::ActiveHcTimeout as u32,
-        };
-        if up & F::FailedActiveHc as u32 == 0 && host.has(F::FailedActiveHc) {
-            host.becomes_well();
+        if let Some(flags) = self.seed.checked_flags(&host) {
+            if flags & HealthFlag::FailedActiveHc as u32 == 0
+                && host.has(HealthFlag::FailedActiveHc)
+            {
+                host.becomes_well();
+            }
+            host.health.store(host.flags() & !Finding::FLAGS | flags, Relaxed);
         }
-        host.health.store(host.flags() & !down | up, Relaxed);
+        if passed {
+            self.seed.take_back(&host);
+        }
         // A host that DNS no longer names stays only as long as its check holds it up.
-        let stays = |host: &&Arc<Host>| host.healthy() || !host.has(F::PendingDynamicRemoval);
+        let stays =
+            |host: &&Arc<Host>| host.healthy() || !host.has(HealthFlag::PendingDynamicRemoval);
         let hosts: Vec<_> = before.hosts.iter().filter(stays).cloned().collect();
         if hosts.len() < before.hosts.len() {
             before.shared.stats.add(ClusterStat::MembershipChange, 1);
             self.seed.start_checks(&hosts, &ctx.address(), &reports_to(ctx.address()));
         }
         self.seed.publish(hosts);
+    }
+}
+
+impl Handler<Judged> for Cluster {
+    type Result = ();
+
+    fn handle(&mut self, _: Judged, _: &mut Context<Self>) {
+        self.flag_judged();
     }
 }
 
@@ -385,6 +408,7 @@ impl Handler<Remake> for Cluster {
         self.seed.start_names(&cluster, &reports);
         let hosts = self.seed.publisher.read().hosts.clone();
         self.seed.start_checks(&hosts, &cluster, &reports);
+        self.seed.start_outlier(&cluster, &reports);
     }
 }
 

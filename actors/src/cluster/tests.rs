@@ -7,12 +7,15 @@ use tokio::time::{Instant, sleep, sleep_until};
 use crate::{
     Command,
     command::{Applied, EndpointChange, Refusal, Setting, Term},
+    event::{Checked, What},
     fakes::*,
-    plan::{ClusterPlan, ConfiguredHealth, Discovery, DnsPlan, LayerPlan, LayerSource},
+    plan::{
+        ClusterPlan, ConfiguredHealth, Discovery, DnsPlan, HealthCheckPlan, LayerPlan, LayerSource,
+    },
     published::Published,
     seams::Probed,
     snapshot::{ClusterSnapshot, HealthFlag},
-    stats::{ClusterStat, Group, HealthCheckStat, Scope},
+    stats::{AllHealthChecksStat, ClusterStat, Group, HealthCheckStat, Scope},
 };
 
 struct Watched {
@@ -243,7 +246,7 @@ async fn configured_health_decides_who_takes_traffic() {
 
 fn checked(discovery: Discovery) -> ClusterPlan {
     let mut plan = cluster("a", 0, discovery);
-    plan.health_checks.push(check());
+    plan.health_checks.push(Arc::new(check()));
     plan
 }
 
@@ -351,6 +354,130 @@ async fn a_balancer_is_built_of_the_hosts_and_the_runtime_in_force_and_of_what_w
     raised.kill("cluster/a").await;
     sleep(Duration::from_secs(6)).await;
     told(Told { hosts: 2, panic_percent: 51, first: false });
+}
+
+#[actix::test]
+async fn a_host_is_well_if_all_of_its_checks_say_so() {
+    tokio::time::pause();
+    let world = World::default();
+    let mut plan = cluster("a", 0, fixed(&["10.0.0.1:80", "10.0.0.2:80"]));
+    for name in ["one", "two"] {
+        let check = HealthCheckPlan { name: name.to_owned(), healthy_threshold: 1, ..check() };
+        plan.health_checks.push(Arc::new(check));
+    }
+    let watched = watch(world.clone(), plan).await;
+    watched.stats.add(ClusterStat::UpstreamCxTotal, 1);
+    let say = |name: &str, probed| {
+        let address = "10.0.0.1:80".parse().unwrap();
+        world.health.says_of.lock().insert((address, name.to_owned()), probed);
+    };
+    let registry = &watched.raised.view.registry;
+    let of = |name| registry.group::<HealthCheckStat>(Scope::cluster("a").health_check(name));
+    let all = registry.group::<AllHealthChecksStat>(Scope::cluster("a").within("health_check"));
+    sleep(Duration::from_secs(61)).await;
+    for (name, probed, eligible, healthy, flags) in [
+        ("one", Probed::Healthy, "12", [2, 2, 2], 0),
+        ("two", Probed::Unhealthy, "2", [2, 1, 1], HealthFlag::FailedActiveHc as u32),
+        ("one", Probed::Unhealthy, "2", [1, 1, 1], HealthFlag::FailedActiveHc as u32),
+        ("two", Probed::Degraded, "2", [1, 2, 1], 9),
+        ("one", Probed::Healthy, "2", [2, 2, 2], HealthFlag::DegradedActiveHc as u32),
+        ("two", Probed::Healthy, "12", [2, 2, 2], 0),
+    ] {
+        say(name, probed.clone());
+        sleep(Duration::from_secs(3)).await;
+        let last = |ip: &String| ip.chars().last();
+        let now: String = watched.healthy().iter().filter_map(last).collect();
+        assert_eq!(now, eligible, "{name} {probed:?}");
+        assert_eq!(watched.cluster.read().hosts[0].flags(), flags, "{name} {probed:?}");
+        let own = ["one", "two"].map(|name| of(name).sum(HealthCheckStat::Healthy));
+        let sums = [own[0], own[1], all.sum(AllHealthChecksStat::Healthy)];
+        assert_eq!(sums, healthy, "{name} {probed:?}");
+    }
+    // Each check falls by itself, and goes on.
+    let attempts = |name| of(name).sum(HealthCheckStat::Attempt);
+    let before = ["one", "two"].map(attempts);
+    watched.raised.kill("cluster/a/health_check/10.0.0.1:80/two").await;
+    sleep(Duration::from_secs(3)).await;
+    assert!(attempts("one") > before[0] && attempts("two") > before[1]);
+    assert_eq!(watched.healthy(), ["10.0.0.1", "10.0.0.2"]);
+}
+
+#[actix::test]
+async fn hosts_that_were_never_checked_count_for_nothing_where_they_are_ignored() {
+    tokio::time::pause();
+    for (ignores, excluded) in [(true, 2), (false, 0)] {
+        let world = World::default();
+        for last in [2, 3] {
+            let address = format!("10.0.0.{last}:80").parse().unwrap();
+            world.health.says.lock().insert(address, Probed::TimedOut);
+        }
+        let mut plan = checked(fixed(&["10.0.0.1:80", "10.0.0.2:80", "10.0.0.3:80"]));
+        plan.ignores_unchecked_hosts = ignores;
+        let watched = watch(world, plan).await;
+        let snapshot = watched.cluster.read();
+        let unchecked = snapshot.hosts.iter().filter(|host| host.is_excluded()).count();
+        assert_eq!(unchecked as u64, excluded);
+        let sums = watched.sums([ClusterStat::MembershipExcluded, ClusterStat::MembershipTotal]);
+        assert_eq!(sums, [excluded, 3]);
+        // Once they were, they are ill as others are.
+        sleep(Duration::from_secs(2)).await;
+        assert_eq!(watched.sums([ClusterStat::MembershipExcluded]), [0]);
+    }
+}
+
+#[actix::test]
+async fn what_a_check_finds_is_written_down_when_it_changes_or_always() {
+    tokio::time::pause();
+    use Checked as C;
+    use Probed as P;
+    for (logs_all, expected) in [
+        (false, vec!["Added", "Ejected", "Added", "Degraded", "NoLongerDegraded"]),
+        (
+            true,
+            vec![
+                "Added",
+                "Passed",
+                "Failed",
+                "Ejected",
+                "Failed",
+                "Failed",
+                "Added",
+                "Degraded",
+                "Passed",
+                "NoLongerDegraded",
+            ],
+        ),
+    ] {
+        let world = World::default();
+        let mut plan = cluster("a", 0, fixed(&["10.0.0.1:80"]));
+        plan.health_checks.push(Arc::new(HealthCheckPlan {
+            healthy_threshold: 1,
+            logs_failures: logs_all,
+            logs_successes: logs_all,
+            ..check()
+        }));
+        let watched = watch(world.clone(), plan).await;
+        watched.stats.add(ClusterStat::UpstreamCxTotal, 1);
+        sleep(Duration::from_millis(59_500)).await;
+        // A network failure is borne once, an answer that says "unhealthy" not at all.
+        for probed in
+            [P::Healthy, P::NetworkFailure, P::Unhealthy, P::Unhealthy, P::Degraded, P::Healthy]
+        {
+            world.health.says.lock().insert("10.0.0.1:80".parse().unwrap(), probed);
+            sleep(Duration::from_secs(2)).await;
+        }
+        let events = world.events.0.lock();
+        let told = events.iter().map(|(_, what)| match what {
+            What::HealthCheck(_, C::Added { .. }) => "Added",
+            What::HealthCheck(_, C::Ejected { .. }) => "Ejected",
+            What::HealthCheck(_, C::Failed { .. }) => "Failed",
+            What::HealthCheck(_, C::Passed) => "Passed",
+            What::HealthCheck(_, C::Degraded) => "Degraded",
+            What::HealthCheck(_, C::NoLongerDegraded) => "NoLongerDegraded",
+            What::Outlier(_) => "Outlier",
+        });
+        assert_eq!(told.collect::<Vec<_>>(), expected);
+    }
 }
 
 impl Watched {

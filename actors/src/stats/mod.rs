@@ -20,10 +20,11 @@ pub use by_zone::ByZone;
 pub use group::{AnyGroup, Def, Group, Kind, Lane, Listed, Reading, StatSet, Value};
 pub use histogram::{BUCKETS, Bins, HistogramReading, QUANTILES};
 pub use names::{
-    AnswerStat, ClusterHttp2Stat, ClusterManagerStat, ClusterStat, DnsStat, FilesystemStat,
-    HealthCheckStat, HostStat, Http1Stat, HttpStat, ListenerDiscoveryStat, ListenerHttpStat,
-    ListenerManagerStat, ListenerStat, ListenerWorkerStat, MaglevStat, RingHashStat, RouterStat,
-    RuntimeStat, ServerStat, TcpStat, TracingStat, VirtualStat, WatchdogStat,
+    AllHealthChecksStat, AnswerStat, ClusterHttp2Stat, ClusterManagerStat, ClusterStat, DnsStat,
+    FilesystemStat, HealthCheckStat, HostStat, Http1Stat, HttpStat, ListenerDiscoveryStat,
+    ListenerHttpStat, ListenerManagerStat, ListenerStat, ListenerWorkerStat, MaglevStat,
+    OutlierStat, RingHashStat, RouterStat, RuntimeStat, ServerStat, TcpStat, TracingStat,
+    VirtualStat, WatchdogStat,
 };
 pub use scope::{Scope, Tag, cut_out};
 

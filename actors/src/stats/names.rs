@@ -542,6 +542,41 @@ stat_set! {
 }
 
 stat_set! {
+    /// What all health checks of a cluster say together, where it has several: `cluster.NAME.health_check.`.
+    pub enum AllHealthChecksStat {
+        Degraded = Gauge "degraded",
+        Healthy = Gauge "healthy",
+    }
+}
+
+stat_set! {
+    /// What outlier detection of a cluster counts: `cluster.NAME.outlier_detection.`.
+    pub enum OutlierStat {
+        Active = Gauge "ejections_active",
+        Consecutive5xx = Counter "ejections_consecutive_5xx",
+        DetectedConsecutive5xx = Counter "ejections_detected_consecutive_5xx",
+        DetectedConsecutiveGatewayFailure = Counter "ejections_detected_consecutive_gateway_failure",
+        DetectedConsecutiveLocalOriginFailure = Counter "ejections_detected_consecutive_local_origin_failure",
+        DetectedDegradation = Counter "ejections_detected_degradation",
+        DetectedFailurePercentage = Counter "ejections_detected_failure_percentage",
+        DetectedLocalOriginFailurePercentage = Counter "ejections_detected_local_origin_failure_percentage",
+        DetectedLocalOriginSuccessRate = Counter "ejections_detected_local_origin_success_rate",
+        DetectedSuccessRate = Counter "ejections_detected_success_rate",
+        EnforcedConsecutive5xx = Counter "ejections_enforced_consecutive_5xx",
+        EnforcedConsecutiveGatewayFailure = Counter "ejections_enforced_consecutive_gateway_failure",
+        EnforcedConsecutiveLocalOriginFailure = Counter "ejections_enforced_consecutive_local_origin_failure",
+        EnforcedFailurePercentage = Counter "ejections_enforced_failure_percentage",
+        EnforcedLocalOriginFailurePercentage = Counter "ejections_enforced_local_origin_failure_percentage",
+        EnforcedLocalOriginSuccessRate = Counter "ejections_enforced_local_origin_success_rate",
+        EnforcedSuccessRate = Counter "ejections_enforced_success_rate",
+        EnforcedTotal = Counter "ejections_enforced_total",
+        Overflow = Counter "ejections_overflow",
+        SuccessRate = Counter "ejections_success_rate",
+        Total = Counter "ejections_total",
+    }
+}
+
+stat_set! {
     /// What a TCP proxy counts: `tcp.PREFIX.`.
     pub enum TcpStat {
         DownstreamCxDrainClose = Counter "downstream_cx_drain_close",

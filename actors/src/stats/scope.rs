@@ -74,6 +74,19 @@ impl Scope {
         Self::new(format!("{}{name}.", self.prefix), self.tags.clone())
     }
 
+    /// `cluster.NAME.health_check.`, and where the check has a name, `name.CHECK.` after it.
+    pub fn health_check(&self, name: &str) -> Self {
+        let before = format!("{}health_check.", self.prefix);
+        if name.is_empty() {
+            return self.within("health_check");
+        }
+        let named = format!("{before}name.");
+        let prefix = format!("{named}{}.", clean(name));
+        let mut own = Tag::token("envoy.health_check_name", &prefix, named.len());
+        own.cut.start = before.len();
+        Self::new(prefix, [vec![own], self.tags.clone()].concat())
+    }
+
     /// `http.PREFIX.`, the HTTP connection manager's `stat_prefix`.
     pub fn http(stat_prefix: &str) -> Self {
         let prefix = format!("http.{}.", clean(stat_prefix));
@@ -185,6 +198,12 @@ mod tests {
             (Scope::cluster("a"), "cluster.", "cluster_name=a"),
             (Scope::cluster("b.c-d"), "cluster.c-d.", "cluster_name=b"),
             (Scope::cluster("f:g").within("http2"), "cluster.http2.", "cluster_name=f_g"),
+            (
+                Scope::cluster("a").health_check("on.e"),
+                "cluster.health_check.e.",
+                "health_check_name=on cluster_name=a",
+            ),
+            (Scope::cluster("a").health_check(""), "cluster.health_check.", "cluster_name=a"),
             (Scope::cluster(".lead"), "cluster.lead.", "cluster_name="),
             (Scope::http("in"), "http.", "http_conn_manager_prefix=in"),
             (Scope::http_tracing("in.x"), "http.x.tracing.", "http_conn_manager_prefix=in"),

@@ -16,7 +16,7 @@ use crate::{
 /// A plan with one of everything.
 fn whole() -> Plan {
     let mut checked = cluster("checked", 1, fixed(&["10.0.0.2:80"]));
-    checked.health_checks.push(check());
+    checked.health_checks.push(Arc::new(check()));
     Plan {
         listeners: vec![listener("a"), listener("b")],
         clusters: vec![

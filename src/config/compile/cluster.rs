@@ -7,8 +7,8 @@ use std::{
 };
 
 use understudy_actors::plan::{
-    ClusterPlan, ConfiguredHealth, Discovery, EndpointPlan, HappyEyeballs, HostPlan, LbValue,
-    Locality, NamePlan, RetryBudget, Thresholds,
+    CheckedAt, ClusterPlan, ConfiguredHealth, Discovery, EndpointPlan, HappyEyeballs, HostPlan,
+    LbValue, Locality, NamePlan, RetryBudget, Thresholds,
 };
 
 use super::{Compiler, address::Named, lb_metadata::lb_metadata};
@@ -63,7 +63,11 @@ impl Compiler<'_> {
             slot: self.slots.clusters.of(&name),
             connect_timeout: cluster.duration("connect_timeout").unwrap_or(CONNECT_TIMEOUT),
             happy_eyeballs: happy_eyeballs(cluster),
-            health_checks: self.health_checks(cluster),
+            health_checks: self.health_checks(cluster, &upstream),
+            ignores_unchecked_hosts: common
+                .and_then(|common| common.boolean("ignore_new_hosts_until_first_hc"))
+                .unwrap_or(false),
+            outlier: self.outlier(cluster),
             thresholds: self.thresholds(cluster),
             panic_threshold_percent: panic
                 .map_or(50, |percent| percent.double("value").unwrap_or(0.0).round() as u32),
@@ -177,23 +181,28 @@ impl Compiler<'_> {
         out
     }
 
+    /// `Endpoint.health_check_config`
+    fn checked_at(&mut self, check: &Message) -> CheckedAt {
+        let port = check.number("port_value").and_then(|port| u16::try_from(port).ok());
+        CheckedAt {
+            address: check.message("address").and_then(|address| self.ip_address(address)),
+            port: port.filter(|port| *port > 0),
+            hostname: check.text("hostname").unwrap_or_default().to_owned(),
+        }
+    }
+
     fn endpoint(&mut self, lb_endpoint: &Message, plan: EndpointPlan) -> Option<Endpoint> {
         let metadata = lb_metadata(lb_endpoint, "metadata");
         lb_endpoint.ignore("metadata", "what stands beside `envoy.lb` says nothing to balancers");
         let endpoint = lb_endpoint.message("endpoint")?;
         let check = endpoint.message("health_check_config");
-        let port = check.and_then(|check| check.number("port_value"));
-        let check_hostname = check.and_then(|check| check.text("hostname"));
-        let disabled = check.and_then(|check| check.boolean("disable_active_health_check"));
+        let unchecked = check.and_then(|check| check.boolean("disable_active_health_check"));
         let plan = EndpointPlan {
             canary: metadata.get("canary") == Some(&LbValue::Boolean(true)),
             metadata,
             hostname: endpoint.text("hostname").unwrap_or_default().to_owned(),
-            health_check_port: port
-                .and_then(|port| u16::try_from(port).ok())
-                .filter(|port| *port > 0),
-            health_check_hostname: check_hostname.unwrap_or_default().to_owned(),
-            unchecked: disabled.unwrap_or(false),
+            checked_at: check.map(|check| self.checked_at(check)).map(Box::new),
+            unchecked: unchecked.unwrap_or(false),
             ..plan
         };
         let named = self.named_address(endpoint.message("address")?)?;

@@ -19,6 +19,7 @@ mod listener;
 mod local_reply;
 mod logging;
 mod matcher;
+mod outlier;
 mod paths;
 mod protocol;
 mod route;
@@ -29,7 +30,7 @@ mod subsets;
 mod tcp_proxy;
 mod upgrades;
 
-use std::sync::Arc;
+use std::{path::PathBuf, sync::Arc};
 
 use understudy_actors::plan::{Plan, ResolverPlan, Slot, Slots};
 
@@ -111,6 +112,7 @@ pub fn load(source: &Source, options: &Options, slots: &AllSlots) -> Result<Comp
         slots,
         node: Node::default(),
         local_cluster: None,
+        outlier_log: None,
         connection_buffer_bytes: 0,
         source_addresses: Vec::new(),
         resolver: Arc::default(),
@@ -140,6 +142,8 @@ struct Compiler<'o> {
     node: Node,
     /// The cluster that this proxy is one of.
     local_cluster: Option<Slot>,
+    /// `cluster_manager.outlier_detection.event_log_path`.
+    outlier_log: Option<PathBuf>,
     /// `per_connection_buffer_limit_bytes` of the listener that is being compiled.
     connection_buffer_bytes: usize,
     /// `ClusterManager.upstream_bind_config`, for clusters that say nothing of their own.
@@ -153,6 +157,7 @@ struct Compiler<'o> {
 impl Compiler<'_> {
     fn bootstrap(&mut self, bootstrap: &Message) -> Plan {
         self.node = self.node(bootstrap);
+        self.outlier_log = self.outlier_log(bootstrap);
         let manager = bootstrap.message("cluster_manager");
         if let Some(binding) = manager.and_then(|m| m.message("upstream_bind_config")) {
             self.source_addresses = self.source_addresses(binding);
@@ -345,9 +350,9 @@ static_resources:
         assert_eq!(errors(HEAD), "");
         // That field belongs to another message: it is unknown here, not unsupported.
         assert!(errors(&text).contains("is not a field of envoy.config.cluster.v3.Cluster"));
-        let text = format!("{HEAD}    outlier_detection: {{}}\n");
+        let text = format!("{HEAD}    track_cluster_stats: {{}}\n");
         let told = errors(&text);
-        assert!(told.contains("`outlier_detection` is known to Envoy"), "{told}");
+        assert!(told.contains("`track_cluster_stats` is known to Envoy"), "{told}");
         assert!(told.contains("t.yaml:7:5"), "{told}");
         let source = Source::yaml("t.yaml", &text);
         let options = Options { skip_unsupported: true, ..Options::default() };

@@ -7,6 +7,7 @@ pub mod client;
 pub mod cluster;
 pub mod cookie;
 pub mod hash_policy;
+pub mod health_check;
 pub mod http;
 pub mod http1;
 pub mod keepalive;

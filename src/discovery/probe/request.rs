@@ -1,36 +1,30 @@
 //! Owns the request of an `http_health_check`.
 
 use bytes::Bytes;
-use http_body_util::Empty;
+use http_body_util::Full;
 use hyper::{
     Request,
-    header::{HOST, HeaderMap, HeaderName, HeaderValue, USER_AGENT},
+    header::{CONTENT_LENGTH, HOST, HeaderMap, HeaderName, HeaderValue, USER_AGENT},
 };
-use understudy_actors::{
-    plan::{AppendAction, ClusterPlan, HeaderToAdd, HealthCheckKind},
-    snapshot::Host,
-};
+use understudy_actors::{plan::ClusterPlan, snapshot::Host};
+
+use super::Body;
+use crate::config::model::health_check::{AppendAction, HeaderToAdd, HttpAsks};
 
 /// What a probe is known by. Observed: Envoy 1.40, a request of an `http_health_check`.
-const AGENT: HeaderValue = HeaderValue::from_static("Envoy/HC");
+pub(super) const AGENT: HeaderValue = HeaderValue::from_static("Envoy/HC");
 
-/// Whom to ask for. Source: `HealthCheckConfig.hostname`, `HttpHealthCheck.host`, or the cluster's name.
-pub(super) fn authority<'a>(
-    cluster: &'a ClusterPlan,
-    kind: &'a HealthCheckKind,
-    host: &'a Host,
-) -> &'a str {
-    let HealthCheckKind::Http { host: named, .. } = kind else { return &cluster.name };
-    let all = [&host.endpoint.health_check_hostname, named, &cluster.name];
+/// Whom to ask for. Source: `HealthCheckConfig.hostname`, the check's own name for it, or the cluster's.
+pub(super) fn authority<'a>(cluster: &'a ClusterPlan, own: &'a String, host: &'a Host) -> &'a str {
+    let its = host.endpoint.checked_at.as_ref().map(|at| &at.hostname);
+    let all = its.into_iter().chain([own, &cluster.name]);
     all.into_iter().find(|name| !name.is_empty()).map_or("", String::as_str)
 }
 
 /// The request of an `http_health_check`, as Envoy writes it.
-pub(super) fn request(host: &str, kind: &HealthCheckKind, http2: bool) -> Request<Empty<Bytes>> {
-    let mut request = Request::new(Empty::new());
-    let HealthCheckKind::Http { path, method, remove, add, .. } = kind else {
-        return request;
-    };
+pub(super) fn request(host: &str, asks: &HttpAsks) -> Request<Body> {
+    let HttpAsks { path, method, http2, send, remove, add, .. } = asks;
+    let mut request = Request::new(Full::new(Bytes::from(send.clone())));
     // The configuration was checked for these; a value that slipped through asks for `/`.
     *request.method_mut() = method.parse().unwrap_or_default();
     let uri = match http2 {
@@ -45,10 +39,13 @@ pub(super) fn request(host: &str, kind: &HealthCheckKind, http2: bool) -> Reques
     all.insert(USER_AGENT, AGENT);
     remove.iter().for_each(|name| drop(all.remove(name)));
     add.iter().for_each(|header| self::add(all, header));
+    if !send.is_empty() {
+        all.insert(CONTENT_LENGTH, HeaderValue::from(send.len()));
+    }
     request
 }
 
-fn add(all: &mut HeaderMap, HeaderToAdd { name, value, action }: &HeaderToAdd) {
+pub(super) fn add(all: &mut HeaderMap, HeaderToAdd { name, value, action }: &HeaderToAdd) {
     let (Ok(name), Ok(value)) = (HeaderName::try_from(name), HeaderValue::try_from(value)) else {
         return;
     };

@@ -8,7 +8,8 @@ use understudy_actors::{
 };
 
 use super::{
-    super::count, Exchange, conversation::Conversation, failure::Failure, overriding::Named,
+    super::count, Exchange, conversation::Conversation, failure::Failure, outcome,
+    overriding::Named,
 };
 use crate::{
     codec::{Switch, Version, http1::response::Asked},
@@ -331,6 +332,7 @@ impl<C: Borrow<Chosen>> InFlight<C> {
         let host_stats = chosen.host().stats.lane(chosen.target().worker);
         host_stats.inc(HostStat::RqTotal);
         host_stats.inc(HostStat::RqActive);
+        outcome::connected(chosen.target());
         Some(Self { chosen: to, priority })
     }
 }

@@ -37,6 +37,8 @@ pub struct Beside {
     pub(super) over: Option<Pin<Box<Sleep>>>,
     /// How often it was lost with a connection that had been idle.
     pub(super) stale: u32,
+    /// Outlier detection knows that it is slow.
+    pub(super) told_slow: bool,
     /// For the access log, where there is one.
     pub(super) connection: Option<UpstreamConnection>,
 }
@@ -86,6 +88,7 @@ impl Beside {
             slow: None,
             over: None,
             stale: 0,
+            told_slow: false,
             connection: None,
         }
     }

@@ -12,6 +12,7 @@ use super::{
     super::{count, timers::Passed},
     Exchange, Failure, Heads,
     attempt::Chosen,
+    outcome,
     retry::Judgement,
 };
 use crate::{
@@ -128,15 +129,19 @@ where
     ) -> Poll<Result<BodySize, Failure>> {
         loop {
             let Exchange { heads, tries, tally, worker, .. } = &mut *self.exchange;
+            let Heads { request, response, .. } = &mut **heads;
             let mut judgement = None;
-            let unwanted = |head: &mut ResponseHead| match tries {
-                None => false,
-                Some(tries) => {
-                    judgement = tries.judge(head, self.chosen, worker, tally);
-                    judgement.is_some()
+            let unwanted = |head: &mut ResponseHead| {
+                outcome::answered(self.chosen.target(), request, head);
+                match tries {
+                    None => false,
+                    Some(tries) => {
+                        judgement = tries.judge(head, self.chosen, worker, tally);
+                        judgement.is_some()
+                    }
                 }
             };
-            let head = self.up_source.poll_head(cx, &mut heads.response, unwanted);
+            let head = self.up_source.poll_head(cx, response, unwanted);
             return match ready!(head) {
                 Ok(size) => Poll::Ready(Ok(size)),
                 Err(Reset::Terminated) => Poll::Ready(Err(Failure::Stale)),
@@ -183,6 +188,7 @@ where
                 // What came before the fault is the client's; a full socket ends it here.
                 let _ = self.sink.poll_flush(cx);
                 tally.cut_by_upstream(&error);
+                outcome::lost(self.chosen.target());
                 tally.tried(self.chosen, "ended its answer in the middle".to_owned());
                 let stats = self.chosen.snapshot().shared.stats.lane(worker.index);
                 match error {

@@ -21,6 +21,7 @@ use super::{
     beside::{Beside, Connected, Phase, Stream, Unconnected, connect, passed},
     conversation::Conversation,
     forward::STALE_TRIES_MAX,
+    outcome,
     retrying::Decision,
 };
 use crate::{
@@ -257,6 +258,7 @@ impl Exchange<'_> {
 
     /// A try is slow: another is to begin beside it, if there may be one.
     fn begin_beside<Q: RequestSource>(&mut self, hedge: &mut Hedge, mut slow: Beside, source: &Q) {
+        self.tell_slow(&mut slow, Passed::Try);
         let kept = self.body == BodySize::None || source.whole().is_some();
         if kept
             && !slow.retried
@@ -276,6 +278,15 @@ impl Exchange<'_> {
             }
         }
         hedge.tries.push(slow);
+    }
+
+    /// Tells outlier detection that a host is slow, once.
+    pub(super) fn tell_slow(&self, beside: &mut Beside, passed: Passed) {
+        if let (Phase::Waiting(_), false) = (&beside.phase, beside.told_slow) {
+            beside.told_slow = true;
+            let quiet = self.tries.as_ref().is_some_and(|tries| tries.no_content);
+            outcome::timed_out(beside.chosen.target(), passed, quiet);
+        }
     }
 
     /// Carries the winner's answer to the client.

@@ -5,9 +5,10 @@ use std::{future::poll_fn, rc::Rc, task::Poll, time::Duration};
 use understudy_actors::stats::ClusterStat;
 
 use super::{
-    super::count,
+    super::{count, timers::Passed},
     Exchange,
     attempt::{Chosen, InFlight},
+    outcome,
 };
 use crate::{
     codec::{HeaderBlock, Known, Method, RequestHead, ResponseHead, http1::response::Asked},
@@ -153,11 +154,13 @@ impl Copied {
             }
             Some(Err(reset)) => {
                 count::upstream_reset(target, &reset, has_streams);
+                outcome::reset(target, &reset);
                 let status = if reset == Reset::Protocol { 502 } else { 503 };
                 count::upstream_failure(target, status, true);
             }
             None => {
                 count::upstream_timeout(target);
+                outcome::timed_out(target, Passed::Response, false);
                 count::upstream_failure(target, 504, true);
             }
         }
@@ -179,7 +182,7 @@ impl Copied {
                 let mut stream = Http1Stream::new(connection, pool.options(), asked);
                 let buffers = self.buffers.clone();
                 let (sink, source) = stream.split(&buffers);
-                let answer = self.talk(sink, source).await;
+                let answer = self.talk(chosen, sink, source).await;
                 stream.finish();
                 answer
             }
@@ -193,13 +196,14 @@ impl Copied {
                 };
                 let mut stream = Http2Stream::new(lease, Asked::by(&self.head));
                 let (sink, source) = stream.split();
-                self.talk(sink, source).await
+                self.talk(chosen, sink, source).await
             }
         }
     }
 
     async fn talk(
         &mut self,
+        chosen: &Chosen,
         mut sink: impl RequestSink,
         mut source: impl ResponseSource,
     ) -> Result<(u16, bool), Reset> {
@@ -217,6 +221,7 @@ impl Copied {
             });
             let size = head.await?;
             if answer.status >= 200 {
+                outcome::answered(chosen.target(), &self.head, &answer);
                 if size != BodySize::None {
                     discard(&mut source).await;
                 }

@@ -19,6 +19,7 @@ mod hashing;
 mod hedge;
 mod local_reply;
 mod mirror;
+mod outcome;
 mod overriding;
 mod record;
 mod redirect;

@@ -38,6 +38,8 @@ pub(super) struct Tally {
     pub(super) apart: Option<Box<CountedApart>>,
     /// It is counted as done.
     pub(super) settled: bool,
+    /// The host that was tried last has a connection for the request.
+    pub(super) reached: bool,
     /// Something was waited for after the response had begun.
     pub(super) paused: bool,
     /// 0 while there is no response.
@@ -74,6 +76,7 @@ impl Tally {
     /// A host is tried.
     #[inline]
     pub(super) fn tries(&mut self, chosen: &Chosen, logged: bool) {
+        self.reached = false;
         if let Some(told) = &mut self.told {
             told.timing.pool_asked = Some(Instant::now());
         }
@@ -85,6 +88,7 @@ impl Tally {
     /// A connection is at hand.
     #[inline]
     pub(super) fn connected(&mut self, host: &Host, life: &Life, protocol: Version) {
+        self.reached = true;
         if let Some(told) = &mut self.told {
             told.attempted.push(Attempted {
                 address: host.address_text.clone(),

@@ -9,6 +9,7 @@ use super::{
     Exchange,
     attempt::Chosen,
     failure::Failure,
+    outcome,
     record::Tally,
     retrying::Decision,
     tries::Tries,
@@ -129,6 +130,10 @@ impl Exchange<'_> {
             Failure::Reset(reset) => self.after_reset(&reset, chosen),
             Failure::TimedOut(passed) => {
                 count::passed_upstream(target, passed);
+                if self.tally.reached {
+                    let quiet = self.tries.as_ref().is_some_and(|tries| tries.no_content);
+                    outcome::timed_out(target, passed, quiet);
+                }
                 let own = matches!(passed, Passed::Try | Passed::TryIdle | Passed::TryDuration);
                 let decision = match own {
                     true => self.decide(chosen, None),
@@ -145,6 +150,7 @@ impl Exchange<'_> {
 
     fn after_reset(&mut self, reset: &Reset, chosen: &Chosen) -> Result<Duration, Failure> {
         count::upstream_reset(chosen.target(), reset, chosen.has_streams());
+        outcome::reset(chosen.target(), reset);
         match self.decide(chosen, Some(reset)) {
             Decision::Retry(wait) => Ok(wait),
             _ => Err(self.upstream_reset(chosen, reset)),

@@ -9,6 +9,7 @@ use super::{
     Exchange, Failure,
     beside::{Beside, Phase},
     hedge::{Hedge, Next, Winner},
+    outcome,
     retrying::Decision,
 };
 use crate::{
@@ -74,6 +75,7 @@ impl Exchange<'_> {
         if self.heads.response.status < 200 {
             return Some(Ok((beside, size)));
         }
+        outcome::answered(beside.chosen.target(), &self.heads.request, &self.heads.response);
         let Some(tries) = &mut self.tries else { return Some(Ok((beside, size))) };
         let (answer, target) = (&self.heads.response, beside.chosen.answers());
         let (priority, mut bad) = (tries.priority(), false);
@@ -136,7 +138,8 @@ impl Exchange<'_> {
             Failure::TimedOut(passed @ Passed::Response) => {
                 // Every host under way was too slow. Observed: Envoy 1.40.
                 let mut last = None;
-                for beside in hedge.tries.drain(..) {
+                for mut beside in hedge.tries.drain(..) {
+                    self.tell_slow(&mut beside, passed);
                     self.note_try(&beside.chosen, &Failure::TimedOut(passed));
                     count::passed_upstream(beside.chosen.answers(), passed);
                     last = Some(self.upstream_timed_out(&beside.chosen, passed));

@@ -181,6 +181,10 @@ impl Http1Pool {
         self.idle.borrow_mut().clear();
     }
 
+    pub(super) fn drain(&self) {
+        self.idle.borrow_mut().clear();
+    }
+
     pub(super) fn sweep(&self) {
         let mut idle = self.idle.borrow_mut();
         if idle.is_empty() {

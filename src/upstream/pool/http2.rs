@@ -298,6 +298,11 @@ impl Http2Pool {
         self.connections.borrow_mut().clear();
     }
 
+    pub(super) fn drain(&self) {
+        // Each ends with its last stream, as above.
+        self.connections.borrow_mut().clear();
+    }
+
     pub(super) fn sweep(&self) {
         let Target { shared, upstream, worker, deadlines, .. } = &self.target;
         let now = deadlines.coarse_now();

@@ -203,6 +203,16 @@ impl HostPool {
         }
     }
 
+    /// The host is not well: idle connections close now, and it gets new ones if it is asked all the same.
+    ///
+    /// Observed: Envoy 1.40, hosts that fail a check or are ejected.
+    pub fn drain(&self) {
+        match self {
+            HostPool::Http1(pool) => pool.drain(),
+            HostPool::Http2(pool) => pool.drain(),
+        }
+    }
+
     /// Lets go of idle connections that the host closed or that were idle for too long.
     pub fn sweep(&self) {
         match self {

@@ -106,6 +106,12 @@ impl HostPools {
         self.apart.borrow().values().for_each(|pair| pair.each(HostPool::close));
     }
 
+    /// The host is not well: idle connections close now, and it gets new ones if it is asked all the same.
+    pub fn drain(&self) {
+        self.usual.each(HostPool::drain);
+        self.apart.borrow().values().for_each(|pair| pair.each(HostPool::drain));
+    }
+
     /// Whether these are the same pools.
     pub fn are(&self, others: &Self) -> bool {
         Rc::ptr_eq(&self.apart, &others.apart)
