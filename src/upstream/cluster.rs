@@ -277,6 +277,11 @@ impl Current {
         self.pools.get(host)
     }
 
+    /// Whether a host is one of its own.
+    pub fn has(&self, host: &Arc<Host>) -> bool {
+        self.by_host.contains_key(&Arc::as_ptr(host))
+    }
+
     fn pools_of(&self, host: &Arc<Host>) -> Option<&HostPools> {
         self.pools.get(*self.by_host.get(&Arc::as_ptr(host))?)
     }
