@@ -190,9 +190,11 @@ impl Cluster {
         let mut local = self.local.borrow_mut();
         let local = local.as_mut().map(Cached::load);
         let mut current = self.current.borrow_mut();
-        let moved = local.is_some_and(|local| {
-            current.local.as_ref().is_none_or(|known| !Arc::ptr_eq(local, known))
-        });
+        let moved = match (&local, &current.local) {
+            (None, None) => false,
+            (Some(local), Some(known)) => !Arc::ptr_eq(local, known),
+            _ => true,
+        };
         if moved || !Arc::ptr_eq(snapshot, &current.snapshot) {
             let (snapshot, local) = (snapshot.clone(), local.cloned());
             let (before, deadlines, limits) = (Some(&**current), &self.deadlines, &self.limits);
