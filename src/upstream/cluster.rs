@@ -190,9 +190,11 @@ impl Cluster {
         let mut local = self.local.borrow_mut();
         let local = local.as_mut().map(Cached::load);
         let mut current = self.current.borrow_mut();
-        let moved = local.is_some_and(|local| {
-            current.local.as_ref().is_none_or(|known| !Arc::ptr_eq(local, known))
-        });
+        let moved = match (&local, &current.local) {
+            (None, None) => false,
+            (Some(local), Some(known)) => !Arc::ptr_eq(local, known),
+            _ => true,
+        };
         if moved || !Arc::ptr_eq(snapshot, &current.snapshot) {
             let (snapshot, local) = (snapshot.clone(), local.cloned());
             let (before, deadlines, limits) = (Some(&**current), &self.deadlines, &self.limits);
@@ -275,6 +277,11 @@ impl Current {
     #[inline]
     pub fn pools_at(&self, host: usize) -> Option<&HostPools> {
         self.pools.get(host)
+    }
+
+    /// Whether a host is one of its own.
+    pub fn has(&self, host: &Arc<Host>) -> bool {
+        self.by_host.contains_key(&Arc::as_ptr(host))
     }
 
     fn pools_of(&self, host: &Arc<Host>) -> Option<&HostPools> {

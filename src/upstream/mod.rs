@@ -1,5 +1,6 @@
 //! Owns the way to an upstream host: the worker's view of clusters, the balancer, the pools.
 
+mod aggregate;
 pub mod balancer;
 mod breakers;
 pub mod cluster;
@@ -12,4 +13,5 @@ mod send;
 mod socket;
 pub mod tcp;
 
+pub use aggregate::Aggregate;
 pub use cluster::{Cluster, Clusters, Current, Limits};

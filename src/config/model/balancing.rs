@@ -160,6 +160,14 @@ impl Default for OverrideHealth {
 // === impl Policy ===
 
 impl Policy {
+    /// The clusters that an aggregate is of.
+    pub fn members(&self) -> Option<&[Slot]> {
+        match self {
+            Policy::Aggregate(members) => Some(members),
+            _ => None,
+        }
+    }
+
     /// How a request's hash leads to a host, if it does.
     pub fn hashing(&self) -> Option<&Hashing> {
         match self {

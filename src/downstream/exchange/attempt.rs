@@ -13,12 +13,12 @@ use super::{
 };
 use crate::{
     codec::{Switch, Version, http1::response::Asked},
-    config::model::{balancing::Policy, cluster::Upstream, route::Forward},
+    config::model::{cluster::Upstream, route::Forward},
     filter::FilteredResponse,
     local_reply::LocalReply,
     stream::{BodySize, Pump, RequestSource, Reset, ResponseSink, ResponseSource},
     upstream::{
-        Current,
+        Aggregate, Current,
         balancer::Choice,
         http1::Http1Stream,
         http2::Http2Stream,
@@ -52,8 +52,8 @@ impl<'c> Exchange<'c> {
         current: Rc<Current>,
         route: &Forward,
     ) -> Result<Chosen, Failure> {
-        if let Policy::Aggregate(members) = &current.upstream.balancing.policy {
-            return self.choose_of(&current, members, route);
+        if let Some(aggregate) = Aggregate::of(&current, &self.worker.clusters) {
+            return self.choose_of(&current, &aggregate, route);
         }
         let worker = self.worker.index;
         let version = self.heads.request.version;

@@ -19,6 +19,9 @@ use crate::config::model::balancing::{
     Balancing, Hashing, Localities, Policy, RuntimeDouble, SlowStart, ZoneAware,
 };
 
+/// Hosts that are drawn for a request at most.
+const CHOICES_MAX: u32 = 1024;
+
 /// What tables are built of.
 pub(super) struct Builder<'a> {
     pub(super) balancing: &'a Balancing,
@@ -132,7 +135,8 @@ impl<'a> Builder<'a> {
                 Order::Rotation(Rotation::new(&hosts, &weights, cursor))
             }
             Policy::LeastRequest(least) if equal && ramp.is_none() => {
-                Order::FewestRequests { choices: least.choices }
+                let choices = least.choices.map(|choices| choices.min(CHOICES_MAX));
+                Order::FewestRequests { choices }
             }
             Policy::LeastRequest(least) => {
                 let bias = self.double(&least.bias);

@@ -126,8 +126,10 @@ impl Tables {
         let (options, fails_on_panic) = self.zones.as_ref()?;
         let zones = self.levels.as_ref()?.zones()?;
         let stats = snapshot.shared.stats.lane(worker);
-        stats.inc(ClusterStat::LbRecalculateZoneStructures);
-        let zones = Zones::new(options, &zones, local, stats)?;
+        // Envoy's main thread works them out as well, and counts that.
+        let times = if worker == 0 { 2 } else { 1 };
+        stats.add(ClusterStat::LbRecalculateZoneStructures, times);
+        let zones = Zones::new(options, &zones, local, |stat| stats.add(stat, times))?;
         Some(Zoning::new(zones, options, *fails_on_panic))
     }
 

@@ -73,19 +73,19 @@ impl Zones {
         options: &ZoneAware,
         zones: &[(&Locality, usize)],
         local: &ClusterSnapshot,
-        stats: &Lane<ClusterStat>,
+        count: impl Fn(ClusterStat),
     ) -> Option<Self> {
         let proxies = Proxies::of(local);
         if zones.len() < 2 || (proxies.all.len() < 2 && !options.forces_direct) {
             return None;
         }
         if !proxies.all.contains_key(&options.home) {
-            stats.inc(ClusterStat::LbLocalClusterNotOk);
+            count(ClusterStat::LbLocalClusterNotOk);
             return None;
         }
         let hosts: usize = zones.iter().map(|(_, hosts)| hosts).sum();
         if (hosts as u64) < options.cluster_size_min {
-            stats.inc(ClusterStat::LbZoneClusterTooSmall);
+            count(ClusterStat::LbZoneClusterTooSmall);
             return None;
         }
         if proxies.panic {

@@ -82,7 +82,7 @@ fn small_clusters_ill_zones_and_what_is_asked_for_are_heeded() {
     let hosts = &["a", "a", "b", "b"][..];
     let small = zoned(ZoneAware { cluster_size_min: 5, ..options() }, &["a", "b"], hosts);
     assert_eq!(small.counts(400), [100; 4]);
-    assert_eq!(small.snapshot.shared.stats.sum(ClusterStat::LbZoneClusterTooSmall), 1);
+    assert_eq!(small.snapshot.shared.stats.sum(ClusterStat::LbZoneClusterTooSmall), 2);
     let off = zoned(ZoneAware { enabled_percent: 0, ..options() }, &["a", "b"], hosts);
     assert_eq!(off.counts(400), [100; 4]);
     let forces_direct = ZoneAware { forces_direct: true, ..options() };
