@@ -36,7 +36,7 @@ fn each_parent_has_exactly_its_children_after_ten_falls_of_each() {
     );
     let proxy = Proxy::start_with(&config, &["--concurrency", "2", "--enable-drills"]);
     let before = names(&proxy);
-    assert_eq!(before.len(), 4 + 2 + 1 + 2 + 2 + 2 + 1, "{before:?}");
+    assert_eq!(before.len(), 5 + 2 + 1 + 2 + 2 + 2 + 1, "{before:?}");
     for fall in 0..10 {
         // These two end the process when they fall more often than their budget allows.
         let spared =

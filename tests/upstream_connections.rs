@@ -89,6 +89,28 @@ fn a_host_is_told_of_each_client_by_proxy_protocol() {
 }
 
 #[test]
+fn a_health_check_comes_as_requests_do_and_tells_of_no_client() {
+    let origin = telling_whence();
+    let proxy = front(
+        &[&origin],
+        "health_checks: [{timeout: 1s, interval: 60s, no_traffic_interval: 60s, unhealthy_threshold: 1, \
+         healthy_threshold: 1, http_health_check: {path: /well}}]\n    \
+         upstream_bind_config: {source_address: {address: 127.0.0.7, port_value: 0}}\n    \
+         transport_socket: {name: proxy, typed_config: {\"@type\": type.googleapis.com/\
+         envoy.extensions.transport_sockets.proxy_protocol.v3.ProxyProtocolUpstreamTransport, \
+         config: {version: V1}, transport_socket: {name: raw, typed_config: {\"@type\": \
+         type.googleapis.com/envoy.extensions.transport_sockets.raw_buffer.v3.RawBuffer}}}}",
+    );
+    wait_for("the host to be well", || {
+        (proxy.stat("cluster.a.membership_healthy") == Some(1)).then_some(())
+    });
+    let head = &origin.heads()[0];
+    // Source: Envoy's upstream PROXY protocol socket, which falls back to the connection's own addresses.
+    assert!(head.starts_with("PROXY TCP4 127.0.0.7 127.0.0.1 "), "{head}");
+    assert!(head.contains("\r\nGET /well HTTP/1.1\r\n"), "{head}");
+}
+
+#[test]
 fn requests_share_connections_but_where_something_keeps_them_apart() {
     let origin = telling_whence();
     let proxy = front(&[&origin], "connection_pool_per_downstream_connection: true");

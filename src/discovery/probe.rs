@@ -20,14 +20,17 @@ use http_body_util::Full;
 use hyper::client::conn::{http1, http2};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use parking_lot::Mutex;
-use tokio::net::TcpStream;
+use tokio::{io::AsyncWriteExt, net::TcpStream};
 use understudy_actors::{
     plan::{ClusterPlan, HealthCheckPlan},
     seams::{Probe, Probed, Report},
     snapshot::Host,
 };
 
-use crate::config::model::health_check::Asks;
+use crate::{
+    config::model::{cluster::Upstream, health_check::Asks},
+    upstream::{proxy_protocol::own_header, socket},
+};
 
 /// Bytes of an answer that are read at most; a host that says more has said enough.
 const ANSWER_BYTES_MAX: usize = 64 * 1024;
@@ -98,7 +101,7 @@ impl Prober {
                 return Ok(report);
             }
         }
-        let mut wire = connect(asks, address(host)).await.map_err(|_| Trouble)?;
+        let mut wire = connect(asks, cluster, address(host)).await.map_err(|_| Trouble)?;
         let report = converse(&mut wire, cluster, asks, host).await?;
         self.keep(check, asks, host, wire);
         Ok(report)
@@ -147,8 +150,8 @@ fn address(host: &Host) -> SocketAddr {
     address
 }
 
-async fn connect(asks: &Asks, to: SocketAddr) -> io::Result<Wire> {
-    let stream = TcpStream::connect(to).await?;
+async fn connect(asks: &Asks, cluster: &ClusterPlan, to: SocketAddr) -> io::Result<Wire> {
+    let stream = open(cluster, to).await?;
     stream.set_nodelay(true)?;
     let http2 = match asks {
         Asks::Tcp(_) => return Ok(Wire::Tcp(stream)),
@@ -166,6 +169,19 @@ async fn connect(asks: &Asks, to: SocketAddr) -> io::Result<Wire> {
     let (sender, connection) = http1::handshake(io).await.map_err(io::Error::other)?;
     tokio::spawn(connection);
     Ok(Wire::Http1(sender))
+}
+
+/// A connection made as those for requests are, which tells of no client.
+async fn open(cluster: &ClusterPlan, to: SocketAddr) -> io::Result<TcpStream> {
+    let Some(upstream) = cluster.upstream.downcast_ref::<Upstream>() else {
+        return TcpStream::connect(to).await;
+    };
+    let mut stream = socket::connect(to, &upstream.sockets).await?;
+    if let Some(version) = upstream.sockets.greeting {
+        let header = own_header(version, stream.local_addr()?, to);
+        stream.write_all(&header).await?;
+    }
+    Ok(stream)
 }
 
 async fn converse(

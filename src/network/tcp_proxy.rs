@@ -177,6 +177,9 @@ impl Carried {
             self.proxy.stats().inc(TcpStat::DownstreamCxNoRoute);
             return self.flag(ResponseFlag::NoClusterFound);
         };
+        if !cluster.current().snapshot.ready {
+            cluster.first_answer(None).await;
+        }
         let attempts_max = self.proxy.config.connect_attempts_max;
         loop {
             let current = cluster.current();

@@ -5,6 +5,7 @@ use std::{
     collections::HashMap,
     rc::Rc,
     sync::Arc,
+    time::Duration,
 };
 
 use understudy_actors::{
@@ -22,6 +23,9 @@ use super::{
     pool::{HostPools, Place, Sharing, Target},
 };
 use crate::{config::model::cluster::Upstream, worker::Deadlines};
+
+/// How long anybody waits for a cluster's first answer.
+const FIRST_ANSWER_WAIT: Duration = Duration::from_secs(1);
 
 /// All clusters as one worker sees them.
 pub struct Clusters {
@@ -181,6 +185,18 @@ impl Cluster {
     pub fn is_in_maintenance(&self) -> bool {
         let percent = self.limits.get().maintenance_percent;
         percent > 0 && fastrand::u8(..100) < percent
+    }
+
+    /// Waits until the cluster's discovery has answered once, within limits.
+    pub async fn first_answer(&self, timeout: Option<Duration>) {
+        let wait = timeout.map_or(FIRST_ANSWER_WAIT, |timeout| timeout.min(FIRST_ANSWER_WAIT));
+        let current = self.current();
+        let first = current.snapshot.shared.first_answer.notified();
+        // It may have come between looking and listening.
+        if !self.current().snapshot.ready {
+            // Whichever comes first: who waits goes on with what is there then.
+            let _ = tokio::time::timeout(wait, first).await;
+        }
     }
 
     /// What is published now, with this worker's pools.

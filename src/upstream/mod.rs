@@ -10,7 +10,7 @@ pub mod http2;
 pub mod pool;
 pub mod proxy_protocol;
 mod send;
-mod socket;
+pub mod socket;
 pub mod tcp;
 
 pub use aggregate::Aggregate;

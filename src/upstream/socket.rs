@@ -12,7 +12,7 @@ use crate::config::model::socket::{self, SocketOption, Sockets};
 /// # Errors
 ///
 /// What the system says of an option, of the source address or of the connection.
-pub(super) async fn connect(to: SocketAddr, sockets: &Sockets) -> io::Result<TcpStream> {
+pub async fn connect(to: SocketAddr, sockets: &Sockets) -> io::Result<TcpStream> {
     if sockets.are_plain() {
         return TcpStream::connect(to).await;
     }

@@ -1,11 +1,6 @@
 //! Owns the way upstream: the cluster, and one try after the other until an answer stands.
 
-use std::{
-    future::poll_fn,
-    rc::Rc,
-    task::Poll,
-    time::{Duration, Instant},
-};
+use std::{future::poll_fn, rc::Rc, task::Poll, time::Instant};
 
 use futures_util::future::LocalBoxFuture;
 use understudy_actors::stats::{ClusterStat, RouterStat};
@@ -21,9 +16,6 @@ use crate::{
     stream::{BodySize, Replay, RequestSource, ResponseSink, Source},
     upstream::Cluster,
 };
-
-/// How long a request waits for a cluster's first answer.
-const FIRST_ANSWER_WAIT: Duration = Duration::from_secs(1);
 
 /// Tries on other connections after one that the host had closed while it was idle.
 pub(super) const STALE_TRIES_MAX: u32 = 3;
@@ -77,7 +69,7 @@ impl<'c> Exchange<'c> {
                     // The wait has its own end, and another answer than the route's timeout.
                     self.timers.await_response(self.started, None);
                 }
-                let wait = first_answer(&cluster, self.response_timeout(route));
+                let wait = Box::pin(cluster.first_answer(self.response_timeout(route)));
                 self.while_client_waits(wait, source, sink).await?;
                 current = cluster.current();
             }
@@ -198,18 +190,4 @@ impl<'c> Exchange<'c> {
             Poll::Pending => self.poll_interrupted(cx, source, sink).map(Err),
         })
     }
-}
-
-/// Waits until the cluster's discovery has answered once, within limits.
-fn first_answer(cluster: &Cluster, timeout: Option<Duration>) -> LocalBoxFuture<'_, ()> {
-    let wait = timeout.map_or(FIRST_ANSWER_WAIT, |timeout| timeout.min(FIRST_ANSWER_WAIT));
-    Box::pin(async move {
-        let current = cluster.current();
-        let first = current.snapshot.shared.first_answer.notified();
-        // It may have come between looking and listening.
-        if !cluster.current().snapshot.ready {
-            // Whichever comes first: the request goes on with what is there then.
-            let _ = tokio::time::timeout(wait, first).await;
-        }
-    })
 }
