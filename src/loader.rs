@@ -4,8 +4,9 @@ use std::{fs, path::Path, sync::Arc, time::SystemTime};
 
 use understudy_actors::{
     configured::Base,
-    plan::{ListenerPlan, Plan},
-    seams::Load,
+    plan::{ClusterPlan, ListenerPlan, Plan},
+    resources::{Document, Kind, Known, ResourcePlan, Response, ResponseError},
+    seams::{Load, Understand},
 };
 
 use crate::{
@@ -13,13 +14,14 @@ use crate::{
     cli::Flags,
     config::{
         BOOTSTRAP, Diagnostics, Message, Source,
-        compile::{self, AllSlots, Compiled},
+        compile::{self, AllSlots, Compiled, Defaults},
         digest::digest_without,
         model::{
             access_log::AccessLogSink,
             admin::AdminOptions,
             listener::{FilterChains, Terminal},
         },
+        resources,
     },
 };
 
@@ -39,7 +41,8 @@ const CHANGEABLE: [&str; 5] = [
 pub struct Loader {
     first: Source,
     flags: Flags,
-    slots: AllSlots,
+    slots: Arc<AllSlots>,
+    defaults: Defaults,
     access_log: Arc<Writer>,
 }
 
@@ -78,6 +81,8 @@ pub fn read(path: &Path) -> Result<Source, String> {
 pub fn base(compiled: &Compiled) -> Base {
     Base {
         plan: compiled.plan.clone(),
+        clusters_from: compiled.clusters_from.clone(),
+        listeners_from: compiled.listeners_from.clone(),
         bootstrap: compiled.bootstrap.clone(),
         loaded: SystemTime::now(),
     }
@@ -97,24 +102,25 @@ pub fn tell(notes: &Diagnostics, source: &Source) {
 ///
 /// [`OpenError`] for the first that cannot be opened.
 pub fn open_logs(writer: &Writer, plan: &Plan) -> Result<(), OpenError> {
-    for terminal in plan.listeners.iter().flat_map(|listener| terminals(listener)) {
-        for log in terminal.access_logs() {
-            writer.open(&log.sink)?;
-        }
-    }
-    let checks = plan.clusters.iter().flat_map(|cluster| &cluster.health_checks);
-    for path in checks.flat_map(|check| &check.event_logs) {
-        writer.open(&AccessLogSink::File(path.clone()))?;
-    }
-    let outliers = plan.clusters.iter().filter_map(|cluster| cluster.outlier.as_ref());
-    for path in outliers.filter_map(|outlier| outlier.event_log.as_ref()) {
-        writer.open(&AccessLogSink::File(path.clone()))?;
-    }
+    plan.listeners.iter().try_for_each(|listener| open_logs_of_listener(writer, listener))?;
+    plan.clusters.iter().try_for_each(|cluster| open_logs_of_cluster(writer, cluster))?;
     let admin = plan.admin.as_ref().and_then(|admin| admin.options.downcast_ref::<AdminOptions>());
     if let Some(path) = admin.and_then(|admin| admin.access_log.clone()) {
         writer.open(&AccessLogSink::File(path))?;
     }
     Ok(())
+}
+
+fn open_logs_of_cluster(writer: &Writer, cluster: &ClusterPlan) -> Result<(), OpenError> {
+    let of_checks = cluster.health_checks.iter().flat_map(|check| &check.event_logs);
+    let of_outliers = cluster.outlier.iter().filter_map(|outlier| outlier.event_log.as_ref());
+    let mut paths = of_checks.chain(of_outliers);
+    paths.try_for_each(|path| writer.open(&AccessLogSink::File(path.clone())).map(drop))
+}
+
+fn open_logs_of_listener(writer: &Writer, listener: &ListenerPlan) -> Result<(), OpenError> {
+    let mut logs = terminals(listener).flat_map(Terminal::access_logs);
+    logs.try_for_each(|log| writer.open(&log.sink).map(drop))
 }
 
 /// What a listener's connections go to.
@@ -127,8 +133,14 @@ pub fn terminals(listener: &ListenerPlan) -> impl Iterator<Item = &Terminal> {
 
 impl Loader {
     /// Goes on from the first configuration, with the slots that its names were given.
-    pub fn new(first: Source, flags: Flags, slots: AllSlots, access_log: Arc<Writer>) -> Self {
-        Self { first, flags, slots, access_log }
+    pub fn new(
+        first: Source,
+        flags: Flags,
+        slots: AllSlots,
+        defaults: Defaults,
+        access_log: Arc<Writer>,
+    ) -> Self {
+        Self { first, flags, slots: Arc::new(slots), defaults, access_log }
     }
 
     /// Where access logs are written.
@@ -154,6 +166,32 @@ impl Load for Loader {
         open_logs(&self.access_log, &compiled.plan).map_err(|error| error.to_string())?;
         tell(&compiled.notes, &source);
         Ok(base(&compiled))
+    }
+}
+
+impl Understand for Loader {
+    fn understand(&self, kind: Kind, document: &Document) -> Result<Response, ResponseError> {
+        let (options, slots) = (self.flags.compile_options(), self.slots.clone());
+        let (defaults, access_log) = (self.defaults.clone(), self.access_log.clone());
+        let path = document.path.clone();
+        let compile = move |message: &Message, known: &Known, source: &Source| {
+            let compiled =
+                compile::resource(kind, message, (&path, known), &options, &slots, &defaults);
+            let (plan, notes) = compiled?;
+            let opened = match &plan {
+                ResourcePlan::Listener(listener, _) => open_logs_of_listener(&access_log, listener),
+                ResourcePlan::Cluster(cluster) => open_logs_of_cluster(&access_log, cluster),
+                ResourcePlan::Endpoints(_) | ResourcePlan::Routes(_) => Ok(()),
+            };
+            opened.map_err(|error| {
+                let mut errors = Diagnostics::default();
+                errors.error(message.at, &message.path, error.to_string(), "");
+                errors
+            })?;
+            tell(&notes, source);
+            Ok(plan)
+        };
+        resources::read(kind, document, tell, compile)
     }
 }
 

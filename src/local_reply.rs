@@ -8,6 +8,9 @@ use crate::{
     stream::Reset,
 };
 
+/// What is said of an answer that spares an upstream.
+const OVERLOADED: &str = "x-envoy-overloaded";
+
 /// An answer of the proxy's own.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LocalReply {
@@ -23,8 +26,8 @@ pub struct LocalReply {
     pub headers: Vec<(Known, Vec<u8>)>,
     /// What a gRPC client is told, where the HTTP status does not say it.
     pub grpc_status: Option<u8>,
-    /// `x-envoy-overloaded: true` stands first.
-    pub overloaded: bool,
+    /// This header, such as `x-envoy-overloaded`, stands first and is `true`.
+    pub overloaded: Option<&'static str>,
     /// The connection ends with it (HTTP/1).
     pub close: bool,
 }
@@ -41,7 +44,7 @@ impl LocalReply {
             details: Cow::Borrowed(details),
             headers: Vec::new(),
             grpc_status: None,
-            overloaded: false,
+            overloaded: None,
             close: false,
         }
     }
@@ -97,7 +100,28 @@ impl LocalReply {
     /// `upstream.maintenance_mode.NAME` spares the cluster this request.
     pub fn maintenance_mode() -> Self {
         let reply = Self::new(503, "maintenance mode", "maintenance_mode");
-        Self { overloaded: true, ..reply }.flagged(ResponseFlag::UpstreamOverflow)
+        Self { overloaded: Some(OVERLOADED), ..reply }.flagged(ResponseFlag::UpstreamOverflow)
+    }
+
+    /// `drop_overloads` spares the cluster's hosts this request, as some or as all.
+    ///
+    /// Observed: Envoy 1.40.
+    pub fn dropped(as_all: bool) -> Self {
+        let (body, details, header, flag) = match as_all {
+            true => (
+                "unconditional drop overload",
+                "unconditional_drop_overload",
+                "x-envoy-unconditional-drop-overload",
+                ResponseFlag::UnconditionalDropOverload,
+            ),
+            false => (
+                "drop overload",
+                "drop_overload",
+                "x-envoy-drop-overload",
+                ResponseFlag::DropOverload,
+            ),
+        };
+        Self { overloaded: Some(header), ..Self::new(503, body, details) }.flagged(flag)
     }
 
     /// The route's timeout passed before the response began.
@@ -196,7 +220,7 @@ impl LocalReply {
             details: Cow::Owned(details),
             headers: Vec::new(),
             grpc_status: None,
-            overloaded: matches!(reset, Reset::Overflow),
+            overloaded: matches!(reset, Reset::Overflow).then_some(OVERLOADED),
             close: false,
         }
     }

@@ -101,7 +101,13 @@ pub async fn serve(settings: Settings, log: &Logging) -> Result<i32, ServerError
     let commander = company.commander().clone();
     let access_log = access_log(&view.registry, flags)?;
     loader::open_logs(&access_log, &compiled.plan)?;
-    let loader = Loader::new(settings.source.clone(), flags.clone(), slots, access_log.clone());
+    let loader = Loader::new(
+        settings.source.clone(),
+        flags.clone(),
+        slots,
+        compiled.defaults.clone(),
+        access_log.clone(),
+    );
     let seams = seams(&settings, &compiled, &view, &commander, loader, log);
     let mut exit = company.raise(seams);
     commander.install(loader::base(&compiled)).await?;
@@ -172,9 +178,10 @@ fn seams(
     loader: Loader,
     log: &Logging,
 ) -> Seams {
+    let loader = Arc::new(loader);
     let access_log = loader.access_log();
     let facts = admin::Facts {
-        node: compiled.node.clone(),
+        node: compiled.defaults.node.clone(),
         stats: Arc::new(compiled.stats.clone()),
         flags: settings.flags.clone(),
         own_address: downstream::own_address(),
@@ -190,7 +197,8 @@ fn seams(
         balance: Arc::new(Balancers),
         record: access_log.clone(),
         face: Arc::new(face),
-        load: Arc::new(loader),
+        load: loader.clone(),
+        understand: loader,
         house: Arc::new(OurHouse {
             log: log.clone(),
             access_log,

@@ -36,21 +36,6 @@ fn config(origins: &[&Origin; 3], hosts: &[SocketAddr], manager: &str, more: &st
 
 const MORE: &str = "              - {match: {prefix: /more}, direct_response: {status: 200, body: {inline_string: more}}}";
 
-/// Agrees to become another protocol, and says all it hears again.
-fn echoing() -> Origin {
-    Origin::answering(|stream, _| {
-        let _ = stream.write_all(
-            b"HTTP/1.1 101 Switching Protocols\r\nupgrade: websocket\r\nconnection: upgrade\r\n\r\n",
-        );
-        let mut heard = [0; 1024];
-        while let Ok(count) = stream.read(&mut heard) {
-            if count == 0 || stream.write_all(&heard[..count]).is_err() {
-                return;
-            }
-        }
-    })
-}
-
 fn put(proxy: &Proxy, config: &str) {
     fs::write(proxy.folder.join("next"), config).expect("a file can be written");
     fs::rename(proxy.folder.join("next"), proxy.folder.join("config.yaml")).expect("and moved");
@@ -65,7 +50,7 @@ fn reload(proxy: &Proxy, config: &str) -> String {
 
 #[test]
 fn a_signal_or_a_post_reads_the_file_again_and_a_bad_file_changes_nothing_and_stays_visible() {
-    let origins = [Origin::saying("a"), echoing(), Origin::pouring(1)];
+    let origins = [Origin::saying("a"), Origin::echoing(), Origin::pouring(1)];
     let [a, chat, pour] = &origins;
     let all = [a, chat, pour];
     let before = config(&all, &[a.address], "", "");
@@ -119,7 +104,7 @@ fn a_signal_or_a_post_reads_the_file_again_and_a_bad_file_changes_nothing_and_st
 
 #[test]
 fn reloads_under_load_fail_no_request_and_cut_neither_a_websocket_nor_a_download() {
-    let origins = [Origin::saying("a"), echoing(), Origin::pouring(64)];
+    let origins = [Origin::saying("a"), Origin::echoing(), Origin::pouring(64)];
     let [a, chat, pour] = &origins;
     let (all, second) = ([a, chat, pour], Origin::saying("a"));
     let (one, two) = ([a.address], [a.address, second.address]);

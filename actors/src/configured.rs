@@ -1,14 +1,27 @@
-//! Owns what is published of the configuration: what the file asks for, and what became of the last reload.
+//! Owns what is published of the configuration: what the file asks for, what discovery has brought, and what became of
+//! the last reload.
 
-use std::{sync::Arc, time::SystemTime};
+use std::{
+    collections::{BTreeMap, HashSet},
+    sync::{Arc, LazyLock},
+    time::SystemTime,
+};
 
-use crate::plan::{Payload, Plan};
+use crate::{
+    plan::{Assignment, Discovery, Payload, Plan},
+    resources::{ConfigSource, Kind, Refused, ResourcePlan, Resources, Subscription, Topic},
+};
+
+/// What a cluster is told of whom nobody knows hosts; the same each time, so that it is told once.
+static NOBODY: LazyLock<Arc<Assignment>> = LazyLock::new(Arc::default);
 
 /// The configuration in force.
 #[derive(Clone, Default)]
 pub struct Configured {
     /// What the file asks for; none before the first.
     pub base: Option<Arc<Base>>,
+    /// What discovery has brought.
+    pub resources: Resources,
     /// What became of the last reload that somebody asked for.
     pub last_reload: Option<Arc<Reloaded>>,
 }
@@ -17,6 +30,10 @@ pub struct Configured {
 pub struct Base {
     /// What it asks for.
     pub plan: Plan,
+    /// `dynamic_resources.cds_config`
+    pub clusters_from: Option<ConfigSource>,
+    /// `dynamic_resources.lds_config`
+    pub listeners_from: Option<ConfigSource>,
     /// The document behind it, for those who show it.
     pub bootstrap: Payload,
     /// When it was read.
@@ -39,15 +56,82 @@ pub struct Reloaded {
 impl From<Plan> for Base {
     /// A plan without a document.
     fn from(plan: Plan) -> Self {
-        Self { plan, bootstrap: Arc::new(()), loaded: SystemTime::now() }
+        Self {
+            plan,
+            clusters_from: None,
+            listeners_from: None,
+            bootstrap: Arc::new(()),
+            loaded: SystemTime::now(),
+        }
     }
 }
 
 // === impl Configured ===
 
 impl Configured {
-    /// The plan of all of it.
+    /// The one subscription to all clusters or all listeners.
+    pub fn all_of(&self, kind: Kind) -> Option<&Subscription> {
+        let all =
+            self.resources.iter().find(|(topic, _)| topic.kind == kind && topic.name.is_none());
+        all.map(|(_, subscription)| subscription)
+    }
+
+    /// The plan of all of it. What the file names is not discovery's to replace.
     pub(crate) fn plan(&self) -> Plan {
-        self.base.as_ref().map(|base| base.plan.clone()).unwrap_or_default()
+        let mut plan = self.base.as_ref().map(|base| base.plan.clone()).unwrap_or_default();
+        let clusters: HashSet<_> = plan.clusters.iter().map(|one| one.name.clone()).collect();
+        let listeners: HashSet<_> = plan.listeners.iter().map(|one| one.name.clone()).collect();
+        let brought = self.resources.values().flat_map(|one| one.resources.iter());
+        for (name, resource) in brought {
+            match &resource.plan {
+                ResourcePlan::Cluster(cluster) if !clusters.contains(name) => {
+                    plan.clusters.push(cluster.clone());
+                }
+                ResourcePlan::Listener(listener, routes) if !listeners.contains(name) => {
+                    plan.listeners.push(listener.clone());
+                    plan.routes.extend(routes.iter().cloned());
+                }
+                ResourcePlan::Routes(routes) => plan.routes.push(routes.clone()),
+                _ => {}
+            }
+        }
+        plan.assignments = self.assignments(&plan);
+        plan
+    }
+
+    /// Hosts of clusters that subscribe to them; none of a cluster whose subscription has brought none.
+    fn assignments(&self, plan: &Plan) -> BTreeMap<String, Arc<Assignment>> {
+        let assigned = plan.clusters.iter().filter_map(|cluster| {
+            let Discovery::Eds { service_name, source } = &cluster.discovery else { return None };
+            let (source, name) = (source.clone(), Some(service_name.clone()));
+            let brought = self.resources.get(&Topic { kind: Kind::Endpoints, source, name });
+            let assignment = match brought.and_then(Subscription::only).map(|one| &one.plan) {
+                Some(ResourcePlan::Endpoints(assignment)) => assignment.clone(),
+                _ => NOBODY.clone(),
+            };
+            Some((cluster.name.clone(), assignment))
+        });
+        assigned.collect()
+    }
+
+    /// A listener of discovery cannot be put in force: it stays what it was before. Gives the subscription, if it was one.
+    pub(crate) fn give_up(&mut self, before: &Self, name: &str, why: &str) -> Option<Topic> {
+        let all = self.resources.iter_mut();
+        let (topic, subscription) = all
+            .filter(|(topic, _)| topic.kind == Kind::Listener)
+            .find(|(_, subscription)| subscription.resources.contains_key(name))?;
+        let was = before.resources.get(topic).and_then(|one| one.resources.get(name));
+        let failed = match was {
+            Some(was) => subscription.resources.insert(name.to_owned(), was.clone()),
+            None => subscription.resources.remove(name),
+        };
+        let failed = failed.filter(|failed| was.is_none_or(|was| !Arc::ptr_eq(was, failed)))?;
+        subscription.refused.push(Arc::new(Refused {
+            name: name.to_owned(),
+            message: failed.message.clone(),
+            at: SystemTime::now(),
+            why: why.to_owned(),
+        }));
+        Some(topic.clone())
     }
 }

@@ -2,6 +2,7 @@
 
 use std::{
     collections::{HashMap, VecDeque},
+    hash::{DefaultHasher, Hash, Hasher},
     net::SocketAddr,
     path::Path,
     rc::Rc,
@@ -24,12 +25,16 @@ use crate::{
     event::{Event, What},
     log_levels::LogLevels,
     plan::{
-        AdminPlan, ClusterPlan, Discovery, DnsPlan, EndpointPlan, HealthCheckKind, HealthCheckPlan,
-        HostPlan, ListenerPlan, LookupFamily, NamePlan, Payload, Plan, RoutesPlan,
+        AdminPlan, Assignment, ClusterPlan, Discovery, DnsPlan, EndpointPlan, HealthCheckKind,
+        HealthCheckPlan, HostPlan, ListenerPlan, LookupFamily, NamePlan, Payload, Plan, RdsPlan,
+        RoutesPlan,
+    },
+    resources::{
+        ConfigSource, Document, Found, Kind, Known, ResourcePlan, Response, ResponseError, Wrong,
     },
     seams::{
         Accepted, Answer, Balance, Control, Drain, Face, Load, Looked, LookupError, MakeServe,
-        Membership, Probe, Probed, Query, Record, Report, Resolve, Serve,
+        Membership, Probe, Probed, Query, Record, Report, Resolve, Serve, Understand,
     },
     snapshot::Host,
     stage::{House, Options, Seams, Threads},
@@ -224,6 +229,83 @@ impl House for World {
     }
 }
 
+impl Understand for World {
+    /// The first line is the version, each further one a kind, a name and words: of a cluster and of endpoints
+    /// addresses, of others their fingerprint. `eds` is a cluster that subscribes to the file it names; `bad` is refused.
+    fn understand(&self, kind: Kind, document: &Document) -> Result<Response, ResponseError> {
+        let mut lines = document.text.lines();
+        let version = lines.next().unwrap_or_default().to_owned();
+        if version.starts_with('!') {
+            return Err(ResponseError::Unreadable("half a file".to_owned()));
+        }
+        let folder = document.path.parent().unwrap().to_owned();
+        let found = lines.map(|line| {
+            let words: Vec<String> = line.split(' ').map(str::to_owned).collect();
+            let (name, folder) = (words[1].clone(), folder.clone());
+            let mut hasher = DefaultHasher::new();
+            line.hash(&mut hasher);
+            let fingerprint = hasher.finish();
+            let plan = move |known: &Known| planned(kind, &words, fingerprint, &folder, known);
+            Found { name, message: Arc::new(()), fingerprint, plan: Box::new(plan) }
+        });
+        Ok(Response { version_hash: 7, resources: found.collect(), version })
+    }
+}
+
+fn planned(
+    kind: Kind,
+    words: &[String],
+    fingerprint: u64,
+    folder: &Path,
+    known: &Known,
+) -> Result<ResourcePlan, Wrong> {
+    let (name, rest) = (words[1].as_str(), &words[2..]);
+    let addresses: Vec<&str> = rest.iter().map(String::as_str).collect();
+    let file = |name: &str| ConfigSource::File { path: folder.join(name), watched: None };
+    // Names of these tests end in a digit, which is their slot.
+    let slot = name.bytes().last().map_or(0, |last| usize::from(last % 16));
+    let wrong = |line: String| Err(Wrong { told: line.clone(), line });
+    Ok(match (kind, words[0].as_str()) {
+        (_, "bad") => return wrong(format!("{name} is bad")),
+        (Kind::Cluster, "eds") => {
+            let discovery =
+                Discovery::Eds { service_name: name.to_owned(), source: file(&words[2]) };
+            let plan = ClusterPlan { fingerprint, ..cluster(name, slot, discovery) };
+            ResourcePlan::Cluster(Arc::new(plan))
+        }
+        (Kind::Cluster, _) => {
+            let plan = cluster(name, slot, fixed(&addresses));
+            ResourcePlan::Cluster(Arc::new(ClusterPlan { fingerprint, ..plan }))
+        }
+        (Kind::Endpoints, _) => {
+            let Discovery::Static(hosts) = fixed(&addresses) else { unreachable!() };
+            ResourcePlan::Endpoints(Arc::new(Assignment { hosts, ..Assignment::default() }))
+        }
+        (Kind::Routes, _) => ResourcePlan::Routes(routes(name, slot, rest[0].parse().unwrap())),
+        (Kind::Listener, _) => {
+            let needs = rest.iter().find_map(|word| word.strip_prefix("needs="));
+            if let Some(needs) = needs.filter(|needs| !known.clusters.contains(*needs)) {
+                return wrong(format!("unknown cluster {needs}"));
+            }
+            let at = rest.iter().find_map(|word| word.strip_prefix("at="));
+            let address = at.unwrap_or("127.0.0.1:0").parse().unwrap();
+            let rds = rest.iter().find_map(|word| word.strip_prefix("rds="));
+            let rds = rds.map(|name| RdsPlan {
+                name: name.to_owned(),
+                source: file("rds"),
+                stat_prefix: "in".to_owned(),
+            });
+            let plan = ListenerPlan {
+                address,
+                fingerprint,
+                rds: rds.into_iter().collect(),
+                ..(*listener(name)).clone()
+            };
+            ResourcePlan::Listener(Arc::new(plan), Vec::new())
+        }
+    })
+}
+
 impl Load for World {
     fn load(&self, _: &Base) -> Result<Base, String> {
         self.file.lock().clone().expect("there is a file").map(Base::from)
@@ -250,6 +332,7 @@ impl World {
             balance: Arc::new(CountHosts),
             face: Arc::new(Hello),
             load: Arc::new(self.clone()),
+            understand: Arc::new(self.clone()),
             house: Arc::new(self.clone()),
         }
     }
@@ -337,6 +420,7 @@ pub(crate) fn listener(name: &str) -> Arc<ListenerPlan> {
         inbound: false,
         connections_max: 100,
         chains: Arc::new(()),
+        rds: Vec::new(),
         chains_fingerprint: 1,
         fingerprint: 1,
     })

@@ -16,7 +16,7 @@ use std::{
 
 use parking_lot::Mutex;
 
-use crate::runtime::RuntimeValue;
+use crate::{resources::ConfigSource, runtime::RuntimeValue};
 
 pub use crate::outlier::{
     Consecutive, Enforcing, FailurePercentagePlan, OutlierPlan, SuccessRatePlan,
@@ -37,6 +37,8 @@ pub struct Plan {
     pub clusters: Vec<Arc<ClusterPlan>>,
     /// Route tables.
     pub routes: Vec<Arc<RoutesPlan>>,
+    /// Hosts of clusters that subscribe to them (`EDS`), by the cluster's name.
+    pub assignments: BTreeMap<String, Arc<Assignment>>,
     /// The admin port, if there is one.
     pub admin: Option<Arc<AdminPlan>>,
     /// Runtime layers, lowest first.
@@ -96,10 +98,23 @@ pub struct ListenerPlan {
     pub connections_max: u32,
     /// The filter chains; opened by [`Serve`](crate::seams::Serve).
     pub chains: Payload,
+    /// Route tables that its chains subscribe to.
+    pub rds: Vec<RdsPlan>,
     /// Equal for two plans whose connections are served alike, by whichever route tables.
     pub chains_fingerprint: u64,
     /// Equal for two plans that ask for the same.
     pub fingerprint: u64,
+}
+
+/// A route table that comes by itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RdsPlan {
+    /// `Rds.route_config_name`.
+    pub name: String,
+    /// `Rds.config_source`.
+    pub source: ConfigSource,
+    /// Whose connection manager wants it, for stats.
+    pub stat_prefix: String,
 }
 
 /// One route table.
@@ -174,6 +189,33 @@ pub enum Discovery {
         /// How to ask.
         dns: DnsPlan,
     },
+    /// `EDS`: addresses come by [`Plan::assignments`].
+    Eds {
+        /// `eds_cluster_config.service_name`, or the cluster's name.
+        service_name: String,
+        /// `eds_cluster_config.eds_config`
+        source: ConfigSource,
+    },
+}
+
+/// `ClusterLoadAssignment`: the hosts of a cluster, and what is to be done about them as a whole.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Assignment {
+    /// The hosts.
+    pub hosts: Vec<HostPlan>,
+    /// `policy`, as far as it says something.
+    pub policy: AssignmentPolicy,
+}
+
+/// `ClusterLoadAssignment.Policy`
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct AssignmentPolicy {
+    /// `overprovisioning_factor`
+    pub overprovisioning_percent: Option<u32>,
+    /// `weighted_priority_health`
+    pub weighs_health: Option<bool>,
+    /// `drop_overloads`: of a million requests so many are turned away.
+    pub drop_millionths: u32,
 }
 
 /// One host that is known by its address.

@@ -17,7 +17,11 @@ use tokio::net::TcpStream;
 use crate::{
     configured::Base,
     event::Event,
-    plan::{ClusterPlan, HealthCheckPlan, ListenerPlan, LookupFamily, Payload, ResolverPlan},
+    plan::{
+        AssignmentPolicy, ClusterPlan, HealthCheckPlan, ListenerPlan, LookupFamily, Payload,
+        ResolverPlan,
+    },
+    resources::{Document, Kind, Response, ResponseError},
     runtime::Runtime,
     snapshot::{ClusterSnapshot, Host},
     stats::{Group, ListenerStat},
@@ -150,6 +154,8 @@ pub struct Membership<'a> {
     pub before: &'a ClusterSnapshot,
     /// The hosts that it has now.
     pub hosts: &'a [Arc<Host>],
+    /// What their assignment says of them as a whole.
+    pub policy: AssignmentPolicy,
     /// What people have set.
     pub runtime: &'a Runtime,
 }
@@ -162,6 +168,16 @@ pub trait Load: Send + Sync + 'static {
     ///
     /// All that is wrong with it, for a person.
     fn load(&self, running: &Base) -> Result<Base, String>;
+}
+
+/// Understands what discovery sends.
+pub trait Understand: Send + Sync + 'static {
+    /// The response that a document is.
+    ///
+    /// # Errors
+    ///
+    /// [`ResponseError`]: it is none.
+    fn understand(&self, kind: Kind, document: &Document) -> Result<Response, ResponseError>;
 }
 
 /// Makes the data plane of a worker, on its thread.

@@ -17,7 +17,7 @@ use crate::{
     by_hand::ByHand,
     names::Name,
     outlier::{Monitor, OutlierShared},
-    plan::{ClusterPlan, EndpointPlan, Payload, Slot},
+    plan::{AssignmentPolicy, ClusterPlan, EndpointPlan, Payload, Slot},
     published::Published,
     stats::{
         AnswerStat, ByZone, ClusterHttp2Stat, ClusterStat, Group, HostStat, Http1Stat, Later,
@@ -46,6 +46,8 @@ pub struct ClusterSnapshot {
     pub plan: Arc<ClusterPlan>,
     /// Every host, in the order of discovery, healthy or not.
     pub hosts: Arc<[Arc<Host>]>,
+    /// What its assignment says of them as a whole.
+    pub policy: AssignmentPolicy,
     /// Hosts that were drained by hand: visible, and nobody's to pick.
     pub draining: Arc<[Arc<Host>]>,
     /// What people changed about the hosts.
@@ -212,6 +214,7 @@ impl ClusterSnapshot {
         Self {
             plan,
             hosts: Arc::new([]),
+            policy: AssignmentPolicy::default(),
             draining: Arc::new([]),
             by_hand: Arc::default(),
             names: Arc::new([]),

@@ -7,7 +7,7 @@ use actix::prelude::*;
 use crate::{
     plan::Plan,
     roster::Roster,
-    seams::{Balance, Face, Load, MakeServe, Probe, Record, Resolve},
+    seams::{Balance, Face, Load, MakeServe, Probe, Record, Resolve, Understand},
     supervise::{Cast, Reports},
     view::View,
 };
@@ -29,6 +29,8 @@ pub struct Seams {
     pub face: Arc<dyn Face>,
     /// Reads the static configuration.
     pub load: Arc<dyn Load>,
+    /// Understands what discovery sends.
+    pub understand: Arc<dyn Understand>,
     /// What the process does beside the actors: logs, profiler.
     pub house: Arc<dyn House>,
 }

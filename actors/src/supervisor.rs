@@ -4,6 +4,7 @@ mod apply;
 mod ask;
 mod changes;
 mod drain;
+mod draining;
 mod hosts;
 mod kill;
 mod listeners;
@@ -39,7 +40,7 @@ use crate::{
     cluster::{Cluster, Remake},
     configuration::{Configuration, ConfigurationSeed},
     configured::Configured,
-    plan::{AdminPlan, ClusterPlan, ListenerPlan, Plan, RoutesPlan},
+    plan::{AdminPlan, Assignment, ClusterPlan, ListenerPlan, Plan, RoutesPlan},
     published::{Published, Publisher},
     roster::Roster,
     routes::Routes,
@@ -79,6 +80,7 @@ pub(crate) struct SupervisorSeed {
     warm_by: Cell<Option<Instant>>,
     live: Cell<bool>,
     closing: RefCell<Vec<drain::Closing>>,
+    draining: RefCell<draining::Draining>,
     ending: Cell<Option<quit::Ending>>,
 }
 
@@ -115,6 +117,8 @@ struct ClusterChild {
     plan: Arc<ClusterPlan>,
     cluster: Addr<Cluster>,
     published: Published<ClusterSnapshot>,
+    /// What it was told of its hosts.
+    assigned: Option<Arc<Assignment>>,
     /// It was waited for, whether it has answered since or not.
     waited: bool,
 }
@@ -179,6 +183,7 @@ impl SupervisorSeed {
             warm_by: Cell::default(),
             live: Cell::default(),
             closing: RefCell::default(),
+            draining: RefCell::default(),
             ending: Cell::default(),
             stage,
         }
@@ -237,6 +242,7 @@ impl Actor for Supervisor {
         self.reconcile(ctx);
         self.reconcile_when_waited(ctx);
         self.close_when_due(ctx);
+        self.count_draining(ctx);
         self.wait_for_the_end(ctx);
     }
 }

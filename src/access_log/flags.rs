@@ -49,8 +49,10 @@ flags! {
     UpstreamProtocolError = "UPE" "UpstreamProtocolError",
     StreamIdleTimeout = "SI" "StreamIdleTimeout",
     UpstreamMaxStreamDurationReached = "UMSDR" "UpstreamMaxStreamDurationReached",
+    DropOverload = "DO" "DropOverload",
     DownstreamRemoteReset = "DR" "DownstreamRemoteReset",
     InvalidEnvoyRequestHeaders = "IH" "InvalidEnvoyRequestHeaders",
+    UnconditionalDropOverload = "UDO" "UnconditionalDropOverload",
 }
 
 /// Reasons, in the order in which they came up, which is the order they are printed in. Observed: Envoy 1.40.

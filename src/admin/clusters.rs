@@ -6,7 +6,7 @@ use serde_json::{Map, Value, json};
 use understudy_actors::{
     by_hand::{Hand, Standing},
     limits::ClusterLimits,
-    plan::{Locality, Thresholds},
+    plan::{ClusterPlan, Discovery, Locality, Thresholds},
     runtime::Runtime,
     snapshot::{ClusterSnapshot, HealthFlag, Host},
     stats::HostStat,
@@ -95,6 +95,9 @@ fn text(out: &mut String, cluster: &ClusterSnapshot, runtime: &Runtime) -> fmt::
         writeln!(out, "{name}::{priority}_priority::max_retries::{retries}")?;
     }
     writeln!(out, "{name}::added_via_api::{}", plan.added_via_api)?;
+    if let Some(service) = service_name(plan) {
+        writeln!(out, "{name}::eds_service_name::{service}")?;
+    }
     for host in by_priority(cluster) {
         host_text(out, name, host)?;
         // Ours: only of hosts that somebody changed.
@@ -195,7 +198,18 @@ fn status(cluster: &ClusterSnapshot, runtime: &Runtime) -> Value {
         .collect();
     out.insert("circuit_breakers".to_owned(), json!({"thresholds": thresholds}));
     out.insert("observability_name".to_owned(), json!(plan.stat_name));
+    if let Some(service) = service_name(plan) {
+        out.insert("eds_service_name".to_owned(), json!(service));
+    }
     Value::Object(out)
+}
+
+/// `eds_cluster_config.service_name`, where it is not the cluster's own.
+fn service_name(plan: &ClusterPlan) -> Option<&str> {
+    match &plan.discovery {
+        Discovery::Eds { service_name, .. } if *service_name != plan.name => Some(service_name),
+        _ => None,
+    }
 }
 
 fn host_status(host: &Host) -> Value {

@@ -1,10 +1,15 @@
 //! `/config_dump`: the configuration in force, in Envoy's dress.
 
+mod dynamic;
+
 use std::sync::Arc;
 
 use regex::bytes::Regex;
 use serde_json::{Map, Value, json};
-use understudy_actors::snapshot::{ClusterSnapshot, HealthFlag, Host};
+use understudy_actors::{
+    plan::Discovery,
+    snapshot::{ClusterSnapshot, HealthFlag, Host},
+};
 
 use super::{
     Answer, Ask, Desk,
@@ -97,7 +102,7 @@ fn shown(sections: Vec<Section>) -> Vec<Shown> {
 
 fn sections(desk: &Desk, named: Option<&Regex>, include_eds: bool) -> Vec<Section> {
     let Some((bootstrap, loaded)) = desk.bootstrap() else { return Vec::new() };
-    let at = timestamp(loaded);
+    let (at, brought) = (timestamp(loaded), dynamic::brought(desk, named));
     let each = |list, key, find: Find| {
         each(bootstrap.clone(), (list, key), named.cloned(), at.clone(), find)
     };
@@ -115,15 +120,40 @@ fn sections(desk: &Desk, named: Option<&Regex>, include_eds: bool) -> Vec<Sectio
     let empty = || Doc::object([]);
     let mut out = vec![
         Section::new("BootstrapConfigDump", Doc::object(bootstrap)),
-        Section::new("ClustersConfigDump", list("static_clusters", clusters)),
+        Section::of(
+            "ClustersConfigDump",
+            [
+                brought.clusters_version,
+                list("static_clusters", clusters),
+                list("dynamic_active_clusters", brought.clusters.into_iter()),
+                list("dynamic_warming_clusters", brought.warming.into_iter()),
+            ],
+        ),
     ];
     if include_eds && !desk.view.clusters.read().by_name.is_empty() {
-        let endpoints = list("static_endpoint_configs", endpoints(desk, named));
-        out.push(Section::new("EndpointsConfigDump", endpoints));
+        let own = endpoints(desk, named, false);
+        let brought = endpoints(desk, named, true);
+        out.push(Section::of(
+            "EndpointsConfigDump",
+            [list("static_endpoint_configs", own), list("dynamic_endpoint_configs", brought)],
+        ));
     }
-    out.push(Section::new("ListenersConfigDump", list("static_listeners", listeners)));
+    out.push(Section::of(
+        "ListenersConfigDump",
+        [
+            brought.listeners_version,
+            list("static_listeners", listeners),
+            list("dynamic_listeners", brought.listeners.into_iter()),
+        ],
+    ));
     out.push(Section::new("ScopedRoutesConfigDump", empty()));
-    out.push(Section::new("RoutesConfigDump", list("static_route_configs", tables)));
+    out.push(Section::of(
+        "RoutesConfigDump",
+        [
+            list("static_route_configs", tables.chain(brought.tables)),
+            list("dynamic_route_configs", brought.routes.into_iter()),
+        ],
+    ));
     out.push(Section::new("SecretsConfigDump", empty()));
     out
 }
@@ -182,11 +212,14 @@ fn item(set: &Set, index: usize) -> Option<&Message> {
 }
 
 /// A list that is not there at all when it is empty.
-fn list(name: &str, items: impl Iterator<Item = Doc> + Send + 'static) -> Doc {
+fn list(name: &str, items: impl Iterator<Item = Doc> + Send + 'static) -> Fields {
     let mut items = items.peekable();
     let any = items.peek().is_some();
-    Doc::object(any.then(|| (name.to_owned(), Doc::list(items))))
+    any.then(|| (name.to_owned(), Doc::list(items))).into_iter().collect()
 }
+
+/// Fields of a section.
+type Fields = Vec<(String, Doc)>;
 
 fn with_type(message: &Message) -> Value {
     print::any_json(&format!("type.googleapis.com/{}", message.name()), message)
@@ -247,10 +280,12 @@ fn collect<'m>(value: &'m Field, out: &mut Vec<&'m Message>) {
 fn endpoints(
     desk: &Desk,
     named: Option<&Regex>,
+    brought: bool,
 ) -> impl Iterator<Item = Doc> + Send + use<> + 'static {
     let directory = desk.view.clusters.read();
     let clusters = directory.slots.iter().flatten().map(|cluster| cluster.read());
     let chosen = clusters
+        .filter(|cluster| cluster.plan.added_via_api == brought)
         .filter(|cluster| named.is_none_or(|regex| regex.is_match(cluster.plan.name.as_bytes())));
     let chosen: Vec<Arc<ClusterSnapshot>> = chosen.collect();
     let item = |cluster: &ClusterSnapshot| json!({"endpoint_config": assignment(cluster)});
@@ -276,11 +311,16 @@ fn assignment(cluster: &ClusterSnapshot) -> Value {
     let mut out = Map::new();
     let kind = "type.googleapis.com/envoy.config.endpoint.v3.ClusterLoadAssignment";
     out.insert("@type".to_owned(), json!(kind));
-    out.insert("cluster_name".to_owned(), json!(cluster.plan.name));
+    let name = match &cluster.plan.discovery {
+        Discovery::Eds { service_name, .. } => service_name,
+        _ => &cluster.plan.name,
+    };
+    out.insert("cluster_name".to_owned(), json!(name));
     if !groups.is_empty() {
         out.insert("endpoints".to_owned(), groups.iter().map(|group| place(group)).collect());
     }
-    out.insert("policy".to_owned(), json!({"overprovisioning_factor": 140}));
+    let factor = cluster.policy.overprovisioning_percent.unwrap_or(140);
+    out.insert("policy".to_owned(), json!({"overprovisioning_factor": factor}));
     Value::Object(out)
 }
 
@@ -375,6 +415,11 @@ fn typed(kind: &str, value: Value) -> Value {
 // === impl Section ===
 
 impl Section {
+    /// Of fields that stand one after the other.
+    fn of<const N: usize>(kind: &str, fields: [Fields; N]) -> Self {
+        Self::new(kind, Doc::object(fields.into_iter().flatten()))
+    }
+
     fn new(kind: &str, fields: Doc) -> Self {
         Self { kind: format!("{ADMIN}{kind}"), fields }
     }

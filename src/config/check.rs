@@ -14,6 +14,17 @@ use super::{
     schema::{self, FieldKind, FieldSchema, MessageSchema},
 };
 
+/// The same of what may be newer than we are: fields that are not known are warned about.
+pub fn lenient_message(
+    node: &Node,
+    name: &str,
+    errors: &mut Diagnostics,
+    notes: &mut Diagnostics,
+) -> Option<Message> {
+    let schema = schema::message(name)?;
+    Checker { errors, notes, lenient: true }.message(node, schema, "")
+}
+
 /// Checks a tree; `None` where it is no message at all.
 pub fn message(
     node: &Node,
@@ -22,12 +33,14 @@ pub fn message(
     notes: &mut Diagnostics,
 ) -> Option<Message> {
     let schema = schema::message(name)?;
-    Checker { errors, notes }.message(node, schema, "")
+    Checker { errors, notes, lenient: false }.message(node, schema, "")
 }
 
 struct Checker<'d> {
     errors: &'d mut Diagnostics,
     notes: &'d mut Diagnostics,
+    /// Whether a field that is not known is warned about only.
+    lenient: bool,
 }
 
 /// Names that a document may spell nearly right.
@@ -117,6 +130,10 @@ impl Checker<'_> {
         }
         let meant = nearest(&entry.key, schema.fields.iter().map(|field| field.name));
         let hint = meant.map_or(String::new(), |meant| format!("did you mean `{meant}`?"));
+        if self.lenient {
+            self.notes.warning(entry.at, path, format!("{text}: it is passed over"), hint);
+            return None;
+        }
         self.errors.error(entry.at, path, text, hint);
         meant.and_then(|meant| schema.field(meant))
     }
@@ -140,7 +157,7 @@ impl Checker<'_> {
             if oneof.required && !members().any(|field| mentioned.contains(&field.number)) {
                 let names: Vec<_> = members().map(|field| format!("`{}`", field.name)).collect();
                 let text = format!("{}: one of {} is required", oneof.name, names.join(", "));
-                self.errors.error(at, path, text, "");
+                self.errors.broken_rule(at, path, text);
             }
         }
     }

@@ -45,6 +45,8 @@ pub struct Diagnostic {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Diagnostics {
     list: Vec<Diagnostic>,
+    /// How many of them say that a rule of the API is broken by what could be read.
+    broken_rules: usize,
 }
 
 /// Diagnostics that are printed at most; a document with more is not a configuration.
@@ -70,6 +72,25 @@ impl Diagnostics {
     ) {
         let (text, hint, path) = (text.into(), hint.into(), path.to_owned());
         self.push(Diagnostic { severity: Severity::Error, at, text, hint, path });
+    }
+
+    /// Adds an error: what could be read breaks a rule of the API.
+    pub fn broken_rule(&mut self, at: Span, path: &str, text: impl Into<String>) {
+        let before = self.list.len();
+        self.error(at, path, text, "");
+        self.broken_rules += self.list.len() - before;
+    }
+
+    /// Whether all could be read, and rules of the API are broken.
+    pub fn only_breaks_rules(&self) -> bool {
+        let errors = self.list.iter().filter(|one| one.severity == Severity::Error).count();
+        errors > 0 && errors == self.broken_rules
+    }
+
+    /// All errors in one line.
+    pub fn line(&self) -> String {
+        let errors = self.sorted().into_iter().filter(|one| one.severity == Severity::Error);
+        errors.map(|one| one.text.as_str()).collect::<Vec<_>>().join("; ")
     }
 
     /// Adds a warning.

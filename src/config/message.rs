@@ -173,6 +173,14 @@ impl Message {
         }
     }
 
+    /// Looks at a text without taking it.
+    pub fn peek_text(&self, name: &str) -> Option<&str> {
+        match &self.peek(name)?.value {
+            Value::String(text) | Value::Text(text) => Some(text),
+            _ => None,
+        }
+    }
+
     /// Takes a text.
     pub fn text(&self, name: &str) -> Option<&str> {
         match &self.get(name)?.value {

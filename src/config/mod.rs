@@ -8,6 +8,7 @@ pub mod message;
 pub mod model;
 pub mod node;
 pub mod print;
+pub mod resources;
 pub mod schema;
 pub mod upgrade;
 pub mod yaml;

@@ -51,9 +51,23 @@ pub struct Cluster {
     local: RefCell<Option<Cached<ClusterSnapshot>>>,
     current: RefCell<Rc<Current>>,
     limits: Limits,
+    /// `drop_overloads` in force.
+    drop_millionths: Cell<u32>,
     /// What `limits` were worked out of.
     heeded: RefCell<Arc<Runtime>>,
 }
+
+/// A request that is turned away to spare the hosts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Dropped {
+    /// As are some.
+    AsSome,
+    /// As are all.
+    AsAll,
+}
+
+/// All requests, in millionths.
+const EVERY: u32 = 1_000_000;
 
 /// A cluster's limits in force, as its pools read them too.
 pub type Limits = Rc<Cell<ClusterLimits>>;
@@ -137,8 +151,11 @@ impl Clusters {
                 _ => Rc::new(Cluster::new(self.worker, published, self.deadlines.clone())),
             }));
         }
-        for old in known.slots.iter().flatten() {
-            if !slots.iter().flatten().any(|kept: &Rc<Cluster>| Rc::ptr_eq(kept, old)) {
+        // A cluster stays in its slot as long as it is one.
+        for (slot, old) in known.slots.iter().enumerate() {
+            let Some(old) = old else { continue };
+            let kept = slots.get(slot).and_then(Option::as_ref);
+            if !kept.is_some_and(|kept: &Rc<Cluster>| Rc::ptr_eq(kept, old)) {
                 old.close();
             }
         }
@@ -162,6 +179,7 @@ impl Cluster {
         Self {
             worker,
             deadlines,
+            drop_millionths: Cell::new(current.snapshot.policy.drop_millionths),
             published: published.clone(),
             cached: RefCell::new(published.cached()),
             local: RefCell::default(),
@@ -185,6 +203,15 @@ impl Cluster {
     pub fn is_in_maintenance(&self) -> bool {
         let percent = self.limits.get().maintenance_percent;
         percent > 0 && fastrand::u8(..100) < percent
+    }
+
+    /// Whether this request is among those that `drop_overloads` turns away, and whether all are.
+    pub fn drops(&self) -> Option<Dropped> {
+        match self.drop_millionths.get() {
+            0 => None,
+            EVERY.. => Some(Dropped::AsAll),
+            some => (fastrand::u32(..EVERY) < some).then_some(Dropped::AsSome),
+        }
     }
 
     /// Waits until the cluster's discovery has answered once, within limits.
@@ -216,6 +243,7 @@ impl Cluster {
             let (before, deadlines, limits) = (Some(&**current), &self.deadlines, &self.limits);
             let next = Current::new(snapshot, local, before, self.worker, deadlines, limits);
             current.close_all_but(&next);
+            self.drop_millionths.set(next.snapshot.policy.drop_millionths);
             next.drain_fallen_since(&current);
             *current = Rc::new(next);
         }

@@ -14,4 +14,4 @@ pub mod socket;
 pub mod tcp;
 
 pub use aggregate::Aggregate;
-pub use cluster::{Cluster, Clusters, Current, Limits};
+pub use cluster::{Cluster, Clusters, Current, Dropped, Limits};

@@ -57,6 +57,21 @@ impl Origin {
         })
     }
 
+    /// Agrees to become another protocol, and says all it hears again.
+    pub fn echoing() -> Self {
+        Self::answering(|stream, _| {
+            let _ = stream.write_all(
+                b"HTTP/1.1 101 Switching Protocols\r\nupgrade: websocket\r\nconnection: upgrade\r\n\r\n",
+            );
+            let mut heard = [0; 1024];
+            while let Ok(count) = stream.read(&mut heard) {
+                if count == 0 || stream.write_all(&heard[..count]).is_err() {
+                    return;
+                }
+            }
+        })
+    }
+
     /// Answers every request by `answer`.
     pub fn answering(answer: impl Fn(&mut TcpStream, &Request) + Send + Sync + 'static) -> Self {
         Self::on("127.0.0.1:0".parse().expect("an address"), answer)

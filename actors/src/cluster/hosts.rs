@@ -12,7 +12,8 @@ use crate::{
     names::Name,
     outlier::Monitor,
     plan::{
-        ClusterPlan, ConfiguredHealth, Discovery, EndpointPlan, HappyEyeballs, HostPlan, NamePlan,
+        Assignment, ClusterPlan, ConfiguredHealth, Discovery, EndpointPlan, HappyEyeballs,
+        HostPlan, NamePlan,
     },
     snapshot::{ClusterSnapshot, HealthFlag, Host},
     stats::{ClusterStat, Group, OutlierStat},
@@ -24,7 +25,7 @@ pub(super) type Answers = Vec<Option<Vec<IpAddr>>>;
 /// The names that a cluster asks DNS for.
 pub(super) fn names(discovery: &Discovery) -> &[NamePlan] {
     match discovery {
-        Discovery::Static(_) => &[],
+        Discovery::Static(_) | Discovery::Eds { .. } => &[],
         Discovery::StrictDns { names, .. } => names,
         Discovery::LogicalDns { name, .. } => std::slice::from_ref(name),
     }
@@ -42,7 +43,7 @@ pub(super) struct Known<'a> {
     pub(super) plan: &'a ClusterPlan,
     pub(super) answers: &'a Answers,
     /// Hosts that came since, in place of those of the plan.
-    pub(super) assigned: Option<&'a [HostPlan]>,
+    pub(super) assigned: Option<&'a Assignment>,
     pub(super) before: &'a ClusterSnapshot,
 }
 
@@ -135,8 +136,8 @@ impl<'a> Known<'a> {
     /// What is said of a host that somebody adds: its name and place are those of the first that is configured.
     fn like_the_first(&self) -> EndpointPlan {
         let first = match &self.plan.discovery {
-            Discovery::Static(hosts) => {
-                self.assigned.unwrap_or(hosts).first().map(|host| &host.endpoint)
+            Discovery::Static(_) | Discovery::Eds { .. } => {
+                self.known_by_address().first().map(|host| &host.endpoint)
             }
             discovery => names(discovery).first().map(|name| &name.endpoint),
         };
@@ -149,19 +150,28 @@ impl<'a> Known<'a> {
         self.discovered().iter().any(|wanted| wanted.address == address)
     }
 
+    /// Hosts that are known by their addresses: those that came last, or the plan's.
+    fn known_by_address(&self) -> &'a [HostPlan] {
+        match (self.assigned, &self.plan.discovery) {
+            (Some(assigned), _) => &assigned.hosts,
+            (None, Discovery::Static(hosts)) => hosts,
+            (None, _) => &[],
+        }
+    }
+
     /// Every host that the plan and the answers ask for.
     fn discovered(&self) -> Vec<Wanted<'a>> {
-        let Known { plan, answers, assigned, before } = *self;
+        let Known { plan, answers, before, .. } = *self;
         let answer = |at: usize| answers.get(at).and_then(Option::as_deref).unwrap_or_default();
         let asked = |at: usize| before.names.get(at);
         let eyeballs = &plan.happy_eyeballs;
         match &plan.discovery {
-            Discovery::Static(hosts) => {
+            Discovery::Static(_) | Discovery::Eds { .. } => {
                 let host = |host: &'a HostPlan| {
                     let wanted = Wanted::at(host.address, Cow::Borrowed(&host.endpoint));
                     wanted.with_more(host.more.iter().copied(), eyeballs)
                 };
-                assigned.unwrap_or(hosts).iter().map(host).collect()
+                self.known_by_address().iter().map(host).collect()
             }
             Discovery::StrictDns { names, .. } => {
                 let mut all = Vec::new();
@@ -295,8 +305,8 @@ pub(super) fn gauge(plan: &ClusterPlan, stats: &Group<ClusterStat>, hosts: &[Arc
 }
 
 fn gauge_weight(plan: &ClusterPlan, stats: &Group<ClusterStat>, hosts: &[Arc<Host>]) {
-    // Observed: Envoy 1.40 keeps this one at 0 but for `STRICT_DNS`, whose least is 1.
-    if let Discovery::StrictDns { .. } = plan.discovery {
+    // Observed: Envoy 1.40 keeps this one at 0 but for `STRICT_DNS` and `EDS`, whose least is 1.
+    if let Discovery::StrictDns { .. } | Discovery::Eds { .. } = plan.discovery {
         let heaviest = hosts.iter().map(|host| host.endpoint.weight).max();
         stats.set(ClusterStat::MaxHostWeight, u64::from(heaviest.unwrap_or(1).max(1)));
     }

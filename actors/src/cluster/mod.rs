@@ -25,7 +25,7 @@ use crate::{
     health_check::{Finding, HealthChanged},
     names::{Name, NameStatus},
     outlier::Judged,
-    plan::{ClusterPlan, Discovery, HostPlan, NamePlan},
+    plan::{Assignment, ClusterPlan, Discovery, NamePlan},
     published::{Published, Publisher},
     seams::Membership,
     snapshot::{ClusterSnapshot, HealthFlag, Host},
@@ -45,7 +45,7 @@ pub(crate) struct ClusterSeed {
     names: Vec<Rc<Publisher<NameStatus>>>,
     answers: RefCell<hosts::Answers>,
     /// Hosts that came since, in place of those of the plan.
-    assigned: RefCell<Option<Vec<HostPlan>>>,
+    assigned: RefCell<Option<Arc<Assignment>>>,
     children: RefCell<Children>,
     warmed: Recipient<Warmed>,
     /// In the order of the plan's checks.
@@ -72,7 +72,7 @@ pub(crate) struct Warmed {
 /// These are its hosts that are known by their addresses, from now on.
 #[derive(Message)]
 #[rtype(result = "()")]
-pub(crate) struct Assign(pub(crate) Vec<HostPlan>);
+pub(crate) struct Assign(pub(crate) Arc<Assignment>);
 
 /// The cluster is no longer wanted.
 #[derive(Message)]
@@ -111,7 +111,7 @@ impl ClusterSeed {
         let publisher = Publisher::new(ClusterSnapshot { by_hand, names: names.into(), ..first });
         let published = publisher.subscribe();
         let answers = RefCell::new(vec![None; hosts::names(&plan.discovery).len()]);
-        let asks_dns = !matches!(plan.discovery, Discovery::Static(_));
+        let asks_dns = !matches!(plan.discovery, Discovery::Static(_) | Discovery::Eds { .. });
         let dns_stats = asks_dns.then(|| registry.group(Scope::plain("dns.cares.")));
         let seed = Self {
             stage: stage.clone(),
@@ -136,7 +136,10 @@ impl ClusterSeed {
 
     /// Every name was answered, be it by a failure, and every check has.
     fn is_warm(&self) -> bool {
-        let answered = self.answers.borrow().iter().all(Option::is_some);
+        let answered = match self.plan.discovery {
+            Discovery::Eds { .. } => self.assigned.borrow().is_some(),
+            _ => self.answers.borrow().iter().all(Option::is_some),
+        };
         let checks = &self.children.borrow().checks;
         let mut checks = checks.values().flat_map(|checked| &checked.checks);
         answered && checks.all(|(_, found)| found.answered.get())
@@ -161,9 +164,11 @@ impl ClusterSeed {
             hosts::gauge_ejected(stats, &hosts);
         }
         let runtime = self.stage.view.runtime.read();
-        let membership = Membership { before: &before, hosts: &hosts, runtime: &runtime };
+        let policy = self.assigned.borrow().as_ref().map_or(before.policy, |one| one.policy);
+        let membership = Membership { before: &before, hosts: &hosts, policy, runtime: &runtime };
         self.publisher.publish(ClusterSnapshot {
             plan: plan.clone(),
+            policy,
             balancer: self.stage.seams.balance.tables(membership),
             // Hosts that somebody brought need no answer.
             ready: before.ready || self.is_warm() || by_hand.iter().any(|(_, c)| c.hand.added),
@@ -210,8 +215,8 @@ impl Cluster {
         let before = publisher.read();
         let workers = stage.view.registry.workers();
         let (answers, assigned) = (self.seed.answers.borrow(), self.seed.assigned.borrow());
-        let known =
-            Known { plan, answers: &answers, assigned: assigned.as_deref(), before: &before };
+        let assigned = assigned.as_deref();
+        let known = Known { plan, answers: &answers, assigned, before: &before };
         let Found { hosts, draining } = known.found(&by_hand, workers);
         let stats = &before.shared.stats;
         let same_hosts = are_same(&hosts, &before.hosts);
@@ -341,11 +346,21 @@ impl Handler<Assign> for Cluster {
     type Result = ();
 
     /// Hosts that stay are the same, with their connections and what is known of their health.
-    fn handle(&mut self, Assign(hosts): Assign, ctx: &mut Context<Self>) {
-        let stats = self.seed.publisher.read().shared.stats.clone();
-        stats.add(ClusterStat::DefaultTotalMatchCount, hosts.len() as u64);
-        self.seed.assigned.replace(Some(hosts));
-        self.discover(ctx);
+    fn handle(&mut self, Assign(assigned): Assign, ctx: &mut Context<Self>) {
+        let before = self.seed.publisher.read();
+        let stats = &before.shared.stats;
+        // Observed: Envoy 1.40 looks for a transport socket for each of them.
+        stats.add(ClusterStat::DefaultTotalMatchCount, assigned.hosts.len() as u64);
+        let policy = assigned.policy;
+        let first = self.seed.assigned.replace(Some(assigned)).is_none();
+        if self.discover(ctx) {
+            return;
+        }
+        if policy != before.policy {
+            self.seed.publish(before.hosts.to_vec());
+        } else if !first {
+            stats.add(ClusterStat::UpdateNoRebuild, 1);
+        }
     }
 }
 

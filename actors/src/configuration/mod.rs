@@ -1,7 +1,11 @@
-//! Owns what is configured: has the file read again when somebody asks for it, and keeps the plan in force.
+//! Owns what is configured: the static file, what discovery brings, and the one plan that is made of both.
 //!
 //! A change is made on a copy of what is published. What the supervisor refuses leaves everything as it was.
 
+mod files;
+mod settle;
+mod store;
+mod tally;
 #[cfg(test)]
 mod tests;
 
@@ -10,13 +14,17 @@ use std::{cell::RefCell, rc::Rc, sync::Arc, time::SystemTime};
 use actix::prelude::*;
 use futures_util::future::LocalBoxFuture;
 
+use self::{
+    files::{Files, FilesSeed, Noticed, Observe},
+    settle::{Ledger, Look, Settled},
+};
 use crate::{
     command::{Applied, Refusal, Reload},
     company::ApplyError,
     configured::{Base, Configured, Reloaded},
     published::Publisher,
     stage::Stage,
-    supervise::falls,
+    supervise::{ActorDown, falls, reports_to, supervise},
     supervisor::{Apply, Begun, InForce, Preview, Supervisor},
 };
 
@@ -25,6 +33,8 @@ pub(crate) struct ConfigurationSeed {
     stage: Stage,
     publisher: Publisher<Configured>,
     supervisor: RefCell<Option<Addr<Supervisor>>>,
+    ledger: Ledger,
+    files: RefCell<Option<Addr<Files>>>,
 }
 
 /// The configuration.
@@ -55,7 +65,8 @@ pub(crate) struct Told {
 
 impl ConfigurationSeed {
     pub(crate) fn new(stage: Stage, publisher: Publisher<Configured>) -> Self {
-        Self { stage, publisher, supervisor: RefCell::default() }
+        let (supervisor, files) = (RefCell::default(), RefCell::default());
+        Self { stage, publisher, supervisor, ledger: Ledger::default(), files }
     }
 
     /// Who applies plans.
@@ -88,6 +99,12 @@ impl ConfigurationSeed {
         Ok(Configured { base: Some(Arc::new(base)), ..(*running).clone() })
     }
 
+    /// Brings what discovery has to say up to date.
+    fn settle(&self, next: &mut Configured, look: Look) -> Settled {
+        let (understand, registry) = (&*self.stage.seams.understand, &self.stage.view.registry);
+        self.ledger.settle(next, look, understand, registry)
+    }
+
     /// Remembers what became of a reload.
     fn remember(&self, who: String, outcome: Result<String, String>) {
         if let Err(why) = &outcome {
@@ -106,27 +123,75 @@ impl Configuration {
         Self { seed }
     }
 
-    /// Puts it in force, and publishes it if the supervisor accepts its plan.
-    fn put_in_force(&self, next: Configured) -> ResponseActFuture<Self, Result<Begun, ApplyError>> {
+    /// Puts it in force, and publishes it if the supervisor accepts its plan. A listener of discovery that cannot be
+    /// bound is given up, and the rest goes on.
+    fn put_in_force(
+        &self,
+        mut next: Configured,
+        mut settled: Settled,
+    ) -> ResponseActFuture<Self, Result<Begun, ApplyError>> {
         let applying = self.seed.ask(Apply(next.plan()));
-        Box::pin(applying.into_actor(self).map(move |applied, this, _| {
-            if applied.is_ok() {
-                this.seed.publisher.publish(next);
+        Box::pin(applying.into_actor(self).then(move |applied, this, ctx| {
+            if let Err(ApplyError::Bind(error)) = &applied
+                && let before = this.seed.publisher.read()
+                && let Some(topic) = next.give_up(&before, error.listener(), &error.to_string())
+            {
+                let refused = next.resources.get(&topic).map(|one| one.refused.as_slice());
+                let why = store::refusals(topic.kind, refused.unwrap_or_default());
+                settled.refuse(&topic, why.unwrap_or_default());
+                return this.put_in_force(next, settled);
             }
-            applied
+            if applied.is_ok() {
+                this.take_over(next, &settled, ctx);
+            }
+            Box::pin(fut::ready(applied))
         }))
+    }
+
+    /// Publishes what is in force, and watches what it subscribes to.
+    fn take_over(&self, next: Configured, settled: &Settled, ctx: &mut Context<Self>) {
+        let sources = Ledger::sources(&next);
+        self.seed.publisher.publish(next);
+        settled.commit(&self.seed.ledger);
+        let mut files = self.seed.files.borrow_mut();
+        if files.is_none() && sources.is_empty() {
+            return;
+        }
+        let files = files.get_or_insert_with(|| {
+            let seed = Rc::new(FilesSeed::new(ctx.address().recipient()));
+            let (name, reports) = ("configuration/files", reports_to(ctx.address()));
+            let cast = self.seed.stage.cast("Files", name, "configuration", reports);
+            supervise(cast, |_| Files::new(seed))
+        });
+        files.do_send(Observe(sources));
+    }
+
+    /// Looks at documents that are others; what they bring is put in force before anything else is done.
+    fn look(&self, look: Look, ctx: &mut Context<Self>) {
+        let mut next = (*self.seed.publisher.read()).clone();
+        let settled = self.seed.settle(&mut next, look);
+        if !settled.changed {
+            return self.take_over(next, &settled, ctx);
+        }
+        let applied = self.put_in_force(next, settled).map(|applied, _, _| {
+            if let Err(error) = applied {
+                tracing::error!(target: "config", "what discovery brought is not in force: {error}");
+            }
+        });
+        ctx.wait(applied);
     }
 
     /// Puts the file in force as it is now.
     fn reload(&self, who: String) -> ResponseActFuture<Self, Result<Told, Refusal>> {
-        let next = match self.seed.reread() {
+        let mut next = match self.seed.reread() {
             Ok(next) => next,
             Err(why) => {
                 self.seed.remember(who, Err(why.to_string()));
                 return Box::pin(fut::err(why));
             }
         };
-        Box::pin(self.put_in_force(next).map(move |applied, this, _| match applied {
+        let settled = self.seed.settle(&mut next, Look::No);
+        Box::pin(self.put_in_force(next, settled).map(move |applied, this, _| match applied {
             Ok(Begun { changes, in_force }) => {
                 this.seed.remember(who, Ok(changes.to_string()));
                 Ok(Told { text: changes.to_string(), in_force: Some(in_force) })
@@ -154,6 +219,13 @@ impl Configuration {
 
 impl Actor for Configuration {
     type Context = Context<Self>;
+
+    /// After a fall: what was noticed meanwhile may be lost with it.
+    fn started(&mut self, ctx: &mut Context<Self>) {
+        if self.seed.publisher.read().base.is_some() {
+            self.look(Look::Changed, ctx);
+        }
+    }
 }
 
 impl Supervised for Configuration {
@@ -171,8 +243,9 @@ impl Handler<Install> for Configuration {
     /// One change at a time: what comes meanwhile waits.
     fn handle(&mut self, Install(base): Install, _: &mut Context<Self>) -> Self::Result {
         let configured = (*self.seed.publisher.read()).clone();
-        let next = Configured { base: Some(base), ..configured };
-        let installed = self.put_in_force(next).map(|applied, _, _| Ok(applied?.in_force));
+        let mut next = Configured { base: Some(base), ..configured };
+        let settled = self.seed.settle(&mut next, Look::No);
+        let installed = self.put_in_force(next, settled).map(|applied, _, _| Ok(applied?.in_force));
         AtomicResponse::new(Box::pin(installed))
     }
 }
@@ -185,6 +258,28 @@ impl Handler<Reread> for Configuration {
             Reload::Apply => self.reload(who),
             Reload::DryRun => self.dry_run(),
         })
+    }
+}
+
+impl Handler<Noticed> for Configuration {
+    type Result = ();
+
+    fn handle(&mut self, noticed: Noticed, ctx: &mut Context<Self>) {
+        match noticed {
+            Noticed::Changed(source) => self.look(Look::At(source), ctx),
+            Noticed::Unsure => self.look(Look::Changed, ctx),
+        }
+    }
+}
+
+impl Handler<ActorDown> for Configuration {
+    type Result = ();
+
+    /// The watch is revived in its place, and looks for what it missed.
+    fn handle(&mut self, ActorDown { name, why, beyond_budget }: ActorDown, _: &mut Context<Self>) {
+        if beyond_budget {
+            tracing::error!(target: "config", "{name} falls again and again, and pauses: {why}");
+        }
     }
 }
 

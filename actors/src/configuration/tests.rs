@@ -1,11 +1,17 @@
+//! Owns the tests of reloads and of discovery from files.
+
 use std::sync::Arc;
 
 use crate::{
     Command,
     command::{Applied, Refusal, Reload},
+    configured::Base,
     fakes::*,
     plan::{ClusterPlan, ListenerPlan, Plan},
+    resources::{ConfigSource, Kind},
     server_state::Lifecycle,
+    snapshot::Host,
+    stats::{Scope, SubscriptionStat},
 };
 
 const RELOAD: Command = Command::Reload(Reload::Apply);
@@ -155,4 +161,163 @@ async fn a_configuration_that_falls_goes_on_with_what_was_in_force() {
     *raised.world.file.lock() = Some(Ok(next));
     assert!(told(raised.command(RELOAD).await).contains("1 removed (fixed)"));
     assert!(raised.view.clusters.read().named("fixed").is_none());
+}
+
+/// A folder for files of discovery; a file is put there by a move.
+struct Folder(std::path::PathBuf);
+
+impl Folder {
+    fn new(test: &str) -> Self {
+        let path = std::env::temp_dir().join(format!("understudy-{test}-{}", std::process::id()));
+        std::fs::create_dir_all(&path).unwrap();
+        Self(path)
+    }
+
+    fn put(&self, name: &str, lines: &[&str]) {
+        std::fs::write(self.0.join("next"), lines.join("\n")).unwrap();
+        std::fs::rename(self.0.join("next"), self.0.join(name)).unwrap();
+    }
+
+    fn source(&self, name: &str) -> Option<ConfigSource> {
+        Some(ConfigSource::File { path: self.0.join(name), watched: None })
+    }
+
+    async fn raise(&self) -> Raised {
+        let raised = raise(World::default());
+        let base = Base {
+            clusters_from: self.source("cds"),
+            listeners_from: self.source("lds"),
+            ..Base::from(Plan::default())
+        };
+        raised.commander.install(base).await.unwrap();
+        raised
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+fn hosts(raised: &Raised, cluster: &str) -> Vec<Arc<Host>> {
+    let clusters = raised.view.clusters.read();
+    clusters.named(cluster).map_or_else(Vec::new, |found| found.read().hosts.to_vec())
+}
+
+fn addresses(raised: &Raised, cluster: &str) -> Vec<String> {
+    hosts(raised, cluster).iter().map(|host| host.address_text.clone()).collect()
+}
+
+fn count(raised: &Raised, scope: &str, stat: SubscriptionStat) -> u64 {
+    raised.view.registry.group::<SubscriptionStat>(Scope::plain(scope)).sum(stat)
+}
+
+#[actix::test]
+async fn what_files_bring_is_in_force_and_what_they_no_longer_name_goes() {
+    let folder = Folder::new("brings");
+    folder.put("cds", &["1", "static a1 10.0.0.1:80", "eds b2 eds"]);
+    folder.put("eds", &["1", "of b2 10.0.0.2:80 10.0.0.3:80"]);
+    folder.put("lds", &["1", "listener x needs=b2 rds=t3"]);
+    folder.put("rds", &["1", "table t3 7"]);
+    let raised = folder.raise().await;
+    assert_eq!(addresses(&raised, "a1"), ["10.0.0.1:80"]);
+    assert_eq!(addresses(&raised, "b2"), ["10.0.0.2:80", "10.0.0.3:80"]);
+    assert_eq!(say(&mut raised.connect("x").await, "x").await, "x");
+    let table = || raised.view.tables.read().named("t3").map(|table| table.read());
+    assert_eq!(*table().unwrap().downcast_ref::<u64>().unwrap(), 7);
+
+    let before = hosts(&raised, "b2");
+    folder.put("eds", &["2", "of b2 10.0.0.3:80 10.0.0.4:80"]);
+    until("the hosts", || addresses(&raised, "b2") == ["10.0.0.3:80", "10.0.0.4:80"]).await;
+    assert!(Arc::ptr_eq(&before[1], &hosts(&raised, "b2")[0]));
+    folder.put("rds", &["2", "table t3 8"]);
+    until("the table", || table().is_some_and(|table| *table.downcast_ref::<u64>().unwrap() == 8))
+        .await;
+    // In place, too.
+    std::fs::write(folder.0.join("cds"), "2\neds b2 eds").unwrap();
+    until("a1 to go", || raised.view.clusters.read().named("a1").is_none()).await;
+    assert!(Arc::ptr_eq(&before[1], &hosts(&raised, "b2")[0]));
+    folder.put("lds", &["2"]);
+    until("x to go", || raised.view.listeners.read().is_empty()).await;
+    assert!(table().is_none());
+    let all: Vec<_> = raised.view.configured.read().resources.keys().map(|t| t.kind).collect();
+    assert_eq!(all, [Kind::Cluster, Kind::Endpoints, Kind::Listener]);
+}
+
+#[actix::test]
+async fn what_is_refused_stays_as_it_was_and_the_rest_goes_on() {
+    let folder = Folder::new("refused");
+    folder.put("cds", &["1", "static a1 10.0.0.1:80"]);
+    folder.put("lds", &["1", "listener x"]);
+    let raised = folder.raise().await;
+    let lds = "listener_manager.lds.";
+    let stranger = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let taken = format!("listener y at={}", stranger.local_addr().unwrap());
+    folder.put("lds", &["2", "bad x", &taken, "listener z needs=a1", "listener v needs=nobody"]);
+    until("z", || raised.view.listeners.read().len() == 2).await;
+    until("it to be counted", || count(&raised, lds, SubscriptionStat::UpdateRejected) == 1).await;
+    let configured = raised.view.configured.read();
+    let listeners = configured.all_of(Kind::Listener).unwrap();
+    let in_force: Vec<_> = listeners
+        .resources
+        .iter()
+        .map(|(name, one)| (name.as_str(), one.version.as_str()))
+        .collect();
+    assert_eq!(in_force, [("x", "1"), ("z", "2")]);
+    let refused: Vec<_> = listeners.refused.iter().map(|one| one.name.as_str()).collect();
+    assert_eq!(refused, ["x", "v", "y"]);
+    assert!(listeners.refused[2].why.contains("another process has it"));
+
+    folder.put("cds", &["!"]);
+    let cds = "cluster_manager.cds.";
+    until("a failure", || count(&raised, cds, SubscriptionStat::UpdateFailure) == 1).await;
+    assert_eq!(addresses(&raised, "a1"), ["10.0.0.1:80"]);
+    drop(stranger);
+    folder.put("lds", &["3", "listener x", &taken]);
+    until("y", || raised.view.listeners.read().iter().any(|bound| bound.plan.name == "y")).await;
+    assert!(raised.view.configured.read().all_of(Kind::Listener).unwrap().refused.is_empty());
+}
+
+#[actix::test]
+async fn after_falls_files_are_noticed_and_what_was_missed_is_looked_for() {
+    let folder = Folder::new("falls");
+    folder.put("cds", &["1", "eds b2 eds"]);
+    folder.put("eds", &["1", "of b2 10.0.0.2:80"]);
+    folder.put("lds", &["1"]);
+    let raised = folder.raise().await;
+    until("the watch", || raised.cast().contains(&"configuration/files".to_owned())).await;
+    let before = hosts(&raised, "b2");
+    for (round, name) in
+        ["configuration/files", "configuration", "supervisor", "cluster/b2"].iter().enumerate()
+    {
+        // Both at once: the fall may swallow the notice.
+        let ports = [format!("10.0.0.2:80 10.0.1.{round}:80")];
+        folder.put("eds", &["2", &format!("of b2 {}", ports[0])]);
+        raised.kill(name).await;
+        until(name, || addresses(&raised, "b2").contains(&format!("10.0.1.{round}:80"))).await;
+        assert!(Arc::ptr_eq(&before[0], &hosts(&raised, "b2")[0]), "{name}");
+    }
+    assert_eq!(raised.restarts("configuration"), 1);
+}
+
+#[actix::test]
+async fn a_cluster_is_told_of_its_hosts_once_and_other_updates_touch_it_not() {
+    let folder = Folder::new("once");
+    folder.put("cds", &["1", "eds b2 eds", "eds c3 other"]);
+    folder.put("eds", &["1", "of b2 10.0.0.2:80"]);
+    folder.put("other", &["!"]);
+    folder.put("lds", &["1"]);
+    let raised = folder.raise().await;
+    let ready = |name: &str| raised.view.clusters.read().named(name).unwrap().read().ready;
+    // A subscription that fails is an answer: nobody needs to wait for a better one.
+    until("both", || ready("b2") && ready("c3")).await;
+    let version = |name: &str| raised.view.clusters.read().named(name).unwrap().read().version;
+    let (b2, c3) = (version("b2"), version("c3"));
+    folder.put("lds", &["2", "listener x"]);
+    until("x", || raised.view.listeners.read().len() == 1).await;
+    assert_eq!((version("b2"), version("c3")), (b2, c3));
+    folder.put("other", &["1", "of c3 10.0.0.3:80"]);
+    until("hosts", || addresses(&raised, "c3") == ["10.0.0.3:80"]).await;
+    assert_eq!(version("b2"), b2);
 }

@@ -13,7 +13,7 @@ use crate::{
     plan::{LayerPlan, LayerSource},
     runtime::{Runtime, RuntimeLayer, RuntimeValue},
     stats::RuntimeStat,
-    watch::Watch,
+    watch::{Noticing, Watch},
 };
 
 // === impl SettingsSeed ===
@@ -146,7 +146,7 @@ impl Settings {
         if roots.is_empty() {
             return;
         }
-        match Watch::on(roots.iter().map(PathBuf::as_path)) {
+        match Watch::on(roots.iter().map(|root| (root.as_path(), Noticing::Moves))) {
             Ok(watch) => self.wait_for_move(watch, ctx),
             Err(error) => {
                 let names: Vec<_> =
@@ -159,11 +159,11 @@ impl Settings {
 
     fn wait_for_move(&mut self, mut watch: Watch, ctx: &mut Context<Self>) {
         let moved = async move {
-            let moved = watch.moved().await;
+            let moved = watch.noticed().await;
             (watch, moved)
         };
         let waiting = moved.into_actor(self).map(|(watch, moved), this, ctx| match moved {
-            Ok(()) => {
+            Ok(_) => {
                 this.seed.load_layers(this.seed.overrides());
                 this.wait_for_move(watch, ctx);
             }

@@ -28,6 +28,8 @@ pub enum Kind {
     Histogram,
     /// One counter for each HTTP status, made when first seen; `{}` in the name is the status.
     Codes,
+    /// A text, which the control plane writes.
+    Text,
 }
 
 /// One stat's name and kind.
@@ -69,6 +71,7 @@ pub struct Group<S> {
     reset_at: Mutex<Option<Box<[u64]>>>,
     codes_reset_at: Mutex<Vec<(usize, u16, u64)>>,
     merged: Mutex<Vec<Option<Merged>>>,
+    texts: Mutex<Vec<Option<String>>>,
 }
 
 /// One writer's cells.
@@ -111,6 +114,8 @@ pub enum Value<'a> {
     Gauge(u64),
     /// A histogram: since the start and of the last interval.
     Histogram(&'a HistogramReading),
+    /// A text.
+    Text(&'a str),
 }
 
 /// A group whose set of stats the reader does not know.
@@ -136,7 +141,7 @@ pub trait AnyGroup: Send + Sync {
 /// Offsets of stats among the storage of their kind; counters take one cell, gauges two.
 pub(super) const fn offsets<const N: usize>(defs: &[Def; N]) -> [u16; N] {
     let mut out = [0; N];
-    let (mut cells, mut histograms, mut codes, mut at) = (0, 0, 0, 0);
+    let (mut cells, mut histograms, mut codes, mut texts, mut at) = (0, 0, 0, 0, 0);
     while at < N {
         match defs[at].kind {
             Kind::Counter => {
@@ -154,6 +159,10 @@ pub(super) const fn offsets<const N: usize>(defs: &[Def; N]) -> [u16; N] {
             Kind::Codes => {
                 out[at] = codes;
                 codes += 1;
+            }
+            Kind::Text => {
+                out[at] = texts;
+                texts += 1;
             }
         }
         at += 1;
@@ -176,6 +185,7 @@ impl<S: StatSet> Group<S> {
             reset_at: Mutex::new(None),
             codes_reset_at: Mutex::default(),
             merged: Mutex::new(vec![None; S::count(Kind::Histogram)]),
+            texts: Mutex::new(vec![None; S::count(Kind::Text)]),
         }
     }
 
@@ -207,6 +217,13 @@ impl<S: StatSet> Group<S> {
         // One up and one down: a gauge set to zero has been written.
         cells[stat.offset() + 1].store(1, Relaxed);
         cells[stat.offset()].store(value.wrapping_add(1), Relaxed);
+    }
+
+    /// Sets a text.
+    pub fn say(&self, stat: S, text: &str) {
+        if let Some(place) = self.texts.lock().get_mut(stat.offset()) {
+            *place = Some(text.to_owned());
+        }
     }
 
     /// Records into a histogram from the control plane.
@@ -328,6 +345,11 @@ impl<S: StatSet> AnyGroup for Group<S> {
                 }
             }
             Kind::Codes => self.visit_codes(def, at, see),
+            Kind::Text => {
+                let text = self.texts.lock().get(at).cloned().flatten();
+                let value = Value::Text(text.as_deref().unwrap_or_default());
+                see_listed(Reading { name: def.name, used: text.is_some(), value });
+            }
         }
     }
 

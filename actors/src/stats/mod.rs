@@ -21,10 +21,10 @@ pub use group::{AnyGroup, Def, Group, Kind, Lane, Listed, Reading, StatSet, Valu
 pub use histogram::{BUCKETS, Bins, HistogramReading, QUANTILES};
 pub use names::{
     AllHealthChecksStat, AnswerStat, ClusterHttp2Stat, ClusterManagerStat, ClusterStat, DnsStat,
-    FilesystemStat, HealthCheckStat, HostStat, Http1Stat, HttpStat, ListenerDiscoveryStat,
+    EdsStat, FilesystemStat, HealthCheckStat, HostStat, Http1Stat, HttpStat, ListenerDiscoveryStat,
     ListenerHttpStat, ListenerManagerStat, ListenerStat, ListenerWorkerStat, MaglevStat,
-    OutlierStat, RingHashStat, RouterStat, RuntimeStat, ServerStat, TcpStat, TracingStat,
-    VirtualStat, WatchdogStat,
+    OutlierStat, RdsStat, ReloadStat, RingHashStat, RouterStat, RuntimeStat, ServerStat,
+    SubscriptionStat, TcpStat, TracingStat, VirtualStat, WatchdogStat,
 };
 pub use scope::{Scope, Tag, cut_out};
 

@@ -106,6 +106,16 @@ impl Scope {
         Self::http(stat_prefix).within("tracing")
     }
 
+    /// `http.PREFIX.rds.NAME.`, a route table's subscription.
+    pub fn rds(stat_prefix: &str, name: &str) -> Self {
+        let before = format!("http.{}.rds.", clean(stat_prefix));
+        let prefix = format!("{before}{}.", clean(name));
+        let table = Tag::token("envoy.rds_route_config", &prefix, before.len());
+        let whole = Tag { value: clean(name), cut: before.len()..prefix.len(), ..table };
+        let manager = Tag::token("envoy.http_conn_manager_prefix", &prefix, "http.".len());
+        Self::new(prefix, vec![whole, manager])
+    }
+
     /// `vhost.HOST.vcluster.NAME.`, what a virtual host counts apart.
     pub fn virtual_cluster(host: &str, name: &str) -> Self {
         Self::in_virtual_host(host, "vcluster", "envoy.virtual_cluster", name)

@@ -31,7 +31,7 @@ use crate::{
     company::ApplyError,
     configuration::{Configuration, Install},
     configured::Base,
-    plan::{ClusterPlan, Discovery, Payload, Plan, RoutesPlan},
+    plan::{Assignment, AssignmentPolicy, ClusterPlan, Discovery, Payload, Plan, RoutesPlan},
     published::Published,
     routes::{self, Reroute, Routes},
     settings::{Replan, Settings},
@@ -153,8 +153,7 @@ impl Supervisor {
             }
             // A listener of ours that gives the address up meanwhile is no stranger.
             let ours = children.listeners.values().any(|l| l.local == address && !l.closed);
-            let whom = format!("listener {name:?}");
-            let sockets = sockets::shared(address, &whom, listener.backlog, workers, !ours)?;
+            let sockets = sockets::shared(address, name, listener.backlog, workers, !ours)?;
             bound.insert(name.clone(), sockets);
         }
         Ok(bound)
@@ -164,7 +163,7 @@ impl Supervisor {
         let Some(wanted) = &plan.admin else { return Ok(None) };
         match &self.seed.children.borrow().admin {
             Some(known) if known.plan.address == wanted.address => Ok(None),
-            _ => sockets::single(wanted.address, "the admin port").map(Some),
+            _ => sockets::single(wanted.address).map(Some),
         }
     }
 
@@ -181,7 +180,7 @@ impl Supervisor {
         if !(seed.live.get() && patient && self.is_cold(&plan)) {
             self.swap_clusters(&plan);
             self.apply_routes(&plan, ctx, &mut acknowledged);
-            self.apply_listeners(&plan, &mut acknowledged);
+            self.apply_listeners(&plan, ctx, &mut acknowledged);
             self.apply_admin(&plan, ctx);
             self.end_clusters(&plan);
             seed.children.borrow_mut().clusters.values_mut().for_each(|child| child.waited = true);
@@ -284,22 +283,27 @@ impl Supervisor {
             let is_wanted = |child: &ClusterChild| child.plan.fingerprint == wanted.fingerprint;
             match children.clusters.get_mut(name) {
                 None => {
-                    let child = self.start_cluster(wanted, Arc::default(), ctx);
+                    let mut child = self.start_cluster(wanted, Arc::default(), ctx);
+                    child.assign(wanted, plan);
                     brought.push(child.clone());
                     children.clusters.insert(name.clone(), child);
                     seed.cluster_manager.add(ClusterManagerStat::ClusterAdded, 1);
                 }
                 Some(child) if is_wanted(child) => {
-                    child.assign(wanted);
+                    if child.assign(wanted, plan) {
+                        // Observed: Envoy 1.40, for which it is another cluster.
+                        seed.cluster_manager.add(ClusterManagerStat::ClusterModified, 1);
+                    }
                     if let Some(not_now) = children.warming.remove(name) {
                         not_now.cluster.do_send(Leave);
                     }
                 }
                 Some(before) => match (before.published.clone(), children.warming.get_mut(name)) {
-                    (_, Some(child)) if is_wanted(child) => child.assign(wanted),
+                    (_, Some(child)) if is_wanted(child) => drop(child.assign(wanted, plan)),
                     (before, _) => {
                         let by_hand = before.read().by_hand.clone();
-                        let child = self.start_cluster(wanted, by_hand, ctx);
+                        let mut child = self.start_cluster(wanted, by_hand, ctx);
+                        child.assign(wanted, plan);
                         if let Some(not_now) = children.warming.insert(name.clone(), child) {
                             not_now.cluster.do_send(Leave);
                         }
@@ -323,7 +327,7 @@ impl Supervisor {
         let (name, reports) = (format!("cluster/{}", plan.name), reports_to(ctx.address()));
         let cast = stage.cast("Cluster", name, "supervisor", reports);
         let cluster = supervise(cast, |_| Cluster::new(Rc::new(seed)));
-        ClusterChild { plan: plan.clone(), cluster, published, waited: false }
+        ClusterChild { plan: plan.clone(), cluster, published, assigned: None, waited: false }
     }
 
     /// Whether a cluster that the plan brings or changes has not answered yet.
@@ -465,14 +469,22 @@ impl SupervisorSeed {
 // === impl ClusterChild ===
 
 impl ClusterChild {
-    /// Tells the cluster of the hosts that are known by their addresses, if they are others.
-    fn assign(&mut self, wanted: &Arc<ClusterPlan>) {
-        if self.plan.hosts_fingerprint == wanted.hosts_fingerprint {
-            return;
-        }
-        if let Discovery::Static(hosts) = &wanted.discovery {
-            self.cluster.do_send(Assign(hosts.clone()));
+    /// Tells the cluster of its hosts that are known by their addresses, if they are others; says whether its plan
+    /// asks for others.
+    fn assign(&mut self, wanted: &Arc<ClusterPlan>, plan: &Plan) -> bool {
+        let others = self.plan.hosts_fingerprint != wanted.hosts_fingerprint;
+        if let (true, Discovery::Static(hosts)) = (others, &wanted.discovery) {
+            let (hosts, policy) = (hosts.clone(), AssignmentPolicy::default());
+            self.cluster.do_send(Assign(Arc::new(Assignment { hosts, policy })));
         }
         self.plan = wanted.clone();
+        let assigned = plan.assignments.get(&wanted.name);
+        let known =
+            |assigned| self.assigned.as_ref().is_some_and(|known| Arc::ptr_eq(known, assigned));
+        if let Some(assigned) = assigned.filter(|assigned| !known(*assigned)) {
+            self.cluster.do_send(Assign(assigned.clone()));
+            self.assigned = Some(assigned.clone());
+        }
+        others
     }
 }

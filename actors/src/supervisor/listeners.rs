@@ -7,6 +7,7 @@ use std::{
 };
 
 use actix::prelude::*;
+use tokio::time::Instant;
 
 use super::{ListenerChild, Supervisor, apply::Acknowledged, sockets::Bound};
 use crate::{
@@ -20,8 +21,15 @@ use crate::{
 // === impl Supervisor ===
 
 impl Supervisor {
-    pub(super) fn apply_listeners(&self, plan: &Plan, acknowledged: &mut Acknowledged) {
+    pub(super) fn apply_listeners(
+        &self,
+        plan: &Plan,
+        ctx: &mut Context<Self>,
+        acknowledged: &mut Acknowledged,
+    ) {
         let (seed, workers) = (&self.seed, self.workers());
+        let (drained, mut left, mut replaced) =
+            (Instant::now() + seed.stage.options.drain_time, 0, 0);
         let stats = &seed.listener_manager;
         let wanted: HashMap<_, _> = plan.listeners.iter().map(|l| (l.name.as_str(), ())).collect();
         let mut children = seed.children.borrow_mut();
@@ -29,6 +37,7 @@ impl Supervisor {
             let stays = wanted.contains_key(name.as_str());
             if !stays {
                 self.remove_listener(name, &workers);
+                left += 1;
             }
             stays
         });
@@ -39,7 +48,10 @@ impl Supervisor {
                 (None, None) => continue,
                 (known, Some(bound)) => {
                     let stat = match known {
-                        Some(_) => ListenerManagerStat::ListenerModified,
+                        Some(_) => {
+                            left += 1;
+                            ListenerManagerStat::ListenerModified
+                        }
                         None => ListenerManagerStat::ListenerAdded,
                     };
                     let child = ListenerChild::new(wanted.clone(), bound);
@@ -48,6 +60,7 @@ impl Supervisor {
                 }
                 (Some(known), None) if known.plan.fingerprint != wanted.fingerprint => {
                     known.replan(wanted);
+                    replaced += 1;
                     // Observed: Envoy 1.40 counts both.
                     stats.add(ListenerManagerStat::ListenerInPlaceUpdated, 1);
                     ListenerManagerStat::ListenerModified
@@ -56,6 +69,13 @@ impl Supervisor {
             };
             stats.add(stat, 1);
             stats.add(ListenerManagerStat::ListenerCreateSuccess, workers.len() as u64);
+        }
+        if left + replaced > 0 {
+            let mut draining = seed.draining.borrow_mut();
+            draining.listeners.extend(std::iter::repeat_n(drained, left));
+            draining.chains.extend(std::iter::repeat_n(drained, replaced));
+            drop(draining);
+            self.count_draining(ctx);
         }
         let active = children.listeners.len() as u64;
         stats.set(ListenerManagerStat::TotalListenersActive, active);

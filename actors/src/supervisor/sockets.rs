@@ -11,6 +11,8 @@ use socket2::{Domain, Protocol, Socket, Type};
 #[derive(Debug, thiserror::Error)]
 #[error("cannot listen on {address} for {whom}: {error}; {way_out}")]
 pub struct BindError {
+    /// The listener's name; empty for the admin port.
+    listener: String,
     address: SocketAddr,
     whom: String,
     error: io::Error,
@@ -33,12 +35,12 @@ pub(super) struct Bound {
 /// [`BindError`] that names the address and the way out.
 pub(super) fn shared(
     address: SocketAddr,
-    whom: &str,
+    listener: &str,
     backlog: u32,
     count: usize,
     alone: bool,
 ) -> Result<Bound, BindError> {
-    let fail = |error| bind_error(address, whom, error);
+    let fail = |error| bind_error(address, listener, error);
     // Two processes that both share an address would split its connections without a word: look
     // whether somebody has it before sharing it ourselves.
     if alone && address.port() != 0 {
@@ -57,13 +59,13 @@ pub(super) fn shared(
     Ok(Bound { local: address, sockets })
 }
 
-/// One socket for an address.
+/// One socket for the admin port's address.
 ///
 /// # Errors
 ///
 /// [`BindError`] that names the address and the way out.
-pub(super) fn single(address: SocketAddr, whom: &str) -> Result<TcpListener, BindError> {
-    let fail = |error| bind_error(address, whom, error);
+pub(super) fn single(address: SocketAddr) -> Result<TcpListener, BindError> {
+    let fail = |error| bind_error(address, "", error);
     let socket = bind(address, false).map_err(fail)?;
     socket.listen(1024).map_err(fail)?;
     Ok(TcpListener::from(socket))
@@ -85,11 +87,17 @@ impl BindError {
     pub(super) fn taken_twice(address: SocketAddr, name: &str, other: &str) -> Self {
         let error = io::Error::new(io::ErrorKind::AddrInUse, format!("listener {other:?} has it"));
         let way_out = "give one of them another address";
-        Self { address, whom: format!("listener {name:?}"), error, way_out }
+        let (listener, whom) = (name.to_owned(), format!("listener {name:?}"));
+        Self { listener, address, whom, error, way_out }
+    }
+
+    /// The listener that it is about; empty for the admin port.
+    pub(crate) fn listener(&self) -> &str {
+        &self.listener
     }
 }
 
-fn bind_error(address: SocketAddr, whom: &str, error: io::Error) -> BindError {
+fn bind_error(address: SocketAddr, listener: &str, error: io::Error) -> BindError {
     let way_out = match error.kind() {
         io::ErrorKind::AddrInUse => "another process has it: stop that one or take another port",
         io::ErrorKind::PermissionDenied => {
@@ -98,7 +106,11 @@ fn bind_error(address: SocketAddr, whom: &str, error: io::Error) -> BindError {
         io::ErrorKind::AddrNotAvailable => "no interface of this machine has that address",
         _ => "check the address",
     };
-    BindError { address, whom: whom.to_owned(), error, way_out }
+    let whom = match listener {
+        "" => "the admin port".to_owned(),
+        name => format!("listener {name:?}"),
+    };
+    BindError { listener: listener.to_owned(), address, whom, error, way_out }
 }
 
 #[cfg(test)]
@@ -108,10 +120,10 @@ mod tests {
     #[test]
     fn workers_share_an_address_and_nobody_shares_it_with_a_stranger() {
         let any = "127.0.0.1:0".parse().unwrap();
-        let ours = shared(any, "listener a", 128, 3, true).unwrap();
+        let ours = shared(any, "a", 128, 3, true).unwrap();
         let address = ours.local;
         assert!(ours.sockets.iter().all(|socket| socket.local_addr().unwrap() == address));
-        let error = shared(address, "listener b", 128, 1, true).err().unwrap().to_string();
+        let error = shared(address, "b", 128, 1, true).err().unwrap().to_string();
         assert!(
             error.contains(&address.to_string()) && error.contains("another process"),
             "{error}"

@@ -22,6 +22,16 @@ pub(super) fn line(
         let mut out = String::new();
         match step {
             Step::Open => out.push_str("{\"stats\":["),
+            Step::Texts(run) => {
+                for (name, text) in wanted.texts(&run) {
+                    place.comma(&mut out);
+                    out.push_str("{\"name\":");
+                    quote(&mut out, &name);
+                    out.push_str(",\"value\":");
+                    quote(&mut out, &text);
+                    out.push('}');
+                }
+            }
             Step::Numbers(run) => {
                 for (name, value) in wanted.numbers(&run) {
                     place.comma(&mut out);

@@ -26,6 +26,9 @@ pub(super) struct Wanted {
     counters: bool,
     gauges: bool,
     histograms: bool,
+    texts: bool,
+    /// `text_readouts`: Prometheus is told of texts.
+    reads_texts: bool,
     buckets: Buckets,
     rules: Arc<StatsRules>,
 }
@@ -97,7 +100,8 @@ fn metrics(runs: Vec<Run>, wanted: Wanted) -> Answer {
     match wanted.buckets {
         Buckets::Unset | Buckets::Cumulative | Buckets::Summary | Buckets::None => {
             // Prometheus is told of every kind, whatever `type` says.
-            let wanted = Wanted { counters: true, gauges: true, histograms: true, ..wanted };
+            let (counters, gauges, histograms, texts) = (true, true, true, wanted.reads_texts);
+            let wanted = Wanted { counters, gauges, histograms, texts, ..wanted };
             Answer::pieces(answer::TEXT, prometheus::metrics(runs, wanted))
         }
         Buckets::PrometheusNative => Answer::status(
@@ -133,18 +137,18 @@ fn read(ask: &Ask, rules: &Arc<StatsRules>) -> Result<Wanted, Answer> {
             ));
         }
     };
-    // No stat is hidden here, and none is text.
+    // No stat is hidden here.
     let kinds = match ask.param("type") {
-        None | Some("" | "All") => [true; 3],
-        Some("Counters") => [true, false, false],
-        Some("Gauges") => [false, true, false],
-        Some("Histograms") => [false, false, true],
-        Some("TextReadouts") => [false; 3],
+        None | Some("" | "All") => [true; 4],
+        Some("Counters") => [true, false, false, false],
+        Some("Gauges") => [false, true, false, false],
+        Some("Histograms") => [false, false, true, false],
+        Some("TextReadouts") => [false, false, false, true],
         Some(_) => return Err(Answer::status(400, "invalid &type= param")),
     };
-    let [counters, gauges, histograms] = match ask.param("hidden") {
+    let [counters, gauges, histograms, texts] = match ask.param("hidden") {
         None | Some("" | "include" | "exclude") => kinds,
-        Some("only") => [false; 3],
+        Some("only") => [false; 4],
         Some(_) => {
             return Err(Answer::status(400, "usage: /stats?hidden=(include|only|exclude)\n\n"));
         }
@@ -155,7 +159,19 @@ fn read(ask: &Ask, rules: &Arc<StatsRules>) -> Result<Wanted, Answer> {
         return Err(Answer::status(400, text));
     }
     let rules = rules.clone();
-    Ok(Wanted { used_only, filter, invert, counters, gauges, histograms, buckets, rules })
+    let reads_texts = ask.has("text_readouts");
+    Ok(Wanted {
+        used_only,
+        filter,
+        invert,
+        counters,
+        gauges,
+        histograms,
+        texts,
+        reads_texts,
+        buckets,
+        rules,
+    })
 }
 
 fn read_format(ask: &Ask) -> Result<Format, Answer> {
@@ -191,16 +207,24 @@ fn runs(groups: Vec<Arc<dyn AnyGroup>>) -> Vec<Run> {
 /// What is written next.
 enum Step {
     Open,
+    Texts(Run),
     Numbers(Run),
     Histograms(Run),
     Close,
 }
 
-/// Numbers by name, then histograms by name, a run at a time.
+/// Texts by name, then numbers by name, then histograms by name, a run at a time.
 fn steps(runs: Vec<Run>) -> Vec<Step> {
+    let texts: Vec<Step> = runs.iter().cloned().map(Step::Texts).collect();
     let histograms: Vec<Step> = runs.iter().cloned().map(Step::Histograms).collect();
     let numbers = runs.into_iter().map(Step::Numbers);
-    [Step::Open].into_iter().chain(numbers).chain(histograms).chain([Step::Close]).collect()
+    [Step::Open]
+        .into_iter()
+        .chain(texts)
+        .chain(numbers)
+        .chain(histograms)
+        .chain([Step::Close])
+        .collect()
 }
 
 // === impl Wanted ===
@@ -224,6 +248,23 @@ impl Wanted {
                 let name = format!("{}{}", group.scope().prefix, stat.name);
                 if self.accepts(&name, stat.used) {
                     out.push((name, value));
+                }
+            });
+        }
+        out.sort();
+        out
+    }
+
+    /// Texts of a run, by name.
+    fn texts(&self, run: &Run) -> Vec<(String, String)> {
+        let mut out = Vec::new();
+        for group in run.iter().filter(|_| self.texts) {
+            group.visit(&mut |stat| {
+                if let Value::Text(text) = stat.value {
+                    let name = format!("{}{}", group.scope().prefix, stat.name);
+                    if self.accepts(&name, stat.used) {
+                        out.push((name, text.to_owned()));
+                    }
                 }
             });
         }

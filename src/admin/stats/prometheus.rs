@@ -97,6 +97,8 @@ fn index(families: &[Family], wanted: &Wanted) -> Index {
             let kind = match def.kind {
                 stats::Kind::Counter | stats::Kind::Codes if wanted.counters => Kind::Counter,
                 stats::Kind::Gauge if wanted.gauges => Kind::Gauge,
+                // A text is a label of a gauge that is 0.
+                stats::Kind::Text if wanted.texts => Kind::Gauge,
                 stats::Kind::Histogram if wanted.histograms => Kind::Histogram,
                 _ => continue,
             };
@@ -203,11 +205,18 @@ impl Telling {
         if !wanted.accepts(&name, stat.used) {
             return None;
         }
+        let mut labels = tags::labels(scope, stat.name, &wanted.rules);
         let value = match stat.value {
             Value::Counter(value) | Value::Gauge(value) => RowValue::Number(value),
             Value::Histogram(reading) => RowValue::Histogram(reading.clone()),
+            Value::Text(text) => {
+                labels.push_str(if labels.is_empty() { "" } else { "," });
+                let text = text.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n");
+                labels.push_str(&format!("text_value=\"{text}\""));
+                RowValue::Number(0)
+            }
         };
-        Some(Row { name, labels: tags::labels(scope, stat.name, &wanted.rules), value })
+        Some(Row { name, labels, value })
     }
 }
 

@@ -13,6 +13,11 @@ pub(super) fn lines(
         // Writing to a string does not fail.
         let mut out = String::new();
         match step {
+            Step::Texts(run) => {
+                for (name, text) in wanted.texts(&run) {
+                    let _ = writeln!(out, "{name}: \"{text}\"");
+                }
+            }
             Step::Numbers(run) => {
                 for (name, value) in wanted.numbers(&run) {
                     let _ = writeln!(out, "{name}: {value}");

@@ -75,7 +75,7 @@ pub(super) fn check_required(
             _ => false,
         };
         if field.rules.iter().any(asks) {
-            errors.error(at, path, format!("`{}` is required", field.name), "");
+            errors.broken_rule(at, path, format!("`{}` is required", field.name));
         }
     }
 }
@@ -100,11 +100,11 @@ fn apply(
     let allowed: Vec<&str> = arguments(rules, "in").collect();
     if !allowed.is_empty() && !allowed.iter().any(|allowed| is_one(value, allowed)) {
         let all = allowed.iter().map(|one| unescaped(one)).collect::<Vec<_>>().join(", ");
-        errors.error(at, path, format!("`{name}`: must be one of {all}"), "");
+        errors.broken_rule(at, path, format!("`{name}`: must be one of {all}"));
     }
     for (rule, argument) in rules {
         if let Some(text) = broken(rule, argument, value) {
-            errors.error(at, path, format!("`{name}`: {text}"), "");
+            errors.broken_rule(at, path, format!("`{name}`: {text}"));
         }
     }
 }

@@ -24,7 +24,7 @@ const ASSIGNMENT: &str = "envoy.config.endpoint.v3.ClusterLoadAssignment";
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// An endpoint with the address it is written with.
-struct Endpoint {
+pub(super) struct Endpoint {
     named: Named,
     /// `additional_addresses`.
     more: Vec<Named>,
@@ -50,7 +50,7 @@ impl Compiler<'_> {
         plans
     }
 
-    fn cluster(&mut self, cluster: &Message) -> Option<ClusterPlan> {
+    pub(super) fn cluster(&mut self, cluster: &Message) -> Option<ClusterPlan> {
         let name = cluster.text("name")?.to_owned();
         let discovery = self.discovery(cluster);
         let stat_name = cluster.text("alt_stat_name").filter(|name| !name.is_empty());
@@ -74,7 +74,7 @@ impl Compiler<'_> {
             wait_for_warm: cluster.boolean("wait_for_warm_on_init").unwrap_or(true),
             ignore_health_on_host_removal: ignore_health.unwrap_or(false),
             from_zone: self.node.zone.clone(),
-            added_via_api: false,
+            added_via_api: self.added_via_api,
             upstream: Arc::new(upstream),
             fingerprint: match discovery {
                 Some(Discovery::Static(_)) => digest_without(cluster, |message, set| {
@@ -98,6 +98,9 @@ impl Compiler<'_> {
         let (kind, dns) = self.found_by(cluster)?;
         self.check_hashing(cluster, kind);
         let (at, path) = (cluster.at, cluster.path.clone());
+        if kind == "EDS" {
+            return self.eds(cluster);
+        }
         if !matches!(kind, "STATIC" | "STRICT_DNS" | "LOGICAL_DNS") {
             cluster.ignore("load_assignment", "the whole type is refused");
             let what = format!("`type: {kind}`");
@@ -108,24 +111,11 @@ impl Compiler<'_> {
             Some(assignment) => self.endpoints(assignment),
             None => Vec::new(),
         };
+        if kind == "STATIC" {
+            return Some(Discovery::Static(self.known_by_address(endpoints)));
+        }
         let mut names = Vec::new();
-        let mut hosts = Vec::new();
         for Endpoint { named, more, plan } in endpoints {
-            if kind == "STATIC" {
-                match named.text.parse::<IpAddr>() {
-                    Ok(ip) => hosts.push(HostPlan {
-                        address: SocketAddr::new(ip, named.port),
-                        more: more.iter().filter_map(|more| self.ip_of(more)).collect(),
-                        endpoint: plan,
-                    }),
-                    Err(_) => {
-                        let text = format!("malformed IP address: {}", named.text);
-                        let hint = "a name wants `type: STRICT_DNS` or LOGICAL_DNS";
-                        self.error(named.at, &named.path, text, hint);
-                    }
-                }
-                continue;
-            }
             if let Some(more) = more.first() {
                 let text = "DNS says which addresses there are; this one is not used";
                 self.notes.warning(more.at, &more.path, text, "as in Envoy");
@@ -138,7 +128,6 @@ impl Compiler<'_> {
             names.push(NamePlan { name: named.text, port: named.port, endpoint });
         }
         match kind {
-            "STATIC" => Some(Discovery::Static(hosts)),
             "STRICT_DNS" => Some(Discovery::StrictDns { names, dns }),
             _ => {
                 if names.len() != 1 {
@@ -150,7 +139,42 @@ impl Compiler<'_> {
         }
     }
 
-    fn endpoints(&mut self, assignment: &Message) -> Vec<Endpoint> {
+    /// `EDS`: hosts come by themselves.
+    fn eds(&mut self, cluster: &Message) -> Option<Discovery> {
+        let eds = cluster.message("eds_cluster_config");
+        let Some(source) = eds.and_then(|eds| eds.message("eds_config")) else {
+            cluster.ignore("load_assignment", "the whole cluster is refused");
+            let text = "cannot create an EDS cluster without an EDS config";
+            self.error(cluster.at, &cluster.path, text, "add `eds_cluster_config.eds_config`");
+            return None;
+        };
+        let service = eds.and_then(|eds| eds.text("service_name")).filter(|name| !name.is_empty());
+        let service_name = service.or(cluster.text("name")).unwrap_or_default().to_owned();
+        let source = self.config_source(source)?;
+        Some(Discovery::Eds { service_name, source })
+    }
+
+    /// Endpoints whose addresses are no names.
+    pub(super) fn known_by_address(&mut self, endpoints: Vec<Endpoint>) -> Vec<HostPlan> {
+        let mut hosts = Vec::with_capacity(endpoints.len());
+        for Endpoint { named, more, plan: endpoint } in endpoints {
+            match named.text.parse::<IpAddr>() {
+                Ok(ip) => {
+                    let address = SocketAddr::new(ip, named.port);
+                    let more = more.iter().filter_map(|more| self.ip_of(more)).collect();
+                    hosts.push(HostPlan { address, more, endpoint });
+                }
+                Err(_) => {
+                    let text = format!("malformed IP address: {}", named.text);
+                    let hint = "a name wants `type: STRICT_DNS` or LOGICAL_DNS";
+                    self.error(named.at, &named.path, text, hint);
+                }
+            }
+        }
+        hosts
+    }
+
+    pub(super) fn endpoints(&mut self, assignment: &Message) -> Vec<Endpoint> {
         assignment.ignore("cluster_name", "the cluster's own name counts");
         let mut out = Vec::new();
         for group in assignment.messages("endpoints") {

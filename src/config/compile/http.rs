@@ -2,9 +2,9 @@
 
 use std::{collections::HashSet, sync::Arc, time::Duration};
 
-use understudy_actors::plan::RoutesPlan;
+use understudy_actors::plan::{RdsPlan, RoutesPlan};
 
-use super::{Compiler, listener::CONNECTION_MANAGER};
+use super::{Compiler, listener::CONNECTION_MANAGER, resource::table_name};
 use crate::{
     config::{
         Message,
@@ -156,17 +156,31 @@ impl Compiler<'_> {
         clusters: &HashSet<String>,
         routes: &mut Vec<Arc<RoutesPlan>>,
     ) -> usize {
+        if let Some(rds) = manager.message("rds") {
+            return self.rds(rds, manager.text("stat_prefix").unwrap_or_default());
+        }
         let config = manager.message("route_config");
         let name = config.and_then(|config| config.text("name")).unwrap_or_default();
         let name = format!("{key}/{name}");
         let slot = self.slots.tables.of(&name);
         if let Some(config) = config {
-            let table = RouteTable::new(self.route_config(config, clusters));
+            let table = RouteTable::new(self.route_config(config, clusters, true));
             let table: understudy_actors::plan::Payload = Arc::new(table);
             // What is kept of a body is the listener's word, where the route has none.
             let fingerprint = digest(config) ^ self.connection_buffer_bytes as u64;
             routes.push(Arc::new(RoutesPlan { name, slot, table, fingerprint }));
         }
+        slot
+    }
+
+    /// A table that comes by itself; until then there is none.
+    fn rds(&mut self, rds: &Message, stat_prefix: &str) -> usize {
+        let name = rds.text("route_config_name").unwrap_or_default().to_owned();
+        let source = rds.message("config_source").and_then(|source| self.config_source(source));
+        // Without one there is an error already.
+        let Some(source) = source else { return self.slots.tables.of("") };
+        let slot = self.slots.tables.of(&table_name(source.path(), &name));
+        self.rds.push(RdsPlan { name, source, stat_prefix: stat_prefix.to_owned() });
         slot
     }
 }

@@ -3,6 +3,7 @@
 use std::{
     collections::HashSet,
     hash::{DefaultHasher, Hash, Hasher},
+    net::{IpAddr, SocketAddr},
     sync::Arc,
 };
 
@@ -12,6 +13,7 @@ use super::{Compiler, http::is_route_config};
 use crate::config::{
     Message,
     digest::{digest, digest_without},
+    message::Value,
     model::{
         http::HttpConnectionManager,
         listener::{FilterChain, FilterChains, Terminal},
@@ -25,7 +27,7 @@ const BACKLOG: u32 = 4096;
 const CONNECTIONS_MAX: u32 = 1_000_000;
 
 /// Envoy's `per_connection_buffer_limit_bytes` default.
-const CONNECTION_BUFFER_BYTES: usize = 1 << 20;
+pub(super) const CONNECTION_BUFFER_BYTES: usize = 1 << 20;
 
 pub(super) const CONNECTION_MANAGER: &str =
     "envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager";
@@ -58,7 +60,7 @@ impl Compiler<'_> {
         (listeners, routes)
     }
 
-    fn listener(
+    pub(super) fn listener(
         &mut self,
         listener: &Message,
         clusters: &HashSet<String>,
@@ -91,6 +93,7 @@ impl Compiler<'_> {
         let stat_prefix = listener.text("stat_prefix").filter(|prefix| !prefix.is_empty());
         let stat_prefix = stat_prefix.map_or_else(|| named.clone(), str::to_owned);
         let mut chains = Vec::new();
+        self.rds.clear();
         for (index, chain) in listener.messages("filter_chains").enumerate() {
             if index > 0 {
                 self.unsupported(chain.at, &chain.path, "more than one filter chain");
@@ -113,6 +116,7 @@ impl Compiler<'_> {
             backlog,
             inbound,
             connections_max: CONNECTIONS_MAX,
+            rds: std::mem::take(&mut self.rds),
             chains_fingerprint: chains_fingerprint(listener, &chains),
             fingerprint: digest(listener),
             chains: Arc::new(FilterChains { chains }),
@@ -199,6 +203,24 @@ fn chains_fingerprint(listener: &Message, chains: &[FilterChain]) -> u64 {
         }
     }
     hasher.finish()
+}
+
+/// The name of a listener, made up where it has none.
+pub(crate) fn name_of(listener: &Message) -> Option<String> {
+    if let Some(name) = listener.peek_text("name").filter(|name| !name.is_empty()) {
+        return Some(name.to_owned());
+    }
+    let socket = peek_message(peek_message(listener, "address")?, "socket_address")?;
+    let ip: IpAddr = socket.peek_text("address")?.parse().ok()?;
+    let Value::Uint(port) = socket.peek("port_value")?.value else { return None };
+    Some(made_up_name(&SocketAddr::new(ip, u16::try_from(port).ok()?).to_string()))
+}
+
+fn peek_message<'m>(message: &'m Message, name: &str) -> Option<&'m Message> {
+    match &message.peek(name)?.value {
+        Value::Message(message) => Some(message),
+        _ => None,
+    }
 }
 
 /// A name in the form of a uuid, as Envoy gives one. Ours is the same for the same address, so that a

@@ -8,6 +8,7 @@ mod balancing;
 mod client;
 mod cluster;
 mod data_source;
+mod discovery;
 mod dns;
 mod filters;
 mod format;
@@ -15,13 +16,14 @@ mod health_check;
 mod http;
 mod keepalive;
 mod lb_metadata;
-mod listener;
+pub(super) mod listener;
 mod local_reply;
 mod logging;
 mod matcher;
 mod outlier;
 mod paths;
 mod protocol;
+mod resource;
 mod route;
 mod runtime;
 mod socket;
@@ -30,9 +32,14 @@ mod subsets;
 mod tcp_proxy;
 mod upgrades;
 
-use std::{path::PathBuf, sync::Arc};
+use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
 
-use understudy_actors::plan::{Plan, ResolverPlan, Slot, Slots};
+use understudy_actors::{
+    plan::{Plan, RdsPlan, ResolverPlan, Slot, Slots},
+    resources::ConfigSource,
+};
+
+pub use resource::resource;
 
 use super::{
     Checked, Message, Source, check,
@@ -71,16 +78,31 @@ pub struct AllSlots {
 pub struct Compiled {
     /// The plan.
     pub plan: Plan,
+    /// `dynamic_resources.cds_config`
+    pub clusters_from: Option<ConfigSource>,
+    /// `dynamic_resources.lds_config`
+    pub listeners_from: Option<ConfigSource>,
     /// The bootstrap behind it, for `/config_dump`.
     pub bootstrap: Arc<Message>,
     /// Which stats are shown, and how.
     pub stats: StatsRules,
     /// `application_log_config.log_format`.
     pub log_format: Option<Pattern>,
-    /// Who we are.
-    pub node: Node,
+    /// What it says for all resources.
+    pub defaults: Defaults,
     /// Warnings and notes.
     pub notes: Diagnostics,
+}
+
+/// What a bootstrap says for all resources, those that discovery brings too.
+#[derive(Clone, Debug, Default)]
+pub struct Defaults {
+    /// Who we are.
+    pub node: Node,
+    local_cluster: Option<Slot>,
+    outlier_log: Option<PathBuf>,
+    source_addresses: Vec<SourceAddress>,
+    resolver: Arc<ResolverPlan>,
 }
 
 /// `Bootstrap.node`.
@@ -105,30 +127,28 @@ pub struct Node {
 /// Everything that is wrong with it, at once, in the order of its lines.
 pub fn load(source: &Source, options: &Options, slots: &AllSlots) -> Result<Compiled, Diagnostics> {
     let Checked { bootstrap, notes } = check(source)?;
-    let mut compiler = Compiler {
-        errors: Diagnostics::default(),
-        notes,
-        options,
-        slots,
-        node: Node::default(),
-        local_cluster: None,
-        outlier_log: None,
-        connection_buffer_bytes: 0,
-        source_addresses: Vec::new(),
-        resolver: Arc::default(),
-    };
+    let mut compiler = Compiler { notes, ..Compiler::new(options, slots) };
     let plan = compiler.bootstrap(&bootstrap);
     let stats = compiler.stats(&bootstrap);
     let log_format = compiler.log_format(&bootstrap);
+    let (clusters_from, listeners_from) = compiler.dynamic_resources(&bootstrap);
     compiler.refuse_unread(&bootstrap);
     match compiler.errors.has_errors() {
         true => Err(compiler.errors),
         false => Ok(Compiled {
             plan,
+            clusters_from,
+            listeners_from,
             bootstrap: Arc::new(bootstrap),
             stats,
             log_format,
-            node: compiler.node,
+            defaults: Defaults {
+                node: compiler.node,
+                local_cluster: compiler.local_cluster,
+                outlier_log: compiler.outlier_log,
+                source_addresses: compiler.source_addresses,
+                resolver: compiler.resolver,
+            },
             notes: compiler.notes,
         }),
     }
@@ -146,6 +166,10 @@ struct Compiler<'o> {
     outlier_log: Option<PathBuf>,
     /// `per_connection_buffer_limit_bytes` of the listener that is being compiled.
     connection_buffer_bytes: usize,
+    /// Route tables that the listener that is being compiled subscribes to.
+    rds: Vec<RdsPlan>,
+    /// What is being compiled was brought by discovery.
+    added_via_api: bool,
     /// `ClusterManager.upstream_bind_config`, for clusters that say nothing of their own.
     source_addresses: Vec<SourceAddress>,
     /// `Bootstrap.typed_dns_resolver_config`: for clusters without one of their own.
@@ -153,6 +177,25 @@ struct Compiler<'o> {
 }
 
 // === impl Compiler ===
+
+impl<'o> Compiler<'o> {
+    fn new(options: &'o Options, slots: &'o AllSlots) -> Self {
+        Self {
+            errors: Diagnostics::default(),
+            notes: Diagnostics::default(),
+            options,
+            slots,
+            node: Node::default(),
+            local_cluster: None,
+            outlier_log: None,
+            connection_buffer_bytes: listener::CONNECTION_BUFFER_BYTES,
+            rds: Vec::new(),
+            added_via_api: false,
+            source_addresses: Vec::new(),
+            resolver: Arc::default(),
+        }
+    }
+}
 
 impl Compiler<'_> {
     fn bootstrap(&mut self, bootstrap: &Message) -> Plan {
@@ -175,6 +218,7 @@ impl Compiler<'_> {
             listeners,
             clusters,
             routes,
+            assignments: BTreeMap::new(),
             admin: bootstrap.message("admin").and_then(|admin| self.admin(admin)).map(Arc::new),
             runtime: self.runtime(bootstrap),
             stats_flush: stats::flush(bootstrap),
@@ -238,8 +282,8 @@ impl Compiler<'_> {
         self.errors.error(at, path, text, hint);
     }
 
-    fn refuse_unread(&mut self, bootstrap: &Message) {
-        for unread in bootstrap.unread() {
+    fn refuse_unread(&mut self, message: &Message) {
+        for unread in message.unread() {
             self.unsupported(unread.at, &unread.path, &format!("`{}`", unread.name));
         }
     }

@@ -20,16 +20,23 @@ const DEPTH_MAX: usize = 200;
 
 /// Upgrades a bootstrap in place. A document that is v3 is not changed.
 pub fn upgrade(tree: &mut Node, notes: &mut Diagnostics) {
-    let Some(schema) = schema::message(BOOTSTRAP) else { return };
+    if upgrade_message(tree, BOOTSTRAP, notes) {
+        admin_layer(tree, notes);
+    }
+}
+
+/// Upgrades any message in place; says whether it was v2.
+pub fn upgrade_message(tree: &mut Node, name: &str, notes: &mut Diagnostics) -> bool {
+    let Some(schema) = schema::message(name) else { return false };
     let mut walk = Walk { notes, rewrites: 0, is_v2: false };
     walk.message(tree, schema, "", 0);
     if walk.rewrites == 0 {
-        return;
+        return false;
     }
     // What only v2 let stand is looked for once it is sure that this is v2.
     walk.is_v2 = true;
     walk.message(tree, schema, "", 0);
-    admin_layer(tree, notes);
+    true
 }
 
 /// Writes the v3 form of a document.

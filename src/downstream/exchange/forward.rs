@@ -14,7 +14,7 @@ use crate::{
     format::AccessLogType,
     local_reply::LocalReply,
     stream::{BodySize, Replay, RequestSource, ResponseSink, Source},
-    upstream::Cluster,
+    upstream::{Cluster, Dropped},
 };
 
 /// Tries on other connections after one that the host had closed while it was idle.
@@ -147,6 +147,9 @@ impl<'c> Exchange<'c> {
         if cluster.is_in_maintenance() {
             return Err(self.turn_away(&cluster));
         }
+        if let Some(dropped) = cluster.drops() {
+            return Err(self.drop_one(&cluster, dropped));
+        }
         Ok(cluster)
     }
 
@@ -175,6 +178,15 @@ impl<'c> Exchange<'c> {
         stats.inc(ClusterStat::UpstreamRqMaintenanceMode);
         count::upstream_status(stats, 503, self.is_internal());
         Failure::reply(LocalReply::maintenance_mode())
+    }
+
+    /// Counts a request that `drop_overloads` turns away, and answers it.
+    #[cold]
+    fn drop_one(&self, cluster: &Cluster, dropped: Dropped) -> Failure {
+        let current = cluster.current();
+        let stats = current.snapshot.shared.stats.lane(self.worker.index);
+        count::upstream_status(stats, 503, self.is_internal());
+        Failure::reply(LocalReply::dropped(dropped == Dropped::AsAll))
     }
 
     /// Waits for something on the way upstream, unless the client goes or a timeout passes first.

@@ -114,8 +114,9 @@ pub(in crate::downstream) fn add_to_reply(
     reply: &LocalReply,
     manager: &Manager,
 ) {
-    if reply.overloaded && !manager.router().suppress_envoy_headers {
-        head.headers.append(Known::XEnvoyOverloaded, b"true");
+    let said = reply.overloaded.filter(|_| !manager.router().suppress_envoy_headers);
+    if let Some(name) = said {
+        head.headers.append_name(name.as_bytes(), b"true");
     }
     for (name, value) in reply.headers.iter().filter(|(name, _)| !IN_ROUTES_SIGHT.contains(*name)) {
         head.headers.append(*name, value);

@@ -36,6 +36,10 @@ pub(super) struct Builder<'a> {
     runtime: &'a Runtime,
     before: Option<&'a Levels>,
     schedules: usize,
+    /// `overprovisioning_factor` in force.
+    pub(super) overprovisioning_percent: u32,
+    /// `weighted_priority_health` in force.
+    pub(super) weighs_health: bool,
 }
 
 // === impl Builder ===
@@ -46,7 +50,7 @@ impl<'a> Builder<'a> {
         membership: Membership<'a>,
         before: Option<&'a Levels>,
     ) -> Self {
-        let Membership { hosts, runtime, before: cluster } = membership;
+        let Membership { hosts, policy, runtime, before: cluster } = membership;
         let threshold = u64::from(cluster.plan.panic_threshold_percent);
         let percent = runtime.integer("upstream.healthy_panic_threshold", threshold).min(100);
         let panic_percent = u32::try_from(percent).unwrap_or(100);
@@ -66,6 +70,10 @@ impl<'a> Builder<'a> {
             runtime,
             before,
             schedules: 0,
+            overprovisioning_percent: policy
+                .overprovisioning_percent
+                .unwrap_or(balancing.overprovisioning_percent),
+            weighs_health: policy.weighs_health.unwrap_or(balancing.weighs_health),
         }
     }
 

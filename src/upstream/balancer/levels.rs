@@ -271,12 +271,12 @@ impl Census {
     }
 
     fn priority(&self, builder: &Builder<'_>) -> Priority {
-        let size = |hosts: &[u32]| match builder.balancing.weighs_health {
+        let size = |hosts: &[u32]| match builder.weighs_health {
             true => hosts.iter().map(|at| u64::from(builder.weight(*at))).sum(),
             false => hosts.len() as u64,
         };
         let all = size(&self.all).saturating_sub(size(&self.excluded));
-        let percent = builder.balancing.overprovisioning_percent;
+        let percent = builder.overprovisioning_percent;
         let available = Availability::new(size(&self.healthy), size(&self.degraded), all, percent);
         let well = 100 * (self.healthy.len() + self.degraded.len());
         let well_percent = match self.all.len() - self.excluded.len() {

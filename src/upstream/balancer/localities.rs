@@ -49,7 +49,7 @@ impl Localities {
         }
         let gathered = gather(source.part, census, builder);
         let schedule = builder.schedule();
-        let overprovisioning = f64::from(builder.balancing.overprovisioning_percent) / 100.0;
+        let overprovisioning = f64::from(builder.overprovisioning_percent) / 100.0;
         let localities: Box<[One]> = gathered
             .iter()
             .enumerate()

@@ -59,7 +59,12 @@ impl Cluster {
 
     fn build(&mut self) {
         let Self { snapshot, runtime, .. } = self;
-        let membership = Membership { before: snapshot, hosts: &snapshot.hosts, runtime };
+        let membership = Membership {
+            before: snapshot,
+            hosts: &snapshot.hosts,
+            policy: snapshot.policy,
+            runtime,
+        };
         snapshot.balancer = Balancers.tables(membership);
         self.picker = Picker::new(snapshot, None, 0);
     }

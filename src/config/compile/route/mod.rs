@@ -50,9 +50,10 @@ impl Compiler<'_> {
         &mut self,
         config: &Message,
         clusters: &HashSet<String>,
+        validates: bool,
     ) -> RouteConfig {
         let name = config.text("name").unwrap_or_default().to_owned();
-        let validate = config.boolean("validate_clusters").unwrap_or(true);
+        let validate = config.boolean("validate_clusters").unwrap_or(validates);
         let known = validate.then_some(clusters);
         let (mut seen, mut hosts) = (HashSet::new(), Vec::new());
         let table_mirrors = self.mirrors(config, known);

@@ -143,10 +143,7 @@ fn a_subset_has_a_health_of_its_own_and_goes_on_where_it_stood() {
     assert_eq!(stats.sum(ClusterStat::LbSubsetsSelected), 80);
     let created = stats.sum(ClusterStat::LbSubsetsCreated);
     cluster.snapshot.hosts = cluster.snapshot.hosts[..3].into();
-    let hosts = cluster.snapshot.hosts.clone();
-    let membership =
-        Membership { before: &cluster.snapshot, hosts: &hosts, runtime: &cluster.runtime };
-    cluster.snapshot.balancer = Balancers.tables(membership);
+    cluster.build();
     let stats = &cluster.snapshot.shared.stats;
     assert_eq!(stats.sum(ClusterStat::LbSubsetsCreated), created);
     assert_eq!(stats.sum(ClusterStat::LbSubsetsRemoved), 6);
