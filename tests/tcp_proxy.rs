@@ -7,12 +7,18 @@ use std::{
     io::{Read, Write},
     net::{Shutdown, SocketAddr, TcpListener, TcpStream},
     path::{Path, PathBuf},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering::SeqCst},
+    },
     thread,
     time::Duration,
 };
 
 use support::{
+    client,
     config::cluster,
+    origin::Origin,
     proxy::{Proxy, folder},
     wait_for,
 };
@@ -42,6 +48,11 @@ fn echo() -> SocketAddr {
 /// One listener with this filter, which logs to `log`, and these clusters.
 fn proxy(filter: &str, log: &Path, clusters: &[(&str, &[SocketAddr])]) -> Proxy {
     let clusters: String = clusters.iter().map(|(name, hosts)| cluster(name, hosts)).collect();
+    proxy_to(filter, log, &clusters)
+}
+
+/// The same with clusters as lines.
+fn proxy_to(filter: &str, log: &Path, clusters: &str) -> Proxy {
     let format = "%RESPONSE_FLAGS% %BYTES_RECEIVED% %BYTES_SENT% %UPSTREAM_CLUSTER% \
                   %UPSTREAM_TRANSPORT_FAILURE_REASON% %UPSTREAM_REQUEST_ATTEMPT_COUNT% %PROTOCOL% \
                   %RESPONSE_CODE% %ACCESS_LOG_TYPE%\\n";
@@ -251,4 +262,61 @@ fn a_line_is_written_when_a_host_is_connected_where_that_is_asked_for() {
         "- 0 3 a - 1 - 0 TcpConnectionEnd",
     ];
     assert_eq!(lines(&log, 3), expected);
+}
+
+#[test]
+fn connections_end_with_their_hosts_health_where_that_is_asked_for() {
+    let well = Arc::new(AtomicBool::new(true));
+    let health = well.clone();
+    let checked = Origin::answering(move |stream, _| {
+        let status = if health.load(SeqCst) { "200 OK" } else { "503 No" };
+        let _ =
+            stream.write_all(format!("HTTP/1.1 {status}\r\ncontent-length: 0\r\n\r\n").as_bytes());
+    });
+    let check = "    close_connections_on_host_health_failure: true
+    common_lb_config: {healthy_panic_threshold: {value: 0}}
+    health_checks: [{timeout: 5s, interval: 0.05s, no_traffic_interval: 0.05s, unhealthy_threshold: 1, healthy_threshold: 1, http_health_check: {path: /}}]
+    load_assignment:
+";
+    let port = checked.address.port();
+    let endpoint = format!("}}}}, health_check_config: {{port_value: {port}}}}}\n");
+    let clusters = cluster("a", &[echo()]).replace("}}}\n", &endpoint);
+    let clusters = clusters.replace("    load_assignment:\n", check);
+    let proxy = proxy_to("cluster: a", &log(), &clusters);
+    let mut client = connect(&proxy);
+    client.write_all(b"hello").unwrap();
+    let mut back = [0; 5];
+    client.read_exact(&mut back).unwrap();
+    well.store(false, SeqCst);
+    assert_eq!(rest(&mut client), b"");
+    assert_eq!(proxy.stat("cluster.a.membership_healthy"), Some(0));
+    assert_eq!(proxy.stat("cluster.a.upstream_cx_destroy_local_with_active_rq"), Some(1));
+}
+
+#[test]
+fn a_host_that_cannot_be_reached_is_an_outlier() {
+    let gone = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let outliers = "    common_lb_config: {healthy_panic_threshold: {value: 0}}
+    outlier_detection: {consecutive_5xx: 2, base_ejection_time: 300s, max_ejection_percent: 50}
+    load_assignment:
+";
+    let clusters = cluster("a", &[gone, echo()]).replace("    load_assignment:\n", outliers);
+    let proxy = proxy_to("cluster: a", &log(), &clusters);
+    let ends = || {
+        let mut client = connect(&proxy);
+        let _ = client.shutdown(Shutdown::Write);
+        let mut all = Vec::new();
+        // Without a host there may be a reset.
+        let _ = client.read_to_end(&mut all);
+        all
+    };
+    (0..4).for_each(|_| drop(ends()));
+    let flag = format!("a::{gone}::health_flags::/failed_outlier_check\n");
+    wait_for("the host to be out", || {
+        client::get(proxy.admin, "/clusters").text().contains(&flag).then_some(())
+    });
+    assert_eq!(
+        (0..4).map(|_| ends()).collect::<Vec<_>>(),
+        [b"end".to_vec(), b"end".to_vec(), b"end".to_vec(), b"end".to_vec()]
+    );
 }

@@ -16,7 +16,7 @@ use std::{
 
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
-use http_body_util::Full;
+use http_body_util::{Either, Full};
 use hyper::client::conn::{http1, http2};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use parking_lot::Mutex;
@@ -53,8 +53,8 @@ struct Kept {
 /// A host's open connections, one for each check.
 type Wires = Vec<(Weak<HealthCheckPlan>, Wire)>;
 
-/// What is sent over HTTP.
-type Body = Full<Bytes>;
+/// What is sent over HTTP, its length with it or, in gRPC, without.
+type Body = Either<Full<Bytes>, grpc::Message>;
 
 /// An open connection.
 enum Wire {

@@ -14,6 +14,7 @@ use std::{
 use socket2::SockRef;
 use tokio::net::TcpStream;
 use understudy_actors::{
+    outlier::Outcome,
     seams::{Accepted, Control, Drain},
     stats::{ClusterStat, Group, HostStat, Lane, Scope, TcpStat},
     view::View,
@@ -30,12 +31,15 @@ use crate::{
     upstream::{
         Aggregate, Current,
         balancer::Choice,
-        connect::Life,
+        connect::{ConnectError, Life},
         pool::{HostPool, PoolError, Sharing, Target},
         proxy_protocol,
     },
     worker::{Deadline, Tick, next_connection_id},
 };
+
+/// How often a host's health is looked at, where connections to it end with it.
+const LOOK_INTERVAL: Duration = Duration::from_millis(100);
 
 /// The filter on one worker.
 pub struct TcpProxy {
@@ -80,6 +84,8 @@ enum End {
     Old,
     /// We were told to end.
     Drained,
+    /// The host is not well any more, and connections to it are to end then.
+    HostIll,
 }
 
 /// The times that end a connection, or have a line written.
@@ -87,6 +93,8 @@ struct Times {
     idle: Option<(Duration, Deadline)>,
     old: Option<Deadline>,
     line: Option<(Duration, Deadline)>,
+    /// When the host's health is looked at next.
+    look: Option<Deadline>,
     moved: Tick,
 }
 
@@ -190,7 +198,10 @@ impl Carried {
             self.pool = Some(pool.clone());
             self.attempts += 1;
             match pool.connect().await {
-                Ok((host, life)) => return self.carry(host, InUse::begin(pool, life)).await,
+                Ok((host, life)) => {
+                    pool.target().report(Outcome::Reached);
+                    return self.carry(host, InUse::begin(pool, life)).await;
+                }
                 Err(PoolError::Overflow) => return self.flag(ResponseFlag::UpstreamOverflow),
                 Err(error) => self.cannot_connect(error, pool.target()),
             }
@@ -230,6 +241,10 @@ impl Carried {
     }
 
     fn cannot_connect(&mut self, error: PoolError, target: &Target) {
+        target.report(match error {
+            PoolError::Connect(ConnectError::TimedOut(_)) => Outcome::TimedOut(504),
+            _ => Outcome::Lost,
+        });
         let reset = Reset::from(error);
         self.flag(ResponseFlag::UpstreamConnectionFailure);
         self.transport_failure = reset.transport_failure().unwrap_or_default();
@@ -253,6 +268,9 @@ impl Carried {
             self.log(AccessLogType::TcpUpstreamConnected);
         }
         let mut times = Times::new(&self.proxy.config, &self.worker);
+        if in_use.pool.target().upstream.closes_to_ill_hosts {
+            times.watch_health(&self.worker);
+        }
         let end = poll_fn(|cx| self.poll_carry(cx, &mut host, &in_use, &mut times)).await;
         let stats = self.proxy.stats();
         match end {
@@ -271,7 +289,7 @@ impl Carried {
                 stats.inc(TcpStat::MaxDownstreamConnectionDuration);
                 self.flag(ResponseFlag::DurationTimeout);
             }
-            End::Drained => {}
+            End::Drained | End::HostIll => {}
         }
     }
 
@@ -318,6 +336,12 @@ impl Carried {
             return Poll::Ready(End::Drained);
         }
         control.register(cx.waker());
+        if times.poll_health(cx).is_ready() {
+            if !target.host.healthy() {
+                return Poll::Ready(End::HostIll);
+            }
+            times.look_again(cx);
+        }
         if any {
             times.moved = worker.deadlines.coarse_now();
         }
@@ -404,7 +428,27 @@ impl Times {
             idle: config.idle_timeout.map(|idle| (idle, armed(idle))),
             old: config.duration_max.map(|max| armed(max.mul_f64(jitter))),
             line: config.logged.every.map(|every| (every, armed(every))),
+            look: None,
             moved: worker.deadlines.coarse_now(),
+        }
+    }
+
+    /// From now on the host's health is looked at.
+    fn watch_health(&mut self, worker: &Worker) {
+        let mut deadline = worker.deadlines.deadline();
+        deadline.arm(LOOK_INTERVAL);
+        self.look = Some(deadline);
+    }
+
+    /// Ready when the host's health is to be looked at.
+    fn poll_health(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        self.look.as_mut().map_or(Poll::Pending, |deadline| deadline.poll_passed(cx))
+    }
+
+    fn look_again(&mut self, cx: &mut Context<'_>) {
+        if let Some(deadline) = &mut self.look {
+            deadline.arm(LOOK_INTERVAL);
+            let _ = deadline.poll_passed(cx);
         }
     }
 

@@ -285,7 +285,9 @@ impl Actor for Cluster {
         }
         self.end_when_due(ctx);
         if before.version > 0 {
-            self.flag_judged();
+            // Flags that were set when it fell may not be in what is published.
+            hosts::flag_judged(&before.hosts);
+            self.seed.publish(before.hosts.to_vec());
             self.seed.tell_ready();
         } else if let Discovery::Static(hosts) = &self.seed.plan.discovery {
             let stats = &before.shared.stats;
@@ -372,6 +374,7 @@ impl Handler<HealthChanged> for Cluster {
         if !before.hosts.iter().any(|known| Arc::ptr_eq(known, &host)) {
             return;
         }
+        let flags_before = host.flags();
         if let Some(flags) = self.seed.checked_flags(&host) {
             if flags & HealthFlag::FailedActiveHc as u32 == 0
                 && host.has(HealthFlag::FailedActiveHc)
@@ -387,11 +390,16 @@ impl Handler<HealthChanged> for Cluster {
         let stays =
             |host: &&Arc<Host>| host.healthy() || !host.has(HealthFlag::PendingDynamicRemoval);
         let hosts: Vec<_> = before.hosts.iter().filter(stays).cloned().collect();
-        if hosts.len() < before.hosts.len() {
+        let some_leave = hosts.len() < before.hosts.len();
+        if some_leave {
             before.shared.stats.add(ClusterStat::MembershipChange, 1);
             self.seed.start_checks(&hosts, &ctx.address(), &reports_to(ctx.address()));
         }
-        self.seed.publish(hosts);
+        match before.ready && !some_leave && flags_before == host.flags() {
+            // One of several checks, or a check that has passed once more.
+            true => self.seed.gauge_checked(),
+            false => self.seed.publish(hosts),
+        }
     }
 }
 

@@ -78,6 +78,12 @@ struct Judge;
 #[rtype(result = "()")]
 pub(crate) struct StopJudging;
 
+/// How many hosts there are, and how many of them are out.
+struct Count {
+    hosts: usize,
+    ejected: usize,
+}
+
 /// A host with its monitor.
 type Monitored<'a> = (&'a Arc<Host>, &'a Monitor);
 
@@ -140,7 +146,7 @@ impl Outlier {
         let (snapshot, runtime) = (self.seed.snapshot.read(), self.seed.runtime.read());
         let in_force = InForce { plan: &self.seed.plan, runtime: &runtime };
         let hosts = monitored(&snapshot);
-        let mut changed = false;
+        let (mut count, mut changed) = (Count::of(&hosts), false);
         for (host, monitor) in &hosts {
             let noticed = monitor.take_notices();
             if noticed & Notice::Degraded as u8 != 0 && monitor.past().degraded_at.is_none() {
@@ -157,7 +163,7 @@ impl Outlier {
                     continue;
                 }
                 self.seed.stats.add(kind.detected(), 1);
-                changed |= self.eject(host, monitor, kind, &hosts, in_force);
+                changed |= self.eject(host, monitor, kind, &mut count, in_force);
                 if kind == Ejection::Consecutive5xx {
                     self.seed.stats.add(OutlierStat::Consecutive5xx, 1);
                 }
@@ -175,12 +181,11 @@ impl Outlier {
         host: &Host,
         monitor: &Monitor,
         kind: Ejection,
-        hosts: &[Monitored<'_>],
+        count: &mut Count,
         in_force: InForce<'_>,
     ) -> bool {
         let stats = &self.seed.stats;
-        let ejected = hosts.iter().filter(|(_, monitor)| monitor.is_ejected()).count();
-        if !in_force.may_eject(ejected, hosts.len()) {
+        if !in_force.may_eject(count.ejected, count.hosts) {
             stats.add(OutlierStat::Overflow, 1);
             return false;
         }
@@ -192,6 +197,7 @@ impl Outlier {
             return false;
         }
         if enforced {
+            count.ejected += 1;
             stats.add(OutlierStat::EnforcedTotal, 1);
             stats.add(kind.enforced(), 1);
             let (base, max) = (in_force.base_ejection_time(), in_force.max_ejection_time());
@@ -307,17 +313,26 @@ impl Outlier {
                 [Ejection::LocalOriginSuccessRate, Ejection::LocalOriginFailurePercentage]
             }
         };
-        let mut changed = false;
+        let (mut count, mut changed) = (Count::of(hosts), false);
         for (kind, outliers) in kinds.into_iter().zip([below, rates::failing(&rates, failure)]) {
             for (host, monitor) in outliers.iter().filter_map(|rate| hosts.get(rate.at)) {
                 if let Ejection::SuccessRate | Ejection::LocalOriginSuccessRate = kind {
                     self.seed.stats.add(OutlierStat::SuccessRate, 1);
                 }
                 self.seed.stats.add(kind.detected(), 1);
-                changed |= self.eject(host, monitor, kind, hosts, in_force);
+                changed |= self.eject(host, monitor, kind, &mut count, in_force);
             }
         }
         changed
+    }
+}
+
+// === impl Count ===
+
+impl Count {
+    fn of(hosts: &[Monitored<'_>]) -> Self {
+        let ejected = hosts.iter().filter(|(_, monitor)| monitor.is_ejected()).count();
+        Self { hosts: hosts.len(), ejected }
     }
 }
 

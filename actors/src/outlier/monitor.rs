@@ -21,6 +21,8 @@ use super::{Consecutive, OutlierPlan};
 pub enum Outcome {
     /// There is a connection. What becomes of the request is told apart.
     Connected,
+    /// There is a connection, and nothing more will be told.
+    Reached,
     /// The host answered with this status, or with a gRPC status that stands for it.
     Answered(u16),
     /// There was no connection, or it ended, or the stream did.
@@ -119,8 +121,9 @@ impl Monitor {
         let splits = self.plan.splits_local_origin;
         let noticed = match outcome {
             Outcome::Answered(status) => self.answered(status, limits),
-            Outcome::Connected if splits => self.local_success(),
+            Outcome::Connected | Outcome::Reached if splits => self.local_success(),
             Outcome::Connected => 0,
+            Outcome::Reached => self.answered(200, limits),
             Outcome::Lost | Outcome::TimedOut(_) if splits => self.local_failure(limits),
             Outcome::Lost => self.answered(503, limits),
             Outcome::TimedOut(status) => self.answered(status, limits),
@@ -237,7 +240,7 @@ mod tests {
 
     #[test]
     fn failures_in_a_row_are_noticed_once_and_a_success_between_begins_anew() {
-        use Outcome::{Answered as A, Connected as C, Lost as L, TimedOut as T};
+        use Outcome::{Answered as A, Connected as C, Lost as L, Reached as R, TimedOut as T};
         let limits =
             Consecutive { server_errors: 3, gateway_failures: 2, local_origin_failures: 2 };
         let (gateway, server, local) = (1, 2, 4);
@@ -248,6 +251,8 @@ mod tests {
             (false, &[A(503), L], gateway),
             (false, &[T(504), C, T(504), C, L], gateway | server),
             (false, &[T(204), T(204), T(204)], 0),
+            (false, &[L, R, L, R, L], 0),
+            (true, &[L, R, L], 0),
             (true, &[L, L], local),
             (true, &[L, C, T(504)], 0),
             (true, &[T(504), T(504)], local),

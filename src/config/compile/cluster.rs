@@ -261,6 +261,8 @@ impl Compiler<'_> {
             upstream.buffer_bytes_max = usize::try_from(bytes).unwrap_or(usize::MAX);
         }
         upstream.sockets = self.sockets(cluster);
+        upstream.closes_to_ill_hosts =
+            cluster.boolean("close_connections_on_host_health_failure").unwrap_or(false);
         upstream.apart_per_client =
             cluster.boolean("connection_pool_per_downstream_connection").unwrap_or(false);
         if let Some(breakers) = cluster.message("circuit_breakers") {

@@ -3,7 +3,7 @@
 use super::Compiler;
 use crate::{
     config::Message,
-    matcher::{HeaderMatcher, HeaderTest, TextMatcher, TextTest},
+    matcher::{AnswerMatcher, HeaderMatcher, HeaderTest, TextMatcher, TextTest},
     re2::{self, Extent, Re2Error, Substitution},
 };
 
@@ -64,6 +64,28 @@ impl Compiler<'_> {
         };
         self.error(at, &path, text, "");
         None
+    }
+
+    /// `envoy.config.common.matcher.v3.MatchPredicate`, of an answer's headers; rules about anything else are
+    /// left unread, and so refused.
+    pub(super) fn answer_matcher(&mut self, predicate: &Message) -> Option<AnswerMatcher> {
+        let mut rules = |set: &Message| -> Option<Vec<_>> {
+            set.messages("rules").map(|rule| self.answer_matcher(rule)).collect()
+        };
+        if let Some(any) = predicate.message("or_match") {
+            return rules(any).map(AnswerMatcher::Any);
+        }
+        if let Some(all) = predicate.message("and_match") {
+            return rules(all).map(AnswerMatcher::All);
+        }
+        if let Some(not) = predicate.message("not_match") {
+            return self.answer_matcher(not).map(Box::new).map(AnswerMatcher::Not);
+        }
+        if let Some(headers) = predicate.message("http_response_headers_match") {
+            let headers = headers.messages("headers").map(|header| self.header_matcher(header));
+            return headers.collect::<Option<_>>().map(AnswerMatcher::Headers);
+        }
+        predicate.boolean("any_match").map(|_| AnswerMatcher::Always)
     }
 
     /// `envoy.config.route.v3.HeaderMatcher`

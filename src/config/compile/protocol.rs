@@ -133,6 +133,10 @@ impl Compiler<'_> {
         if let Some(common) = options.message("common_http_protocol_options") {
             common_options(common, upstream);
         }
+        let outliers = options.message("outlier_detection");
+        if let Some(matcher) = outliers.and_then(|outliers| outliers.message("error_matcher")) {
+            upstream.errors = self.answer_matcher(matcher);
+        }
         if let Some(explicit) = options.message("explicit_http_config") {
             upstream.protocol = match explicit.message("http2_protocol_options") {
                 Some(http2) => UpstreamProtocol::Http2(self.http2_options(Some(http2))),

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::{balancing::Balancing, http::Http2Options, http1::Http1Options, socket::Sockets};
+use crate::matcher::AnswerMatcher;
 
 /// How connections to a cluster's hosts speak.
 #[derive(Clone, Debug)]
@@ -23,6 +24,10 @@ pub struct Upstream {
     pub response_headers_bytes_max: Option<usize>,
     /// `common_http_protocol_options.max_stream_duration`.
     pub max_stream_duration: Option<Duration>,
+    /// `outlier_detection.error_matcher`: which answers count as errors, in place of those of 5xx.
+    pub errors: Option<AnswerMatcher>,
+    /// `close_connections_on_host_health_failure`: those of a TCP proxy; others are let go of when they are idle.
+    pub closes_to_ill_hosts: bool,
     /// `per_connection_buffer_limit_bytes`; Envoy's default is 1 MiB.
     pub buffer_bytes_max: usize,
     /// How sockets are made.
@@ -73,6 +78,8 @@ impl Default for Upstream {
             response_headers_max: 100,
             response_headers_bytes_max: None,
             max_stream_duration: None,
+            errors: None,
+            closes_to_ill_hosts: false,
             buffer_bytes_max: 1 << 20,
             sockets: Sockets::default(),
             apart_per_client: false,

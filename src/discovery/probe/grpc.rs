@@ -2,11 +2,17 @@
 //!
 //! Source: the gRPC health checking protocol, and gRPC over HTTP/2.
 
+use std::{
+    convert::Infallible,
+    pin::Pin,
+    task::{Context, Poll},
+};
+
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
 use hyper::{
     Method, Request, Response,
-    body::Incoming,
+    body::{Frame, Incoming},
     header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, TE, USER_AGENT},
 };
 use understudy_actors::seams::{Probed, Report};
@@ -22,9 +28,32 @@ const PREFIX_BYTES: usize = 5;
 /// `HealthCheckResponse.ServingStatus.SERVING`
 const SERVING: u64 = 1;
 
+/// A message on its way. Its length is not told before it: hyper would say it in a `content-length`, which
+/// no gRPC client sends.
+pub(super) struct Message(Full<Bytes>);
+
+// === impl Message ===
+
+impl hyper::body::Body for Message {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        Pin::new(&mut self.0).poll_frame(cx)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.0.is_end_stream()
+    }
+}
+
 /// The request, as Envoy writes it.
 pub(super) fn request(authority: &str, asks: &GrpcAsks) -> Request<Body> {
-    let mut request = Request::new(Full::new(Bytes::from(question(&asks.service))));
+    let message = Message(Full::new(Bytes::from(question(&asks.service))));
+    let mut request = Request::new(Body::Right(message));
     *request.method_mut() = Method::POST;
     let uri = format!("http://{authority}/grpc.health.v1.Health/Check").parse();
     // The configuration was checked for an authority; one that slipped through is asked as nobody.

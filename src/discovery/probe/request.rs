@@ -24,7 +24,8 @@ pub(super) fn authority<'a>(cluster: &'a ClusterPlan, own: &'a String, host: &'a
 /// The request of an `http_health_check`, as Envoy writes it.
 pub(super) fn request(host: &str, asks: &HttpAsks) -> Request<Body> {
     let HttpAsks { path, method, http2, send, remove, add, .. } = asks;
-    let mut request = Request::new(Full::new(Bytes::from(send.clone())));
+    let body = Full::new(Bytes::from(send.clone()));
+    let mut request = Request::new(Body::Left(body));
     // The configuration was checked for these; a value that slipped through asks for `/`.
     *request.method_mut() = method.parse().unwrap_or_default();
     let uri = match http2 {

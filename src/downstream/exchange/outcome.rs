@@ -15,7 +15,7 @@ use crate::{
 /// A host has a connection for the request.
 #[inline]
 pub(super) fn connected(target: &Target) {
-    report(target, Outcome::Connected);
+    target.report(Outcome::Connected);
 }
 
 /// A host's answer is here.
@@ -28,7 +28,7 @@ pub(super) fn answered(target: &Target, request: &RequestHead, answer: &Response
 
 /// A host was lost, before its answer or in it.
 pub(super) fn lost(target: &Target) {
-    report(target, Outcome::Lost);
+    target.report(Outcome::Lost);
 }
 
 /// There is no answer: limits of ours, and filters, say nothing of the host.
@@ -42,35 +42,32 @@ pub(super) fn reset(target: &Target, reset: &Reset) {
 /// An answer did not come in time; the client is told so by 504, or where it wants that by 204.
 pub(super) fn timed_out(target: &Target, passed: Passed, no_content: bool) {
     if let Passed::Response | Passed::Try | Passed::TryIdle = passed {
-        report(target, Outcome::TimedOut(if no_content { 204 } else { 504 }));
-    }
-}
-
-#[inline]
-fn report(target: &Target, outcome: Outcome) {
-    if let Some(monitor) = &target.host.monitor {
-        count(target, monitor, outcome);
-    }
-}
-
-fn count(target: &Target, monitor: &Monitor, outcome: Outcome) {
-    if monitor.count(outcome, target.limits.get().consecutive) {
-        target.shared.outlier.wake();
+        target.report(Outcome::TimedOut(if no_content { 204 } else { 504 }));
     }
 }
 
 fn heed(target: &Target, monitor: &Monitor, request: &RequestHead, answer: &ResponseHead) {
     let grpc_status = || answer.headers.get(Known::GrpcStatus).and_then(whole_number);
-    let status = match headers::is_grpc(request).then(grpc_status).flatten() {
-        Some(status) => of_grpc(status),
-        None => answer.status,
+    let status = match &target.upstream.errors {
+        // Observed: Envoy 1.40 counts what matches as 500, and all else as well done.
+        Some(errors) => {
+            if errors.matches(answer) {
+                500
+            } else {
+                200
+            }
+        }
+        None => match headers::is_grpc(request).then(grpc_status).flatten() {
+            Some(status) => of_grpc(status),
+            None => answer.status,
+        },
     };
     // Observed: Envoy 1.40 takes no word about being degraded from a host that fails.
     let degraded = monitor.detects_degraded() && answer.headers.has(Known::XEnvoyDegraded);
     if degraded && !(500..600).contains(&status) {
-        count(target, monitor, Outcome::Degraded);
+        target.report(Outcome::Degraded);
     }
-    count(target, monitor, Outcome::Answered(status));
+    target.report(Outcome::Answered(status));
 }
 
 /// The HTTP status that stands for a gRPC status.
