@@ -96,6 +96,7 @@ impl DnsRefresh {
         self.change_status(|status| {
             (status.asked_at, status.next_at) = (Some(Instant::now()), None);
         });
+        self.seed.name.begin_to_ask();
         let DnsRefreshSeed { name, dns, resolve, stats, cluster_stats, .. } = &self.seed;
         let (family, resolver) = (dns.family, dns.resolver.clone());
         cluster_stats.add(ClusterStat::UpdateAttempt, 1);
@@ -116,7 +117,8 @@ impl DnsRefresh {
         self.count(looked);
         let answer = self.heed(&looked.answer);
         let wait = self.wait(answer.as_ref());
-        self.ask_after(wait, ctx);
+        let doubted = self.seed.name.is_doubted().then(|| self.patience());
+        self.ask_after(doubted.map_or(wait, |patience| patience.min(wait)), ctx);
         self.seed.cluster.do_send(Resolved { at: self.seed.at, answer });
         for waiting in self.waiting.drain(..) {
             // Who asked may have gone.
@@ -198,10 +200,8 @@ impl DnsRefresh {
         let name = self.seed.name.clone();
         let doubted = async move { name.doubted().await };
         ctx.spawn(doubted.into_actor(self).map(|(), this, ctx| {
-            let status = this.seed.status.read();
-            let since = status.asked_at.map_or(DOUBT_INTERVAL, |at| at.elapsed());
-            let (wait, now) = (DOUBT_INTERVAL.saturating_sub(since), Instant::now());
-            let later = status.next_at.is_none_or(|next| next > now + wait);
+            let (wait, next) = (this.patience(), this.seed.status.read().next_at);
+            let later = next.is_none_or(|next| next > Instant::now() + wait);
             match this.asking {
                 false if wait.is_zero() => this.ask(ctx),
                 false if later => this.ask_after(wait, ctx),
@@ -209,6 +209,12 @@ impl DnsRefresh {
             }
             this.hear_doubts(ctx);
         }));
+    }
+
+    /// How long to wait for another lookup where hosts cannot be reached.
+    fn patience(&self) -> Duration {
+        let since = self.seed.status.read().asked_at.map_or(DOUBT_INTERVAL, |at| at.elapsed());
+        DOUBT_INTERVAL.saturating_sub(since)
     }
 
     /// Each family that was asked for counts. Observed: Envoy 1.40, `dns.cares.` for each

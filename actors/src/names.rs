@@ -52,17 +52,26 @@ impl Name {
         Self { name: name.to_owned(), port, status, doubted, doubt }
     }
 
-    /// A host of this name could not be reached: the answer may be stale. Whoever asks DNS is woken, once
-    /// until it has heard.
+    /// A host of this name could not be reached: the answer may be stale. Whoever asks DNS is woken, once until it
+    /// asks.
     pub fn doubt(&self) {
-        if !self.doubted.swap(true, Relaxed) {
+        if !self.is_doubted() && !self.doubted.swap(true, Relaxed) {
             self.doubt.notify_one();
         }
+    }
+
+    /// Whether a host could not be reached since DNS was asked.
+    pub(crate) fn is_doubted(&self) -> bool {
+        self.doubted.load(Relaxed)
     }
 
     /// Waits until the answer is doubted.
     pub(crate) async fn doubted(&self) {
         self.doubt.notified().await;
+    }
+
+    /// DNS is asked.
+    pub(crate) fn begin_to_ask(&self) {
         self.doubted.store(false, Relaxed);
     }
 }

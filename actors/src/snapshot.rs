@@ -257,6 +257,16 @@ impl ClusterShared {
     }
 }
 
+// === impl BreakerCounts ===
+
+impl BreakerCounts {
+    /// Whether anything is counted now.
+    pub fn any(&self) -> bool {
+        let Self { connections, pending, requests, retries, pools } = self;
+        [connections, pending, requests, retries, pools].iter().any(|count| count.load(Relaxed) > 0)
+    }
+}
+
 // === impl Host ===
 
 impl Host {

@@ -10,9 +10,9 @@ if [[ -z ${UNDERSTUDY:-} ]]; then
   (cd "$root" && RUSTFLAGS="-C target-feature=+crt-static" cargo build --profile "$profile" --target $target)
   UNDERSTUDY=$root/target/$target/$profile/understudy
 fi
+if docker compose version >/dev/null 2>&1; then compose="docker compose"; else compose=docker-compose; fi
 cp "$UNDERSTUDY" understudy
-trap 'docker compose down --timeout 2 >/dev/null 2>&1 || true; rm -f understudy' EXIT
-DOCKER_BUILDKIT=0 docker compose build front-envoy >/dev/null
-docker compose up -d >/dev/null
-cd "$root"
-cargo run --quiet --profile "$profile" --example scale-under-load -- --compose "$@"
+trap '$compose down --timeout 2 >/dev/null 2>&1 || true; rm -f understudy' EXIT
+DOCKER_BUILDKIT=0 $compose build front-envoy >/dev/null
+$compose up -d >/dev/null 2>&1
+COMPOSE=$compose cargo run --quiet --manifest-path "$root/Cargo.toml" --profile "$profile" --example scale-under-load -- --compose "$@"

@@ -1,4 +1,4 @@
-//! Owns what is scaled: the demo of the binary beside this example, or the containers of this folder.
+//! Owns what is scaled: the demo of the binary beside this example, or the containers of the folder we are in.
 
 use std::{
     env,
@@ -47,10 +47,10 @@ impl Town {
         let admin = said(stderr, "admin address: ")?;
         let admin: SocketAddr = admin.parse().map_err(io::Error::other)?;
         let proxy = until(|| {
-            let ready = get(admin, "/ready")?.contains("\r\n\r\nLIVE");
+            let ready = get(admin, "/ready")?.contains("\r\nLIVE");
             let listeners = get(admin, "/listeners")?;
-            let address = listeners.trim().rsplit("::").next()?.parse().ok();
-            address.filter(|_| ready)
+            let address = |line: &str| line.rsplit_once("::")?.1.parse().ok();
+            listeners.lines().find_map(address).filter(|_| ready)
         })?;
         Ok(Self { proxy, kind: Kind::Demo { child, control } })
     }
@@ -72,11 +72,10 @@ impl Town {
                 command
             }
             Kind::Compose => {
-                let mut command = Command::new("docker");
-                let up = ["compose", "up", "-d", "--no-recreate", "--scale", &wanted];
-                command
-                    .current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/examples/scale-under-load"));
-                command.args(up);
+                let compose = env::var("COMPOSE").unwrap_or_else(|_| "docker compose".to_owned());
+                let mut words = compose.split(' ');
+                let mut command = Command::new(words.next().unwrap_or("docker"));
+                command.args(words).args(["up", "-d", "--no-recreate", "--scale", &wanted]);
                 command
             }
         };

@@ -13,7 +13,7 @@ use understudy_actors::{
     plan::Slot,
     published::{Cached, Published},
     runtime::Runtime,
-    snapshot::{self, ClusterSnapshot, Host},
+    snapshot::{self, BreakerCounts, ClusterShared, ClusterSnapshot, Host},
     view::View,
 };
 
@@ -24,12 +24,17 @@ use super::{
 };
 use crate::{config::model::cluster::Upstream, worker::Deadlines};
 
+/// How often clusters are swept in which nothing goes on, in sweeps: a thousand of them would cost more than all that
+/// has to be done.
+const QUIET_EVERY: u32 = 16;
+
 /// How long anybody waits for a cluster's first answer.
 const FIRST_ANSWER_WAIT: Duration = Duration::from_secs(1);
 
 /// All clusters as one worker sees them.
 pub struct Clusters {
     worker: usize,
+    swept: Cell<u32>,
     deadlines: Deadlines,
     directory: RefCell<Cached<snapshot::Clusters>>,
     runtime: RefCell<Cached<Runtime>>,
@@ -50,6 +55,10 @@ pub struct Cluster {
     /// The cluster that this proxy is of, where its zones matter here.
     local: RefCell<Option<Cached<ClusterSnapshot>>>,
     current: RefCell<Rc<Current>>,
+    /// Its snapshots' own; beside them, so that a look at it is one at nothing else.
+    shared: Arc<ClusterShared>,
+    /// Something went on at the last sweep.
+    busy: Cell<bool>,
     limits: Limits,
     /// `drop_overloads` in force.
     drop_millionths: Cell<u32>,
@@ -99,6 +108,7 @@ impl Clusters {
         let known = Known { directory: Arc::default(), slots: Vec::new() };
         Self {
             worker,
+            swept: Cell::default(),
             deadlines,
             directory: RefCell::new(view.clusters.cached()),
             runtime: RefCell::new(view.runtime.cached()),
@@ -122,11 +132,16 @@ impl Clusters {
         self.get(slot)
     }
 
-    /// Looks at every cluster: pools of hosts that left are closed, idle connections swept. Called
-    /// by the sweep, so that a cluster without traffic lets go too.
+    /// Looks at every cluster that has connections: pools of hosts that left are closed, idle connections swept.
+    /// Called by the sweep, so that a cluster without traffic lets go too.
     pub fn sweep(&self) {
         self.refresh();
-        let clusters: Vec<_> = self.known.borrow().slots.iter().flatten().cloned().collect();
+        self.swept.set(self.swept.get().wrapping_add(1));
+        let all = self.swept.get().is_multiple_of(QUIET_EVERY);
+        let known = self.known.borrow();
+        let to_sweep = known.slots.iter().flatten().filter(|cluster| cluster.is_to_be_swept(all));
+        let clusters: Vec<_> = to_sweep.cloned().collect();
+        drop(known);
         for cluster in clusters {
             let current = cluster.current();
             current.pools.iter().for_each(HostPools::sweep);
@@ -174,6 +189,7 @@ impl Clusters {
 impl Cluster {
     fn new(worker: usize, published: &Published<ClusterSnapshot>, deadlines: Deadlines) -> Self {
         let (snapshot, heeded) = (published.read(), Arc::<Runtime>::default());
+        let shared = snapshot.shared.clone();
         let limits = Rc::new(Cell::new(ClusterLimits::of(&snapshot.plan, &heeded)));
         let current = Current::new(snapshot, None, None, worker, &deadlines, &limits);
         Self {
@@ -184,9 +200,17 @@ impl Cluster {
             cached: RefCell::new(published.cached()),
             local: RefCell::default(),
             current: RefCell::new(Rc::new(current)),
+            shared,
+            busy: Cell::new(true),
             limits,
             heeded: RefCell::new(heeded),
         }
+    }
+
+    /// Whether anything goes on here, or did at the last sweep: what is zero now has to be shown once.
+    fn is_to_be_swept(&self, all: bool) -> bool {
+        let busy = self.shared.breakers.iter().any(BreakerCounts::any);
+        self.busy.replace(busy) || busy || all
     }
 
     /// Works the limits out again if the runtime is another.

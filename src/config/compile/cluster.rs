@@ -134,7 +134,12 @@ impl Compiler<'_> {
                     let text = "LOGICAL_DNS clusters must have a single locality_lb_endpoint and a single lb_endpoint";
                     self.error(at, &path, text, "or take STRICT_DNS");
                 }
-                names.into_iter().next().map(|name| Discovery::LogicalDns { name, dns })
+                // Observed: Envoy 1.40 shows its one host with priority 0, whatever is said.
+                let first = names.into_iter().next().map(|mut name| {
+                    name.endpoint.priority = 0;
+                    name
+                });
+                first.map(|name| Discovery::LogicalDns { name, dns })
             }
         }
     }

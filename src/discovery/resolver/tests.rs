@@ -25,6 +25,8 @@ enum Said {
     Records(Vec<(u32, RData)>),
     Code(ResponseCode),
     Nothing,
+    /// These bytes, be they an answer or not.
+    Bytes(fn(&[u8]) -> Vec<u8>),
 }
 
 struct Server {
@@ -57,13 +59,23 @@ fn say(name: &str, kind: RecordType) -> Said {
         ("half.test.", AAAA) => Said::Code(ResponseCode::ServFail),
         ("half.test.", A) => Said::Records(vec![v4(5)]),
         ("silent.test.", _) => Said::Nothing,
+        ("noise.test.", _) => Said::Bytes(|_| (0..200).collect()),
+        ("cut.test.", _) => Said::Bytes(|question| question[..question.len() - 3].to_vec()),
+        ("forged.test.", _) => Said::Bytes(|question| {
+            // An answer to a question that nobody asked.
+            let mut out = question.to_vec();
+            out[1] ^= 1;
+            out[2] |= 0x80;
+            out
+        }),
+        ("echo.test.", _) => Said::Bytes(<[u8]>::to_vec),
         ("four.test." | "six.test." | "nodata.test.", _) => Said::Records(Vec::new()),
         _ => Said::Code(ResponseCode::NXDomain),
     }
 }
 
-fn reply(request: &[u8], asked: &Mutex<Vec<String>>, tcp: bool) -> Option<Vec<u8>> {
-    let request = Message::from_vec(request).unwrap();
+fn reply(bytes: &[u8], asked: &Mutex<Vec<String>>, tcp: bool) -> Option<Vec<u8>> {
+    let request = Message::from_vec(bytes).unwrap();
     let query = request.queries[0].clone();
     asked.lock().push(format!("{} {}", query.name(), query.query_type()));
     let mut answer = Message::response(request.metadata.id, request.metadata.op_code);
@@ -72,6 +84,7 @@ fn reply(request: &[u8], asked: &Mutex<Vec<String>>, tcp: bool) -> Option<Vec<u8
     answer.add_query(query.clone());
     match say(&query.name().to_string(), query.query_type()) {
         Said::Nothing => return None,
+        Said::Bytes(make) => return Some(make(bytes)),
         Said::Code(code) => answer.metadata.response_code = code,
         Said::Records(records) if records.len() > 20 && !tcp => {
             answer.metadata.truncation = true;
@@ -188,6 +201,19 @@ async fn a_name_that_is_not_there_is_empty_and_a_failure_is_an_error() {
     // One try is one query, and no search domain hears of it.
     let asked = server.asked.lock().iter().filter(|name| name.starts_with("silent")).count();
     assert_eq!(asked, 1);
+}
+
+#[tokio::test]
+async fn what_is_no_answer_is_an_error_and_never_says_that_a_name_has_no_address() {
+    let server = server().await;
+    for tcp_only in [false, true] {
+        let plan = ResolverPlan { tcp_only, ..plan(&server) };
+        for name in ["noise.test", "cut.test", "forged.test", "echo.test"] {
+            let answer = ask(&plan, name, LookupFamily::V4Only).await;
+            assert!(answer.is_err(), "{name}, over TCP: {tcp_only}: {answer:?}");
+        }
+        assert!(ask(&plan, "four.test", LookupFamily::V4Only).await.is_ok());
+    }
 }
 
 #[tokio::test]
