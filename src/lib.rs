@@ -3,6 +3,7 @@
 pub mod access_log;
 pub mod admin;
 pub mod admission;
+mod base64;
 pub mod cli;
 pub mod codec;
 pub mod config;

@@ -275,10 +275,14 @@ pub enum LbValue {
     Text(String),
     /// True or false.
     Boolean(bool),
-    /// A list, of which a host may have any.
+    /// The bits of a number.
+    Number(u64),
+    /// A list.
     List(Vec<LbValue>),
-    /// Anything else, as JSON with its keys in order.
-    Other(String),
+    /// A struct.
+    Fields(LbMetadata),
+    /// Null.
+    Nothing,
 }
 
 /// `Endpoint.health_check_config`
@@ -307,7 +311,7 @@ pub enum ConfiguredHealth {
 }
 
 /// Region, zone and sub-zone.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Locality {
     /// `region`.
     pub region: String,

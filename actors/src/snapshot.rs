@@ -6,11 +6,12 @@ use std::{
     net::SocketAddr,
     sync::{
         Arc,
-        atomic::{AtomicBool, AtomicU32, Ordering::Relaxed},
+        atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed},
     },
+    time::Duration,
 };
 
-use tokio::sync::Notify;
+use tokio::{sync::Notify, time::Instant};
 
 use crate::{
     by_hand::ByHand,
@@ -122,6 +123,9 @@ pub struct Host {
     pub health: AtomicU32,
     /// It has asked to be left out, and its cluster has not heard of it yet.
     asked_out: AtomicBool,
+    made: Instant,
+    /// Milliseconds after it was made that it became well, for the last time.
+    well_since_ms: AtomicU64,
     /// What its requests say of it, where outlier detection watches it.
     pub monitor: Option<Arc<Monitor>>,
     /// What is counted of it.
@@ -278,6 +282,8 @@ impl Host {
             endpoint,
             health: AtomicU32::new(0),
             asked_out: AtomicBool::new(false),
+            made: Instant::now(),
+            well_since_ms: AtomicU64::new(0),
             monitor: None,
             stats: Group::detached(workers),
         }
@@ -312,6 +318,18 @@ impl Host {
             | HealthFlag::FailedEdsHealth as u32
             | HealthFlag::EdsStatusDraining as u32;
         self.flags() & against == 0
+    }
+
+    /// A check has found it well that was not.
+    pub(crate) fn becomes_well(&self) {
+        let ms = u64::try_from(self.made.elapsed().as_millis()).unwrap_or(u64::MAX);
+        self.well_since_ms.store(ms, Relaxed);
+    }
+
+    /// How long it has been there and well.
+    pub fn well_for(&self) -> Duration {
+        let since = Duration::from_millis(self.well_since_ms.load(Relaxed));
+        self.made.elapsed().saturating_sub(since)
     }
 
     /// Whether it takes traffic only where no better host does.

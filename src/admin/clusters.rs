@@ -98,7 +98,7 @@ fn text(out: &mut String, cluster: &ClusterSnapshot, runtime: &Runtime) -> fmt::
     if let Some(service) = service_name(plan) {
         writeln!(out, "{name}::eds_service_name::{service}")?;
     }
-    for host in cluster.hosts.iter().chain(cluster.draining.iter()) {
+    for host in by_priority(cluster) {
         host_text(out, name, host)?;
         // Ours: only of hosts that somebody changed.
         if cluster.by_hand.of(host.address) != Hand::default() {
@@ -155,10 +155,17 @@ pub(super) fn health_flags(host: &Host) -> String {
     if names.is_empty() { "healthy".to_owned() } else { names }
 }
 
+/// All hosts, those of each priority together, as Envoy lists them.
+fn by_priority(cluster: &ClusterSnapshot) -> Vec<&Host> {
+    let hosts = cluster.hosts.iter().chain(cluster.draining.iter());
+    let mut hosts: Vec<&Host> = hosts.map(|host| &**host).collect();
+    hosts.sort_by_key(|host| host.endpoint.priority);
+    hosts
+}
+
 fn status(cluster: &ClusterSnapshot, runtime: &Runtime) -> Value {
     let plan = &cluster.plan;
-    let hosts = cluster.hosts.iter().chain(cluster.draining.iter());
-    let hosts: Vec<Value> = hosts.map(|host| host_status(host)).collect();
+    let hosts: Vec<Value> = by_priority(cluster).into_iter().map(host_status).collect();
     let mut out = Map::new();
     out.insert("name".to_owned(), json!(plan.name));
     if plan.added_via_api {

@@ -287,6 +287,15 @@ impl Message {
         })
     }
 
+    /// Takes a list of choices, by their names.
+    pub fn choices(&self, name: &str) -> Vec<&'static str> {
+        let choices = self.list(name).iter().filter_map(|item| match item.value {
+            Value::Enum(_, value) => Some(value),
+            _ => None,
+        });
+        choices.collect()
+    }
+
     /// Takes a list of unsigned numbers.
     pub fn numbers(&self, name: &str) -> Vec<u64> {
         let numbers = self.list(name).iter().filter_map(|item| match item.value {

@@ -12,6 +12,7 @@ mod request;
 mod response;
 mod running;
 mod seen;
+mod stateful_session;
 #[cfg(test)]
 mod tests;
 
@@ -30,10 +31,10 @@ use crate::{
 pub use request::FilteredRequest;
 pub use response::FilteredResponse;
 pub use running::Filters;
-pub use seen::{Lookout, Seen, Sight};
+pub use seen::{Lookout, Seen, Sight, WantedHost};
 
 /// The filters there are. The list that runs them is the list that documents them.
-pub static KINDS: &[&Kind] = &[&buffer::KIND, &health_check::KIND];
+pub static KINDS: &[&Kind] = &[&buffer::KIND, &health_check::KIND, &stateful_session::KIND];
 
 /// One kind of filter.
 pub struct Kind {

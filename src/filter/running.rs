@@ -1,8 +1,10 @@
 //! Owns the filters of one stream while it runs.
 
-use std::{cell::RefCell, net::SocketAddr, rc::Rc};
+use std::{cell::RefCell, net::SocketAddr, rc::Rc, sync::Arc};
 
-use super::{Hooks, Lookout, OfRoute, Placed, Seen, StreamFilter, Verdict};
+use understudy_actors::snapshot::Host;
+
+use super::{Hooks, Lookout, OfRoute, Placed, Seen, StreamFilter, Verdict, WantedHost};
 use crate::{
     codec::{RequestHead, ResponseHead},
     local_reply::LocalReply,
@@ -62,6 +64,16 @@ impl Filters {
     /// Whether one of them has taken the request for a health check.
     pub fn is_health_check(&self) -> bool {
         self.running.borrow().seen.is_health_check()
+    }
+
+    /// The host that one of them wants the request to go to.
+    pub fn wanted_host(&self) -> Option<WantedHost> {
+        self.running.borrow().seen.wanted_host()
+    }
+
+    /// Tells which host the request goes to.
+    pub fn tell_host(&self, host: &Arc<Host>) {
+        self.running.borrow().seen.tell_host(host);
     }
 
     /// Shows the request's head to the filter in this place.

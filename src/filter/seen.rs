@@ -13,7 +13,7 @@ use understudy_actors::{
     published::{Cached, Published},
     runtime::Runtime,
     server_state::ServerState,
-    snapshot::{ClusterSnapshot, Clusters},
+    snapshot::{ClusterSnapshot, Clusters, Host},
 };
 
 /// What a filter is shown besides the message.
@@ -26,6 +26,20 @@ pub struct Seen {
     /// What is published at the time of the call.
     pub now: Rc<Sight>,
     health_check: Cell<bool>,
+    /// What a filter has said of the host that the request goes to.
+    wanted: RefCell<Option<WantedHost>>,
+    /// Somebody wants to know which host that is.
+    watches_host: Cell<bool>,
+    host: RefCell<Option<Arc<Host>>>,
+}
+
+/// A host that a filter wants the request to go to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WantedHost {
+    /// `ip:port`.
+    pub address: String,
+    /// Nobody else will do.
+    pub strict: bool,
 }
 
 /// What is published, as a worker saw it last. On top of the shared values, so that a stream that keeps it
@@ -57,12 +71,41 @@ struct Watched {
 impl Seen {
     /// What is to be seen at the beginning of a stream.
     pub(super) fn new(remote: SocketAddr, ends: bool, now: Rc<Sight>) -> Self {
-        Self { remote, ends, now, health_check: Cell::new(false) }
+        Self {
+            remote,
+            ends,
+            now,
+            health_check: Cell::new(false),
+            wanted: RefCell::default(),
+            watches_host: Cell::new(false),
+            host: RefCell::default(),
+        }
     }
 
     /// Whether a filter has taken the request for a health check: it is counted apart.
     pub fn is_health_check(&self) -> bool {
         self.health_check.get()
+    }
+
+    /// Says which host the request should go to, if any, and asks to be told which it goes to.
+    pub fn want_host(&self, wanted: Option<WantedHost>) {
+        *self.wanted.borrow_mut() = wanted;
+        self.watches_host.set(true);
+    }
+
+    /// The host that the request went to, for who has asked to be told.
+    pub fn host(&self) -> Option<Arc<Host>> {
+        self.host.borrow().clone()
+    }
+
+    pub(super) fn wanted_host(&self) -> Option<WantedHost> {
+        self.wanted.borrow().clone()
+    }
+
+    pub(super) fn tell_host(&self, host: &Arc<Host>) {
+        if self.watches_host.get() {
+            *self.host.borrow_mut() = Some(host.clone());
+        }
     }
 
     /// Takes the request for a health check.

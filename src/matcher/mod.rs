@@ -9,5 +9,5 @@ mod text;
 pub use answer::AnswerMatcher;
 pub use cookie::{CookieMatcher, cookie};
 pub use header::{HeaderMatcher, HeaderTest};
-pub use query::{QueryMatcher, QueryTest};
+pub use query::{QueryMatcher, QueryTest, query_parameter};
 pub use text::{TextMatcher, TextTest};

@@ -35,7 +35,7 @@ impl QueryMatcher {
     ///
     /// Observed: Envoy 1.40, a route for each kind of test and twenty queries.
     pub fn matches(&self, path: &[u8]) -> bool {
-        let value = value(path, &self.name);
+        let value = query_parameter(path, &self.name);
         match &self.test {
             QueryTest::Present(wanted) => value.is_some() == *wanted,
             QueryTest::Text(text) => value.is_some_and(|value| text.matches(value)),
@@ -44,7 +44,7 @@ impl QueryMatcher {
 }
 
 /// The value of the first parameter of this name; one without `=` has an empty value.
-fn value<'p>(path: &'p [u8], name: &[u8]) -> Option<&'p [u8]> {
+pub fn query_parameter<'p>(path: &'p [u8], name: &[u8]) -> Option<&'p [u8]> {
     let at = path.iter().position(|byte| *byte == b'?')?;
     path[at + 1..].split(|byte| *byte == b'&').find_map(|parameter| {
         let rest = parameter.strip_prefix(name)?;

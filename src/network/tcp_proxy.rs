@@ -29,7 +29,7 @@ use crate::{
     format::{AccessLogType, StreamInfo, UpstreamConnection, UpstreamInfo},
     stream::Reset,
     upstream::{
-        Current,
+        Aggregate, Current,
         balancer::Choice,
         connect::{ConnectError, Life},
         pool::{HostPool, PoolError, Sharing, Target},
@@ -220,7 +220,19 @@ impl Carried {
             greeting: Some(Rc::from(greeting(version))),
             ..Sharing::default()
         });
-        let Some(pools) = current.pick(self.worker.index, Choice::default()) else {
+        let aggregate = Aggregate::of(current, &self.worker.clusters);
+        let drawn = match &aggregate {
+            Some(aggregate) => aggregate.draw(&aggregate.load(), fastrand::u64(..)),
+            None => None,
+        };
+        let pools = match &drawn {
+            Some(drawn) => {
+                let choice = Choice { load: Some(&drawn.load), ..Choice::default() };
+                drawn.cluster.pick(self.worker.index, choice)
+            }
+            None => current.pick(self.worker.index, Choice::default()),
+        };
+        let Some(pools) = pools else {
             let stats = current.snapshot.shared.stats.lane(self.worker.index);
             stats.inc(ClusterStat::UpstreamCxNoneHealthy);
             return None;

@@ -84,6 +84,8 @@ mod tests {
     fn route(path_rewrite: PathChange, host_rewrite: HostChange) -> Forward {
         Forward {
             cluster: ClusterChoice::Header(Vec::new()),
+            hash: Vec::new(),
+            metadata_match: Default::default(),
             timeout: None,
             timeout_ms: String::new(),
             attempts: Attempts::default(),

@@ -69,6 +69,7 @@ mod tests {
             cluster: ClusterChoice::Header(at.to_string().into_bytes()),
             weight: *weight,
             runtime_key: format!("k.{at}"),
+            metadata_match: Default::default(),
             host_rewrite: String::new(),
             filter_configs: Vec::new(),
             own_mutations: MutationLevel::default(),

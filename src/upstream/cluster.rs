@@ -1,7 +1,7 @@
 //! Owns a worker's view of the clusters: the snapshot in force, and the pools that belong to its hosts.
 
 use std::{
-    cell::{Cell, RefCell},
+    cell::{Cell, OnceCell, RefCell},
     collections::HashMap,
     rc::Rc,
     sync::Arc,
@@ -52,6 +52,8 @@ pub struct Cluster {
     deadlines: Deadlines,
     published: Published<ClusterSnapshot>,
     cached: RefCell<Cached<ClusterSnapshot>>,
+    /// The cluster that this proxy is of, where its zones matter here.
+    local: RefCell<Option<Cached<ClusterSnapshot>>>,
     current: RefCell<Rc<Current>>,
     /// Its snapshots' own; beside them, so that a look at it is one at nothing else.
     shared: Arc<ClusterShared>,
@@ -86,12 +88,16 @@ pub struct Current {
     /// Protocol options.
     pub upstream: Arc<Upstream>,
     picker: Picker,
+    /// What the picker was made with.
+    local: Option<Arc<ClusterSnapshot>>,
     /// The pools of each host of `snapshot.hosts`, in its order.
     pools: Vec<HostPools>,
     /// Whether nothing spoke against each host when this was published.
     well: Vec<bool>,
     /// Where each host is among them; two may have one address.
     by_host: HashMap<*const Host, usize>,
+    /// Where the first host of each address is, once somebody has asked for one.
+    by_address: OnceCell<HashMap<String, usize>>,
 }
 
 // === impl Clusters ===
@@ -168,6 +174,12 @@ impl Clusters {
                 old.close();
             }
         }
+        for cluster in slots.iter().flatten() {
+            let current = cluster.current.borrow();
+            let zones = current.upstream.balancing.zones.as_ref();
+            let local = zones.and_then(|zones| directory.get(zones.local));
+            *cluster.local.borrow_mut() = local.map(Published::cached);
+        }
         *known = Known { directory: directory.clone(), slots };
     }
 }
@@ -179,13 +191,14 @@ impl Cluster {
         let (snapshot, heeded) = (published.read(), Arc::<Runtime>::default());
         let shared = snapshot.shared.clone();
         let limits = Rc::new(Cell::new(ClusterLimits::of(&snapshot.plan, &heeded)));
-        let current = Current::new(snapshot, None, worker, &deadlines, &limits);
+        let current = Current::new(snapshot, None, None, worker, &deadlines, &limits);
         Self {
             worker,
             deadlines,
             drop_millionths: Cell::new(current.snapshot.policy.drop_millionths),
             published: published.clone(),
             cached: RefCell::new(published.cached()),
+            local: RefCell::default(),
             current: RefCell::new(Rc::new(current)),
             shared,
             busy: Cell::new(true),
@@ -241,11 +254,18 @@ impl Cluster {
     pub fn current(&self) -> Rc<Current> {
         let mut cached = self.cached.borrow_mut();
         let snapshot = cached.load();
+        let mut local = self.local.borrow_mut();
+        let local = local.as_mut().map(Cached::load);
         let mut current = self.current.borrow_mut();
-        if !Arc::ptr_eq(snapshot, &current.snapshot) {
-            let (snapshot, before) = (snapshot.clone(), Some(&**current));
-            let (deadlines, limits) = (&self.deadlines, &self.limits);
-            let next = Current::new(snapshot, before, self.worker, deadlines, limits);
+        let moved = match (&local, &current.local) {
+            (None, None) => false,
+            (Some(local), Some(known)) => !Arc::ptr_eq(local, known),
+            _ => true,
+        };
+        if moved || !Arc::ptr_eq(snapshot, &current.snapshot) {
+            let (snapshot, local) = (snapshot.clone(), local.cloned());
+            let (before, deadlines, limits) = (Some(&**current), &self.deadlines, &self.limits);
+            let next = Current::new(snapshot, local, before, self.worker, deadlines, limits);
             current.close_all_but(&next);
             self.drop_millionths.set(next.snapshot.policy.drop_millionths);
             next.drain_fallen_since(&current);
@@ -264,6 +284,7 @@ impl Cluster {
 impl Current {
     fn new(
         snapshot: Arc<ClusterSnapshot>,
+        local: Option<Arc<ClusterSnapshot>>,
         before: Option<&Current>,
         worker: usize,
         deadlines: &Deadlines,
@@ -295,8 +316,9 @@ impl Current {
             });
             all_pools.push(pools);
         }
-        let picker = Picker::new(&snapshot);
-        Self { snapshot, upstream, picker, pools: all_pools, well, by_host }
+        let picker = Picker::new(&snapshot, local.as_deref(), worker);
+        let by_address = OnceCell::new();
+        Self { snapshot, upstream, picker, local, pools: all_pools, well, by_host, by_address }
     }
 
     /// What the balancer has built.
@@ -307,7 +329,27 @@ impl Current {
     /// The pools of the host that takes the next request.
     #[inline]
     pub fn pick(&self, worker: usize, choice: Choice<'_>) -> Option<&HostPools> {
-        self.pools.get(self.picker.pick(&self.snapshot, worker, choice)?)
+        self.pools_at(self.picker.pick(&self.snapshot, worker, choice)?)
+    }
+
+    /// Where the host of an address is, as `ip:port`.
+    pub fn host_at(&self, address: &str) -> Option<usize> {
+        let by_address = self.by_address.get_or_init(|| {
+            let hosts = self.snapshot.hosts.iter().enumerate().rev();
+            hosts.map(|(at, host)| (host.address_text.clone(), at)).collect()
+        });
+        by_address.get(address).copied()
+    }
+
+    /// The pools of the host in this position.
+    #[inline]
+    pub fn pools_at(&self, host: usize) -> Option<&HostPools> {
+        self.pools.get(host)
+    }
+
+    /// Whether a host is one of its own.
+    pub fn has(&self, host: &Arc<Host>) -> bool {
+        self.by_host.contains_key(&Arc::as_ptr(host))
     }
 
     fn pools_of(&self, host: &Arc<Host>) -> Option<&HostPools> {

@@ -1,5 +1,6 @@
 //! Owns the way to an upstream host: the worker's view of clusters, the balancer, the pools.
 
+mod aggregate;
 pub mod balancer;
 mod breakers;
 pub mod cluster;
@@ -13,4 +14,5 @@ mod send;
 pub mod socket;
 pub mod tcp;
 
+pub use aggregate::Aggregate;
 pub use cluster::{Cluster, Clusters, Current, Dropped, Limits};

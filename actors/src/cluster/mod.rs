@@ -376,6 +376,11 @@ impl Handler<HealthChanged> for Cluster {
         }
         let flags_before = host.flags();
         if let Some(flags) = self.seed.checked_flags(&host) {
+            if flags & HealthFlag::FailedActiveHc as u32 == 0
+                && host.has(HealthFlag::FailedActiveHc)
+            {
+                host.becomes_well();
+            }
             host.health.store(host.flags() & !Finding::FLAGS | flags, Relaxed);
         }
         if passed {

@@ -380,7 +380,7 @@ async fn a_host_is_well_if_all_of_its_checks_say_so() {
         ("two", Probed::Unhealthy, "2", [2, 1, 1], HealthFlag::FailedActiveHc as u32),
         ("one", Probed::Unhealthy, "2", [1, 1, 1], HealthFlag::FailedActiveHc as u32),
         ("two", Probed::Degraded, "2", [1, 2, 1], 9),
-        ("one", Probed::Healthy, "12", [2, 2, 2], HealthFlag::DegradedActiveHc as u32),
+        ("one", Probed::Healthy, "2", [2, 2, 2], HealthFlag::DegradedActiveHc as u32),
         ("two", Probed::Healthy, "12", [2, 2, 2], 0),
     ] {
         say(name, probed.clone());

@@ -173,6 +173,11 @@ pub(super) const fn offsets<const N: usize>(defs: &[Def; N]) -> [u16; N] {
 // === impl Group ===
 
 impl<S: StatSet> Group<S> {
+    /// How many workers write.
+    pub fn workers(&self) -> usize {
+        self.lanes.len() - 1
+    }
+
     pub(super) fn new(scope: Scope, workers: usize) -> Self {
         Self {
             scope,

@@ -72,6 +72,7 @@ stat_set! {
         LbSubsetsFallbackPanic = Counter "lb_subsets_fallback_panic",
         LbSubsetsRemoved = Counter "lb_subsets_removed",
         LbSubsetsSelected = Counter "lb_subsets_selected",
+        LbSubsetsSingleHostPerSubsetDuplicate = Gauge "lb_subsets_single_host_per_subset_duplicate" once_written,
         LbZoneClusterTooSmall = Counter "lb_zone_cluster_too_small",
         LbZoneNoCapacityLeft = Counter "lb_zone_no_capacity_left",
         LbZoneRoutingAllDirectly = Counter "lb_zone_routing_all_directly",

@@ -2,11 +2,11 @@
 
 use sha2::{Digest, Sha256};
 
-use crate::config::print::base64;
+use crate::base64;
 
 /// A source expression such as `sha256-47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU=`.
 pub(super) fn source(text: &str) -> String {
-    format!("sha256-{}", base64(&Sha256::digest(text.as_bytes())))
+    format!("sha256-{}", base64::write(&Sha256::digest(text.as_bytes())))
 }
 
 #[cfg(test)]

@@ -8,14 +8,13 @@ use std::{
 
 use understudy_actors::plan::{
     CheckedAt, ClusterPlan, ConfiguredHealth, Discovery, EndpointPlan, HappyEyeballs, HostPlan,
-    Locality, NamePlan, RetryBudget, Thresholds,
+    LbValue, Locality, NamePlan, RetryBudget, Thresholds,
 };
 
-use super::{Compiler, address::Named};
+use super::{Compiler, address::Named, lb_metadata::lb_metadata};
 use crate::config::{
     Message,
     digest::{digest, digest_without},
-    message::Value,
     model::cluster::Upstream,
 };
 
@@ -93,7 +92,11 @@ impl Compiler<'_> {
     }
 
     fn discovery(&mut self, cluster: &Message) -> Option<Discovery> {
+        if self.is_aggregate(cluster) {
+            return Some(Discovery::Static(Vec::new()));
+        }
         let (kind, dns) = self.found_by(cluster)?;
+        self.check_hashing(cluster, kind);
         let (at, path) = (cluster.at, cluster.path.clone());
         if kind == "EDS" {
             return self.eds(cluster);
@@ -219,15 +222,14 @@ impl Compiler<'_> {
     }
 
     fn endpoint(&mut self, lb_endpoint: &Message, plan: EndpointPlan) -> Option<Endpoint> {
-        lb_endpoint.ignore(
-            "metadata",
-            "but for `canary` read by subset balancing alone, which is refused",
-        );
+        let metadata = lb_metadata(lb_endpoint, "metadata");
+        lb_endpoint.ignore("metadata", "what stands beside `envoy.lb` says nothing to balancers");
         let endpoint = lb_endpoint.message("endpoint")?;
         let check = endpoint.message("health_check_config");
         let unchecked = check.and_then(|check| check.boolean("disable_active_health_check"));
         let plan = EndpointPlan {
-            canary: is_canary(lb_endpoint),
+            canary: metadata.get("canary") == Some(&LbValue::Boolean(true)),
+            metadata,
             hostname: endpoint.text("hostname").unwrap_or_default().to_owned(),
             checked_at: check.map(|check| self.checked_at(check)).map(Box::new),
             unchecked: unchecked.unwrap_or(false),
@@ -305,15 +307,5 @@ fn retry_budget(budget: &Message) -> RetryBudget {
     RetryBudget {
         millionths: (percent.clamp(0.0, 100.0) * 10_000.0) as u32,
         at_least: budget.number_u32("min_retry_concurrency").unwrap_or(3),
-    }
-}
-
-/// Source: the metadata `envoy.lb` of an endpoint, `canary`.
-fn is_canary(lb_endpoint: &Message) -> bool {
-    let filters = lb_endpoint.message("metadata").map(|metadata| metadata.map("filter_metadata"));
-    let balancing = filters.and_then(|all| all.iter().find(|(name, _)| name == "envoy.lb"));
-    match balancing.map(|(_, item)| &item.value) {
-        Some(Value::Json(fields)) => fields.get("canary") == Some(&true.into()),
-        _ => false,
     }
 }

@@ -15,6 +15,7 @@ mod format;
 mod health_check;
 mod http;
 mod keepalive;
+mod lb_metadata;
 pub(super) mod listener;
 mod local_reply;
 mod logging;
@@ -27,13 +28,14 @@ mod route;
 mod runtime;
 mod socket;
 mod stats;
+mod subsets;
 mod tcp_proxy;
 mod upgrades;
 
 use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
 
 use understudy_actors::{
-    plan::{Plan, RdsPlan, ResolverPlan, Slots},
+    plan::{Plan, RdsPlan, ResolverPlan, Slot, Slots},
     resources::ConfigSource,
 };
 
@@ -97,6 +99,7 @@ pub struct Compiled {
 pub struct Defaults {
     /// Who we are.
     pub node: Node,
+    local_cluster: Option<Slot>,
     outlier_log: Option<PathBuf>,
     source_addresses: Vec<SourceAddress>,
     resolver: Arc<ResolverPlan>,
@@ -111,6 +114,10 @@ pub struct Node {
     pub cluster: String,
     /// `locality.zone`
     pub zone: String,
+    /// `locality.region`
+    pub region: String,
+    /// `locality.sub_zone`
+    pub sub_zone: String,
 }
 
 /// Reads, upgrades, checks and compiles a configuration.
@@ -137,6 +144,7 @@ pub fn load(source: &Source, options: &Options, slots: &AllSlots) -> Result<Comp
             log_format,
             defaults: Defaults {
                 node: compiler.node,
+                local_cluster: compiler.local_cluster,
                 outlier_log: compiler.outlier_log,
                 source_addresses: compiler.source_addresses,
                 resolver: compiler.resolver,
@@ -152,6 +160,8 @@ struct Compiler<'o> {
     options: &'o Options,
     slots: &'o AllSlots,
     node: Node,
+    /// The cluster that this proxy is one of.
+    local_cluster: Option<Slot>,
     /// `cluster_manager.outlier_detection.event_log_path`.
     outlier_log: Option<PathBuf>,
     /// `per_connection_buffer_limit_bytes` of the listener that is being compiled.
@@ -176,6 +186,7 @@ impl<'o> Compiler<'o> {
             options,
             slots,
             node: Node::default(),
+            local_cluster: None,
             outlier_log: None,
             connection_buffer_bytes: listener::CONNECTION_BUFFER_BYTES,
             rds: Vec::new(),
@@ -196,6 +207,7 @@ impl Compiler<'_> {
         }
         self.resolver = self.resolver(bootstrap);
         let resources = bootstrap.message("static_resources");
+        self.local_cluster = self.local_cluster(bootstrap);
         let clusters = resources.map_or_else(Vec::new, |resources| self.clusters(resources));
         let names = clusters.iter().map(|cluster| cluster.name.clone()).collect();
         let (listeners, routes) = match resources {
@@ -213,20 +225,32 @@ impl Compiler<'_> {
         }
     }
 
+    /// `cluster_manager.local_cluster_name`
+    fn local_cluster(&mut self, bootstrap: &Message) -> Option<Slot> {
+        let manager = bootstrap.message("cluster_manager")?;
+        let name = manager.text("local_cluster_name").filter(|name| !name.is_empty())?;
+        let clusters = bootstrap.message("static_resources");
+        let mut clusters = clusters.into_iter().flat_map(|all| all.messages("clusters"));
+        if !clusters.any(|cluster| cluster.text("name") == Some(name)) {
+            let field = "local_cluster_name";
+            let text = format!("local cluster '{name}' must be defined");
+            self.error(manager.at_of(field), &manager.path_of(field), text, "");
+        }
+        Some(self.slots.clusters.of(name))
+    }
+
     fn node(&self, bootstrap: &Message) -> Node {
         let node = bootstrap.message("node");
         let text =
             |name: &str| node.and_then(|node| node.text(name)).unwrap_or_default().to_owned();
         let (id, cluster) = (text("id"), text("cluster"));
         let locality = node.and_then(|node| node.message("locality"));
-        let zone =
-            locality.and_then(|locality| locality.text("zone")).unwrap_or_default().to_owned();
+        let place = |name: &str| {
+            locality.and_then(|locality| locality.text(name)).unwrap_or_default().to_owned()
+        };
+        let zone = place("zone");
         if let Some(node) = node {
             node.ignore("metadata", "told to control planes, which do not drive us yet");
-            node.ignore(
-                "locality",
-                "but for the zone told to control planes, which do not drive us yet",
-            );
             node.ignore("user_agent_name", "told to control planes, which do not drive us yet");
             node.ignore("user_agent_version", "told to control planes, which do not drive us yet");
         }
@@ -234,6 +258,8 @@ impl Compiler<'_> {
             id: self.options.service_node.clone().unwrap_or(id),
             cluster: self.options.service_cluster.clone().unwrap_or(cluster),
             zone: self.options.service_zone.clone().unwrap_or(zone),
+            region: place("region"),
+            sub_zone: place("sub_zone"),
         }
     }
 

@@ -26,9 +26,11 @@ pub fn resource(
     slots: &AllSlots,
     defaults: &Defaults,
 ) -> Result<(ResourcePlan, Diagnostics), Diagnostics> {
-    let Defaults { node, outlier_log, source_addresses, resolver } = defaults.clone();
+    let Defaults { node, local_cluster, outlier_log, source_addresses, resolver } =
+        defaults.clone();
     let mut compiler = Compiler {
         node,
+        local_cluster,
         outlier_log,
         source_addresses,
         resolver,

@@ -1,8 +1,10 @@
 //! Owns the compiled balancing of a cluster: which of its hosts a request goes to.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
-use super::hash_policy::HashPolicy;
+use understudy_actors::plan::{Locality, Slot};
+
+use super::{hash_policy::HashPolicy, subsets::SubsetOptions};
 
 /// How a host is chosen.
 #[derive(Clone, Debug)]
@@ -15,6 +17,16 @@ pub struct Balancing {
     pub overprovisioning_percent: u32,
     /// `load_assignment.policy.weighted_priority_health`: health is a share of weights, not of hosts.
     pub weighs_health: bool,
+    /// `override_host_status`: of which health a host may be that a session wants.
+    pub override_health: OverrideHealth,
+    /// `override_host_sources` of the extension, in lower case: headers by which a request names its host.
+    pub override_headers: Arc<[Vec<u8>]>,
+    /// `zone_aware_lb_config`, where there is a local cluster.
+    pub zones: Option<ZoneAware>,
+    /// `lb_subset_config`: a route may ask for hosts by their metadata.
+    pub subsets: Option<SubsetOptions>,
+    /// `slow_start_config`: hosts that are new begin with less.
+    pub slow_start: Option<SlowStart>,
     /// `fail_traffic_on_panic`: in panic nobody takes requests, rather than all.
     pub fails_on_panic: bool,
 }
@@ -30,6 +42,8 @@ pub enum Policy {
     Random,
     /// `RING_HASH` and `MAGLEV`.
     Hash(Hashing),
+    /// `envoy.clusters.aggregate`: the hosts are those of other clusters, in this order.
+    Aggregate(Arc<[Slot]>),
 }
 
 /// How a request's hash leads to a host.
@@ -77,6 +91,43 @@ pub struct LeastRequest {
     pub bias: RuntimeDouble,
 }
 
+/// Of which health a host may be that is wanted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OverrideHealth {
+    /// HEALTHY or UNKNOWN.
+    pub healthy: bool,
+    /// DEGRADED.
+    pub degraded: bool,
+    /// UNHEALTHY, DRAINING or TIMEOUT.
+    pub unhealthy: bool,
+}
+
+/// `ZoneAwareLbConfig`: requests stay in the zone of this proxy as far as its share of hosts reaches.
+#[derive(Clone, Debug)]
+pub struct ZoneAware {
+    /// `cluster_manager.local_cluster_name`: this proxy and those like it, as a cluster.
+    pub local: Slot,
+    /// `Node.locality`: where this one is.
+    pub home: Locality,
+    /// `routing_enabled`, in percent; Envoy's default is 100.
+    pub enabled_percent: u32,
+    /// `min_cluster_size`: with fewer healthy hosts zones make no difference. Envoy's default is 6.
+    pub cluster_size_min: u64,
+    /// `force_locality_direct_routing`: all requests stay, whatever the shares are.
+    pub forces_direct: bool,
+}
+
+/// `SlowStartConfig`: a host that came or recovered lately has less than its weight.
+#[derive(Clone, Debug)]
+pub struct SlowStart {
+    /// `slow_start_window`: so long.
+    pub window: Duration,
+    /// `aggression`: how fast its weight grows, 1 for evenly.
+    pub aggression: RuntimeDouble,
+    /// `min_weight_percent`, as a share: what it begins with. Envoy's default is a tenth.
+    pub weight_min: f64,
+}
+
 /// `RuntimeDouble`.
 #[derive(Clone, Debug)]
 pub struct RuntimeDouble {
@@ -97,9 +148,26 @@ pub enum Localities {
     Weighted,
 }
 
+// === impl OverrideHealth ===
+
+impl Default for OverrideHealth {
+    /// Envoy's default.
+    fn default() -> Self {
+        Self { healthy: true, degraded: true, unhealthy: false }
+    }
+}
+
 // === impl Policy ===
 
 impl Policy {
+    /// The clusters that an aggregate is of.
+    pub fn members(&self) -> Option<&[Slot]> {
+        match self {
+            Policy::Aggregate(members) => Some(members),
+            _ => None,
+        }
+    }
+
     /// How a request's hash leads to a host, if it does.
     pub fn hashing(&self) -> Option<&Hashing> {
         match self {
@@ -119,6 +187,11 @@ impl Default for Balancing {
             localities: Localities::default(),
             overprovisioning_percent: 140,
             weighs_health: false,
+            override_health: OverrideHealth::default(),
+            override_headers: Arc::new([]),
+            zones: None,
+            subsets: None,
+            slow_start: None,
             fails_on_panic: false,
         }
     }

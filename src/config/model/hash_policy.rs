@@ -1,7 +1,6 @@
 //! Owns what of a request makes its hash, by which some balancers choose the host.
 
-use std::time::Duration;
-
+use super::cookie::Cookie;
 use crate::re2::Substitution;
 
 /// `RouteAction.HashPolicy`.
@@ -23,23 +22,10 @@ pub enum HashBy {
         /// `regex_rewrite`: what is made of each before.
         rewrite: Option<Substitution>,
     },
-    /// `cookie`.
-    Cookie(HashCookie),
+    /// `cookie`; a client without it is given one, if it has a `ttl`.
+    Cookie(Cookie),
     /// `connection_properties.source_ip`.
     SourceIp,
     /// `query_parameter`: its first value.
     QueryParameter(Vec<u8>),
-}
-
-/// `RouteAction.HashPolicy.Cookie`.
-#[derive(Debug)]
-pub struct HashCookie {
-    /// `name`.
-    pub name: String,
-    /// `ttl`: a client without the cookie is given one; zero for as long as its session lasts.
-    pub ttl: Option<Duration>,
-    /// `path`.
-    pub path: String,
-    /// `attributes`: names and values.
-    pub attributes: Vec<(String, String)>,
 }

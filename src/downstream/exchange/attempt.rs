@@ -7,7 +7,10 @@ use understudy_actors::{
     stats::{ClusterStat, HostStat},
 };
 
-use super::{super::count, Exchange, conversation::Conversation, failure::Failure, outcome};
+use super::{
+    super::count, Exchange, conversation::Conversation, failure::Failure, outcome,
+    overriding::Named,
+};
 use crate::{
     codec::{Switch, Version, http1::response::Asked},
     config::model::{cluster::Upstream, route::Forward},
@@ -15,11 +18,11 @@ use crate::{
     local_reply::LocalReply,
     stream::{BodySize, Pump, RequestSource, Reset, ResponseSink, ResponseSource},
     upstream::{
-        Current,
+        Aggregate, Current,
         balancer::Choice,
         http1::Http1Stream,
         http2::Http2Stream,
-        pool::{HostPool, Sharing, Target},
+        pool::{HostPool, HostPools, Sharing, Target},
         proxy_protocol,
         tcp::TcpTunnel,
     },
@@ -30,6 +33,8 @@ use crate::{
 pub(super) struct Chosen {
     current: Rc<Current>,
     pool: Rc<HostPool>,
+    /// Whose answers are counted, where that is not the host's own cluster.
+    answers: Option<Rc<Target>>,
 }
 
 /// A request in flight to a host, on a connection; counted until dropped.
@@ -42,21 +47,43 @@ pub(super) struct InFlight<C: Borrow<Chosen>> {
 
 impl<'c> Exchange<'c> {
     /// The host whose turn it is; a retry looks for one that its policy does not rule out.
-    pub(super) fn choose(&mut self, current: Rc<Current>) -> Result<Chosen, Failure> {
+    pub(super) fn choose(
+        &mut self,
+        current: Rc<Current>,
+        route: &Forward,
+    ) -> Result<Chosen, Failure> {
+        if let Some(aggregate) = Aggregate::of(&current, &self.worker.clusters) {
+            return self.choose_of(&current, &aggregate, route);
+        }
         let worker = self.worker.index;
         let version = self.heads.request.version;
         let sharing = self.sharing(&current.upstream, self.priority() > 0);
+        let hash = self.hash_for(&current, route);
+        let tries = self.tries.as_mut();
+        let load = tries.and_then(|tries| tries.other_priorities_of(current.tables()));
+        let asks = current.upstream.balancing.subsets.is_some();
+        let metadata = if asks { route.wanted(self.heads.part) } else { None };
+        let mut choice = Choice { hash, metadata, load: load.as_ref(), attempt: 0 };
         let mut too_many_pools = false;
-        let mut pick = || {
-            let pool = current.pick(worker, Choice::default())?.pool(version, sharing.as_ref());
+        let mut pool_of = |pools: Option<&HostPools>| {
+            let pool = pools?.pool(version, sharing.as_ref());
             too_many_pools = pool.is_none();
             pool
         };
-        let mut pool = pick();
+        let named = self.named(&current);
+        let is_free = matches!(named, Named::Nobody);
+        let mut pool = pool_of(match named {
+            Named::Nobody => current.pick(worker, choice),
+            Named::Host(host) => current.pools_at(host),
+            Named::Gone => None,
+        });
         if let Some(tries) = &mut self.tries {
-            for _ in 0..tries.other_hosts_max() {
+            for _ in 0..if is_free { tries.other_hosts_max() } else { 0 } {
                 match &pool {
-                    Some(avoided) if tries.avoids(&avoided.target().host) => pool = pick(),
+                    Some(avoided) if tries.avoids(&avoided.target().host) => {
+                        choice.attempt += 1;
+                        pool = pool_of(current.pick(worker, choice));
+                    }
                     _ => break,
                 }
             }
@@ -64,7 +91,8 @@ impl<'c> Exchange<'c> {
         }
         match pool {
             Some(pool) => {
-                let chosen = Chosen { current, pool };
+                self.tell_filters(&pool.target().host);
+                let chosen = Chosen::of(current, pool, None);
                 self.tally.tries(&chosen, !self.manager.logs().is_empty());
                 Ok(chosen)
             }
@@ -227,7 +255,22 @@ impl Chosen {
         sharing: Option<&Sharing>,
     ) -> Option<Self> {
         let pool = current.pick(worker, Choice::default())?.pool(version, sharing)?;
-        Some(Self { current, pool })
+        Some(Self::of(current, pool, None))
+    }
+
+    /// That one; what it answers may be counted elsewhere.
+    pub(super) fn of(
+        current: Rc<Current>,
+        pool: Rc<HostPool>,
+        answers: Option<Rc<Target>>,
+    ) -> Self {
+        Self { current, pool, answers }
+    }
+
+    /// Where its answers are counted.
+    #[inline]
+    pub(super) fn answers(&self) -> &Target {
+        self.answers.as_deref().unwrap_or_else(|| self.pool.target())
     }
 
     /// The host's pool.

@@ -209,7 +209,7 @@ where
         tally.paused = true;
         timers.poll(cx).map(|passed| {
             count::passed(manager, passed);
-            count::passed_upstream(self.chosen.target(), passed);
+            count::passed_upstream(self.chosen.answers(), passed);
             tally.cut_by_timeout(passed, *request_done);
             Err(Failure::Cut)
         })
@@ -250,7 +250,7 @@ where
     /// Counts an interim answer; says whether it goes on, and so is to be sent.
     pub(super) fn pass_interim(&mut self) -> bool {
         let exchange = &mut *self.exchange;
-        count::upstream_interim(self.chosen.target(), exchange.is_internal());
+        count::upstream_interim(self.chosen.answers(), exchange.is_internal());
         if !exchange.manager.config.proxy_100_continue {
             return false;
         }
@@ -278,7 +278,7 @@ where
         match health_check {
             false => {
                 let canary = response.headers.get(Known::XEnvoyUpstreamCanary) == Some(b"true");
-                count::upstream(self.chosen.target(), response.status, internal, canary, waited);
+                count::upstream(self.chosen.answers(), response.status, internal, canary, waited);
             }
             true => count::upstream_health_check(self.chosen.target(), response.status),
         }
@@ -291,12 +291,15 @@ where
     /// Hands the response's head to the client's side.
     pub(super) fn pass_on(&mut self, size: BodySize, waited: Option<Duration>) {
         let Exchange { heads, manager, tally, tries, request_done, .. } = &mut *self.exchange;
-        let Heads { request, response, .. } = &mut **heads;
+        let Heads { request, response, set_cookies, .. } = &mut **heads;
         tally.responded(response.status, waited);
         let attempts = tries.as_ref().and_then(|tries| tries.told_count());
         // The rest of the request is nobody's: what follows it cannot be told from it.
         response.close |= !*request_done && size != BodySize::Tunnel;
         headers::response(response, manager, waited, attempts, request.switch);
+        for cookie in set_cookies.drain(..) {
+            response.headers.append_name(b"set-cookie", &cookie);
+        }
         self.exchange.mutate_response();
         if self.exchange.tally.told.is_some() {
             self.up_source.keep_trailers();

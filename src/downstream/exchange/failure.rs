@@ -86,7 +86,7 @@ impl Exchange<'_> {
 
     /// As many requests wait for a connection as may. No host is to blame, and none is logged.
     fn queue_full(&mut self, chosen: &Chosen) -> Failure {
-        let stats = chosen.snapshot().shared.stats.lane(self.worker.index);
+        let stats = chosen.answers().shared.stats.lane(self.worker.index);
         count::upstream_status(stats, 503, self.is_internal());
         self.tally.chosen = None;
         Failure::reply(self.last_of_tries(LocalReply::upstream_reset(&Reset::Overflow)))
@@ -106,7 +106,7 @@ impl Exchange<'_> {
     pub(super) fn upstream_reset(&mut self, chosen: &Chosen, reset: &Reset) -> Failure {
         self.tally.lost(reset);
         let reply = self.last_of_tries(LocalReply::upstream_reset(reset));
-        count::upstream_failure(chosen.target(), reply.status, self.is_internal());
+        count::upstream_failure(chosen.answers(), reply.status, self.is_internal());
         Failure::reply(reply)
     }
 
@@ -117,7 +117,7 @@ impl Exchange<'_> {
             apart.inc(VirtualStat::UpstreamRqTimeout);
         }
         if matches!(passed, Passed::Response | Passed::Try | Passed::TryIdle) {
-            count::upstream_failure(chosen.target(), reply.status, self.is_internal());
+            count::upstream_failure(chosen.answers(), reply.status, self.is_internal());
         }
         Failure::reply(reply)
     }

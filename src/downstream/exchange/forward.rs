@@ -83,7 +83,7 @@ impl<'c> Exchange<'c> {
             }
             let mut stale = 0;
             loop {
-                let chosen = match self.choose(current) {
+                let chosen = match self.choose(current, route) {
                     Ok(chosen) => chosen,
                     Err(failure) => return Err(self.tell_count(failure)),
                 };

@@ -137,7 +137,7 @@ impl Exchange<'_> {
         let Some(cluster) = cluster else {
             return Err(Failure::reply(LocalReply::no_healthy_upstream()));
         };
-        let chosen = self.choose(cluster.current())?;
+        let chosen = self.choose(cluster.current(), route)?;
         if let HostChange::Upstream = route.host_rewrite {
             let (head, name) = (&mut self.heads.request, &chosen.host().endpoint.hostname);
             headers::rewrite_to_upstream(head, route, name, self.manager);
@@ -172,7 +172,7 @@ impl Exchange<'_> {
                     let buffers = &self.worker.buffers;
                     match ready!(connected.stream.poll_head(cx, &mut beside.head, buffers)) {
                         Ok(_) if beside.head.status < 200 && !self.passes_interim() => {
-                            count::upstream_interim(beside.chosen.target(), self.is_internal());
+                            count::upstream_interim(beside.chosen.answers(), self.is_internal());
                             continue;
                         }
                         Ok(size) => return Poll::Ready(Ok(size)),
@@ -266,7 +266,7 @@ impl Exchange<'_> {
         {
             let priority = tries.priority();
             if let Some(retrying) = &mut tries.retrying {
-                let target = slow.chosen.target();
+                let target = slow.chosen.answers();
                 let decision = self
                     .worker
                     .with_runtime(|runtime| retrying.decide_on_slow(target, priority, runtime));

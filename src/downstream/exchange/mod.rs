@@ -8,16 +8,19 @@
 //!
 //! Every client with a request on its way holds one such future: a test bounds its size.
 
+mod aggregate;
 mod attempt;
 mod beside;
 mod conversation;
 mod failure;
 mod filters;
 mod forward;
+mod hashing;
 mod hedge;
 mod local_reply;
 mod mirror;
 mod outcome;
+mod overriding;
 mod record;
 mod redirect;
 mod retry;
@@ -74,6 +77,10 @@ pub struct Heads {
     pub response: ResponseHead,
     /// Whom the request is from, where that is not the peer.
     pub client: Option<IpAddr>,
+    /// Which of a route's weighted clusters was drawn.
+    part: Option<usize>,
+    /// Cookies that the answer gives the client, so that its next requests are hashed alike.
+    set_cookies: Vec<Vec<u8>>,
     /// Whether the exchange may become something else than HTTP, and is counted among those.
     switching: Switching,
 }
@@ -212,6 +219,7 @@ impl<'c> Exchange<'c> {
             timers.limit_stream(started, Some(max));
         }
         let Loaned { heads, tally } = loan;
+        heads.set_cookies.clear();
         *tally = Tally::new(manager.tells(), request_done, started);
         let (filters, tries) = (None, None);
         Self {
@@ -333,6 +341,7 @@ impl<'c> Exchange<'c> {
                 Err(Failure::reply(headers::redirect(redirect, rule, &self.heads.request)))
             }
             RouteAction::Forward(forward) => {
+                self.heads.part = found.part.and_then(|part| forward.cluster.place_of(part));
                 let cluster = self.cluster(forward, found.part)?;
                 if !self.manager.router().strict_headers.is_empty() {
                     self.check_controls()?;

@@ -122,7 +122,7 @@ impl Exchange<'_> {
 
     /// The wait before another try, or the failure that stands.
     pub(super) fn after(&mut self, failure: Failure, chosen: &Chosen) -> Result<Duration, Failure> {
-        let target = chosen.target();
+        let target = chosen.answers();
         match failure {
             Failure::Again(wait) => Ok(wait),
             Failure::Stale => self.after_reset(&Reset::Terminated, chosen),
@@ -162,7 +162,7 @@ impl Exchange<'_> {
         let Some(tries) = &mut self.tries else { return Decision::No };
         let priority = tries.priority();
         let Some(retrying) = &mut tries.retrying else { return Decision::No };
-        let target = chosen.target();
+        let target = chosen.answers();
         let decision = self.worker.with_runtime(|runtime| match reset {
             Some(reset) => retrying.decide_on_reset(reset, target, priority, runtime),
             None => retrying.decide_on_timeout(target, priority, runtime),
@@ -199,7 +199,7 @@ impl Tries {
         tally: &mut Tally,
     ) -> Option<Judgement> {
         let priority = self.priority();
-        let target = chosen.target();
+        let target = chosen.answers();
         if let Some(retrying) = &mut self.retrying {
             let decision = worker.with_runtime(|runtime| {
                 retrying.decide_on_answer(answer, target, priority, runtime)

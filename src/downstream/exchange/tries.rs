@@ -14,7 +14,16 @@ use crate::{
     config::model::route::{Attempts, Forward, GrpcTimeout, Mirror, RetryOn},
     downstream::{headers, timers::TryLimits},
     local_reply::LocalReply,
+    upstream::balancer::{Availability, Load, Tables},
 };
+
+/// Priorities that were tried, and in vain.
+#[derive(Default)]
+struct LeftOut {
+    priorities: Vec<usize>,
+    /// How many hosts had been tried when this began anew.
+    begun: usize,
+}
 
 /// What a trusted client says about tries. None of them goes on.
 const CONTROLS: KnownSet = KnownSet::of(&[
@@ -51,6 +60,8 @@ pub(super) struct Tries {
     pub(super) count: u32,
     /// Hosts that were tried.
     pub(super) tried: Vec<Arc<Host>>,
+    /// Priorities that a retry leaves out.
+    left_out: LeftOut,
     /// When the request was complete.
     pub(super) completed: Option<Instant>,
 }
@@ -227,6 +238,7 @@ impl Tries {
             retrying: None,
             count: 1,
             tried: Vec::new(),
+            left_out: LeftOut::default(),
             completed: None,
             route,
         }
@@ -255,6 +267,29 @@ impl Tries {
     pub(super) fn other_hosts_max(&self) -> u32 {
         let policy = self.route.attempts.retry.as_ref().filter(|_| self.is_retry());
         policy.map_or(0, |policy| policy.other_hosts_max)
+    }
+
+    /// How a retry is shared among priorities, where its policy leaves those of before out.
+    pub(super) fn other_priorities(
+        &mut self,
+        available: Vec<Availability>,
+        priority_of: impl Fn(&Arc<Host>) -> Option<usize>,
+    ) -> Option<Load> {
+        let every = self.leaves_priorities_every()?;
+        self.left_out.next(every, &self.tried, available, priority_of)
+    }
+
+    /// The same among the priorities of one cluster.
+    pub(super) fn other_priorities_of(&mut self, tables: &Tables) -> Option<Load> {
+        let every = self.leaves_priorities_every()?;
+        let available = tables.priorities().map(|priority| priority.available).collect();
+        let own = |host: &Arc<Host>| Some(host.endpoint.priority as usize);
+        self.left_out.next(every, &self.tried, available, own)
+    }
+
+    fn leaves_priorities_every(&self) -> Option<u32> {
+        let policy = self.route.attempts.retry.as_ref().filter(|_| self.is_retry())?;
+        policy.leaves_priorities_every
     }
 
     /// Whether the policy rules a host out for a retry.
@@ -293,6 +328,41 @@ impl Tries {
             let told = [text.format(ms).as_bytes(), b"m"].concat();
             request.headers.set(Known::GrpcTimeout, &told);
         }
+    }
+}
+
+// === impl LeftOut ===
+
+impl LeftOut {
+    /// The shares of priorities after these hosts were tried. After so many more each time, their priorities
+    /// are left out; when that leaves nobody, it begins anew.
+    ///
+    /// Source: `PreviousPrioritiesConfig.update_frequency`.
+    fn next(
+        &mut self,
+        every: u32,
+        tried: &[Arc<Host>],
+        mut left: Vec<Availability>,
+        priority_of: impl Fn(&Arc<Host>) -> Option<usize>,
+    ) -> Option<Load> {
+        let since = tried.get(self.begun..).unwrap_or_default();
+        let every = every as usize;
+        if since.len() < every {
+            return None;
+        }
+        if since.len().is_multiple_of(every) {
+            self.priorities.extend(since.iter().filter_map(priority_of));
+        }
+        for priority in &self.priorities {
+            if let Some(left) = left.get_mut(*priority) {
+                *left = Availability::default();
+            }
+        }
+        Load::by_availability(&left).or_else(|| {
+            self.priorities.clear();
+            self.begun = tried.len();
+            None
+        })
     }
 }
 

@@ -149,7 +149,7 @@ where
         exchange.tally.paused = true;
         exchange.timers.poll(cx).map(|passed| {
             count::passed(exchange.manager, passed);
-            count::passed_upstream(self.chosen.target(), passed);
+            count::passed_upstream(self.chosen.answers(), passed);
             exchange.tally.cut_by_timeout(passed, exchange.request_done);
             Err(Failure::Cut)
         })

@@ -77,7 +77,7 @@ impl Exchange<'_> {
         }
         outcome::answered(beside.chosen.target(), &self.heads.request, &self.heads.response);
         let Some(tries) = &mut self.tries else { return Some(Ok((beside, size))) };
-        let (answer, target) = (&self.heads.response, beside.chosen.target());
+        let (answer, target) = (&self.heads.response, beside.chosen.answers());
         let (priority, mut bad) = (tries.priority(), false);
         if let Some(retrying) = &mut tries.retrying {
             let decision = match beside.retried {
@@ -110,7 +110,7 @@ impl Exchange<'_> {
             }
         }
         if bad && hedge.goes_on() {
-            let target = beside.chosen.target();
+            let target = beside.chosen.answers();
             target.host.stats.lane(target.worker).inc(HostStat::RqError);
             self.spurn(beside, size, Failure::Again(Duration::ZERO));
             return None;
@@ -141,7 +141,7 @@ impl Exchange<'_> {
                 for mut beside in hedge.tries.drain(..) {
                     self.tell_slow(&mut beside, passed);
                     self.note_try(&beside.chosen, &Failure::TimedOut(passed));
-                    count::passed_upstream(beside.chosen.target(), passed);
+                    count::passed_upstream(beside.chosen.answers(), passed);
                     last = Some(self.upstream_timed_out(&beside.chosen, passed));
                     self.let_go(beside, true);
                 }

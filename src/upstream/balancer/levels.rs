@@ -2,15 +2,16 @@
 
 use std::sync::Arc;
 
-use understudy_actors::{snapshot::Host, stats::ClusterStat};
+use understudy_actors::{plan::Locality, snapshot::Host, stats::ClusterStat};
 
 use super::{
     Choice,
     build::Builder,
     list::{List, Order, Place},
-    load::{Availability, Load, Standing},
-    localities::Localities,
+    load::{Availability, Load, Priority, Standing},
+    localities::{Localities, by_zone},
     round_robin::Rotation,
+    zones::Way,
 };
 
 /// The priorities of a cluster.
@@ -23,7 +24,7 @@ pub(super) struct Levels {
 /// One priority.
 #[derive(Debug)]
 struct Level {
-    available: Availability,
+    priority: Priority,
     /// Too few of its hosts are available: all are used, or none.
     panic: bool,
     /// Its healthy hosts; in panic all there are.
@@ -37,6 +38,8 @@ struct Level {
 struct Hosts {
     all: List,
     localities: Option<Localities>,
+    /// Ours first, where zones make a difference.
+    zones: Option<Box<[(Locality, List)]>>,
 }
 
 /// Who is in a priority: positions among all hosts of the cluster.
@@ -81,23 +84,14 @@ impl Levels {
                 census.add(at, host);
             }
         }
-        let available: Vec<_> = censuses.iter().map(|census| census.available(builder)).collect();
-        let enough = Availability::total(&available) == 100;
-        let threshold = builder.panic_percent;
-        let panics: Vec<bool> =
-            censuses.iter().map(|census| !enough && census.panics(threshold)).collect();
-        let load = match panics.iter().all(|panic| *panic) {
-            true => {
-                Load::by_size(&censuses.iter().map(|census| census.all.len()).collect::<Vec<_>>())
-            }
-            // Where nobody can take anything and panic is off, the first is who fails.
-            false => {
-                Load::by_availability(&available).unwrap_or_else(|| Load::first(censuses.len()))
-            }
-        };
-        let levels = censuses.iter().zip(available).zip(panics).enumerate();
-        let levels = levels.map(|(level, ((census, available), panic))| {
-            Level::new(level, census, available, panic, builder)
+        let priorities: Vec<_> = censuses.iter().map(|census| census.priority(builder)).collect();
+        let available: Vec<_> = priorities.iter().map(|priority| priority.available).collect();
+        let (enough, threshold) = (Availability::total(&available) == 100, builder.panic_percent);
+        let load = Load::among(&priorities, threshold);
+        let levels = censuses.iter().zip(priorities).enumerate();
+        let levels = levels.map(|(level, (census, priority))| {
+            let panic = !enough && priority.panics(threshold);
+            Level::new(level, census, priority, panic, builder)
         });
         Self { levels: levels.collect(), load }
     }
@@ -105,8 +99,10 @@ impl Levels {
     /// The rotation that takes all requests, where nothing else is to be decided.
     pub(super) fn only(&self) -> Option<&Rotation> {
         let [level] = &*self.levels else { return None };
-        let plain =
-            !level.panic && self.load.only() == Some(0) && level.healthy.localities.is_none();
+        let plain = !level.panic
+            && self.load.only() == Some(0)
+            && level.healthy.localities.is_none()
+            && level.healthy.zones.is_none();
         match &level.healthy.all.order {
             Order::Rotation(rotation) if plain => Some(rotation),
             _ => None,
@@ -123,13 +119,17 @@ impl Levels {
         };
         match source.locality {
             None => Some(&hosts.all),
-            Some(at) => hosts.localities.as_ref()?.list(at),
+            Some(at) => match (&hosts.localities, &hosts.zones) {
+                (Some(localities), _) => localities.list(at),
+                (None, zones) => zones.as_ref()?.get(at).map(|(_, list)| list),
+            },
         }
     }
 
     /// Whoever takes the request.
     pub(super) fn pick(&self, place: Place<'_>, choice: Choice<'_>) -> Option<usize> {
-        let load = choice.load.unwrap_or(&self.load);
+        // What a hash has led to stays where it is, whatever was tried.
+        let load = choice.load.filter(|_| choice.hash.is_none()).unwrap_or(&self.load);
         let (at, standing) = match (load.only(), choice.hash) {
             (Some(only), _) => (only, Standing::Healthy),
             (None, hash) => load.draw(hash.unwrap_or_else(|| fastrand::u64(..))),
@@ -141,9 +141,14 @@ impl Levels {
         level.hosts(standing).pick(place, choice)
     }
 
-    /// How available each priority is.
-    pub(super) fn available(&self) -> impl ExactSizeIterator<Item = Availability> + '_ {
-        self.levels.iter().map(|level| level.available)
+    /// The zones of the first priority, ours first, with how many healthy hosts each has.
+    pub(super) fn zones(&self) -> Option<Vec<(&Locality, usize)>> {
+        let zones = self.levels.first()?.healthy.zones.as_ref()?;
+        Some(zones.iter().map(|(zone, list)| (zone, list.hosts.len())).collect())
+    }
+
+    pub(super) fn priorities(&self) -> impl Iterator<Item = Priority> + '_ {
+        self.levels.iter().map(|level| level.priority)
     }
 
     /// Whether some requests go where too few hosts are available.
@@ -180,7 +185,7 @@ impl Level {
     fn new(
         level: usize,
         census: &Census,
-        available: Availability,
+        priority: Priority,
         panic: bool,
         builder: &mut Builder<'_>,
     ) -> Self {
@@ -192,7 +197,7 @@ impl Level {
             false if hashes => (hosts(Part::Healthy), None),
             false => (hosts(Part::Healthy), Some(hosts(Part::Degraded))),
         };
-        Self { available, panic, healthy, degraded }
+        Self { priority, panic, healthy, degraded }
     }
 
     fn hosts(&self, standing: Standing) -> &Hosts {
@@ -209,7 +214,8 @@ impl Hosts {
     fn new(level: usize, part: Part, census: &Census, builder: &mut Builder<'_>) -> Self {
         let source = Source { level, part, locality: None };
         if let Some(hashing) = builder.balancing.policy.hashing() {
-            return Self { all: builder.hashed(hashing, source, census), localities: None };
+            let all = builder.hashed(hashing, source, census);
+            return Self { all, localities: None, zones: None };
         }
         let fails = part == Part::All && builder.balancing.fails_on_panic;
         let members = if fails { &[][..] } else { census.part(part) };
@@ -219,13 +225,24 @@ impl Hosts {
             Part::All => None,
             Part::Healthy | Part::Degraded => Localities::new(source, census, builder),
         };
-        Self { all, localities }
+        let zones = match part {
+            Part::All => None,
+            Part::Healthy | Part::Degraded => by_zone(source, census, builder),
+        };
+        Self { all, localities, zones }
     }
 
     fn pick(&self, place: Place<'_>, choice: Choice<'_>) -> Option<usize> {
-        match &self.localities {
-            Some(localities) => localities.pick(place, choice),
-            None => self.all.pick(place, choice),
+        if let Some(localities) = &self.localities {
+            return localities.pick(place, choice);
+        }
+        match (&self.zones, place.zones) {
+            (Some(lists), Some(zones)) if zones.is_enabled() => match zones.pick(place.stats()) {
+                Way::Zone(at) => lists.get(at)?.1.pick(place, choice),
+                Way::AsInPanic if zones.fails_on_panic => None,
+                Way::AsInPanic => self.all.pick(place, choice),
+            },
+            _ => self.all.pick(place, choice),
         }
     }
 }
@@ -253,22 +270,19 @@ impl Census {
         }
     }
 
-    fn available(&self, builder: &Builder<'_>) -> Availability {
+    fn priority(&self, builder: &Builder<'_>) -> Priority {
         let size = |hosts: &[u32]| match builder.weighs_health {
             true => hosts.iter().map(|at| u64::from(builder.weight(*at))).sum(),
             false => hosts.len() as u64,
         };
         let all = size(&self.all).saturating_sub(size(&self.excluded));
         let percent = builder.overprovisioning_percent;
-        Availability::new(size(&self.healthy), size(&self.degraded), all, percent)
-    }
-
-    fn panics(&self, threshold_percent: u32) -> bool {
-        let counted = self.all.len() - self.excluded.len();
-        let available = 100 * (self.healthy.len() + self.degraded.len());
-        match counted {
-            0 => threshold_percent > 0,
-            counted => (available as f64 / counted as f64) < f64::from(threshold_percent),
-        }
+        let available = Availability::new(size(&self.healthy), size(&self.degraded), all, percent);
+        let well = 100 * (self.healthy.len() + self.degraded.len());
+        let well_percent = match self.all.len() - self.excluded.len() {
+            0 => 0.0,
+            counted => well as f64 / counted as f64,
+        };
+        Priority { available, hosts: self.all.len(), well_percent }
     }
 }

@@ -1,13 +1,13 @@
 //! Owns lists of hosts of which one is taken, each in the order of its policy.
 
-use std::{cell::RefCell, sync::Arc};
+use std::{cell::RefCell, sync::Arc, time::Duration};
 
 use understudy_actors::{
     snapshot::{ClusterShared, Host},
     stats::{ClusterStat, HostStat, Lane},
 };
 
-use super::{Choice, edf::Edf, hashed::Hashed, round_robin::Rotation};
+use super::{Choice, edf::Edf, hashed::Hashed, round_robin::Rotation, zones::Zoning};
 
 /// Hosts of which one takes a request.
 #[derive(Debug)]
@@ -41,6 +41,16 @@ pub(super) enum Order {
 pub(super) struct Weigh {
     /// How much requests in flight count against it.
     pub(super) bias: f64,
+    /// What a host has that is new.
+    pub(super) slow_start: Option<Ramp>,
+}
+
+/// How the weight of a new host grows.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Ramp {
+    pub(super) window: Duration,
+    pub(super) aggression: f64,
+    pub(super) weight_min: f64,
 }
 
 /// Where one is taken from a list.
@@ -51,6 +61,7 @@ pub(super) struct Place<'a> {
     pub(super) shared: &'a ClusterShared,
     pub(super) worker: usize,
     pub(super) schedules: &'a Schedules,
+    pub(super) zones: Option<&'a Zoning>,
 }
 
 /// A worker's schedules for the tables in force, made when they are needed.
@@ -126,10 +137,35 @@ impl Weigh {
     /// Source: Envoy, "Weighted least request".
     fn weight(self, host: &Host) -> f64 {
         let weight = f64::from(host.endpoint.weight.max(1));
+        let weight = match self.slow_start {
+            Some(ramp) => weight * ramp.share(host),
+            None => weight,
+        };
         if self.bias == 0.0 {
             return weight;
         }
         weight / (requests(host) as f64 + 1.0).powf(self.bias)
+    }
+}
+
+// === impl Ramp ===
+
+impl Ramp {
+    /// Whether a host is new.
+    pub(super) fn covers(&self, host: &Host) -> bool {
+        host.healthy() && !host.is_degraded() && host.well_for() < self.window
+    }
+
+    /// How much of its weight a host has by now.
+    ///
+    /// Source: Envoy, "Slow start mode".
+    fn share(&self, host: &Host) -> f64 {
+        if !self.covers(host) {
+            return 1.0;
+        }
+        let passed = host.well_for().max(Duration::from_millis(1));
+        let passed = passed.as_secs_f64() / self.window.as_secs_f64();
+        passed.powf(1.0 / self.aggression).max(self.weight_min)
     }
 }
 

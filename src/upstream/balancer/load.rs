@@ -9,6 +9,17 @@ pub struct Availability {
     pub degraded: u32,
 }
 
+/// A priority, as far as its share of requests depends on it.
+#[derive(Clone, Copy, Debug)]
+pub struct Priority {
+    /// How available it is.
+    pub available: Availability,
+    /// How many hosts it has.
+    pub hosts: usize,
+    /// How many of a hundred hosts take requests; of those that count.
+    pub well_percent: f64,
+}
+
 /// Which hosts of a priority take a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Standing {
@@ -43,6 +54,15 @@ impl Availability {
     pub fn total(levels: &[Self]) -> u32 {
         let sum: u32 = levels.iter().map(|level| level.healthy + level.degraded).sum();
         sum.min(100)
+    }
+}
+
+// === impl Priority ===
+
+impl Priority {
+    /// Whether too few of its hosts take requests.
+    pub fn panics(&self, threshold_percent: u32) -> bool {
+        self.well_percent < f64::from(threshold_percent)
     }
 }
 
@@ -94,6 +114,32 @@ impl Load {
             *first += left;
         }
         Self { healthy, degraded: vec![0; sizes.len()].into() }
+    }
+
+    /// Of priorities of which so many hosts are enough, and so few are panic.
+    ///
+    /// Source: Envoy, "Panic threshold": where all together are enough, nobody is in panic; where everybody is,
+    /// hosts are counted whatever their health; where nobody can take anything and panic is off, the first fails.
+    pub fn among(priorities: &[Priority], panic_percent: u32) -> Self {
+        let available: Vec<_> = priorities.iter().map(|priority| priority.available).collect();
+        let enough = Availability::total(&available) == 100;
+        let panics = |priority: &Priority| !enough && priority.panics(panic_percent);
+        match priorities.iter().all(panics) {
+            true => Self::by_size(&priorities.iter().map(|one| one.hosts).collect::<Vec<_>>()),
+            false => {
+                Self::by_availability(&available).unwrap_or_else(|| Self::first(priorities.len()))
+            }
+        }
+    }
+
+    /// All to one priority, and there to one standing.
+    pub fn at(level: usize, standing: Standing) -> Self {
+        let mut shares = [vec![0; level + 1], vec![0; level + 1]];
+        if let Some(share) = shares.get_mut(standing as usize).and_then(|all| all.get_mut(level)) {
+            *share = 100;
+        }
+        let [healthy, degraded] = shares;
+        Self { healthy: healthy.into(), degraded: degraded.into() }
     }
 
     /// All to the first of so many.

@@ -31,7 +31,7 @@ struct One {
 /// Hosts of one locality, and how much of its weight counts.
 #[derive(Default)]
 struct Gathered {
-    weight: u32,
+    weight: f64,
     all: usize,
     excluded: usize,
     members: Vec<u32>,
@@ -42,7 +42,7 @@ struct Gathered {
 impl Localities {
     /// None where localities are all alike, or none of them has a weight.
     pub(super) fn new(source: Source, census: &Census, builder: &mut Builder<'_>) -> Option<Self> {
-        if builder.balancing.localities != balancing::Localities::Weighted
+        if builder.localities != balancing::Localities::Weighted
             || census.part(source.part).is_empty()
         {
             return None;
@@ -87,16 +87,41 @@ pub(super) fn normalized(part: Part, census: &Census, builder: &Builder<'_>) -> 
             members.iter().map(|at| (*at, f64::from(builder.weight(*at)) * share / sum as f64)),
         );
     };
-    if builder.balancing.localities != balancing::Localities::Weighted {
+    if builder.localities != balancing::Localities::Weighted {
         add(census.part(part), 1.0);
         return out;
     }
     let gathered = gather(part, census, builder);
-    let sum: u64 = gathered.iter().map(|one| u64::from(one.weight)).sum();
-    for one in gathered.iter().filter(|one| one.weight > 0) {
-        add(&one.members, f64::from(one.weight) / sum as f64);
+    let sum: f64 = gathered.iter().map(|one| one.weight).sum();
+    for one in gathered.iter().filter(|one| one.weight > 0.0) {
+        add(&one.members, one.weight / sum);
     }
     out
+}
+
+/// The localities of one priority, ours first, with the hosts of this standing in each.
+pub(super) fn by_zone(
+    source: Source,
+    census: &Census,
+    builder: &mut Builder<'_>,
+) -> Option<Box<[(Locality, List)]>> {
+    let home = builder.zones.as_ref().filter(|_| source.level == 0)?.home.clone();
+    let mut zones: BTreeMap<(bool, Locality), Vec<u32>> = BTreeMap::new();
+    let mut at_each = |positions: &[u32], there: bool| {
+        for at in positions {
+            let Some(host) = builder.host(*at) else { continue };
+            let zone = host.endpoint.locality.clone();
+            let members = zones.entry((zone != home, zone)).or_default();
+            members.extend(there.then_some(*at));
+        }
+    };
+    at_each(&census.all, false);
+    at_each(census.part(source.part), true);
+    let lists = zones.into_iter().enumerate().map(|(at, ((_, zone), members))| {
+        let source = Source { locality: Some(at), ..source };
+        (zone, builder.list(source, &members))
+    });
+    Some(lists.collect())
 }
 
 /// By locality, in the order of their names.
@@ -109,9 +134,14 @@ fn gather(part: Part, census: &Census, builder: &Builder<'_>) -> Vec<Gathered> {
     ] {
         for at in positions {
             let Some(host) = builder.host(*at) else { continue };
-            let one = gathered.entry(key(host)).or_default();
-            one.weight = host.endpoint.locality_weight;
-            count(one, *at);
+            count(gathered.entry(key(host)).or_default(), *at);
+        }
+    }
+    for at in &census.all {
+        if let Some(host) = builder.host(*at)
+            && let Some(one) = gathered.get_mut(&key(host))
+        {
+            one.weight = builder.locality_weight(host, one.all);
         }
     }
     gathered.into_values().collect()
@@ -134,6 +164,6 @@ impl Gathered {
             return 0.0;
         }
         let available = self.members.len() as f64 / counted as f64;
-        f64::from(self.weight) * (overprovisioning * available).min(1.0)
+        self.weight * (overprovisioning * available).min(1.0)
     }
 }

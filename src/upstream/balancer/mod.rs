@@ -16,26 +16,31 @@ mod mersenne;
 mod murmur;
 mod ring;
 mod round_robin;
+mod subsets;
 #[cfg(test)]
 mod tests;
+mod zones;
 
 use std::sync::Arc;
 
 use understudy_actors::{
-    plan::Payload,
+    plan::{LbMetadata, Payload},
     seams::{Balance, Membership},
     snapshot::ClusterSnapshot,
+    stats::ClusterStat,
 };
 
-pub use load::{Availability, Load, Standing};
+pub use load::{Availability, Load, Priority, Standing};
 
 use self::{
     build::Builder,
     levels::Levels,
     list::{Place, Schedules},
     round_robin::Rotation,
+    subsets::Subsets,
+    zones::{Zones, Zoning},
 };
-use crate::config::model::cluster::Upstream;
+use crate::config::model::{balancing::ZoneAware, cluster::Upstream};
 
 /// Builds [`Tables`] for the control plane.
 #[derive(Debug, Default)]
@@ -47,6 +52,10 @@ pub struct Tables {
     /// Where nothing is to be decided but whose turn it is.
     only: Option<Rotation>,
     levels: Option<Levels>,
+    /// Where routes may ask for hosts by their metadata.
+    subsets: Option<Subsets>,
+    /// Where zones make a difference: how, and whether panic is to fail.
+    zones: Option<(ZoneAware, bool)>,
 }
 
 /// What besides the tables decides about a host.
@@ -54,6 +63,8 @@ pub struct Tables {
 pub struct Choice<'a> {
     /// Of what the request says, where the policy asks for that.
     pub hash: Option<u64>,
+    /// What the route asks of the metadata of hosts.
+    pub metadata: Option<&'a LbMetadata>,
     /// How many hosts were ruled out for this try before.
     pub attempt: u32,
     /// How requests are shared among priorities, where it is not as usual.
@@ -65,6 +76,7 @@ pub struct Choice<'a> {
 pub struct Picker {
     tables: Arc<Tables>,
     schedules: Schedules,
+    zones: Option<Zoning>,
 }
 
 // === impl Balancers ===
@@ -74,10 +86,16 @@ impl Balance for Balancers {
         let upstream = membership.before.plan.upstream.clone();
         let upstream = upstream.downcast::<Upstream>().unwrap_or_default();
         let before = membership.before.balancer.downcast_ref::<Tables>();
-        let before = before.and_then(|before| before.levels.as_ref());
-        let mut builder = Builder::new(&upstream.balancing, membership, before);
+        let levels_before = before.and_then(|before| before.levels.as_ref());
+        let balancing = &upstream.balancing;
+        let mut builder = Builder::new(balancing, membership, levels_before);
         let levels = Levels::new(0..membership.hosts.len() as u32, &mut builder);
-        Arc::new(Tables { only: levels.only().cloned(), levels: Some(levels) })
+        let subsets_before = before.and_then(|before| before.subsets.as_ref());
+        let subsets = balancing.subsets.as_ref();
+        let subsets = subsets.map(|options| Subsets::new(options, &mut builder, subsets_before));
+        let only = levels.only().filter(|_| subsets.is_none()).cloned();
+        let zones = builder.zones.take().map(|zones| (zones, balancing.fails_on_panic));
+        Arc::new(Tables { only, levels: Some(levels), subsets, zones })
     }
 }
 
@@ -99,23 +117,41 @@ impl Tables {
         self.levels.iter().flat_map(Levels::shares)
     }
 
+    fn zoning(
+        &self,
+        snapshot: &ClusterSnapshot,
+        local: &ClusterSnapshot,
+        worker: usize,
+    ) -> Option<Zoning> {
+        let (options, fails_on_panic) = self.zones.as_ref()?;
+        let zones = self.levels.as_ref()?.zones()?;
+        let stats = snapshot.shared.stats.lane(worker);
+        // Envoy's main thread works them out as well, and counts that.
+        let times = if worker == 0 { 2 } else { 1 };
+        stats.add(ClusterStat::LbRecalculateZoneStructures, times);
+        let zones = Zones::new(options, &zones, local, |stat| stats.add(stat, times))?;
+        Some(Zoning::new(zones, options, *fails_on_panic))
+    }
+
     /// Whether the host in this position takes requests now.
     pub fn reaches(&self, host: usize) -> bool {
         self.levels.as_ref().is_some_and(|levels| levels.reaches(host as u32))
     }
 
-    /// How available each priority is.
-    pub fn available(&self) -> Vec<Availability> {
-        self.levels.iter().flat_map(Levels::available).collect()
+    /// The priorities, in order.
+    pub fn priorities(&self) -> impl Iterator<Item = Priority> + '_ {
+        self.levels.iter().flat_map(Levels::priorities)
     }
 }
 
 // === impl Picker ===
 
 impl Picker {
-    /// For the requests of one worker.
-    pub fn new(snapshot: &ClusterSnapshot) -> Self {
-        Self { tables: Tables::of(snapshot), schedules: Schedules::default() }
+    /// For the requests of one worker; `local` is the cluster that this proxy is of.
+    pub fn new(snapshot: &ClusterSnapshot, local: Option<&ClusterSnapshot>, worker: usize) -> Self {
+        let tables = Tables::of(snapshot);
+        let zones = local.and_then(|local| tables.zoning(snapshot, local, worker));
+        Self { tables, schedules: Schedules::default(), zones }
     }
 
     /// What is chosen from.
@@ -144,7 +180,12 @@ impl Picker {
         choice: Choice<'_>,
     ) -> Option<usize> {
         let (hosts, shared) = (&*snapshot.hosts, &*snapshot.shared);
-        let place = Place { hosts, shared, worker, schedules: &self.schedules };
-        self.tables.levels.as_ref()?.pick(place, choice)
+        let (schedules, zones) = (&self.schedules, self.zones.as_ref());
+        let place = Place { hosts, shared, worker, schedules, zones };
+        let levels = self.tables.levels.as_ref()?;
+        match &self.tables.subsets {
+            Some(subsets) => subsets.pick(levels, place, choice),
+            None => levels.pick(place, choice),
+        }
     }
 }

@@ -12,9 +12,13 @@ use understudy_actors::{
 
 use super::*;
 use crate::config::model::{
-    balancing::{Balancing, LeastRequest, Localities, Policy, RuntimeDouble},
+    balancing::{Balancing, LeastRequest, Localities, Policy, RuntimeDouble, SlowStart},
     cluster::Upstream,
 };
+
+mod hashing;
+mod subsets;
+mod zones;
 
 /// A cluster whose tables are built again whenever something of it has changed.
 struct Cluster {
@@ -43,11 +47,11 @@ impl Cluster {
         let mut plan = ClusterPlan::new("a", 0, Discovery::Static(Vec::new()));
         plan.upstream = Arc::new(Upstream { balancing, ..Upstream::default() });
         let mut snapshot = ClusterSnapshot::first(Arc::new(plan), &Arc::new(Registry::new(1)));
-        let address = |at: usize| format!("10.0.0.{}:80", at + 1).parse().unwrap();
+        let address = |at: usize| format!("127.0.1.{}:21100", at + 1).parse().unwrap();
         let hosts = hosts.into_iter().enumerate();
         snapshot.hosts =
             hosts.map(|(at, plan)| Arc::new(Host::new(address(at), plan, 1))).collect();
-        let picker = Picker::new(&snapshot);
+        let picker = Picker::new(&snapshot, None, 0);
         let mut cluster = Self { snapshot, runtime: Runtime::default(), picker };
         cluster.build();
         cluster
@@ -62,7 +66,7 @@ impl Cluster {
             runtime,
         };
         snapshot.balancer = Balancers.tables(membership);
-        self.picker = Picker::new(snapshot);
+        self.picker = Picker::new(snapshot, None, 0);
     }
 
     fn health(&mut self, flags: &[u32]) {
@@ -252,4 +256,31 @@ fn a_locality_takes_what_its_weight_says_and_less_where_its_hosts_are_ill() {
     let alike = vec![host(0, 1, "x", 0), host(0, 1, "y", 0)];
     let cluster = Cluster::new(Balancing { localities, ..Balancing::default() }, alike);
     assert_eq!(cluster.picks(4), [0, 1, 0, 1]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_new_host_begins_slowly_and_is_as_the_others_after_its_window() {
+    let second = std::time::Duration::from_secs(1);
+    let aggression = RuntimeDouble { default: 1.0, key: String::new() };
+    let slow_start = Some(SlowStart { window: 100 * second, aggression, weight_min: 0.1 });
+    for policy in [Balancing::default(), least(Some(2), 1.0)] {
+        let balancing = Balancing { slow_start: slow_start.clone(), ..policy };
+        let mut cluster = Cluster::new(balancing, vec![plain(0); 2]);
+        // All are new: they are alike.
+        assert!(cluster.counts(1000).iter().all(|count| near(*count, 500)));
+        tokio::time::advance(200 * second).await;
+        let address = "127.0.1.9:80".parse().unwrap();
+        let mut hosts = cluster.snapshot.hosts.to_vec();
+        hosts.push(Arc::new(Host::new(address, plain(0), 1)));
+        cluster.snapshot.hosts = hosts.into();
+        cluster.build();
+        for (seconds, share) in [(0, 0.1), (50, 0.5), (49, 0.99), (2, 1.0)] {
+            tokio::time::advance(seconds * second).await;
+            let counts = cluster.counts(4000);
+            let expected = 4000.0 * share / (2.0 + share);
+            assert!((counts[2] as f64 - expected).abs() < 0.2 * expected, "{share} {counts:?}");
+        }
+        cluster.build();
+        assert!(cluster.counts(3000).iter().all(|count| near(*count, 1000)));
+    }
 }

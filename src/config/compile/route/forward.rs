@@ -3,7 +3,7 @@
 use std::{collections::HashSet, time::Duration};
 
 use super::{
-    super::Compiler,
+    super::{Compiler, lb_metadata::lb_metadata},
     attempts::{Above, timeouts},
 };
 use crate::{
@@ -31,16 +31,25 @@ impl Compiler<'_> {
         clusters: Option<&HashSet<String>>,
         above: Above<'_>,
     ) -> Option<Forward> {
-        let cluster = self.cluster_choice(action, clusters);
+        let mut cluster = self.cluster_choice(action, clusters);
+        let metadata_match = lb_metadata(action, "metadata_match");
+        action.ignore("metadata_match", "what stands beside `envoy.lb` says nothing to balancers");
+        if let Some(ClusterChoice::Weighted(weighted)) = &mut cluster {
+            for one in &mut weighted.clusters {
+                let own = std::mem::replace(&mut one.metadata_match, metadata_match.clone());
+                one.metadata_match.extend(own);
+            }
+        }
         let path_rewrite = self.path_change(action, rule);
         let host_rewrite = self.host_change(action);
-        self.hash_policies(action);
-        action.ignore("metadata_match", "no cluster has subsets that it could choose among");
+        let hash = self.hash_policies(action);
         let status = action.choice("cluster_not_found_response_code");
         let attempts = self.attempts(action, above);
         let (timeout, timeout_ms) = timeouts(action, &attempts, TIMEOUT);
         Some(Forward {
             cluster: cluster?,
+            hash,
+            metadata_match,
             timeout,
             timeout_ms,
             attempts,
@@ -63,6 +72,8 @@ impl Compiler<'_> {
     pub(super) fn nowhere(&self) -> Forward {
         Forward {
             cluster: ClusterChoice::Named(self.cluster_name("")),
+            hash: Vec::new(),
+            metadata_match: Default::default(),
             timeout: Some(TIMEOUT),
             timeout_ms: String::new(),
             attempts: Attempts::default(),
@@ -174,22 +185,5 @@ impl Compiler<'_> {
             Some(true) => HostChange::Upstream,
             _ => HostChange::Keep,
         })
-    }
-
-    /// `hash_policy`: checked. No balancer that is built asks for a hash.
-    fn hash_policies(&mut self, action: &Message) {
-        for policy in action.messages("hash_policy") {
-            policy.ignore("terminal", "there is no hash that it could end");
-            for kind in ["cookie", "connection_properties", "query_parameter", "filter_state"] {
-                policy.ignore(kind, "there is no balancer that asks for a hash");
-            }
-            if let Some(header) = policy.message("header") {
-                header.ignore("header_name", "there is no balancer that asks for a hash");
-                if let Some(rewrite) = header.message("regex_rewrite") {
-                    // Only a mistake in it matters.
-                    let _ = self.substitution(rewrite);
-                }
-            }
-        }
     }
 }

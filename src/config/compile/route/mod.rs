@@ -3,6 +3,7 @@
 mod attempts;
 mod direct;
 mod forward;
+mod hash_policy;
 mod matching;
 mod mirror;
 mod mutation;

@@ -44,11 +44,13 @@ impl Compiler<'_> {
                 None => self.nameless(predicate),
             }
         }
+        let mut leaves_priorities_every = None;
         if let Some(priority) = policy.message("retry_priority") {
             priority.ignore("name", "free text; the type decides");
             match priority.any("typed_config").map(|any| (any.message.name(), &any.message)) {
                 Some((PREVIOUS_PRIORITIES, config)) => {
-                    config.ignore("update_frequency", "hosts have one priority yet");
+                    let every = config.integer("update_frequency").unwrap_or(0);
+                    leaves_priorities_every = u32::try_from(every).ok().filter(|every| *every > 0);
                 }
                 Some((other, config)) => self.refuse_whole(config, other),
                 None => self.nameless(priority),
@@ -71,6 +73,7 @@ impl Compiler<'_> {
                 .map_or(RESET_MAX, |max| max.max(WAIT_MIN)),
             avoids_tried_hosts,
             avoids_canaries,
+            leaves_priorities_every,
             other_hosts_max: policy
                 .integer("host_selection_retry_max_attempts")
                 .filter(|attempts| *attempts != 0)

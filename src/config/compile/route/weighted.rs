@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use super::super::Compiler;
+use super::super::{Compiler, lb_metadata::lb_metadata};
 use crate::config::{
     Message,
     model::route::{ClusterChoice, ClusterWeight, WeightedClusters},
@@ -61,7 +61,8 @@ impl Compiler<'_> {
     ) -> Option<ClusterWeight> {
         let filter_configs = self.per_filter(weight);
         let own_mutations = self.mutation_level(weight);
-        weight.ignore("metadata_match", "no cluster has subsets that it could choose among");
+        let metadata_match = lb_metadata(weight, "metadata_match");
+        weight.ignore("metadata_match", "what stands beside `envoy.lb` says nothing to balancers");
         let set = |field: &str| weight.text(field).filter(|text| !text.is_empty());
         let number = weight.number_u32("weight");
         let (name, header) = (set("name"), set("cluster_header"));
@@ -90,6 +91,7 @@ impl Compiler<'_> {
             cluster,
             weight: number.unwrap_or(0),
             runtime_key,
+            metadata_match,
             host_rewrite: set("host_rewrite_literal").unwrap_or_default().to_owned(),
             filter_configs,
             own_mutations,

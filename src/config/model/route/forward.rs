@@ -2,10 +2,14 @@
 
 use std::{sync::Arc, time::Duration};
 
-use understudy_actors::plan::Slot;
+use understudy_actors::plan::{LbMetadata, Slot};
 
 use super::Substitution;
-use crate::{config::model::upgrade::RouteUpgrade, filter::OfRoute, uri_template::PathRewrite};
+use crate::{
+    config::model::{hash_policy::HashPolicy, upgrade::RouteUpgrade},
+    filter::OfRoute,
+    uri_template::PathRewrite,
+};
 
 use super::{Attempts, MutationLevel, Mutations};
 
@@ -14,6 +18,10 @@ use super::{Attempts, MutationLevel, Mutations};
 pub struct Forward {
     /// `cluster_specifier`: which cluster.
     pub cluster: ClusterChoice,
+    /// `hash_policy`: what is hashed where the cluster's balancer asks for it.
+    pub hash: Vec<HashPolicy>,
+    /// `metadata_match`: which hosts it wants, of a cluster that has subsets.
+    pub metadata_match: LbMetadata,
     /// `timeout`; Envoy's default is 15 s; `None` is off.
     pub timeout: Option<Duration>,
     /// How long a try may take, in milliseconds, as the upstream is told of it; empty for none.
@@ -76,6 +84,8 @@ pub struct ClusterWeight {
     pub weight: u32,
     /// Where the runtime may say another weight; empty for nowhere.
     pub runtime_key: String,
+    /// `metadata_match`, with what the route says besides.
+    pub metadata_match: LbMetadata,
     /// `host_rewrite_literal`; empty leaves it to the route.
     pub host_rewrite: String,
     /// `typed_per_filter_config`, before what the route says.
@@ -116,9 +126,28 @@ pub enum HostChange {
     Upstream,
 }
 
+// === impl Forward ===
+
+impl Forward {
+    /// Which hosts a request of this share wants, if it matters.
+    pub fn wanted(&self, part: Option<usize>) -> Option<&LbMetadata> {
+        let wanted = match (&self.cluster, part) {
+            (ClusterChoice::Weighted(all), Some(part)) => &all.clusters.get(part)?.metadata_match,
+            _ => &self.metadata_match,
+        };
+        Some(wanted).filter(|wanted| !wanted.is_empty())
+    }
+}
+
 // === impl ClusterChoice ===
 
 impl ClusterChoice {
+    /// Where a share stands among all.
+    pub fn place_of(&self, part: &ClusterWeight) -> Option<usize> {
+        let ClusterChoice::Weighted(all) = self else { return None };
+        all.clusters.iter().position(|one| std::ptr::eq(one, part))
+    }
+
     /// The name of the cluster where it is the same for all requests.
     pub fn name(&self) -> Option<&str> {
         match self {

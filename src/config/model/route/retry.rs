@@ -31,6 +31,9 @@ pub struct RetryPolicy {
     pub avoids_tried_hosts: bool,
     /// `envoy.retry_host_predicates.omit_canary_hosts`.
     pub avoids_canaries: bool,
+    /// `envoy.retry_priorities.previous_priorities`: after how many hosts each time their priorities are left
+    /// out.
+    pub leaves_priorities_every: Option<u32>,
     /// `host_selection_retry_max_attempts`: hosts that are looked at again at most.
     pub other_hosts_max: u32,
 }
