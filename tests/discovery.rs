@@ -4,16 +4,15 @@ mod support;
 
 use std::{
     fs,
-    io::{Read, Write},
     net::{SocketAddr, TcpStream},
     path::{Path, PathBuf},
 };
 
 use support::{
-    client::{self, Client},
-    load::Load,
+    client,
     origin::Origin,
     proxy::{Proxy, folder},
+    undisturbed::{POURED_MIB, Undisturbed},
     wait_for,
 };
 
@@ -214,7 +213,7 @@ fn a_source_that_is_not_there_or_not_of_files_is_refused_by_name_and_line() {
 #[test]
 fn updates_under_load_fail_no_request_and_cut_neither_a_websocket_nor_a_download() {
     let origins: Vec<Origin> = (0..2).map(|_| Origin::saying("a")).collect();
-    let (chat, pour) = (Origin::echoing(), Origin::pouring(64));
+    let (chat, pour) = (Origin::echoing(), Origin::pouring(POURED_MIB));
     let all = [origins[0].address, origins[1].address];
     let files = Files(folder());
     let rest = [fixed("chat", &[chat.address]), fixed("pour", &[pour.address])];
@@ -233,14 +232,7 @@ fn updates_under_load_fail_no_request_and_cut_neither_a_websocket_nor_a_download
     files.put("rds.yaml", "0", &table(""));
     let proxy = files.start("");
     let main = proxy.listener("main");
-    let mut socket = Client::connect(main);
-    let agreed = socket.request(
-        "GET /chat HTTP/1.1\r\nhost: test\r\nconnection: upgrade\r\nupgrade: websocket\r\n\r\n",
-    );
-    assert_eq!(agreed.status, 101);
-    let mut download = TcpStream::connect(main).expect("the proxy listens");
-    download.write_all(b"GET /pour HTTP/1.1\r\nhost: test\r\n\r\n").expect("and reads");
-    let load = Load::on(main, &["/"]);
+    let mut others = Undisturbed::open(main);
     for round in 1..=8 {
         let version = round.to_string();
         let odd = round % 2 == 1;
@@ -266,15 +258,7 @@ fn updates_under_load_fail_no_request_and_cut_neither_a_websocket_nor_a_download
                 client::get(proxy.admin, "/stats").text().contains(&said).then_some(())
             });
         }
-        socket.send("ping");
-        assert_eq!(socket.exactly(4).expect("the websocket stays"), b"ping");
+        others.chat();
     }
-    assert_eq!(load.failures(), Vec::<String>::new());
-    load.end();
-    let (mut read, mut buffer) = (0, vec![0; 1 << 16]);
-    while read < 64 << 20 {
-        let count = download.read(&mut buffer).expect("the download goes on");
-        assert!(count > 0, "cut after {read} bytes");
-        read += count;
-    }
+    others.end();
 }

@@ -2,18 +2,14 @@
 
 mod support;
 
-use std::{
-    fs,
-    io::{Read, Write},
-    net::{SocketAddr, TcpStream},
-};
+use std::{fs, net::SocketAddr};
 
 use support::{
-    client::{self, Client},
+    client,
     config::{around, cluster},
-    load::Load,
     origin::Origin,
     proxy::Proxy,
+    undisturbed::{POURED_MIB, Undisturbed},
     wait_for,
 };
 
@@ -104,7 +100,7 @@ fn a_signal_or_a_post_reads_the_file_again_and_a_bad_file_changes_nothing_and_st
 
 #[test]
 fn reloads_under_load_fail_no_request_and_cut_neither_a_websocket_nor_a_download() {
-    let origins = [Origin::saying("a"), Origin::echoing(), Origin::pouring(64)];
+    let origins = [Origin::saying("a"), Origin::echoing(), Origin::pouring(POURED_MIB)];
     let [a, chat, pour] = &origins;
     let (all, second) = ([a, chat, pour], Origin::saying("a"));
     let (one, two) = ([a.address], [a.address, second.address]);
@@ -119,25 +115,10 @@ fn reloads_under_load_fail_no_request_and_cut_neither_a_websocket_nor_a_download
     ];
     let proxy = Proxy::start(&steps[5]);
     let main = proxy.listener("main");
-    let mut socket = Client::connect(main);
-    let agreed = socket.request(
-        "GET /chat HTTP/1.1\r\nhost: test\r\nconnection: upgrade\r\nupgrade: websocket\r\n\r\n",
-    );
-    assert_eq!(agreed.status, 101);
-    let mut download = TcpStream::connect(main).expect("the proxy listens");
-    download.write_all(b"GET /pour HTTP/1.1\r\nhost: test\r\n\r\n").expect("and reads");
-    let load = Load::on(main, &["/"]);
+    let mut others = Undisturbed::open(main);
     for step in steps.iter().cycle().take(24) {
         reload(&proxy, step);
-        socket.send("ping");
-        assert_eq!(socket.exactly(4).expect("the websocket stays"), b"ping");
+        others.chat();
     }
-    assert_eq!(load.failures(), Vec::<String>::new());
-    load.end();
-    let (mut read, mut buffer) = (0, vec![0; 1 << 16]);
-    while read < 64 << 20 {
-        let count = download.read(&mut buffer).expect("the download goes on");
-        assert!(count > 0, "cut after {read} bytes");
-        read += count;
-    }
+    others.end();
 }

@@ -14,33 +14,31 @@ use super::{
     schema::{self, FieldKind, FieldSchema, MessageSchema},
 };
 
-/// The same of what may be newer than we are: fields that are not known are warned about.
-pub fn lenient_message(
-    node: &Node,
-    name: &str,
-    errors: &mut Diagnostics,
-    notes: &mut Diagnostics,
-) -> Option<Message> {
-    let schema = schema::message(name)?;
-    Checker { errors, notes, lenient: true }.message(node, schema, "")
+/// What becomes of a field that is not known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unknown {
+    /// It is an error.
+    Refused,
+    /// It is warned about: who wrote it may be newer than we are.
+    Warned,
 }
 
 /// Checks a tree; `None` where it is no message at all.
 pub fn message(
     node: &Node,
     name: &str,
+    unknown: Unknown,
     errors: &mut Diagnostics,
     notes: &mut Diagnostics,
 ) -> Option<Message> {
     let schema = schema::message(name)?;
-    Checker { errors, notes, lenient: false }.message(node, schema, "")
+    Checker { errors, notes, unknown }.message(node, schema, "")
 }
 
 struct Checker<'d> {
     errors: &'d mut Diagnostics,
     notes: &'d mut Diagnostics,
-    /// Whether a field that is not known is warned about only.
-    lenient: bool,
+    unknown: Unknown,
 }
 
 /// Names that a document may spell nearly right.
@@ -130,7 +128,7 @@ impl Checker<'_> {
         }
         let meant = nearest(&entry.key, schema.fields.iter().map(|field| field.name));
         let hint = meant.map_or(String::new(), |meant| format!("did you mean `{meant}`?"));
-        if self.lenient {
+        if self.unknown == Unknown::Warned {
             self.notes.warning(entry.at, path, format!("{text}: it is passed over"), hint);
             return None;
         }

@@ -112,7 +112,8 @@ pub fn check(source: &Source) -> Result<Checked, Diagnostics> {
     let mut tree = source.read(&mut notes)?;
     upgrade::upgrade(&mut tree, &mut notes);
     let mut errors = Diagnostics::default();
-    let bootstrap = check::message(&tree, BOOTSTRAP, &mut errors, &mut notes);
+    let bootstrap =
+        check::message(&tree, BOOTSTRAP, check::Unknown::Refused, &mut errors, &mut notes);
     match bootstrap {
         Some(bootstrap) if !errors.has_errors() => Ok(Checked { bootstrap, notes }),
         _ => Err(errors),

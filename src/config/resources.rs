@@ -54,7 +54,7 @@ pub fn read(
     };
     upgrade::upgrade_message(&mut tree, RESPONSE, &mut notes);
     let mut errors = Diagnostics::default();
-    let message = check::lenient_message(&tree, RESPONSE, &mut errors, &mut notes);
+    let message = check::message(&tree, RESPONSE, check::Unknown::Warned, &mut errors, &mut notes);
     if errors.has_errors() {
         let text = errors.render(&source);
         return Err(match errors.only_breaks_rules() {

@@ -10,6 +10,7 @@ pub mod h2;
 pub mod load;
 pub mod origin;
 pub mod proxy;
+pub mod undisturbed;
 
 use std::time::{Duration, Instant};
 

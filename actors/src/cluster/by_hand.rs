@@ -37,7 +37,7 @@ pub(crate) struct RefreshNames(pub(crate) Option<String>);
 
 impl Cluster {
     /// Puts what was changed by hand in force.
-    fn change(&self, by_hand: Arc<ByHand>, ctx: &mut Context<Self>) {
+    fn change(&mut self, by_hand: Arc<ByHand>, ctx: &mut Context<Self>) {
         self.discover_with(by_hand, ctx);
         self.end_when_due(ctx);
     }

@@ -3,6 +3,7 @@
 mod by_hand;
 mod children;
 mod hosts;
+mod merging;
 #[cfg(test)]
 mod tests;
 
@@ -18,6 +19,7 @@ pub(crate) use self::by_hand::{ChangeEndpoints, Inherit, RefreshNames};
 use self::{
     children::Children,
     hosts::{Found, Known},
+    merging::Merging,
 };
 use crate::{
     by_hand::ByHand,
@@ -31,7 +33,8 @@ use crate::{
     snapshot::{ClusterSnapshot, HealthFlag, Host},
     stage::Stage,
     stats::{
-        AllHealthChecksStat, ClusterStat, DnsStat, Group, HealthCheckStat, OutlierStat, Scope,
+        AllHealthChecksStat, ClusterManagerStat, ClusterStat, DnsStat, Group, HealthCheckStat,
+        OutlierStat, Scope,
     },
     supervise::{ActorDown, falls, reports_to},
 };
@@ -60,6 +63,7 @@ pub(crate) struct ClusterSeed {
 /// One cluster.
 pub(crate) struct Cluster {
     seed: Rc<ClusterSeed>,
+    merging: Merging,
 }
 
 /// A cluster is ready to be used: each of its names was answered, each of its first hosts checked.
@@ -145,6 +149,11 @@ impl ClusterSeed {
         answered && checks.all(|(_, found)| found.answered.get())
     }
 
+    /// Counts what became of an update: `cluster_manager.`.
+    fn count(&self, stat: ClusterManagerStat) {
+        self.stage.view.registry.group(Scope::plain("cluster_manager.")).add(stat, 1);
+    }
+
     /// Publishes these hosts with the health they have.
     fn publish(&self, hosts: Vec<Arc<Host>>) {
         let before = self.publisher.read();
@@ -200,21 +209,22 @@ impl ClusterSeed {
 impl Cluster {
     /// Goes on from what is published: of a fresh cluster, nothing.
     pub(crate) fn new(seed: Rc<ClusterSeed>) -> Self {
-        Self { seed }
+        Self { seed, merging: Merging::default() }
     }
 
     /// Publishes the hosts that discovery has now, if they are others; says whether they are.
-    fn discover(&self, ctx: &mut Context<Self>) -> bool {
+    fn discover(&mut self, ctx: &mut Context<Self>) -> bool {
         let by_hand = self.seed.publisher.read().by_hand.clone();
         self.discover_with(by_hand, ctx)
     }
 
     /// The same with what was changed by hand.
-    fn discover_with(&self, by_hand: Arc<ByHand>, ctx: &mut Context<Self>) -> bool {
-        let ClusterSeed { plan, stage, publisher, .. } = &*self.seed;
+    fn discover_with(&mut self, by_hand: Arc<ByHand>, ctx: &mut Context<Self>) -> bool {
+        let seed = self.seed.clone();
+        let ClusterSeed { plan, stage, publisher, .. } = &*seed;
         let before = publisher.read();
         let workers = stage.view.registry.workers();
-        let (answers, assigned) = (self.seed.answers.borrow(), self.seed.assigned.borrow());
+        let (answers, assigned) = (seed.answers.borrow(), seed.assigned.borrow());
         let assigned = assigned.as_deref();
         let known = Known { plan, answers: &answers, assigned, before: &before };
         let Found { hosts, draining } = known.found(&by_hand, workers);
@@ -226,6 +236,7 @@ impl Cluster {
             self.seed.start_checks(&hosts, &ctx.address(), &reports_to(ctx.address()));
         }
         if !same || !before.ready || *by_hand != *before.by_hand {
+            self.published_anyway(ctx);
             self.seed.publish_all(hosts, draining.into(), by_hand);
         }
         !same
@@ -244,10 +255,9 @@ impl Cluster {
     }
 
     /// Publishes who is out, or back, if outlier detection has judged anew.
-    fn flag_judged(&self) {
-        let hosts = self.seed.publisher.read().hosts.clone();
-        if hosts::flag_judged(&hosts) {
-            self.seed.publish(hosts.to_vec());
+    fn flag_judged(&mut self, ctx: &mut Context<Self>) {
+        if hosts::flag_judged(&self.seed.publisher.read().hosts) {
+            self.publish_health(ctx);
         }
     }
 
@@ -395,10 +405,14 @@ impl Handler<HealthChanged> for Cluster {
             before.shared.stats.add(ClusterStat::MembershipChange, 1);
             self.seed.start_checks(&hosts, &ctx.address(), &reports_to(ctx.address()));
         }
-        match before.ready && !some_leave && flags_before == host.flags() {
+        if some_leave {
+            self.published_anyway(ctx);
+            self.seed.publish(hosts);
+        } else if before.ready && flags_before == host.flags() {
             // One of several checks, or a check that has passed once more.
-            true => self.seed.gauge_checked(),
-            false => self.seed.publish(hosts),
+            self.seed.gauge_checked();
+        } else {
+            self.publish_health(ctx);
         }
     }
 }
@@ -406,8 +420,8 @@ impl Handler<HealthChanged> for Cluster {
 impl Handler<Judged> for Cluster {
     type Result = ();
 
-    fn handle(&mut self, _: Judged, _: &mut Context<Self>) {
-        self.flag_judged();
+    fn handle(&mut self, _: Judged, ctx: &mut Context<Self>) {
+        self.flag_judged(ctx);
     }
 }
 

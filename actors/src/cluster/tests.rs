@@ -15,7 +15,7 @@ use crate::{
     published::Published,
     seams::Probed,
     snapshot::{ClusterSnapshot, HealthFlag},
-    stats::{AllHealthChecksStat, ClusterStat, Group, HealthCheckStat, Scope},
+    stats::{AllHealthChecksStat, ClusterManagerStat, ClusterStat, Group, HealthCheckStat, Scope},
 };
 
 struct Watched {
@@ -287,6 +287,49 @@ async fn a_checked_host_takes_traffic_after_its_first_success_and_until_the_thre
     use HealthCheckStat as S;
     let sums = [S::Attempt, S::Success, S::Failure, S::NetworkFailure, S::Healthy];
     assert_eq!(sums.map(|stat| stats.sum(stat)), [8, 4, 4, 3, 0]);
+}
+
+#[actix::test]
+async fn changes_of_health_within_the_window_are_one_and_hosts_that_come_do_not_wait() {
+    tokio::time::pause();
+    let world = World::default();
+    world.dns.say("a", [Said::Hosts(&["10.0.0.1", "10.0.0.2"])]);
+    let window = Duration::from_secs(60);
+    let mut plan = checked(strict(&["a"]));
+    plan.merge_window = window;
+    let watched = watch(world.clone(), plan).await;
+    watched.stats.add(ClusterStat::UpstreamCxTotal, 1);
+    sleep(Duration::from_secs(61)).await;
+    let manager = watched.raised.view.registry.group(Scope::plain("cluster_manager."));
+    use ClusterManagerStat as S;
+    let sums = || {
+        [S::ClusterUpdatedViaMerge, S::UpdateOutOfMergeWindow, S::UpdateMergeCancelled]
+            .map(|stat| manager.sum(stat))
+    };
+    let say = |host: &str, probed| {
+        world.health.says.lock().insert(format!("{host}:80").parse().unwrap(), probed);
+    };
+    let (version, start) = (watched.cluster.read().version, Instant::now());
+    // The first after a while is published at once, what follows is held.
+    say("10.0.0.1", Probed::Unhealthy);
+    sleep(Duration::from_secs(7)).await;
+    assert_eq!((watched.cluster.read().version, sums()), (version + 1, [0, 1, 0]));
+    say("10.0.0.2", Probed::Unhealthy);
+    sleep(Duration::from_secs(7)).await;
+    say("10.0.0.1", Probed::Healthy);
+    sleep(Duration::from_secs(20)).await;
+    assert_eq!(watched.healthy(), ["10.0.0.1"]);
+    assert_eq!((watched.cluster.read().version, sums()), (version + 1, [0, 1, 0]));
+    sleep_until(start + window * 2).await;
+    assert_eq!((watched.cluster.read().version, sums()), (version + 2, [1, 1, 0]));
+    // A host that comes takes with it what is held.
+    say("10.0.0.2", Probed::Healthy);
+    sleep(Duration::from_secs(14)).await;
+    assert_eq!(watched.cluster.read().version, version + 2);
+    world.dns.say("a", [Said::Hosts(&["10.0.0.1", "10.0.0.2", "10.0.0.3"])]);
+    sleep(Duration::from_secs(7)).await;
+    assert_eq!(watched.hosts(), ["10.0.0.1", "10.0.0.2", "10.0.0.3"]);
+    assert_eq!(sums(), [1, 1, 1]);
 }
 
 #[actix::test]

@@ -73,7 +73,6 @@ impl Compiler<'_> {
             }
         }
         if let Some(common) = cluster.message("common_lb_config") {
-            self.merge_window(common);
             localities(common, &mut balancing);
             if let Some(set) = common.message("override_host_status") {
                 balancing.override_health = override_health(set);
@@ -338,14 +337,6 @@ impl Compiler<'_> {
                 "Cannot use hostname for consistent hashing loadbalancing for cluster of type: '{kind}'"
             );
             self.error(hashing.at_of(field), &hashing.path_of(field), text, "take STRICT_DNS");
-        }
-    }
-
-    /// Updates are in force at once, which is what a window of 0 asks for.
-    fn merge_window(&mut self, common: &Message) {
-        let field = "update_merge_window";
-        if common.duration(field).is_some_and(|window| !window.is_zero()) {
-            self.unsupported(common.at_of(field), &common.path_of(field), "holding updates back");
         }
     }
 }

@@ -71,6 +71,9 @@ impl Compiler<'_> {
             thresholds: self.thresholds(cluster),
             panic_threshold_percent: panic
                 .map_or(50, |percent| percent.double("value").unwrap_or(0.0).round() as u32),
+            merge_window: common
+                .and_then(|common| common.duration("update_merge_window"))
+                .unwrap_or_default(),
             wait_for_warm: cluster.boolean("wait_for_warm_on_init").unwrap_or(true),
             ignore_health_on_host_removal: ignore_health.unwrap_or(false),
             from_zone: self.node.zone.clone(),
