@@ -24,7 +24,7 @@ pub enum Discovery {
         /// How to ask.
         dns: DnsPlan,
     },
-    /// `EDS`: addresses come by [`Plan::assignments`].
+    /// `EDS`: addresses come by [`Plan::assignments`](super::Plan::assignments).
     Eds {
         /// `eds_cluster_config.service_name`, or the cluster's name.
         service_name: String,
