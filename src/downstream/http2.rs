@@ -14,7 +14,7 @@ use h2::{
     Reason, RecvStream,
     server::{Connection, SendResponse},
 };
-use tokio::{net::TcpStream, sync::Notify};
+use tokio::sync::Notify;
 use understudy_actors::{
     seams::{Control, Drain},
     stats::{ClusterHttp2Stat, HttpStat},
@@ -34,6 +34,7 @@ use crate::{
     config::model::paths::Underscores,
     local_reply::LocalReply,
     stream::{BodyError, BodySize, Data, Frame, RequestSource, ResponseSink, Sink, Source},
+    transport::Stream as Transport,
     upstream::http2::{Incoming, Outgoing},
     worker::{Meter, Metered, keepalive::Signs},
 };
@@ -59,7 +60,7 @@ struct DownstreamMeter {
 pub(super) async fn serve(
     worker: Rc<Worker>,
     manager: Rc<Manager>,
-    stream: TcpStream,
+    stream: Transport,
     peer: Peer,
     control: Rc<Control>,
     opened: Opened,

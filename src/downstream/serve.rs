@@ -135,7 +135,7 @@ impl Serve for Server {
         match manager.config.codec {
             CodecType::Http2 => {
                 let peer = Peer::of(&accepted);
-                let (stream, opened) = (accepted.stream, Opened::new(manager.clone()));
+                let (stream, opened) = (accepted.stream.into(), Opened::new(manager.clone()));
                 Box::pin(http2::serve(worker, manager, stream, peer, control, opened, Vec::new()))
             }
             CodecType::Http1 | CodecType::Auto => {

@@ -11,8 +11,6 @@ use std::{
     time::{Duration, Instant, SystemTime},
 };
 
-use socket2::SockRef;
-use tokio::net::TcpStream;
 use understudy_actors::{
     outlier::Outcome,
     seams::{Accepted, Control, Drain},
@@ -28,6 +26,7 @@ use crate::{
     downstream::{logs::Log, serve::Worker},
     format::{AccessLogType, StreamInfo, UpstreamConnection, UpstreamInfo},
     stream::Reset,
+    transport::Stream,
     upstream::{
         Aggregate, Current,
         balancer::Choice,
@@ -54,7 +53,7 @@ struct Carried {
     proxy: Rc<TcpProxy>,
     worker: Rc<Worker>,
     control: Rc<Control>,
-    client: TcpStream,
+    client: Stream,
     peer: SocketAddr,
     local: SocketAddr,
     id: u64,
@@ -139,7 +138,7 @@ impl TcpProxy {
             proxy: self,
             worker,
             control,
-            client: accepted.stream,
+            client: accepted.stream.into(),
             peer: accepted.peer,
             local: accepted.local,
             id: next_connection_id(),
@@ -260,7 +259,7 @@ impl Carried {
     }
 
     /// Carries bytes both ways until both sides have said all, or one of them cannot go on.
-    async fn carry(&mut self, mut host: TcpStream, mut in_use: InUse) {
+    async fn carry(&mut self, mut host: Stream, mut in_use: InUse) {
         let (local, remote, id) =
             (in_use.life.local(), in_use.pool.target().host.address, in_use.life.id());
         self.connection = Some(UpstreamConnection { local, remote, id, protocol: None });
@@ -278,11 +277,11 @@ impl Carried {
             End::HostReset => {
                 in_use.ended_by_host = true;
                 self.flag(ResponseFlag::UpstreamRemoteReset);
-                reset_when_dropped(&self.client);
+                self.client.reset_when_dropped();
             }
             End::ClientReset => {
                 self.flag(ResponseFlag::DownstreamRemoteReset);
-                reset_when_dropped(&host);
+                host.reset_when_dropped();
             }
             End::Idle => stats.inc(TcpStat::IdleTimeout),
             End::Old => {
@@ -296,7 +295,7 @@ impl Carried {
     fn poll_carry(
         &mut self,
         cx: &mut Context<'_>,
-        host: &mut TcpStream,
+        host: &mut Stream,
         in_use: &InUse,
         times: &mut Times,
     ) -> Poll<End> {
@@ -406,12 +405,6 @@ impl Carried {
             upstream: self.pool.as_ref().map(|pool| pool.target().host.address_text.as_str()),
         }
     }
-}
-
-/// Its peer is to see a reset, not an end, when this socket is closed.
-fn reset_when_dropped(socket: &TcpStream) {
-    // One that is gone already needs none.
-    let _ = SockRef::from(socket).set_linger(Some(Duration::ZERO));
 }
 
 // === impl Times ===

@@ -13,14 +13,17 @@ use std::{
     time::{Duration, Instant},
 };
 
-use tokio::{io::AsyncWriteExt, net::TcpStream};
+use tokio::io::AsyncWriteExt;
 use understudy_actors::{
     snapshot::{ClusterShared, Host},
     stats::{ClusterHttp2Stat, ClusterStat, HostStat},
 };
 
 use super::{pool::Target, socket};
-use crate::worker::{Deadlines, next_connection_id};
+use crate::{
+    transport::Stream,
+    worker::{Deadlines, next_connection_id},
+};
 
 /// Why there is no connection.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -58,7 +61,7 @@ pub struct Life {
 /// # Errors
 ///
 /// [`ConnectError`]; counted as `upstream_cx_connect_fail` or `_timeout`.
-pub async fn connect(target: &Target) -> Result<(TcpStream, Life), ConnectError> {
+pub async fn connect(target: &Target) -> Result<(Stream, Life), ConnectError> {
     let Target { shared, host, worker, connect_timeout, deadlines, .. } = target;
     let life = Life::begin(target);
     let opened = within(greeted(target, &life), *connect_timeout, deadlines).await;
@@ -69,8 +72,6 @@ pub async fn connect(target: &Target) -> Result<(TcpStream, Life), ConnectError>
             stats.record(ClusterStat::UpstreamCxConnectMs, waited);
             life.connected.set(true);
             life.local.set(stream.local_addr().ok());
-            // Nagle's algorithm would hold a small request back; a socket without it still works.
-            let _ = stream.set_nodelay(true);
             Ok((stream, life))
         }
         Err(error) => {
@@ -88,22 +89,24 @@ pub async fn connect(target: &Target) -> Result<(TcpStream, Life), ConnectError>
 }
 
 /// A connection on which has been said what goes before everything else.
-async fn greeted(target: &Target, life: &Life) -> io::Result<TcpStream> {
+async fn greeted(target: &Target, life: &Life) -> io::Result<Stream> {
     let mut stream = match target.host.attempts.is_empty() {
         true => socket::connect(target.host.address, &target.upstream.sockets).await?,
         false => happy_eyeballs::connect(target, life).await?,
     };
+    // Nagle's algorithm would hold a small request back; a socket without it still works.
+    let _ = stream.set_nodelay(true);
     if let Some(greeting) = &target.sharing.greeting {
         stream.write_all(greeting).await?;
     }
-    Ok(stream)
+    Ok(stream.into())
 }
 
 async fn within(
-    connecting: impl Future<Output = io::Result<TcpStream>>,
+    connecting: impl Future<Output = io::Result<Stream>>,
     timeout: Duration,
     deadlines: &Deadlines,
-) -> Result<TcpStream, ConnectError> {
+) -> Result<Stream, ConnectError> {
     let mut connecting = pin!(connecting);
     let mut deadline = deadlines.deadline();
     deadline.arm(timeout);

@@ -5,10 +5,7 @@ use std::{
     task::{Context, Poll, ready},
 };
 
-use tokio::{
-    io::AsyncWrite,
-    net::tcp::{ReadHalf, WriteHalf},
-};
+use tokio::io::AsyncWrite;
 use understudy_actors::stats::ClusterStat;
 
 use super::{
@@ -28,6 +25,7 @@ use crate::{
     },
     config::model::http1::Http1Options,
     stream::{BodyError, BodySize, Data, Frame, RequestSink, Reset, ResponseSource, Sink, Source},
+    transport::{ReadHalf, WriteHalf},
     worker::{Buffer, Buffers},
 };
 

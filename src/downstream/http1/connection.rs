@@ -8,10 +8,7 @@ use std::{
     time::Duration,
 };
 
-use tokio::{
-    io::{AsyncRead, AsyncWriteExt, ReadBuf},
-    net::TcpStream,
-};
+use tokio::io::{AsyncRead, AsyncWriteExt, ReadBuf};
 use understudy_actors::{
     seams::{Accepted, Control, Drain},
     stats::HttpStat,
@@ -39,6 +36,7 @@ use crate::{
     local_reply::LocalReply,
     matcher::TextMatcher,
     stream::BodySize,
+    transport::Stream,
     worker::{Buffer, Deadline, Tick, deadline::FINE},
 };
 
@@ -71,7 +69,7 @@ const WARM_WAIT: Duration = FINE;
 struct Connection {
     worker: Rc<Worker>,
     manager: Rc<Manager>,
-    stream: TcpStream,
+    stream: Stream,
     peer: Peer,
     control: Rc<Control>,
     input: Option<Buffer>,
@@ -111,7 +109,7 @@ pub(in crate::downstream) async fn serve(
         undecided: manager.config.codec == CodecType::Auto,
         worker,
         manager,
-        stream: accepted.stream,
+        stream: accepted.stream.into(),
         peer,
         control,
         input: None,

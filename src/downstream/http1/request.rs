@@ -6,7 +6,6 @@ use std::{
     task::{Context, Poll, ready},
 };
 
-use tokio::net::tcp::ReadHalf;
 use understudy_actors::stats::HttpStat;
 
 use crate::{
@@ -18,6 +17,7 @@ use crate::{
     config::model::paths::Underscores,
     downstream::{manager::Manager, serve::Worker, underscores::check_http1},
     stream::{BodyError, Data, Frame, RequestSource, Source},
+    transport::ReadHalf,
     worker::Buffer,
 };
 

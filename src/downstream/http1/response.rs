@@ -5,7 +5,7 @@ use std::{
     task::{Context, Poll, ready},
 };
 
-use tokio::{io::AsyncWrite, net::tcp::WriteHalf};
+use tokio::io::AsyncWrite;
 use understudy_actors::{
     seams::{Control, Drain},
     stats::HttpStat,
@@ -21,6 +21,7 @@ use crate::{
     },
     downstream::{manager::Manager, serve::Worker},
     stream::{BodyError, BodySize, Data, ResponseSink, Sink},
+    transport::WriteHalf,
     worker::Buffer,
 };
 
@@ -167,6 +168,8 @@ impl Sink for Http1Response<'_> {
                 _ => return Poll::Ready(Err(BodyError::Gone)),
             }
         }
+        // What TLS has encrypted may not have gone out yet.
+        ready!(Pin::new(&mut self.socket).poll_flush(cx)).map_err(|_| BodyError::Gone)?;
         self.out = None;
         Poll::Ready(Ok(()))
     }

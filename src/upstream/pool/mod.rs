@@ -13,7 +13,6 @@ use std::{
     sync::{Arc, atomic::Ordering::Relaxed},
 };
 
-use tokio::net::TcpStream;
 use understudy_actors::{
     plan::Thresholds,
     snapshot::{BreakerCounts, ClusterShared, Host},
@@ -27,6 +26,7 @@ use super::{
 use crate::{
     config::model::cluster::{Upstream, UpstreamProtocol},
     stream::Reset,
+    transport::Stream,
 };
 
 /// What all pools of a host need to know.
@@ -185,7 +185,7 @@ impl HostPool {
     /// # Errors
     ///
     /// [`PoolError`], counted.
-    pub async fn connect(&self) -> Result<(TcpStream, Life), PoolError> {
+    pub async fn connect(&self) -> Result<(Stream, Life), PoolError> {
         let target = self.target();
         let _pending = Pending::begin(target)?;
         if target.is_full() {
