@@ -134,7 +134,7 @@ async fn accept(
                     streams.goodbye.set(true);
                 }
                 let guard = StreamGuard::begin(&streams, &worker);
-                let (worker, manager) = (worker.clone(), manager.clone());
+                let (worker, manager, peer) = (worker.clone(), manager.clone(), peer.clone());
                 let control = control.clone();
                 tokio::task::spawn_local(carry(worker, manager, peer, control, stream, guard));
             }

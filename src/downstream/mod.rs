@@ -1,6 +1,8 @@
 //! Owns the client's side: from an accepted socket to an exchange, and back.
 
 mod apart;
+mod arrival;
+mod chains;
 mod count;
 pub mod exchange;
 mod headers;
@@ -14,5 +16,6 @@ pub mod serve;
 mod timers;
 mod underscores;
 
+pub use arrival::Arrival;
 pub use headers::{own_address, path_rules};
 pub use serve::DataPlane;

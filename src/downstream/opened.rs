@@ -18,6 +18,7 @@ pub(super) struct Opened {
     duration_max: Option<Duration>,
     protocol: Cell<Protocol>,
     ended_by: Cell<EndedBy>,
+    is_tls: bool,
 }
 
 /// What a connection speaks.
@@ -46,10 +47,14 @@ pub(super) enum EndedBy {
 
 impl Opened {
     /// A connection begins.
-    pub(super) fn new(manager: Rc<Manager>) -> Self {
+    pub(super) fn new(manager: Rc<Manager>, is_tls: bool) -> Self {
         let stats = manager.stats();
         stats.inc(HttpStat::DownstreamCxTotal);
         stats.inc(HttpStat::DownstreamCxActive);
+        if is_tls {
+            stats.inc(HttpStat::DownstreamCxSslTotal);
+            stats.inc(HttpStat::DownstreamCxSslActive);
+        }
         // What is read is handed on at once.
         stats.inc(HttpStat::DownstreamCxRxBytesBuffered);
         stats.dec(HttpStat::DownstreamCxRxBytesBuffered);
@@ -61,6 +66,7 @@ impl Opened {
             duration_max: duration_max.map(|max| max.mul_f64(jitter)),
             protocol: Cell::new(Protocol::Undecided),
             ended_by: Cell::new(EndedBy::Us),
+            is_tls,
         }
     }
 
@@ -99,6 +105,9 @@ impl Drop for Opened {
         use HttpStat as S;
         let stats = self.manager.stats();
         stats.dec(S::DownstreamCxActive);
+        if self.is_tls {
+            stats.dec(S::DownstreamCxSslActive);
+        }
         match self.protocol.get() {
             Protocol::Http1 => stats.dec(S::DownstreamCxHttp1Active),
             Protocol::Http2 => stats.dec(S::DownstreamCxHttp2Active),

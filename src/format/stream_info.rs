@@ -8,6 +8,7 @@ use std::{
 use crate::{
     access_log::ResponseFlags,
     codec::{HeaderBlock, RequestHead, ResponseHead, Version},
+    tls::Session,
 };
 
 /// What is known of an exchange. All of it is borrowed from where it is kept anyway.
@@ -45,6 +46,8 @@ pub struct StreamInfo<'a> {
     pub local: Option<SocketAddr>,
     /// The connection's number.
     pub connection_id: u64,
+    /// What the client's handshake came to.
+    pub tls: Option<&'a Session>,
     /// The name of the filter chain; empty for none.
     pub filter_chain: &'a str,
     /// The route's name; empty for none.

@@ -13,7 +13,7 @@ use std::{
 
 use understudy_actors::{
     outlier::Outcome,
-    seams::{Accepted, Control, Drain},
+    seams::{Control, Drain},
     stats::{ClusterStat, Group, HostStat, Lane, Scope, TcpStat},
     view::View,
 };
@@ -23,9 +23,10 @@ use crate::{
     access_log::{Record, ResponseFlag, ResponseFlags, Writer},
     codec::Version,
     config::model::tcp_proxy,
-    downstream::{logs::Log, serve::Worker},
+    downstream::{Arrival, logs::Log, serve::Worker},
     format::{AccessLogType, StreamInfo, UpstreamConnection, UpstreamInfo},
     stream::Reset,
+    tls::Session,
     transport::Stream,
     upstream::{
         Aggregate, Current,
@@ -56,6 +57,7 @@ struct Carried {
     client: Stream,
     peer: SocketAddr,
     local: SocketAddr,
+    tls: Option<Rc<Session>>,
     id: u64,
     started: Instant,
     up: Flow,
@@ -127,20 +129,16 @@ impl TcpProxy {
     }
 
     /// Carries a connection to its end.
-    pub async fn serve(
-        self: Rc<Self>,
-        worker: Rc<Worker>,
-        accepted: Accepted,
-        control: Rc<Control>,
-    ) {
+    pub async fn serve(self: Rc<Self>, worker: Rc<Worker>, arrival: Arrival, control: Rc<Control>) {
         self.stats().inc(TcpStat::DownstreamCxTotal);
         let mut carried = Carried {
             proxy: self,
             worker,
             control,
-            client: accepted.stream.into(),
-            peer: accepted.peer,
-            local: accepted.local,
+            client: arrival.stream,
+            peer: arrival.peer,
+            local: arrival.local,
+            tls: arrival.tls,
             id: next_connection_id(),
             started: Instant::now(),
             up: Flow::default(),
@@ -367,6 +365,7 @@ impl Carried {
             peer: Some(self.peer),
             local: Some(self.local),
             connection_id: self.id,
+            tls: self.tls.as_deref(),
             filter_chain: &self.proxy.config.filter_chain,
             cluster: plan.map_or("", |plan| &plan.name),
             cluster_stat_name: plan.map_or("", |plan| &plan.stat_name),

@@ -10,7 +10,7 @@ use std::{
 
 use tokio::io::{AsyncRead, AsyncWriteExt, ReadBuf};
 use understudy_actors::{
-    seams::{Accepted, Control, Drain},
+    seams::{Control, Drain},
     stats::HttpStat,
 };
 
@@ -26,6 +26,7 @@ use crate::{
     },
     config::model::{http::CodecType, paths::Underscores},
     downstream::{
+        arrival::Arrival,
         exchange::{Ended, Exchange, Heads, Loan, Peer},
         http2,
         manager::Manager,
@@ -98,18 +99,20 @@ enum Next {
 pub(in crate::downstream) async fn serve(
     worker: Rc<Worker>,
     manager: Rc<Manager>,
-    accepted: Accepted,
+    arrival: Arrival,
     control: Rc<Control>,
 ) {
-    let peer = Peer::of(&accepted);
+    let peer = Peer::of(&arrival);
+    // What was agreed on in a handshake needs no guessing.
+    let agreed = arrival.tls.as_ref().is_some_and(|tls| tls.alpn.is_some());
     let (deadline, idle_since) = (worker.deadlines.deadline(), worker.deadlines.coarse_now());
     let mut connection = Connection {
         deadline,
-        opened: Opened::new(manager.clone()),
-        undecided: manager.config.codec == CodecType::Auto,
+        opened: Opened::new(manager.clone(), peer.is_tls()),
+        undecided: manager.config.codec == CodecType::Auto && !agreed,
         worker,
         manager,
-        stream: accepted.stream.into(),
+        stream: arrival.stream,
         peer,
         control,
         input: None,
@@ -283,7 +286,8 @@ impl Connection {
         }
         // Observed: Envoy 1.40 checks the scheme only where it is the edge.
         let edge = config.use_remote_address && config.xff_trusted_hops == 0;
-        (edge && heads.request.scheme == Scheme::Https).then_some(FORBIDDEN_SCHEME)
+        let forbidden = edge && heads.request.scheme == Scheme::Https && !self.peer.is_tls();
+        forbidden.then_some(FORBIDDEN_SCHEME)
     }
 
     fn refusal(&self, error: RequestError) -> LocalReply {

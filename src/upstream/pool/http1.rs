@@ -12,6 +12,7 @@ use understudy_actors::stats::{ClusterStat, HostStat};
 use super::{Pending, PoolError, Target};
 use crate::{
     config::model::http1::Http1Options,
+    tls::Speaks,
     transport::Stream,
     upstream::connect::{ConnectError, Life, connect},
     worker::Tick,
@@ -129,7 +130,7 @@ impl Http1Pool {
         let Target { shared, worker, .. } = &self.target;
         shared.stats.lane(*worker).inc(ClusterStat::UpstreamCxHttp1Total);
         shared.http1_stats.get();
-        let (stream, life) = connect(&self.target).await?;
+        let (stream, life) = connect(&self.target, Speaks::Http1).await?;
         Ok(Box::new(Open { stream, life }))
     }
 

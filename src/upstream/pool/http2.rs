@@ -20,6 +20,7 @@ use understudy_actors::{
 use super::{Pending, PoolError, Target};
 use crate::{
     config::model::http::Http2Options,
+    tls::Speaks,
     upstream::connect::{ConnectError, Life, connect},
     worker::{
         Deadlines, Meter, Metered, Tick,
@@ -229,7 +230,8 @@ impl Http2Pool {
         shared.stats.lane(*worker).inc(ClusterStat::UpstreamCxHttp2Total);
         let http2_stats = shared.http2_stats.get().lane(*worker);
         http2_stats.inc(ClusterHttp2Stat::Nghttp2UpstreamConnections);
-        let (stream, life) = connect(&self.target).await.map_err(OpenError::Connect)?;
+        let (stream, life) =
+            connect(&self.target, Speaks::Http2).await.map_err(OpenError::Connect)?;
         let signs = self.options.keepalive.as_ref().map(|options| Signs::new(options, deadlines));
         let meter = UpstreamMeter { shared: shared.clone(), worker: *worker, signs: signs.clone() };
         let metered = Metered::new(stream, Vec::new(), meter);
