@@ -53,6 +53,7 @@ use super::{count, headers, manager::Manager, serve::Worker, timers::Timers};
 use crate::{
     codec::{Known, RequestHead, ResponseHead, Scheme},
     config::model::{
+        hash_policy::HashPolicy,
         http::HostForm,
         route::{Forward, RouteAction, RuntimeFraction},
     },
@@ -64,6 +65,7 @@ use crate::{
     upstream::Cluster,
     worker::{AddressText, Deadline, next_connection_id},
 };
+use hashing::Asks;
 use record::Tally;
 use tries::Tries;
 use upgrade::Switching;
@@ -126,6 +128,7 @@ pub enum Ended {
 /// The lots that a worker draws for a request.
 struct Draw<'w> {
     worker: &'w Worker,
+    asks: Asks<'w>,
     /// One number decides for the whole request, however many shares it is held against.
     number: OnceCell<u64>,
 }
@@ -192,6 +195,11 @@ impl Lots for Draw<'_> {
     fn weight(&self, key: &str, default: u32) -> u32 {
         let weight = self.worker.with_runtime(|runtime| runtime.integer(key, u64::from(default)));
         u32::try_from(weight).unwrap_or(u32::MAX)
+    }
+
+    fn hash(&self, policies: &[HashPolicy], request: &RequestHead) -> Option<u64> {
+        // Nobody is given a cookie for a cluster. Observed: Envoy 1.40.
+        self.asks.hash(policies, request, |_, _| None)
     }
 }
 
@@ -315,7 +323,8 @@ impl<'c> Exchange<'c> {
             // Who says nothing there has no route. Observed: Envoy 1.40.
             return None;
         }
-        let draw = Draw { worker: self.worker, number: OnceCell::new() };
+        let asks = Asks { peer: self.peer, client: self.heads.client };
+        let draw = Draw { worker: self.worker, asks, number: OnceCell::new() };
         table.find(&self.heads.request, &draw)
     }
 
