@@ -148,7 +148,7 @@ impl Chain {
         };
         if http2 {
             let peer = Peer::of(&arrival);
-            let (stream, opened) = (arrival.stream, Opened::new(manager.clone(), peer.is_tls()));
+            let (stream, opened) = (arrival.stream, Opened::new(&worker, manager.clone(), &peer));
             return Box::pin(http2::serve(
                 worker,
                 manager,

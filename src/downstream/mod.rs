@@ -3,6 +3,7 @@
 mod apart;
 mod arrival;
 mod chains;
+mod connection_log;
 mod count;
 pub mod exchange;
 mod headers;

@@ -105,7 +105,7 @@ impl Compiler<'_> {
         let name = name.unwrap_or_else(|| made_up_name(&named));
         let stat_prefix = listener.text("stat_prefix").filter(|prefix| !prefix.is_empty());
         let stat_prefix = stat_prefix.map_or_else(|| named.clone(), str::to_owned);
-        let mut chains = Vec::new();
+        let mut chains: Vec<FilterChain> = Vec::new();
         self.rds.clear();
         let all = listener.messages("filter_chains").map(|chain| (chain, false));
         let default = listener.message("default_filter_chain").map(|chain| (chain, true));
@@ -122,6 +122,10 @@ impl Compiler<'_> {
                     chains.push(made);
                 }
             }
+        }
+        let logs = self.access_logs(listener);
+        for chain in chains.iter_mut().chain(&mut default_chain) {
+            chain.terminal.log_connections(&logs);
         }
         if listener.list("filter_chains").is_empty() && default_chain.is_none() && default.is_none()
         {
