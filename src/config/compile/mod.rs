@@ -4,6 +4,7 @@
 mod access_log;
 mod address;
 mod admin;
+mod aggregate;
 mod balancing;
 mod client;
 mod cluster;
@@ -31,6 +32,7 @@ mod stats;
 mod subsets;
 mod tcp_proxy;
 mod upgrades;
+mod weighing;
 
 use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
 
