@@ -2,11 +2,11 @@
 
 mod support;
 
-use std::{fs, path::Path};
+use std::{fs, io::Write, path::Path};
 
 use support::{
     client::{Client, get},
-    config::front_with,
+    config::{around, cluster, front_with},
     origin::Origin,
     proxy::{Proxy, folder},
     wait_for,
@@ -139,4 +139,110 @@ fn a_format_that_is_none_is_refused_with_its_place_and_the_way_out() {
         assert!(!run.status.success() && said.contains(told), "{format}: {said}");
         assert!(said.contains("config.yaml:14:"), "{format}: {said}");
     }
+}
+
+/// The router of a front, with its options.
+fn with_router(config: &str, options: &str) -> String {
+    let router = "envoy.extensions.filters.http.router.v3.Router";
+    config.replace(&format!("{router}}}"), &format!("{router}, {options}}}"))
+}
+
+#[test]
+fn each_try_has_a_line_in_the_routers_own_log_with_the_hosts_answer_as_it_came() {
+    let origin = Origin::answering(|stream, request| {
+        let status = if request.head.contains("x-envoy-attempt-count: 1") { 503 } else { 200 };
+        let answer = format!("HTTP/1.1 {status} X\r\nserver: own\r\ncontent-length: 2\r\n\r\nok");
+        let _ = stream.write_all(answer.as_bytes());
+    });
+    let folder = folder();
+    let (tries, requests) = (folder.join("tries"), folder.join("requests"));
+    let format = "%ACCESS_LOG_TYPE% %RESPONSE_CODE% %RESP(SERVER)% %BYTES_SENT% %BYTES_RECEIVED% \
+                  %REQ(X-ENVOY-ATTEMPT-COUNT)%|";
+    let routes = "{match: {prefix: /}, route: {cluster: a, retry_policy: {retry_on: 5xx}}}";
+    let host = format!(
+        "            - {{name: all, domains: ['*'], include_request_attempt_count: true, routes: [{routes}]}}"
+    );
+    let clusters = cluster("a", &[origin.address]);
+    let logged = manager(&[log(&requests, "", &text(format))], "");
+    let options = format!(
+        "upstream_log: [{}], upstream_log_options: {{flush_upstream_log_on_upstream_stream: true}}",
+        log(&tries, "", &text(format))
+    );
+    let config = with_router(&around(&logged, "", &host, &clusters), &options);
+    let proxy = Proxy::start(&config);
+    let post = "POST /a HTTP/1.1\r\nhost: test\r\ncontent-length: 3\r\n\r\nabc";
+    assert_eq!(Client::connect(proxy.listener("main")).request(post).text(), "ok");
+    let written = lines(proxy, &tries).join("");
+    let expected = "UpstreamPoolReady 0 - 0 0 1|UpstreamEnd 503 own 3 0 1|\
+                    UpstreamPoolReady 0 - 0 0 2|UpstreamEnd 200 own 3 2 2|";
+    assert_eq!(written, expected);
+    let written = fs::read_to_string(requests).expect("the log was written");
+    assert_eq!(written, "DownstreamEnd 200 envoy 2 3 2|");
+}
+
+#[test]
+fn bytes_on_the_wire_are_counted_as_the_sockets_have_them() {
+    let answer = "HTTP/1.1 200 OK\r\na: b\r\ncontent-length: 2\r\n\r\nok";
+    let origin = Origin::answering(move |stream, _| {
+        let _ = stream.write_all(answer.as_bytes());
+    });
+    let path = folder().join("log");
+    let format = text(
+        "%DOWNSTREAM_WIRE_BYTES_RECEIVED% %DOWNSTREAM_HEADER_BYTES_RECEIVED% \
+         %DOWNSTREAM_WIRE_BYTES_SENT% %UPSTREAM_WIRE_BYTES_SENT% %UPSTREAM_WIRE_BYTES_RECEIVED% \
+         %UPSTREAM_HEADER_BYTES_RECEIVED% %DOWNSTREAM_DECOMPRESSED_HEADER_BYTES_RECEIVED%|",
+    );
+    let config = front_with(&[("a", &[origin.address])], &manager(&[log(&path, "", &format)], ""));
+    let proxy = Proxy::start_with(&config, &["--concurrency", "1"]);
+    let main = proxy.listener("main");
+    let request =
+        "POST /a HTTP/1.1\r\nhost: test\r\ntransfer-encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n";
+    let sent = Client::connect(main).request(request);
+    assert_eq!(sent.text(), "ok");
+    let totals = |name: &str| proxy.stat(name).unwrap_or(0);
+    let down = totals("http.ingress_http.downstream_cx_tx_bytes_total");
+    let up = totals("cluster.a.upstream_cx_tx_bytes_total");
+    support::h2::H2Client::connect(main).get("/a").expect("an answer");
+    let written = lines(proxy, &path).join("");
+    let (http1, http2) = written.split_once('|').expect("two lines");
+    let fields = 4 + 4 + 3 + 17 + 7 + 3;
+    let read = 1 + 1 + 3 + 14 + 1 + 3;
+    let expected =
+        format!("{} {fields} {down} {up} {} {read} {fields}", request.len(), answer.len());
+    assert_eq!(http1, expected);
+    let http2: Vec<u64> = http2.trim_end_matches('|').split(' ').flat_map(str::parse).collect();
+    let [received, headers, sent, .., decompressed] = http2[..] else { panic!("{http2:?}") };
+    assert_eq!(received, headers, "a request without a body is one frame");
+    assert!(headers > 9 && sent > 2 * 9 + 2, "{http2:?}");
+    assert!(decompressed > headers, "{http2:?}");
+}
+
+#[test]
+fn a_listener_logs_each_of_its_connections_and_a_request_that_takes_long_is_told_of_meanwhile() {
+    let origin = Origin::answering(|stream, _| {
+        std::thread::sleep(std::time::Duration::from_millis(700));
+        let _ = stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok");
+    });
+    let folder = folder();
+    let (connections, requests) = (folder.join("connections"), folder.join("requests"));
+    let format = text("%ACCESS_LOG_TYPE% %PROTOCOL% %RESPONSE_FLAGS% %BYTES_RECEIVED%|");
+    let logs = [log(&requests, "", &text("%ACCESS_LOG_TYPE% %RESPONSE_CODE%|"))];
+    let more = "          access_log_options: {access_log_flush_interval: 0.3s}";
+    let config = front_with(&[("a", &[origin.address])], &manager(&logs, more));
+    let listener = format!("- name: main\n    access_log: [{}]", log(&connections, "", &format));
+    let config = config.replace("- name: main", &listener);
+    let flags = ["--concurrency", "1", "--file-flush-interval-msec", "20"];
+    let proxy = Proxy::start_with(&config, &flags);
+    let main = proxy.listener("main");
+    get(main, "/a");
+    let whole = |count: usize| {
+        let read = || fs::read_to_string(&connections).unwrap_or_default();
+        wait_for("the line", || Some(read()).filter(|text| text.matches('|').count() == count))
+    };
+    assert!(whole(1).starts_with("NotSet HTTP/1.1 - "));
+    Client::connect(main).request("GARBAGE\r\n\r\n");
+    assert!(whole(2).ends_with("|NotSet - DPE 11|"));
+    let written = lines(proxy, &requests).join("");
+    assert!(written.starts_with("DownstreamPeriodic 0|"), "{written}");
+    assert!(written.ends_with("DownstreamEnd 200|DownstreamEnd 400|"), "{written}");
 }

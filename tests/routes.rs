@@ -113,6 +113,8 @@ fn clusters_are_drawn_by_weight_or_named_by_the_request() {
     let routes = [
         "{match: {prefix: /n}, route: {weighted_clusters: {header_name: x-n, clusters: [{name: a, weight: 30}, {name: b, weight: 70}]}}}",
         "{match: {prefix: /w}, route: {weighted_clusters: {runtime_key_prefix: share, clusters: [{name: a, weight: 100}, {name: b, weight: 0}]}}}",
+        "{match: {prefix: /h}, route: {weighted_clusters: {use_hash_policy: true, clusters: [{name: a, weight: 30}, {name: b, weight: 70}]}, \
+            hash_policy: [{header: {header_name: x-user}}]}}",
         "{match: {prefix: /c}, route: {cluster_header: x-cluster, cluster_not_found_response_code: NOT_FOUND}}",
     ];
     let clusters = cluster("a", &[a.address]) + &cluster("b", &[b.address]);
@@ -122,6 +124,11 @@ fn clusters_are_drawn_by_weight_or_named_by_the_request() {
         ("/n", "x-n: 30\r\n", 200, "b"),
         ("/n", "x-n: 110\r\n", 200, "a"),
         ("/w", "", 200, "a"),
+        ("/h", "x-user: u1\r\n", 200, "b"),
+        ("/h", "x-user: u2\r\n", 200, "b"),
+        ("/h", "x-user: u3\r\n", 200, "b"),
+        ("/h", "x-user: u4\r\n", 200, "a"),
+        ("/h", "x-user: u5\r\n", 200, "a"),
         ("/c", "x-cluster: b\r\n", 200, "b"),
         ("/c", "x-cluster: nobody\r\n", 404, ""),
         ("/c", "", 404, ""),

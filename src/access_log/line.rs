@@ -42,6 +42,27 @@ pub struct Record<'a> {
 // === impl Record ===
 
 impl Record<'_> {
+    /// What is known of a connection without a request: nothing yet.
+    pub fn of_connection() -> Self {
+        Self {
+            started: UNIX_EPOCH,
+            method: b"",
+            path: b"",
+            protocol: "-",
+            status: 0,
+            flags: ResponseFlags::default(),
+            received: 0,
+            sent: 0,
+            duration: Duration::ZERO,
+            service_time: None,
+            forwarded_for: None,
+            user_agent: None,
+            request_id: None,
+            authority: None,
+            upstream: None,
+        }
+    }
+
     /// Writes the default line:
     ///
     /// `[START] "METHOD PATH PROTOCOL" CODE FLAGS RX TX DURATION SERVICE_TIME "XFF" "UA" "ID" "HOST"

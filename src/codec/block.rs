@@ -324,6 +324,11 @@ impl HeaderBlock {
         }
     }
 
+    /// Bytes of all names and values.
+    pub fn bytes(&self) -> u64 {
+        self.iter().map(|(name, value)| (name.len() + value.len()) as u64).sum()
+    }
+
     /// Names and values in order.
     pub fn iter(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
         self.iter_known().map(|(_, name, value)| (name, value))

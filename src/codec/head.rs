@@ -114,6 +114,21 @@ impl RequestHead {
         self.kept = None;
     }
 
+    /// Bytes of all names and values, those of the first line in HTTP/2's way: as Envoy counts a head.
+    pub fn bytes(&self) -> u64 {
+        if self.method == Method::Unset {
+            // Nothing could be read of it.
+            return 0;
+        }
+        let pseudo =
+            |name: &str, value: &[u8]| if value.is_empty() { 0 } else { name.len() + value.len() };
+        let first = pseudo(":method", self.method.as_str().as_bytes())
+            + pseudo(":path", self.path())
+            + pseudo(":authority", self.authority())
+            + pseudo(":scheme", self.scheme.as_str().as_bytes());
+        self.headers.bytes() + first as u64
+    }
+
     /// Path and query.
     pub fn path(&self) -> &[u8] {
         &self.path
@@ -178,6 +193,11 @@ impl RequestHead {
 // === impl ResponseHead ===
 
 impl ResponseHead {
+    /// Bytes of all names and values, with `:status`: as Envoy counts a head.
+    pub fn bytes(&self) -> u64 {
+        self.headers.bytes() + ":status200".len() as u64
+    }
+
     /// An empty head; the room stays.
     pub fn clear(&mut self) {
         self.status = 0;

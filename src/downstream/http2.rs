@@ -30,16 +30,23 @@ use super::{
 };
 use crate::{
     access_log::ResponseFlag,
-    codec::{HeaderBlock, Known, ResponseHead, Switch, http2},
+    codec::{HeaderBlock, Known, ResponseHead, Switch, Version, http2},
     config::model::paths::Underscores,
+    format::counts_wire,
     local_reply::LocalReply,
-    stream::{BodyError, BodySize, Data, Frame, RequestSource, ResponseSink, Sink, Source},
+    stream::{
+        BodyError, BodySize, CountedStream, Data, Frame, RequestSource, ResponseSink, Sink, Source,
+        WireBytes, Wires,
+    },
     upstream::http2::{Incoming, Outgoing},
     worker::{Meter, Metered, keepalive::Signs},
 };
 
 /// How long the handshake (preface and SETTINGS) may take.
 const HANDSHAKE_WAIT: Duration = Duration::from_secs(10);
+
+/// How long a line of the log waits for a client to take what the line is to count.
+const WRITTEN_WAIT: Duration = Duration::from_secs(10);
 
 /// What the streams of a connection share with it.
 struct Streams {
@@ -50,9 +57,11 @@ struct Streams {
 
 /// Counts what a connection reads and writes.
 struct DownstreamMeter {
-    manager: Rc<Manager>,
+    opened: Rc<Opened>,
     /// Told of what comes, where there is `connection_keepalive`.
     signs: Option<Rc<Signs>>,
+    /// Told of all bytes, where those of streams are counted.
+    wires: Option<Rc<Wires>>,
 }
 
 /// Serves a connection whose first bytes, already read, said HTTP/2.
@@ -65,11 +74,18 @@ pub(super) async fn serve(
     opened: Opened,
     first: Vec<u8>,
 ) {
+    let opened = Rc::new(opened);
     opened.speaks(Protocol::Http2);
+    opened.read(Some(Version::Http2));
     let config = &manager.config;
     let keepalive = config.http2.keepalive.as_ref();
     let signs = keepalive.map(|options| Signs::new(options, &worker.deadlines));
-    let meter = DownstreamMeter { manager: manager.clone(), signs: signs.clone() };
+    let wires = counts_wire().then(Wires::of_client);
+    if let Some(wires) = &wires {
+        wires.received(&first);
+    }
+    let meter =
+        DownstreamMeter { opened: opened.clone(), signs: signs.clone(), wires: wires.clone() };
     let metered = Metered::new(stream, first, meter);
     let builder = http2::server(&config.http2, config.request_headers_bytes_max);
     let handshake = builder.handshake::<_, Bytes>(metered);
@@ -84,18 +100,20 @@ pub(super) async fn serve(
     worker.http2_stats().inc(ClusterHttp2Stat::Nghttp2DownstreamConnections);
     let pings = || connection.ping_pong();
     let limits = Limits::begin(&worker, &manager, &opened, signs, pings);
-    accept(worker, manager, peer, control, opened, connection, limits).await;
+    accept(worker, manager, peer, control, opened, connection, limits, wires).await;
 }
 
 /// Accepts streams until the connection ends.
+#[expect(clippy::too_many_arguments, reason = "all of it is the connection's")]
 async fn accept(
     worker: Rc<Worker>,
     manager: Rc<Manager>,
     peer: Peer,
     control: Rc<Control>,
-    opened: Opened,
+    opened: Rc<Opened>,
     mut connection: Connection<Metered<DownstreamMeter>, Bytes>,
     mut limits: Limits,
+    wires: Option<Rc<Wires>>,
 ) {
     let streams =
         Rc::new(Streams { active: Cell::new(0), ended: Notify::new(), goodbye: Cell::new(false) });
@@ -134,8 +152,9 @@ async fn accept(
                 }
                 let guard = StreamGuard::begin(&streams, &worker);
                 let (worker, manager) = (worker.clone(), manager.clone());
-                let control = control.clone();
-                tokio::task::spawn_local(carry(worker, manager, peer, control, stream, guard));
+                let (control, wires) = (control.clone(), wires.clone());
+                let carried = carry(worker, manager, peer, control, stream, guard, wires);
+                tokio::task::spawn_local(carried);
             }
             Event::Accepted(Some(Err(error))) => {
                 if !error.is_io() {
@@ -205,10 +224,16 @@ async fn carry(
     control: Rc<Control>,
     (request, respond): Stream,
     guard: StreamGuard,
+    wires: Option<Rc<Wires>>,
 ) {
     let (parts, body) = request.into_parts();
+    let id = respond.stream_id().as_u32();
+    let counted = wires.map(|wires| Rc::new(CountedStream::begin(wires, id)));
     let mut heads = worker.heads();
     let read = http2::read_request(&parts, &mut heads.request);
+    if let Some(counted) = &counted {
+        counted.fields_received(heads.request.bytes());
+    }
     let config = &manager.config;
     let too_many = http2::field_count(&parts) > config.request_headers_max;
     let size = match body.is_end_stream() {
@@ -227,9 +252,15 @@ async fn carry(
     let underscored = config.underscores != Underscores::Allow
         && check_http2(&mut heads.request.headers, config.underscores, &worker).is_err();
     let body = Incoming::new(body);
-    let mut source = Http2Request { body, expects_continue, manager: &manager, worker: &worker };
+    let mut source = Http2Request {
+        body,
+        expects_continue,
+        manager: &manager,
+        worker: &worker,
+        counted: counted.clone(),
+    };
     let out = Outgoing::default();
-    let mut sink = Http2Response { respond, out, begun: false, reset: false };
+    let mut sink = Http2Response { respond, out, begun: false, reset: false, counted };
     if too_many || underscored {
         manager.stats().inc(HttpStat::DownstreamRqTotal);
         // Observed: Envoy 1.40 resets such a stream without an answer.
@@ -244,7 +275,13 @@ async fn carry(
     let ended = match refusal {
         None => {
             let outcome = exchange.carry(&mut source, &mut sink).await;
-            exchange.conclude(outcome, &mut source, &mut sink).await
+            let ended = exchange.conclude(outcome, &mut source, &mut sink).await;
+            if sink.counted.is_some() && ended == Ended::Complete {
+                exchange.settle();
+                Box::pin(sink.written()).await;
+                exchange.count_wire(&source, &sink);
+            }
+            ended
         }
         Some(reply) => {
             let reply = reply.flagged(ResponseFlag::DownstreamProtocolError);
@@ -289,6 +326,8 @@ struct Http2Request<'a> {
     expects_continue: bool,
     manager: &'a Manager,
     worker: &'a Worker,
+    /// Where bytes on the wire are counted.
+    counted: Option<Rc<CountedStream>>,
 }
 
 /// The response on its way.
@@ -298,6 +337,8 @@ struct Http2Response {
     begun: bool,
     /// The client has taken the stream back.
     reset: bool,
+    /// Where bytes on the wire are counted.
+    counted: Option<Rc<CountedStream>>,
 }
 
 // === impl Http2Request ===
@@ -305,7 +346,7 @@ struct Http2Response {
 impl Source for Http2Request<'_> {
     fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Result<Frame<'_>, BodyError>> {
         let action = self.manager.config.underscores;
-        if action == Underscores::Allow {
+        if action == Underscores::Allow && self.counted.is_none() {
             return self.body.poll_frame(cx);
         }
         match ready!(self.body.poll_frame(cx))? {
@@ -316,6 +357,12 @@ impl Source for Http2Request<'_> {
             Frame::Trailers(_) => {}
         }
         let trailers = self.body.trailers_mut();
+        if let Some(counted) = &self.counted {
+            counted.fields_received(trailers.bytes());
+        }
+        if action == Underscores::Allow {
+            return Poll::Ready(Ok(Frame::Trailers(trailers)));
+        }
         let checked = check_http2(trailers, action, self.worker);
         checked.map_err(|Refused| BodyError::Reset)?;
         Poll::Ready(Ok(Frame::Trailers(trailers)))
@@ -325,12 +372,17 @@ impl Source for Http2Request<'_> {
         false
     }
 
-    fn received(&self) -> u64 {
-        self.body.received()
+    fn wire(&self) -> WireBytes {
+        let counted = self.counted.as_ref();
+        counted.map_or_else(WireBytes::default, |counted| counted.received(self.body.received()))
     }
 }
 
 impl RequestSource for Http2Request<'_> {
+    fn received(&self) -> u64 {
+        self.body.received()
+    }
+
     fn poll_gone(&mut self, _: &mut Context<'_>) -> Poll<()> {
         // The response's half is told of a reset.
         Poll::Pending
@@ -348,6 +400,21 @@ impl RequestSource for Http2Request<'_> {
 // === impl Http2Response ===
 
 impl Http2Response {
+    #[inline]
+    fn count_fields(&self, bytes: u64) {
+        if let Some(counted) = &self.counted {
+            counted.fields_sent(bytes);
+        }
+    }
+
+    /// Ready when what was said is on the wire, where that is counted: the connection's task writes it.
+    async fn written(&self) {
+        let Some(counted) = &self.counted else { return };
+        let ended = poll_fn(|cx| counted.poll_ended(cx));
+        // A client that does not read is not waited for.
+        let _ = tokio::time::timeout(WRITTEN_WAIT, ended).await;
+    }
+
     /// Tells the client that the response ends here, unfinished.
     async fn cut(&mut self, reason: Reason) {
         // A reset takes back what waits to be sent: the connection's task goes first.
@@ -368,6 +435,7 @@ impl ResponseSink for Http2Response {
         let Ok(response) = http2::write_response(head) else {
             return self.respond.send_reset(Reason::INTERNAL_ERROR);
         };
+        self.count_fields(head.bytes());
         if let Ok(stream) = self.respond.send_response(response, end) {
             self.begun = true;
             self.out = Outgoing::new(stream);
@@ -379,6 +447,7 @@ impl ResponseSink for Http2Response {
 
     fn interim(&mut self, head: &ResponseHead) {
         if let Ok(response) = http2::write_response(head) {
+            self.count_fields(head.bytes());
             // A client that has gone needs no interim answer.
             let _ = self.respond.send_informational(response);
         }
@@ -406,6 +475,7 @@ impl Sink for Http2Response {
     }
 
     fn end(&mut self, trailers: Option<&HeaderBlock>) {
+        self.count_fields(trailers.map_or(0, HeaderBlock::bytes));
         self.out.finish(trailers);
     }
 
@@ -416,19 +486,38 @@ impl Sink for Http2Response {
     fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), BodyError>> {
         self.out.poll_flush(cx)
     }
+
+    fn wire(&self) -> WireBytes {
+        let counted = self.counted.as_ref();
+        counted.map_or_else(WireBytes::default, |counted| counted.sent(self.out.sent()))
+    }
 }
 
 // === impl DownstreamMeter ===
 
 impl Meter for DownstreamMeter {
-    fn received(&self, bytes: usize) {
-        self.manager.stats().add(HttpStat::DownstreamCxRxBytesTotal, bytes as u64);
+    fn received(&self, bytes: &[u8]) {
+        self.opened.received(bytes.len());
+        if let Some(wires) = &self.wires {
+            wires.received(bytes);
+        }
         if let Some(signs) = &self.signs {
             signs.hear();
         }
     }
 
-    fn sent(&self, bytes: usize) {
-        self.manager.stats().add(HttpStat::DownstreamCxTxBytesTotal, bytes as u64);
+    fn sent(&self, bytes: &[u8]) {
+        self.opened.sent(bytes.len());
+        if let Some(wires) = &self.wires {
+            wires.sent(bytes);
+        }
+    }
+}
+
+impl Drop for DownstreamMeter {
+    fn drop(&mut self) {
+        if let Some(wires) = &self.wires {
+            wires.end();
+        }
     }
 }

@@ -39,6 +39,8 @@ pub struct Manager {
     aparts: Aparts,
     server_line: Box<[u8]>,
     logs: Vec<Log>,
+    listener_logs: Vec<Log>,
+    upstream_logs: Vec<Log>,
     tells: bool,
 }
 
@@ -66,7 +68,10 @@ impl Manager {
         access_log: &Writer,
     ) -> Self {
         let logs = Log::open(&config.access_logs, access_log);
-        let tells = logs.iter().any(Log::asks) || config.local_replies.is_some();
+        let upstream_logs = Log::open(&config.router.upstream_logs, access_log);
+        let tells = logs.iter().any(Log::asks)
+            || config.local_replies.is_some()
+            || !upstream_logs.is_empty();
         let registry = &view.registry;
         let listener_scope =
             Scope::listener_http(&config.listener_stat_prefix, &config.stat_prefix);
@@ -77,6 +82,8 @@ impl Manager {
             tracing_stats: registry.group(Scope::http_tracing(&config.stat_prefix)),
             server_line: Known::Server.line(config.server_name.as_bytes()),
             table: RefCell::new(Table { published: None, payload: None, in_force: None }),
+            listener_logs: Log::open(&config.listener_logs, access_log),
+            upstream_logs,
             paths: path_rules(config.paths, &view.runtime.read()),
             config,
             worker,
@@ -126,6 +133,16 @@ impl Manager {
     /// Its access logs.
     pub fn logs(&self) -> &[Log] {
         &self.logs
+    }
+
+    /// Those of its listener, which are for connections.
+    pub fn listener_logs(&self) -> &[Log] {
+        &self.listener_logs
+    }
+
+    /// Those of its router, which are for tries.
+    pub fn upstream_logs(&self) -> &[Log] {
+        &self.upstream_logs
     }
 
     /// The last requests that failed.

@@ -1,6 +1,7 @@
 //! Owns the client's side: from an accepted socket to an exchange, and back.
 
 mod apart;
+mod connection_log;
 mod count;
 pub mod exchange;
 mod headers;

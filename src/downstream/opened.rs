@@ -8,7 +8,8 @@ use std::{
 
 use understudy_actors::stats::HttpStat;
 
-use super::manager::Manager;
+use super::{connection_log::ConnectionLog, exchange::Peer, manager::Manager, serve::Worker};
+use crate::codec::Version;
 
 /// A client connection that is open.
 pub(super) struct Opened {
@@ -18,6 +19,8 @@ pub(super) struct Opened {
     duration_max: Option<Duration>,
     protocol: Cell<Protocol>,
     ended_by: Cell<EndedBy>,
+    /// What its listener writes of it.
+    log: Option<Box<ConnectionLog>>,
 }
 
 /// What a connection speaks.
@@ -46,7 +49,7 @@ pub(super) enum EndedBy {
 
 impl Opened {
     /// A connection begins.
-    pub(super) fn new(manager: Rc<Manager>) -> Self {
+    pub(super) fn new(worker: &Rc<Worker>, manager: Rc<Manager>, peer: &Peer) -> Self {
         let stats = manager.stats();
         stats.inc(HttpStat::DownstreamCxTotal);
         stats.inc(HttpStat::DownstreamCxActive);
@@ -56,12 +59,19 @@ impl Opened {
         let duration_max = manager.config.max_connection_duration;
         let jitter = 1.0 + manager.config.max_connection_duration_jitter / 100.0 * fastrand::f64();
         Self {
+            log: ConnectionLog::begin(worker, &manager, peer),
             manager,
             since: Instant::now(),
             duration_max: duration_max.map(|max| max.mul_f64(jitter)),
             protocol: Cell::new(Protocol::Undecided),
             ended_by: Cell::new(EndedBy::Us),
         }
+    }
+
+    /// Whose connection it is.
+    #[inline]
+    pub(super) fn manager(&self) -> &Manager {
+        &self.manager
     }
 
     /// How much longer it may last; `None` is for ever.
@@ -85,6 +95,35 @@ impl Opened {
                 stats.inc(HttpStat::DownstreamCxHttp2Active);
             }
             Protocol::Undecided => {}
+        }
+    }
+
+    /// This many bytes came.
+    #[inline]
+    pub(super) fn received(&self, bytes: usize) {
+        self.manager.stats().add(HttpStat::DownstreamCxRxBytesTotal, bytes as u64);
+        if let Some(log) = &self.log {
+            log.received.set(log.received.get() + bytes as u64);
+        }
+    }
+
+    /// This many went.
+    #[inline]
+    pub(super) fn sent(&self, bytes: usize) {
+        self.manager.stats().add(HttpStat::DownstreamCxTxBytesTotal, bytes as u64);
+        if let Some(log) = &self.log {
+            log.sent.set(log.sent.get() + bytes as u64);
+        }
+    }
+
+    /// A request could be read, or what it should be could not.
+    #[inline]
+    pub(super) fn read(&self, version: Option<Version>) {
+        if let Some(log) = &self.log {
+            match version {
+                Some(version) => log.protocol.set(Some(version)),
+                None => log.malformed(),
+            }
         }
     }
 

@@ -135,7 +135,8 @@ impl Serve for Server {
         match manager.config.codec {
             CodecType::Http2 => {
                 let peer = Peer::of(&accepted);
-                let (stream, opened) = (accepted.stream, Opened::new(manager.clone()));
+                let opened = Opened::new(&worker, manager.clone(), &peer);
+                let stream = accepted.stream;
                 Box::pin(http2::serve(worker, manager, stream, peer, control, opened, Vec::new()))
             }
             CodecType::Http1 | CodecType::Auto => {

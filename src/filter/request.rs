@@ -8,7 +8,7 @@ use super::{
 };
 use crate::{
     codec::RequestHead,
-    stream::{BodyError, BodySize, Frame, RequestSource, Source},
+    stream::{BodyError, BodySize, Frame, RequestSource, Source, WireBytes},
 };
 
 /// The client's stream behind the filters; costs a branch where there are none.
@@ -92,12 +92,16 @@ impl<Q: RequestSource> Source for FilteredRequest<'_, Q> {
         self.inner.has_more()
     }
 
-    fn received(&self) -> u64 {
-        self.inner.received()
+    fn wire(&self) -> WireBytes {
+        self.inner.wire()
     }
 }
 
 impl<Q: RequestSource> RequestSource for FilteredRequest<'_, Q> {
+    fn received(&self) -> u64 {
+        self.inner.received()
+    }
+
     fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         self.inner.poll_gone(cx)
     }

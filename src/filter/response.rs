@@ -11,7 +11,7 @@ use super::{
 use crate::{
     codec::{HeaderBlock, Known, ResponseHead},
     local_reply::LocalReply,
-    stream::{BodyError, BodySize, Frame, Reset, ResponseSource, Source},
+    stream::{BodyError, BodySize, Frame, Reset, ResponseSource, Source, WireBytes},
 };
 
 /// The host's stream behind the filters; costs a branch where there are none.
@@ -134,8 +134,8 @@ impl<V: ResponseSource> Source for FilteredResponse<V> {
         self.inner.has_more()
     }
 
-    fn received(&self) -> u64 {
-        self.inner.received()
+    fn wire(&self) -> WireBytes {
+        self.inner.wire()
     }
 }
 

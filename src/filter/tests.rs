@@ -161,13 +161,13 @@ impl Source for Parts {
     fn has_more(&self) -> bool {
         true
     }
-
-    fn received(&self) -> u64 {
-        0
-    }
 }
 
 impl RequestSource for Parts {
+    fn received(&self) -> u64 {
+        0
+    }
+
     fn poll_gone(&mut self, _: &mut Context<'_>) -> Poll<()> {
         Poll::Pending
     }

@@ -18,7 +18,7 @@ use std::fmt;
 
 pub use grpc::{named_status as named_grpc_status, number_of as grpc_status_number};
 pub use json::JsonFormat;
-pub use operators::{LACKING, OPERATORS};
+pub use operators::{LACKING, OPERATORS, count_wire, counts_wire};
 pub use parse::FormatError;
 pub use stream_info::{
     AccessLogType, Attempted, StreamInfo, Timing, UpstreamConnection, UpstreamInfo,

@@ -2,7 +2,13 @@
 
 mod args;
 
-use std::{borrow::Cow, fmt, net::SocketAddr, time::SystemTime};
+use std::{
+    borrow::Cow,
+    fmt,
+    net::SocketAddr,
+    sync::atomic::{AtomicBool, Ordering::Relaxed},
+    time::SystemTime,
+};
 
 use super::{Attempted, FormatError, StreamInfo, grpc, value::Value};
 use args::{Args, PathSource};
@@ -39,6 +45,20 @@ pub(crate) struct Operator {
     bytes_max: Option<usize>,
 }
 
+/// Whether anything has asked for bytes on the wire yet.
+static COUNTS_WIRE: AtomicBool = AtomicBool::new(false);
+
+/// Bytes on the wire are counted from here on: somebody will ask for them.
+pub fn count_wire() {
+    COUNTS_WIRE.store(true, Relaxed);
+}
+
+/// Whether bytes on the wire are counted. Nothing is while no format has ever asked.
+#[inline]
+pub fn counts_wire() -> bool {
+    COUNTS_WIRE.load(Relaxed)
+}
+
 // === impl Operator ===
 
 impl Operator {
@@ -48,6 +68,9 @@ impl Operator {
         bytes_max: Option<usize>,
     ) -> Result<Self, FormatError> {
         let args = (kind.read)(params)?;
+        if kind.name.contains("_WIRE_BYTES_") || kind.name.contains("_HEADER_BYTES_") {
+            count_wire();
+        }
         Ok(Self { kind, params: params.into(), args, bytes_max })
     }
 
@@ -132,18 +155,41 @@ pub static OPERATORS: &[Kind] = &[
     with("QUERY_PARAMS", Params::Optional, true, args::query_params, |args, info| {
         args.query_params(info.request.map_or(b"", |request| request.path()))
     }),
-    plain("REQUEST_HEADERS_BYTES", |_, info| Value::Number(request_bytes(info))),
+    plain("REQUEST_HEADERS_BYTES", |_, info| {
+        Value::Number(info.request.map_or(0, |request| request.bytes()))
+    }),
     plain("RESPONSE_HEADERS_BYTES", |_, info| Value::Number(response_bytes(info))),
     plain("RESPONSE_TRAILERS_BYTES", |_, info| {
-        let bytes = |(name, value): (&[u8], &[u8])| (name.len() + value.len()) as u64;
-        Value::Number(info.trailers.map_or(0, |trailers| trailers.iter().map(bytes).sum()))
+        Value::Number(info.trailers.map_or(0, |trailers| trailers.bytes()))
     }),
     plain("BYTES_RECEIVED", |_, info| Value::Number(info.received)),
     plain("BYTES_SENT", |_, info| Value::Number(info.sent)),
+    plain("DOWNSTREAM_WIRE_BYTES_RECEIVED", |_, info| Value::Number(info.wire.received.all)),
+    plain("DOWNSTREAM_WIRE_BYTES_SENT", |_, info| Value::Number(info.wire.sent.all)),
+    plain("DOWNSTREAM_HEADER_BYTES_RECEIVED", |_, info| Value::Number(info.wire.received.headers)),
+    plain("DOWNSTREAM_HEADER_BYTES_SENT", |_, info| Value::Number(info.wire.sent.headers)),
+    plain("DOWNSTREAM_DECOMPRESSED_HEADER_BYTES_RECEIVED", |_, info| {
+        Value::Number(info.wire.received.decompressed)
+    }),
+    plain("DOWNSTREAM_DECOMPRESSED_HEADER_BYTES_SENT", |_, info| {
+        Value::Number(info.wire.sent.decompressed)
+    }),
+    plain("UPSTREAM_WIRE_BYTES_RECEIVED", |_, info| Value::Number(info.wire.upstream_received.all)),
+    plain("UPSTREAM_WIRE_BYTES_SENT", |_, info| Value::Number(info.wire.upstream_sent.all)),
+    plain("UPSTREAM_HEADER_BYTES_RECEIVED", |_, info| {
+        Value::Number(info.wire.upstream_received.headers)
+    }),
+    plain("UPSTREAM_HEADER_BYTES_SENT", |_, info| Value::Number(info.wire.upstream_sent.headers)),
+    plain("UPSTREAM_DECOMPRESSED_HEADER_BYTES_RECEIVED", |_, info| {
+        Value::Number(info.wire.upstream_received.decompressed)
+    }),
+    plain("UPSTREAM_DECOMPRESSED_HEADER_BYTES_SENT", |_, info| {
+        Value::Number(info.wire.upstream_sent.decompressed)
+    }),
     plain("BYTES_RETRANSMITTED", |_, _| Value::Number(0)),
     plain("PACKETS_RETRANSMITTED", |_, _| Value::Number(0)),
     plain("PROTOCOL", |_, info| {
-        info.request.map_or(Value::Nothing, |request| Value::text(request.version.as_str()))
+        info.protocol.map_or(Value::Nothing, |protocol| Value::text(protocol.as_str()))
     }),
     // What became of it.
     plain("RESPONSE_CODE", |_, info| Value::Number(u64::from(info.status))),
@@ -302,7 +348,9 @@ pub static OPERATORS: &[Kind] = &[
     plain("DOWNSTREAM_DIRECT_LOCAL_ADDRESS_ENDPOINT_ID", |_, _| Value::text("")),
     plain("CONNECTION_ID", |_, info| Value::Number(info.connection_id)),
     plain("STREAM_ID", |_, info| {
-        Value::of(info.request.and_then(|r| r.headers.get(crate::codec::Known::XRequestId)))
+        // A try has none. Observed: Envoy 1.40.
+        let request = info.request.filter(|_| !info.log_type.is_upstream());
+        Value::of(request.and_then(|r| r.headers.get(crate::codec::Known::XRequestId)))
     }),
     absent("DOWNSTREAM_TRANSPORT_FAILURE_REASON"),
     absent("REQUESTED_SERVER_NAME"),
@@ -387,18 +435,6 @@ pub static LACKING: &[&str] = &[
     "DOWNSTREAM_LOCAL_CLOSE_REASON",
     "UPSTREAM_DETECTED_CLOSE_TYPE",
     "UPSTREAM_LOCAL_CLOSE_REASON",
-    "DOWNSTREAM_WIRE_BYTES_RECEIVED",
-    "DOWNSTREAM_WIRE_BYTES_SENT",
-    "DOWNSTREAM_HEADER_BYTES_RECEIVED",
-    "DOWNSTREAM_HEADER_BYTES_SENT",
-    "DOWNSTREAM_DECOMPRESSED_HEADER_BYTES_RECEIVED",
-    "DOWNSTREAM_DECOMPRESSED_HEADER_BYTES_SENT",
-    "UPSTREAM_WIRE_BYTES_RECEIVED",
-    "UPSTREAM_WIRE_BYTES_SENT",
-    "UPSTREAM_HEADER_BYTES_RECEIVED",
-    "UPSTREAM_HEADER_BYTES_SENT",
-    "UPSTREAM_DECOMPRESSED_HEADER_BYTES_RECEIVED",
-    "UPSTREAM_DECOMPRESSED_HEADER_BYTES_SENT",
     "ROUTE_RESOLUTION_COUNT",
     "ROUTE_RESOLUTION_TIME_US",
 ];
@@ -459,24 +495,10 @@ fn path<'a>(args: &'a Args, info: &StreamInfo<'a>) -> Value<'a> {
     Value::of(path.map(|path| if *query { path } else { args::without_query(path) }))
 }
 
-fn request_bytes(info: &StreamInfo<'_>) -> u64 {
-    let Some(request) = info.request else { return 0 };
-    let lines: usize = request.headers.iter().map(|(name, value)| name.len() + value.len()).sum();
-    let pseudo =
-        |name: &str, value: &[u8]| if value.is_empty() { 0 } else { name.len() + value.len() };
-    let scheme = request.scheme.as_str().as_bytes();
-    let first = pseudo(":method", request.method.as_str().as_bytes())
-        + pseudo(":path", request.path())
-        + pseudo(":authority", request.authority())
-        + pseudo(":scheme", scheme);
-    (lines + first) as u64
-}
-
 fn response_bytes(info: &StreamInfo<'_>) -> u64 {
     let Some(response) = info.response.filter(|response| response.status > 0) else { return 0 };
-    let lines: usize = response.headers.iter().map(|(name, value)| name.len() + value.len()).sum();
     let closes =
         response.close && info.request.is_some_and(|r| r.version < crate::codec::Version::Http2);
     let close = if closes { "connection".len() + "close".len() } else { 0 };
-    (lines + ":status".len() + 3 + close) as u64
+    response.bytes() + close as u64
 }

@@ -8,6 +8,7 @@ use std::{
 use crate::{
     access_log::ResponseFlags,
     codec::{HeaderBlock, RequestHead, ResponseHead, Version},
+    stream::Wire,
 };
 
 /// What is known of an exchange. All of it is borrowed from where it is kept anyway.
@@ -33,6 +34,10 @@ pub struct StreamInfo<'a> {
     pub details: &'a str,
     /// Why the connection was ended; empty for nothing.
     pub termination_details: &'a str,
+    /// What is spoken; none for nothing yet.
+    pub protocol: Option<Version>,
+    /// Bytes on the wire.
+    pub wire: Wire,
     /// Bytes of the request's body.
     pub received: u64,
     /// Bytes of the response's body.
@@ -208,6 +213,11 @@ impl AccessLogType {
         Self::TcpPeriodic,
         Self::TcpConnectionEnd,
     ];
+
+    /// Whether it is a moment of a try.
+    pub fn is_upstream(self) -> bool {
+        matches!(self, Self::UpstreamPoolReady | Self::UpstreamPeriodic | Self::UpstreamEnd)
+    }
 
     /// As `%ACCESS_LOG_TYPE%` has it.
     pub fn name(self) -> &'static str {

@@ -27,7 +27,7 @@ use crate::{
     config::model::tcp_proxy,
     downstream::{logs::Log, serve::Worker},
     format::{AccessLogType, StreamInfo, UpstreamConnection, UpstreamInfo},
-    stream::Reset,
+    stream::{Reset, Wire, WireBytes},
     upstream::{
         Aggregate, Current,
         balancer::Choice,
@@ -47,6 +47,8 @@ pub struct TcpProxy {
     worker: usize,
     stats: Arc<Group<TcpStat>>,
     logs: Vec<Log>,
+    /// The listener's own.
+    listener_logs: Vec<Log>,
 }
 
 /// One connection that is carried.
@@ -118,6 +120,7 @@ impl TcpProxy {
         Self {
             stats: view.registry.group(Scope::tcp(&config.stat_prefix)),
             logs: Log::open(&config.access_logs, writer),
+            listener_logs: Log::open(&config.listener_logs, writer),
             config,
             worker,
         }
@@ -158,6 +161,7 @@ impl TcpProxy {
         }
         carried.run().await;
         carried.log(AccessLogType::TcpConnectionEnd);
+        carried.write(AccessLogType::NotSet, &carried.proxy.listener_logs);
     }
 
     /// The slot of the cluster that takes this connection.
@@ -356,6 +360,10 @@ impl Carried {
     }
 
     fn log(&self, log_type: AccessLogType) {
+        self.write(log_type, &self.proxy.logs);
+    }
+
+    fn write(&self, log_type: AccessLogType, logs: &[Log]) {
         let elapsed = self.started.elapsed();
         let target = self.pool.as_ref().map(|pool| pool.target());
         let plan = self.cluster.as_ref().map(|current| &current.snapshot.plan);
@@ -363,6 +371,7 @@ impl Carried {
             started: Some(self.started),
             elapsed,
             flags: self.flags,
+            wire: self.wire(),
             received: self.up.bytes,
             sent: self.down.bytes,
             peer: Some(self.peer),
@@ -381,29 +390,28 @@ impl Carried {
             log_type,
             ..StreamInfo::default()
         };
-        for log in &self.proxy.logs {
+        for log in logs {
             log.write(&self.worker, &info, false, |line| self.record(elapsed).write_default(line));
         }
+    }
+
+    /// Each byte of the one side is one of the other. Observed: Envoy 1.40.
+    fn wire(&self) -> Wire {
+        let of = |bytes| WireBytes { all: bytes, body: bytes, ..WireBytes::default() };
+        let (up, down) = (of(self.up.bytes), of(self.down.bytes));
+        Wire { received: up, sent: down, upstream_received: down, upstream_sent: up }
     }
 
     /// What Envoy's default line tells of a connection without HTTP.
     fn record(&self, elapsed: Duration) -> Record<'_> {
         Record {
             started: SystemTime::now().checked_sub(elapsed).unwrap_or(SystemTime::UNIX_EPOCH),
-            method: b"",
-            path: b"",
-            protocol: "-",
-            status: 0,
             flags: self.flags,
             received: self.up.bytes,
             sent: self.down.bytes,
             duration: elapsed,
-            service_time: None,
-            forwarded_for: None,
-            user_agent: None,
-            request_id: None,
-            authority: None,
             upstream: self.pool.as_ref().map(|pool| pool.target().host.address_text.as_str()),
+            ..Record::of_connection()
         }
     }
 }

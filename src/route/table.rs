@@ -5,9 +5,12 @@ use std::{borrow::Cow, sync::Arc};
 use super::{domains::Domains, matching::Miss, paths::Paths};
 use crate::{
     codec::{Known, RequestHead},
-    config::model::route::{
-        ClusterChoice, ClusterWeight, PathMatch, Redirect, RequireTls, Route, RouteAction,
-        RouteConfig, RouteMatch, RuntimeFraction, VirtualHost,
+    config::model::{
+        hash_policy::HashPolicy,
+        route::{
+            ClusterChoice, ClusterWeight, PathMatch, Redirect, RequireTls, Route, RouteAction,
+            RouteConfig, RouteMatch, RuntimeFraction, VirtualHost,
+        },
     },
     filter::OfRoute,
     matcher::HeaderMatcher,
@@ -46,6 +49,8 @@ pub trait Lots {
     fn number(&self) -> u64;
     /// The weight that the runtime has for a key, or else this.
     fn weight(&self, key: &str, default: u32) -> u32;
+    /// What these policies make of the request and of whom it is from; none where they find nothing.
+    fn hash(&self, policies: &[HashPolicy], request: &RequestHead) -> Option<u64>;
 }
 
 // === impl Found ===
@@ -145,7 +150,7 @@ impl RouteTable {
         if let RouteAction::Forward(forward) = &route.action
             && let ClusterChoice::Weighted(weighted) = &forward.cluster
         {
-            found.part = Some(weighted.pick(request, lots)?);
+            found.part = Some(weighted.pick(&forward.hash, request, lots)?);
         }
         Some(found)
     }
@@ -321,6 +326,10 @@ mod tests {
 
         fn weight(&self, _: &str, default: u32) -> u32 {
             default
+        }
+
+        fn hash(&self, _: &[HashPolicy], _: &RequestHead) -> Option<u64> {
+            None
         }
     }
 

@@ -3,16 +3,28 @@
 use super::Lots;
 use crate::{
     codec::RequestHead,
-    config::model::route::{ClusterWeight, WeightedClusters},
+    config::model::{
+        hash_policy::HashPolicy,
+        route::{ClusterWeight, WeightedClusters},
+    },
 };
 
 impl WeightedClusters {
-    /// The cluster whose turn it is by a number: the request's own where it brings one. None where the
-    /// runtime says no weight at all.
+    /// The cluster whose turn it is by a number: the request's own where it brings one, or is hashed to
+    /// one. None where the runtime says no weight at all.
     ///
     /// Observed: Envoy 1.40.
-    pub(super) fn pick(&self, request: &RequestHead, lots: &impl Lots) -> Option<&ClusterWeight> {
-        let brought = self.header.as_ref().and_then(|header| number(request, header));
+    pub(super) fn pick(
+        &self,
+        policies: &[HashPolicy],
+        request: &RequestHead,
+        lots: &impl Lots,
+    ) -> Option<&ClusterWeight> {
+        let brought = match &self.header {
+            Some(header) => number(request, header),
+            None if self.by_hash => lots.hash(policies, request),
+            None => None,
+        };
         let random = brought.unwrap_or_else(|| lots.number());
         let weight = |cluster: &ClusterWeight| match self.by_runtime {
             true => u64::from(lots.weight(&cluster.runtime_key, cluster.weight)),
@@ -45,8 +57,10 @@ fn number(request: &RequestHead, header: &[u8]) -> Option<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::model::route::MutationLevel;
-    use crate::config::model::route::{ClusterChoice, RuntimeFraction};
+    use crate::config::model::{
+        hash_policy::HashBy,
+        route::{ClusterChoice, MutationLevel, RuntimeFraction},
+    };
 
     struct Said<F>(u64, F);
 
@@ -61,6 +75,10 @@ mod tests {
 
         fn weight(&self, key: &str, default: u32) -> u32 {
             (self.1)(key, default)
+        }
+
+        fn hash(&self, policies: &[HashPolicy], _: &RequestHead) -> Option<u64> {
+            (!policies.is_empty()).then_some(95)
         }
     }
 
@@ -80,6 +98,7 @@ mod tests {
             total: weights.iter().sum(),
             by_runtime,
             header: header.map(|name| name.as_bytes().to_vec()),
+            by_hash: false,
         }
     }
 
@@ -91,8 +110,22 @@ mod tests {
     ) -> Option<usize> {
         let mut request = RequestHead::default();
         values.iter().for_each(|value| request.headers.append_name(b"x-r", value.as_bytes()));
-        let one = weighted.pick(&request, &Said(random, weigh))?;
+        let one = weighted.pick(&[], &request, &Said(random, weigh))?;
         weighted.clusters.iter().position(|cluster| std::ptr::eq(cluster, one))
+    }
+
+    #[test]
+    fn a_hash_decides_where_the_route_has_a_policy_that_finds_something() {
+        let mut clusters = weighted(&[30, 0, 70], false, None);
+        let said = Said(0, |_: &str, weight| weight);
+        let policy = [HashPolicy { by: HashBy::SourceIp, terminal: false }];
+        for (by_hash, policies, weight) in
+            [(true, &policy[..], 70), (true, &[], 30), (false, &policy, 30)]
+        {
+            clusters.by_hash = by_hash;
+            let picked = clusters.pick(policies, &RequestHead::default(), &said);
+            assert_eq!(picked.map(|one| one.weight), Some(weight), "{by_hash} {policies:?}");
+        }
     }
 
     #[test]

@@ -5,10 +5,14 @@
 mod pump;
 mod replay;
 mod reset;
+mod wire;
+mod wires;
 
 pub use pump::{Pump, PumpError};
 pub use replay::{Kept, Replay};
 pub use reset::Reset;
+pub use wire::{Wire, WireBytes};
+pub use wires::{CountedStream, Wires};
 
 use std::task::{Context, Poll};
 
@@ -74,8 +78,10 @@ pub trait Source {
     /// Whether the next part is here already, so that it need not be waited for.
     fn has_more(&self) -> bool;
 
-    /// Bytes of payload received so far.
-    fn received(&self) -> u64;
+    /// Bytes on the wire so far, where they are counted.
+    fn wire(&self) -> WireBytes {
+        WireBytes::default()
+    }
 }
 
 /// Where a body goes.
@@ -95,10 +101,18 @@ pub trait Sink {
     ///
     /// [`BodyError::Gone`] or [`BodyError::Reset`]: nothing more can be sent.
     fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), BodyError>>;
+
+    /// Bytes on the wire so far, where they are counted.
+    fn wire(&self) -> WireBytes {
+        WireBytes::default()
+    }
 }
 
 /// The client's side of an exchange: the rest of its request.
 pub trait RequestSource: Source {
+    /// Bytes of payload received so far.
+    fn received(&self) -> u64;
+
     /// Ready when the client has gone away while nothing is expected of it.
     fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<()>;
 

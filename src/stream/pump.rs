@@ -114,10 +114,6 @@ mod tests {
         fn has_more(&self) -> bool {
             true
         }
-
-        fn received(&self) -> u64 {
-            3
-        }
     }
 
     #[derive(Default)]

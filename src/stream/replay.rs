@@ -2,7 +2,7 @@
 
 use std::task::{Context, Poll, ready};
 
-use super::{BodyError, Data, Frame, RequestSource, Source};
+use super::{BodyError, Data, Frame, RequestSource, Source, WireBytes};
 use crate::codec::HeaderBlock;
 
 /// The rest of a request; costs a branch where nothing is kept.
@@ -74,12 +74,16 @@ impl<Q: RequestSource> Source for Replay<'_, Q> {
         self.kept.as_ref().is_some_and(|kept| kept.has_more()) || self.inner.has_more()
     }
 
-    fn received(&self) -> u64 {
-        self.inner.received()
+    fn wire(&self) -> WireBytes {
+        self.inner.wire()
     }
 }
 
 impl<Q: RequestSource> RequestSource for Replay<'_, Q> {
+    fn received(&self) -> u64 {
+        self.inner.received()
+    }
+
     fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         self.inner.poll_gone(cx)
     }
@@ -161,13 +165,13 @@ mod tests {
         fn has_more(&self) -> bool {
             true
         }
-
-        fn received(&self) -> u64 {
-            self.sent
-        }
     }
 
     impl RequestSource for Client {
+        fn received(&self) -> u64 {
+            self.sent
+        }
+
         fn poll_gone(&mut self, _: &mut Context<'_>) -> Poll<()> {
             Poll::Pending
         }

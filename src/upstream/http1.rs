@@ -23,11 +23,16 @@ use crate::{
             Framing, Limits,
             body::{Decoder, Encoder, FramingError, Step},
             response::{self, Asked},
+            wire::{fields_read, fields_written},
             write::{self, BodyHeader, NameCase},
         },
     },
     config::model::http1::Http1Options,
-    stream::{BodyError, BodySize, Data, Frame, RequestSink, Reset, ResponseSource, Sink, Source},
+    format::counts_wire,
+    stream::{
+        BodyError, BodySize, Data, Frame, RequestSink, Reset, ResponseSource, Sink, Source,
+        WireBytes,
+    },
     worker::{Buffer, Buffers},
 };
 
@@ -48,6 +53,8 @@ struct Sending {
     /// The end was taken.
     ended: bool,
     half_close: HalfClose,
+    /// Where bytes on the wire are counted. Boxed: mostly they are not.
+    wire: Option<Box<WireBytes>>,
 }
 
 /// Whether the end of what we send is the end of our direction.
@@ -64,15 +71,15 @@ enum HalfClose {
 struct Receiving {
     input: Option<Buffer>,
     decoder: Decoder,
-    /// Payload at the front of the input that the last frame lent out.
-    lent: usize,
+    /// Payload at the front of the input that the last frame lent out; a buffer is far smaller than 4 GiB.
+    lent: u32,
     asked: Asked,
-    trailers: bool,
     keep_alive: bool,
     head_here: bool,
     /// The host has ended the connection.
     gone: bool,
-    received: u64,
+    /// Where bytes on the wire are counted. Boxed: mostly they are not.
+    wire: Option<Box<WireBytes>>,
 }
 
 /// The half that sends.
@@ -112,17 +119,17 @@ impl Http1Stream {
             trailers: options.enable_trailers,
             ended: false,
             half_close: HalfClose::Never,
+            wire: counts_wire().then(Box::default),
         };
         let receiving = Receiving {
             input: None,
             decoder: Decoder::default(),
             lent: 0,
             asked,
-            trailers: options.enable_trailers,
             keep_alive: false,
             head_here: false,
             gone: false,
-            received: 0,
+            wire: counts_wire().then(Box::default),
         };
         Self { connection, sending, receiving }
     }
@@ -130,6 +137,11 @@ impl Http1Stream {
     /// The life of its connection.
     pub fn life(&self) -> &Life {
         self.connection.life()
+    }
+
+    /// Bytes on the wire, received and sent, where they are counted.
+    pub fn wire(&self) -> (WireBytes, WireBytes) {
+        (self.receiving.wire(), self.sending.wire.as_deref().copied().unwrap_or_default())
     }
 
     /// The two halves; they borrow buffers while they have something to hold.
@@ -147,7 +159,8 @@ impl Http1Stream {
         let Self { connection, sending, receiving } = self;
         let sent = sending.ended && sending.out.is_none();
         let received = receiving.head_here && receiving.decoder.is_done();
-        let rest = receiving.input.as_ref().is_some_and(|input| input.len() > receiving.lent);
+        let rest =
+            receiving.input.as_ref().is_some_and(|input| input.len() > receiving.lent as usize);
         match (sent && received, receiving.keep_alive) {
             (true, true) if !rest => connection.give_back(),
             (true, false) => connection.life().closed_by_host(),
@@ -159,6 +172,15 @@ impl Http1Stream {
                 }
             }
         }
+    }
+}
+
+// === impl Receiving ===
+
+impl Receiving {
+    fn wire(&self) -> WireBytes {
+        let wire = self.wire.as_deref().copied().unwrap_or_default();
+        WireBytes { all: wire.all + u64::from(self.lent), ..wire }
     }
 }
 
@@ -177,7 +199,11 @@ impl RequestSink for Http1Sink<'_> {
             None if options.header_case.is_proper() => NameCase::Proper,
             None => NameCase::Lower,
         };
+        let before = out.len();
         write::request(out.tail(), head, says, case, options.fully_qualified_url);
+        if let Some(wire) = &mut self.state.wire {
+            wire.head_sent(fields_written(out.get(before..).unwrap_or_default()));
+        }
         self.state.encoder = Encoder::new(chunked);
         self.state.ended = body == BodySize::None;
         if head.switch == Switch::Connect {
@@ -189,6 +215,9 @@ impl RequestSink for Http1Sink<'_> {
 
 impl Sink for Http1Sink<'_> {
     fn data(&mut self, data: Data<'_>) {
+        if let Some(wire) = &mut self.state.wire {
+            wire.body += data.len() as u64;
+        }
         let out = self.state.out.get_or_insert_with(|| self.buffers.take());
         self.state.encoder.data(out.tail(), data.as_slice());
     }
@@ -198,7 +227,13 @@ impl Sink for Http1Sink<'_> {
             self.state.half_close = HalfClose::Due;
         }
         let out = self.state.out.get_or_insert_with(|| self.buffers.take());
-        self.state.encoder.end(out.tail(), trailers.filter(|_| self.state.trailers));
+        let trailers = trailers.filter(|_| self.state.trailers);
+        if let (Some(wire), Some(trailers)) = (&mut self.state.wire, trailers)
+            && self.state.encoder.is_chunked()
+        {
+            wire.trailers_sent(trailers);
+        }
+        self.state.encoder.end(out.tail(), trailers);
         if out.is_empty() {
             self.state.out = None;
         }
@@ -212,9 +247,18 @@ impl Sink for Http1Sink<'_> {
     fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), BodyError>> {
         if let Some(out) = &mut self.state.out {
             self.state.encoder.seal(out.tail());
-            ready!(poll_send(cx, &mut self.socket, &mut self.state.out, self.target))?;
+            let held = out.len();
+            let sent = poll_send(cx, &mut self.socket, &mut self.state.out, self.target);
+            if let Some(wire) = &mut self.state.wire {
+                wire.all += (held - self.state.out.as_ref().map_or(0, |out| out.len())) as u64;
+            }
+            ready!(sent)?;
         }
         self.poll_half_close(cx)
+    }
+
+    fn wire(&self) -> WireBytes {
+        self.state.wire.as_deref().copied().unwrap_or_default()
     }
 }
 
@@ -235,21 +279,21 @@ impl Http1Sink<'_> {
 
 impl Http1Source<'_> {
     fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<Result<usize, BodyError>> {
-        let Receiving { input, received, head_here, gone, .. } = &mut *self.state;
+        let Receiving { input, gone, .. } = &mut *self.state;
         let read = ready!(self.buffers.poll_read(cx, Pin::new(&mut self.socket), input));
         *gone = read.as_ref().map_or(true, |count| *count == 0);
         let count = read.map_err(|_| BodyError::Gone)?;
         let stats = self.target.shared.stats.lane(self.target.worker);
         stats.add(ClusterStat::UpstreamCxRxBytesTotal, count as u64);
-        if *head_here {
-            *received += count as u64;
-        }
         Poll::Ready(Ok(count))
     }
 
     /// Done with what the last frame lent out.
     fn return_lent(&mut self) {
-        let lent = std::mem::take(&mut self.state.lent);
+        let lent = std::mem::take(&mut self.state.lent) as usize;
+        if let Some(wire) = &mut self.state.wire {
+            wire.all += lent as u64;
+        }
         if let Some(input) = &mut self.state.input {
             input.consume(lent);
             if input.is_empty() {
@@ -272,6 +316,10 @@ impl ResponseSource for Http1Source<'_> {
                     if let Some(keeping) = self.target.upstream.http1().header_case.keeping() {
                         let read = input.get(..parsed.consumed).unwrap_or_default();
                         head.kept = Some(Box::new(KeptNames::read(read, keeping)));
+                    }
+                    if let Some(wire) = &mut self.state.wire {
+                        let read = input.get(..parsed.consumed).unwrap_or_default();
+                        wire.head_received(parsed.consumed, fields_read(read));
                     }
                     input.consume(parsed.consumed);
                     if input.is_empty() {
@@ -307,16 +355,23 @@ impl Source for Http1Source<'_> {
             let step = self.state.decoder.step(input, &limits(self.target));
             match step.map_err(BodyError::Protocol)? {
                 Step::Data(count) => {
-                    self.state.lent = count;
+                    self.state.lent = count as u32;
+                    if let Some(wire) = &mut self.state.wire {
+                        wire.body += count as u64;
+                    }
                     let input = self.state.input.as_deref().unwrap_or_default();
                     return Poll::Ready(Ok(Frame::Data(Data::Slice(&input[..count]))));
                 }
                 Step::Skip(count) => {
-                    self.state.lent = count;
+                    self.state.lent = count as u32;
                     self.return_lent();
                 }
                 Step::End => {
-                    let trailers = self.state.decoder.trailers().filter(|_| self.state.trailers);
+                    let wanted = self.target.upstream.http1().enable_trailers;
+                    let trailers = self.state.decoder.trailers().filter(|_| wanted);
+                    if let (Some(wire), Some(trailers)) = (&mut self.state.wire, trailers) {
+                        wire.trailers_received(trailers);
+                    }
                     return Poll::Ready(Ok(trailers.map_or(Frame::End, Frame::Trailers)));
                 }
                 Step::More => {
@@ -335,10 +390,10 @@ impl Source for Http1Source<'_> {
 
     fn has_more(&self) -> bool {
         let held = self.state.input.as_ref().map_or(0, |input| input.len());
-        held > self.state.lent || (self.state.head_here && self.state.decoder.is_done())
+        held > self.state.lent as usize || (self.state.head_here && self.state.decoder.is_done())
     }
 
-    fn received(&self) -> u64 {
-        self.state.received
+    fn wire(&self) -> WireBytes {
+        self.state.wire()
     }
 }

@@ -1,7 +1,7 @@
 //! Owns one exchange on an HTTP/2 connection to a host.
 
 use std::{
-    cell::Cell,
+    cell::{Cell, OnceCell},
     collections::VecDeque,
     pin::Pin,
     task::{Context, Poll, ready},
@@ -14,7 +14,10 @@ use http::HeaderMap;
 use super::{connect::Life, pool::Http2Lease};
 use crate::{
     codec::{HeaderBlock, Known, RequestHead, ResponseHead, http1::response::Asked, http2},
-    stream::{BodyError, BodySize, Data, Frame, RequestSink, Reset, ResponseSource, Sink, Source},
+    stream::{
+        BodyError, BodySize, CountedStream, Data, Frame, RequestSink, Reset, ResponseSource, Sink,
+        Source, WireBytes,
+    },
 };
 
 /// One exchange and its right to a stream.
@@ -22,23 +25,29 @@ pub struct Http2Stream {
     lease: Http2Lease,
     out: Outgoing,
     body: Option<Incoming>,
+    between: Between,
+}
+
+/// What the halves of an exchange share.
+struct Between {
     /// Where the half that sends leaves the response for the half that receives.
     response: Cell<Option<ResponseFuture>>,
     asked: Asked,
+    /// Where bytes on the wire are counted.
+    counted: OnceCell<Box<CountedStream>>,
 }
 
 /// The half that sends.
 pub struct Http2Sink<'a> {
     lease: &'a mut Http2Lease,
     out: &'a mut Outgoing,
-    response: &'a Cell<Option<ResponseFuture>>,
+    between: &'a Between,
 }
 
 /// The half that receives.
 pub struct Http2Source<'a> {
-    response: &'a Cell<Option<ResponseFuture>>,
     body: &'a mut Option<Incoming>,
-    asked: Asked,
+    between: &'a Between,
 }
 
 /// Data on its way into a stream, held back by flow control.
@@ -83,8 +92,8 @@ pub struct Incoming {
 impl Http2Stream {
     /// An exchange on this stream.
     pub fn new(lease: Http2Lease, asked: Asked) -> Self {
-        let (out, body, response) = (Outgoing::default(), None, Cell::new(None));
-        Self { lease, out, body, response, asked }
+        let between = Between { response: Cell::new(None), asked, counted: OnceCell::new() };
+        Self { lease, out: Outgoing::default(), body: None, between }
     }
 
     /// Whether the host still owes an answer, or we the rest of a request.
@@ -92,7 +101,7 @@ impl Http2Stream {
         match &self.body {
             Some(body) if body.failed => false,
             Some(body) => !(self.out.closed && body.is_over()),
-            None => self.response.get_mut().is_some(),
+            None => self.between.response.get_mut().is_some(),
         }
     }
 
@@ -103,8 +112,18 @@ impl Http2Stream {
 
     /// The two halves.
     pub fn split(&mut self) -> (Http2Sink<'_>, Http2Source<'_>) {
-        let Self { lease, out, body, response, asked } = self;
-        (Http2Sink { lease, out, response }, Http2Source { response, body, asked: *asked })
+        let Self { lease, out, body, between } = self;
+        (Http2Sink { lease, out, between }, Http2Source { body, between })
+    }
+
+    /// Bytes on the wire, received and sent, where they are counted.
+    pub fn wire(&self) -> (WireBytes, WireBytes) {
+        let received = self.body.as_ref().map_or(0, Incoming::received);
+        let counted = self.between.counted.get();
+        let of = |counted: &Box<CountedStream>| {
+            (counted.received(received), counted.sent(self.out.sent()))
+        };
+        counted.map(of).unwrap_or_default()
     }
 }
 
@@ -128,7 +147,13 @@ impl RequestSink for Http2Sink<'_> {
             self.lease.retire();
             reset_of(&error)
         })?;
-        self.response.set(Some(response));
+        if let Some(wires) = self.lease.wires() {
+            let id = stream.stream_id().as_u32();
+            let counted = Box::new(CountedStream::begin(wires.clone(), id));
+            counted.fields_sent(head.bytes());
+            let _ = self.between.counted.set(counted);
+        }
+        self.between.response.set(Some(response));
         *self.out = Outgoing::new(stream);
         if end {
             self.out.close();
@@ -143,6 +168,9 @@ impl Sink for Http2Sink<'_> {
     }
 
     fn end(&mut self, trailers: Option<&HeaderBlock>) {
+        if let (Some(counted), Some(trailers)) = (self.between.counted.get(), trailers) {
+            counted.fields_sent(trailers.bytes());
+        }
         self.out.finish(trailers);
     }
 
@@ -152,6 +180,11 @@ impl Sink for Http2Sink<'_> {
 
     fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), BodyError>> {
         self.out.poll_flush(cx)
+    }
+
+    fn wire(&self) -> WireBytes {
+        let counted = self.between.counted.get();
+        counted.map_or_else(WireBytes::default, |counted| counted.sent(self.out.sent()))
     }
 }
 
@@ -163,18 +196,21 @@ impl ResponseSource for Http2Source<'_> {
         cx: &mut Context<'_>,
         head: &mut ResponseHead,
     ) -> Poll<Result<BodySize, Reset>> {
-        let Some(mut waiting) = self.response.take() else {
+        let Some(mut waiting) = self.between.response.take() else {
             return Poll::Ready(Err(Reset::Terminated));
         };
         let Poll::Ready(response) = Pin::new(&mut waiting).poll(cx) else {
-            self.response.set(Some(waiting));
+            self.between.response.set(Some(waiting));
             return Poll::Pending;
         };
         let (parts, body) = response.map_err(|error| reset_of(&error))?.into_parts();
         http2::read_response(&parts, head).map_err(|_| Reset::Protocol)?;
+        if let Some(counted) = self.between.counted.get() {
+            counted.fields_received(head.bytes());
+        }
         let length = head.headers.get(Known::ContentLength);
         let length = length.and_then(|text| std::str::from_utf8(text).ok()?.parse().ok());
-        let size = match (body.is_end_stream() || self.asked == Asked::Head, length) {
+        let size = match (body.is_end_stream() || self.between.asked == Asked::Head, length) {
             _ if self.switches(head) => BodySize::Tunnel,
             // RFC 9110, 15.3.5 and 15.4.5: never a body. One that comes all the same is the next answer to
             // whoever reads HTTP/1 behind us, and goes no further.
@@ -191,7 +227,7 @@ impl ResponseSource for Http2Source<'_> {
 impl Http2Source<'_> {
     /// Whether the host agrees to what was asked for.
     fn switches(&self, head: &ResponseHead) -> bool {
-        match self.asked {
+        match self.between.asked {
             Asked::Connect => (200..300).contains(&head.status),
             Asked::Upgrade => head.status == 200,
             Asked::Plain | Asked::Head => false,
@@ -202,7 +238,15 @@ impl Http2Source<'_> {
 impl Source for Http2Source<'_> {
     fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Result<Frame<'_>, BodyError>> {
         match self.body {
-            Some(body) => body.poll_frame(cx),
+            Some(body) => {
+                let frame = ready!(body.poll_frame(cx))?;
+                if let (Frame::Trailers(trailers), Some(counted)) =
+                    (&frame, self.between.counted.get())
+                {
+                    counted.fields_received(trailers.bytes());
+                }
+                Poll::Ready(Ok(frame))
+            }
             None => Poll::Ready(Err(BodyError::Gone)),
         }
     }
@@ -211,8 +255,10 @@ impl Source for Http2Source<'_> {
         false
     }
 
-    fn received(&self) -> u64 {
-        self.body.as_ref().map_or(0, Incoming::received)
+    fn wire(&self) -> WireBytes {
+        let counted = self.between.counted.get();
+        let received = self.body.as_ref().map_or(0, Incoming::received);
+        counted.map_or_else(WireBytes::default, |counted| counted.received(received))
     }
 }
 

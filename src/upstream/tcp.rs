@@ -18,7 +18,10 @@ use understudy_actors::stats::ClusterStat;
 use super::{connect::Life, pool::Target, send::poll_send};
 use crate::{
     codec::{HeaderBlock, RequestHead, ResponseHead},
-    stream::{BodyError, BodySize, Data, Frame, RequestSink, Reset, ResponseSource, Sink, Source},
+    stream::{
+        BodyError, BodySize, Data, Frame, RequestSink, Reset, ResponseSource, Sink, Source,
+        WireBytes,
+    },
     worker::{Buffer, Buffers},
 };
 
@@ -36,6 +39,7 @@ struct Sending {
     /// The client's end was taken: the host is told when all before it is sent.
     ended: bool,
     shut: bool,
+    taken: u64,
 }
 
 #[derive(Default)]
@@ -73,6 +77,11 @@ impl TcpTunnel {
         life.carry_request();
         let (sending, receiving) = (Sending::default(), Receiving::default());
         Self { stream, life, sending, receiving }
+    }
+
+    /// Bytes on the wire, received and sent.
+    pub fn wire(&self) -> (WireBytes, WireBytes) {
+        (payload(self.receiving.received), payload(self.sending.taken))
     }
 
     /// The two halves; the client is told of a payload of this size.
@@ -114,6 +123,7 @@ impl Sink for TcpSink<'_> {
     fn data(&mut self, data: Data<'_>) {
         let out = self.state.out.get_or_insert_with(|| self.buffers.take());
         out.tail().extend_from_slice(data.as_slice());
+        self.state.taken += data.len() as u64;
     }
 
     fn end(&mut self, _: Option<&HeaderBlock>) {
@@ -132,6 +142,10 @@ impl Sink for TcpSink<'_> {
             self.state.shut = true;
         }
         Poll::Ready(Ok(()))
+    }
+
+    fn wire(&self) -> WireBytes {
+        payload(self.state.taken)
     }
 }
 
@@ -180,7 +194,12 @@ impl Source for TcpSource<'_> {
         false
     }
 
-    fn received(&self) -> u64 {
-        self.state.received
+    fn wire(&self) -> WireBytes {
+        payload(self.state.received)
     }
+}
+
+/// Nothing frames it.
+fn payload(bytes: u64) -> WireBytes {
+    WireBytes { all: bytes, body: bytes, ..WireBytes::default() }
 }

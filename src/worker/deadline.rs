@@ -92,6 +92,13 @@ impl Deadlines {
         }
     }
 
+    /// A deadline that passes after this wait.
+    pub fn after(&self, wait: Duration) -> Deadline {
+        let mut deadline = self.deadline();
+        deadline.arm(wait);
+        deadline
+    }
+
     /// A deadline for the calling task, not armed.
     pub fn deadline(&self) -> Deadline {
         let slot = self.shared.free.borrow_mut().pop().unwrap_or_else(|| {

@@ -13,10 +13,10 @@ use tokio::{
 
 /// Told of every read and write.
 pub trait Meter {
-    /// This many bytes came in.
-    fn received(&self, bytes: usize);
-    /// This many bytes went out.
-    fn sent(&self, bytes: usize);
+    /// These bytes came in.
+    fn received(&self, bytes: &[u8]);
+    /// These bytes went out.
+    fn sent(&self, bytes: &[u8]);
 }
 
 /// A socket that counts, with bytes that were read before the codec was chosen in front.
@@ -50,7 +50,7 @@ impl<M: Meter + Unpin> AsyncRead for Metered<M> {
         }
         let before = into.filled().len();
         ready!(Pin::new(&mut self.stream).poll_read(cx, into))?;
-        self.meter.received(into.filled().len() - before);
+        self.meter.received(into.filled().get(before..).unwrap_or_default());
         Poll::Ready(Ok(()))
     }
 }
@@ -62,7 +62,7 @@ impl<M: Meter + Unpin> AsyncWrite for Metered<M> {
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
         let written = ready!(Pin::new(&mut self.stream).poll_write(cx, bytes))?;
-        self.meter.sent(written);
+        self.meter.sent(bytes.get(..written).unwrap_or_default());
         Poll::Ready(Ok(written))
     }
 
@@ -72,7 +72,14 @@ impl<M: Meter + Unpin> AsyncWrite for Metered<M> {
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let written = ready!(Pin::new(&mut self.stream).poll_write_vectored(cx, slices))?;
-        self.meter.sent(written);
+        let mut left = written;
+        for slice in slices {
+            let here = left.min(slice.len());
+            left -= here;
+            if here > 0 {
+                self.meter.sent(&slice[..here]);
+            }
+        }
         Poll::Ready(Ok(written))
     }
 

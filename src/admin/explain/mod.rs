@@ -8,7 +8,9 @@ use serde_json::{Value, json};
 
 use super::{Answer, Ask, Desk};
 use crate::{
+    codec::RequestHead,
     config::model::{
+        hash_policy::HashPolicy,
         http::HttpConnectionManager,
         listener::{FilterChains, Terminal},
         route::RuntimeFraction,
@@ -128,5 +130,10 @@ impl Lots for Drawn<'_> {
 
     fn weight(&self, key: &str, default: u32) -> u32 {
         u32::try_from(self.runtime.integer(key, u64::from(default))).unwrap_or(u32::MAX)
+    }
+
+    /// Whom a request is from is not said.
+    fn hash(&self, _: &[HashPolicy], _: &RequestHead) -> Option<u64> {
+        None
     }
 }

@@ -266,9 +266,9 @@ pub struct Encoder {
 /// A chunk that may still grow.
 #[derive(Clone, Copy, Debug)]
 struct OpenChunk {
-    /// Where its size stands.
-    at: usize,
-    digits: usize,
+    /// Where its size stands, in a buffer that is far smaller than 4 GiB.
+    at: u32,
+    digits: u8,
 }
 
 // === impl Encoder ===
@@ -277,6 +277,11 @@ impl Encoder {
     /// An encoder that writes chunks, or the bytes as they are.
     pub fn new(chunked: bool) -> Self {
         Self { chunked, open: None }
+    }
+
+    /// Whether it writes chunks, and so may end with trailers.
+    pub fn is_chunked(&self) -> bool {
+        self.chunked
     }
 
     /// Adds payload. What is added until [`Self::seal`] becomes one chunk.
@@ -292,24 +297,25 @@ impl Encoder {
     }
 
     fn begin_chunk(&mut self, out: &mut Vec<u8>, size: usize) {
-        let (at, digits) = (out.len(), hex_digits(size));
+        let (at, digits) = (out.len() as u32, hex_digits(size) as u8);
         self.open = Some(OpenChunk { at, digits });
         write_chunk_size(out, size);
     }
 
     /// Says a larger size where the old one stands; the payload moves if that takes another digit.
     fn grow_chunk(&mut self, chunk: OpenChunk, out: &mut Vec<u8>, more: usize) {
-        let payload = chunk.at + chunk.digits + 2;
+        let (at, before) = (chunk.at as usize, usize::from(chunk.digits));
+        let payload = at + before + 2;
         let size = out.len().saturating_sub(payload) + more;
         let digits = hex_digits(size);
-        let wider = digits - chunk.digits;
+        let wider = digits - before;
         if wider > 0 {
             let end = out.len();
             out.resize(end + wider, 0);
-            out.copy_within(chunk.at..end, chunk.at + wider);
-            self.open = Some(OpenChunk { digits, ..chunk });
+            out.copy_within(at..end, at + wider);
+            self.open = Some(OpenChunk { digits: digits as u8, ..chunk });
         }
-        write_hex(out.get_mut(chunk.at..chunk.at + digits).unwrap_or_default(), size);
+        write_hex(out.get_mut(at..at + digits).unwrap_or_default(), size);
     }
 
     /// Closes the open chunk: what is in `out` may be sent.

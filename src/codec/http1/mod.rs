@@ -6,6 +6,7 @@ mod framing;
 pub mod request;
 mod request_line;
 pub mod response;
+pub mod wire;
 pub mod write;
 
 /// How a message's body is delimited (RFC 9112, 6).

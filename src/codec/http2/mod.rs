@@ -1,5 +1,6 @@
 //! Owns the way between our heads and the h2 crate's, and the settings both sides announce.
 
+mod frames;
 mod switch;
 
 use std::sync::LazyLock;
@@ -17,6 +18,7 @@ use super::{
 };
 use crate::config::model::http::Http2Options;
 
+pub use frames::{FrameHead, FrameScan};
 pub use switch::agree_to_upgrade;
 
 /// What an HTTP/2 connection begins with (RFC 9113, 3.4).

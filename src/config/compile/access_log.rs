@@ -8,7 +8,7 @@ use crate::{
     config::{
         Message,
         message::{AnyValue, Value},
-        model::access_log::{AccessLog, AccessLogSink},
+        model::access_log::{AccessLog, AccessLogSink, Logged},
     },
     format::{AccessLogType, Form, FormatString, grpc_status_number},
 };
@@ -16,8 +16,13 @@ use crate::{
 impl Compiler<'_> {
     /// `access_log`
     pub(super) fn access_logs(&mut self, holder: &Message) -> Vec<AccessLog> {
+        self.logs_of(holder, "access_log")
+    }
+
+    /// The same in another field.
+    pub(super) fn logs_of(&mut self, holder: &Message, field: &str) -> Vec<AccessLog> {
         let mut logs = Vec::new();
-        for log in holder.messages("access_log") {
+        for log in holder.messages(field) {
             log.ignore("name", "free text; the type decides");
             let filter = log.message("filter").map(|filter| self.log_filter(filter));
             let Some(sink) = self.access_log_sink(log) else { continue };
@@ -32,13 +37,17 @@ impl Compiler<'_> {
         logs
     }
 
-    /// Whether a line is written when a request comes.
-    pub(super) fn logs_new_requests(&mut self, manager: &Message) -> bool {
+    /// When lines are written besides at the end.
+    pub(super) fn logged(&mut self, manager: &Message) -> Logged {
         let options = manager.message("access_log_options");
         let flag = |name: &str| options.and_then(|options| options.boolean(name)).unwrap_or(false);
         let old = manager.boolean("flush_access_log_on_new_request").unwrap_or(false);
-        // Lines in between are left unread, and so refused.
-        old || flag("flush_access_log_on_new_request")
+        let every = options.and_then(|options| options.duration("access_log_flush_interval"));
+        Logged {
+            new_requests: old || flag("flush_access_log_on_new_request"),
+            every: every.or(manager.duration("access_log_flush_interval")),
+            tunnels: flag("flush_log_on_tunnel_successfully_established"),
+        }
     }
 
     /// Reads where an access log goes.

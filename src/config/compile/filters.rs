@@ -7,6 +7,7 @@ use crate::{
     codec::Known,
     config::{Message, message::Value, model::http::RouterConfig},
     filter::{Build, KINDS, OfRoute, Placed},
+    format::count_wire,
     matcher::HeaderMatcher,
 };
 
@@ -40,7 +41,7 @@ impl Compiler<'_> {
                     let text = "the router must be the last HTTP filter";
                     self.error(filter.at, &filter.path, text, "move it to the end");
                 }
-                router = Some(router_config(config));
+                router = Some(self.router_config(config));
             } else if let Some(kind) = KINDS.iter().find(|kind| kind.config == config.name()) {
                 let built = (kind.build)(config, self);
                 let disabled = filter.boolean("disabled").unwrap_or(false);
@@ -56,6 +57,29 @@ impl Compiler<'_> {
             }
         }
         (filters, router.unwrap_or_default())
+    }
+
+    fn router_config(&mut self, config: &Message) -> RouterConfig {
+        config.ignore("dynamic_stats", "all of the router's stats are there in any case");
+        config.ignore("start_child_span", "there is no tracing whose span it could be");
+        let flag = |message: &Message, name| message.boolean(name).unwrap_or(false);
+        let names = config.texts("strict_check_headers");
+        let options = config.message("upstream_log_options");
+        let upstream_logs = self.logs_of(config, "upstream_log");
+        if !upstream_logs.is_empty() {
+            // A line tells how much of a try's bodies there was.
+            count_wire();
+        }
+        RouterConfig {
+            suppress_envoy_headers: flag(config, "suppress_envoy_headers"),
+            respect_expected_rq_timeout: flag(config, "respect_expected_rq_timeout"),
+            strict_headers: names.map(|(name, _)| Known::of(name.as_bytes())).collect(),
+            upstream_logs,
+            logs_upstream_streams: options
+                .is_some_and(|options| flag(options, "flush_upstream_log_on_upstream_stream")),
+            upstream_log_interval: options
+                .and_then(|options| options.duration("upstream_log_flush_interval")),
+        }
     }
 
     /// `is_optional` says that a chain without the filter will do.
@@ -138,19 +162,6 @@ impl Build for Compiler<'_> {
 
     fn error(&mut self, message: &Message, field: &str, text: &str, hint: &str) {
         Compiler::error(self, message.at_of(field), &message.path_of(field), text, hint);
-    }
-}
-
-fn router_config(config: &Message) -> RouterConfig {
-    config.ignore("dynamic_stats", "all of the router's stats are there in any case");
-    config.ignore("start_child_span", "there is no tracing whose span it could be");
-    RouterConfig {
-        suppress_envoy_headers: config.boolean("suppress_envoy_headers").unwrap_or(false),
-        respect_expected_rq_timeout: config.boolean("respect_expected_rq_timeout").unwrap_or(false),
-        strict_headers: config
-            .texts("strict_check_headers")
-            .map(|(name, _)| Known::of(name.as_bytes()))
-            .collect(),
     }
 }
 

@@ -92,7 +92,7 @@ impl Compiler<'_> {
         let name = name.unwrap_or_else(|| made_up_name(&named));
         let stat_prefix = listener.text("stat_prefix").filter(|prefix| !prefix.is_empty());
         let stat_prefix = stat_prefix.map_or_else(|| named.clone(), str::to_owned);
-        let mut chains = Vec::new();
+        let mut chains: Vec<FilterChain> = Vec::new();
         self.rds.clear();
         for (index, chain) in listener.messages("filter_chains").enumerate() {
             if index > 0 {
@@ -101,6 +101,8 @@ impl Compiler<'_> {
             let key = format!("{name}/{index}");
             chains.extend(self.filter_chain(chain, &key, &stat_prefix, clusters, routes));
         }
+        let logs = self.access_logs(listener);
+        chains.iter_mut().for_each(|chain| chain.terminal.log_connections(&logs));
         if listener.list("filter_chains").is_empty()
             && listener.peek("default_filter_chain").is_none()
         {

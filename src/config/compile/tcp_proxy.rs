@@ -54,6 +54,7 @@ impl Compiler<'_> {
             connect_attempts_max: proxy.number_u32("max_connect_attempts").unwrap_or(1),
             backoff,
             access_logs: self.access_logs(proxy),
+            listener_logs: Vec::new(),
             logged: Logged {
                 at_start: flag("flush_access_log_on_start"),
                 when_connected: old || flag("flush_access_log_on_connected"),

@@ -1,6 +1,6 @@
 //! Owns the compiled access log.
 
-use std::path::PathBuf;
+use std::{path::PathBuf, time::Duration};
 
 use crate::{access_log::LogFilter, format::FormatString};
 
@@ -13,6 +13,17 @@ pub struct AccessLog {
     pub filter: Option<LogFilter>,
     /// What is written; none for Envoy's default line.
     pub format: Option<FormatString>,
+}
+
+/// When lines are written besides at the end of a request: `HcmAccessLogOptions`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Logged {
+    /// `flush_access_log_on_new_request`: when it comes.
+    pub new_requests: bool,
+    /// `access_log_flush_interval`: so often while it goes on.
+    pub every: Option<Duration>,
+    /// `flush_log_on_tunnel_successfully_established`: when it has become a tunnel.
+    pub tunnels: bool,
 }
 
 /// Where access log lines go.

@@ -5,7 +5,7 @@ use std::time::Duration;
 use understudy_actors::plan::Slot;
 
 use super::{
-    access_log::AccessLog,
+    access_log::{AccessLog, Logged},
     client::ClientOptions,
     http1::Http1Options,
     keepalive::Keepalive,
@@ -91,10 +91,12 @@ pub struct HttpConnectionManager {
     pub drain_timeout: Duration,
     /// `delayed_close_timeout`; Envoy's default is 1 s; `None` closes at once.
     pub delayed_close_timeout: Option<Duration>,
-    /// `access_log_options.flush_access_log_on_new_request`: a line when a request comes, too.
-    pub logs_new_requests: bool,
+    /// `access_log_options`.
+    pub logged: Logged,
     /// `access_log`.
     pub access_logs: Vec<AccessLog>,
+    /// `access_log` of its listener.
+    pub listener_logs: Vec<AccessLog>,
     /// `early_header_mutation_extensions`: done to requests before all else, one after the other.
     pub early_mutations: Vec<HeaderEdits>,
     /// `local_reply_config`; boxed: most have none.
@@ -151,7 +153,7 @@ pub enum ServerHeader {
 }
 
 /// `envoy.extensions.filters.http.router.v3.Router`.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default)]
 pub struct RouterConfig {
     /// `suppress_envoy_headers`.
     pub suppress_envoy_headers: bool,
@@ -159,6 +161,12 @@ pub struct RouterConfig {
     pub respect_expected_rq_timeout: bool,
     /// `strict_check_headers`.
     pub strict_headers: Vec<Known>,
+    /// `upstream_log`: a line for each try.
+    pub upstream_logs: Vec<AccessLog>,
+    /// `upstream_log_options.flush_upstream_log_on_upstream_stream`: one when it has its connection, too.
+    pub logs_upstream_streams: bool,
+    /// `upstream_log_options.upstream_log_flush_interval`: and so often while it goes on.
+    pub upstream_log_interval: Option<Duration>,
 }
 
 /// `Http2ProtocolOptions`, for both sides.

@@ -32,11 +32,35 @@ pub enum Terminal {
 // === impl Terminal ===
 
 impl Terminal {
-    /// Where it logs to.
-    pub fn access_logs(&self) -> &[AccessLog] {
-        match self {
-            Terminal::Http(manager) => &manager.access_logs,
-            Terminal::Tcp(proxy) => &proxy.access_logs,
+    /// Its connections are written down, too, by these logs of their listener.
+    pub fn log_connections(&mut self, logs: &[AccessLog]) {
+        if logs.is_empty() {
+            return;
         }
+        match self {
+            // Nobody else has them yet.
+            Terminal::Http(manager) => {
+                if let Some(manager) = Arc::get_mut(manager) {
+                    manager.listener_logs = logs.to_vec();
+                }
+            }
+            Terminal::Tcp(proxy) => {
+                if let Some(proxy) = Arc::get_mut(proxy) {
+                    proxy.listener_logs = logs.to_vec();
+                }
+            }
+        }
+    }
+
+    /// Where it logs to, and its listener.
+    pub fn access_logs(&self) -> impl Iterator<Item = &AccessLog> {
+        let none: &[AccessLog] = &[];
+        let (own, listener, upstream) = match self {
+            Terminal::Http(manager) => {
+                (&manager.access_logs, &manager.listener_logs, &*manager.router.upstream_logs)
+            }
+            Terminal::Tcp(proxy) => (&proxy.access_logs, &proxy.listener_logs, none),
+        };
+        own.iter().chain(listener).chain(upstream)
     }
 }

@@ -27,6 +27,8 @@ pub struct TcpProxy {
     pub backoff: Option<(Duration, Duration)>,
     /// `access_log`
     pub access_logs: Vec<AccessLog>,
+    /// `access_log` of its listener.
+    pub listener_logs: Vec<AccessLog>,
     /// `access_log_options`: when lines are written besides at the end.
     pub logged: Logged,
     /// `FilterChain.name`

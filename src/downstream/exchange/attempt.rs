@@ -153,6 +153,7 @@ impl<'c> Exchange<'c> {
                     let (reused, asked) = (connection.reused, Asked::by(&self.heads.request));
                     let mut stream = Http1Stream::new(connection, pool.options(), asked);
                     self.tally.connected(chosen.host(), stream.life(), Version::Http11);
+                    self.log_pool_ready();
                     let done = {
                         let up = stream.split(&self.worker.buffers);
                         self.converse(route, chosen, source, sink, up).hold(None).await
@@ -160,6 +161,7 @@ impl<'c> Exchange<'c> {
                     if let Err(Failure::Slow(_)) = done {
                         return Err(Failure::slow(in_flight.owned(), stream));
                     }
+                    self.add_wire(|| stream.wire());
                     // The next request may have the connection while this answer is still sent.
                     stream.finish();
                     stale_if(reused, done)
@@ -179,6 +181,7 @@ impl<'c> Exchange<'c> {
                     let mut stream = Http2Stream::new(lease, Asked::by(&self.heads.request));
                     let reused = stream.life().requests() > 1;
                     self.tally.connected(chosen.host(), stream.life(), Version::Http2);
+                    self.log_pool_ready();
                     let done = {
                         let up = stream.split();
                         self.converse(route, chosen, source, sink, up).hold(None).await
@@ -186,6 +189,7 @@ impl<'c> Exchange<'c> {
                     if let Err(Failure::Slow(_)) = done {
                         return Err(Failure::slow(in_flight.owned(), stream));
                     }
+                    self.add_wire(|| stream.wire());
                     stale_if(reused, done)
                 }
             }
@@ -211,9 +215,12 @@ impl<'c> Exchange<'c> {
             Switch::Connect | Switch::Upgrade => BodySize::Tunnel,
         };
         self.tally.connected(chosen.host(), &connection.1, Version::Http11);
+        self.log_pool_ready();
         let mut tunnel = TcpTunnel::new(connection);
         let up = tunnel.split(chosen.target(), &self.worker.buffers, answer);
-        stale_if(false, self.converse(route, chosen, source, sink, up).hold(None).await)
+        let done = self.converse(route, chosen, source, sink, up).hold(None).await;
+        self.add_wire(|| tunnel.wire());
+        stale_if(false, done)
     }
 
     /// The client's stream and the host's, brought together.

@@ -8,11 +8,17 @@ use std::{
 use futures_util::future::LocalBoxFuture;
 use tokio::time::Sleep;
 
-use super::attempt::{Chosen, InFlight};
+use super::{
+    attempt::{Chosen, InFlight},
+    upstream_log::Trying,
+};
 use crate::{
     codec::{RequestHead, ResponseHead, Version, http1::response::Asked},
     format::UpstreamConnection,
-    stream::{BodyError, BodySize, Data, RequestSink, RequestSource, Reset, ResponseSource, Sink},
+    stream::{
+        BodyError, BodySize, Data, RequestSink, RequestSource, Reset, ResponseSource, Sink,
+        WireBytes,
+    },
     upstream::{
         connect::Life,
         http1::Http1Stream,
@@ -41,6 +47,8 @@ pub struct Beside {
     pub(super) told_slow: bool,
     /// For the access log, where there is one.
     pub(super) connection: Option<UpstreamConnection>,
+    /// For the router's log, where there is one.
+    pub(super) trying: Option<Box<Trying>>,
 }
 
 #[expect(clippy::large_enum_variant, reason = "a try beside another is boxed as a whole")]
@@ -90,6 +98,7 @@ impl Beside {
             stale: 0,
             told_slow: false,
             connection: None,
+            trying: None,
         }
     }
 }
@@ -145,6 +154,14 @@ impl Stream {
                 flush(sink.poll_flush(cx));
                 source.poll_head(cx, head)
             }
+        }
+    }
+
+    /// Bytes on the wire, received and sent.
+    pub(super) fn wire(&self) -> (WireBytes, WireBytes) {
+        match self {
+            Self::Http1(stream) => stream.wire(),
+            Self::Http2(stream) => stream.wire(),
         }
     }
 

@@ -22,7 +22,7 @@ use crate::{
     filter::FilteredResponse,
     stream::{
         BodyError, BodySize, Pump, PumpError, RequestSink, RequestSource, Reset, ResponseSink,
-        ResponseSource,
+        ResponseSource, Source,
     },
 };
 
@@ -109,6 +109,7 @@ where
         if let Poll::Ready(head) = self.poll_response(cx) {
             return Poll::Ready(head);
         }
+        self.poll_lines(cx);
         let failure = ready!(self.exchange.poll_interrupted(cx, self.source, self.sink));
         Poll::Ready(Err(match failure {
             // The host has all of it: it may go on.
@@ -133,6 +134,7 @@ where
             let mut judgement = None;
             let unwanted = |head: &mut ResponseHead| {
                 outcome::answered(self.chosen.target(), request, head);
+                tally.host_answered(head);
                 match tries {
                     None => false,
                     Some(tries) => {
@@ -173,7 +175,7 @@ where
                 _ => Failure::Cut,
             }));
         }
-        let Exchange { timers, tally, worker, manager, request_done, .. } = &mut *self.exchange;
+        let Exchange { timers, tally, worker, request_done, .. } = &mut *self.exchange;
         // A pump that waits is as good as a new one: what it has moved is the sink's.
         let mut down = Pump::new(false);
         match down.poll_transfer(cx, &mut self.up_source, self.sink, || timers.touch()) {
@@ -206,6 +208,8 @@ where
         if left || self.sink.poll_gone(cx).is_ready() {
             return Poll::Ready(Err(Failure::ClientGone));
         }
+        self.poll_lines(cx);
+        let Exchange { timers, tally, manager, request_done, .. } = &mut *self.exchange;
         tally.paused = true;
         timers.poll(cx).map(|passed| {
             count::passed(manager, passed);
@@ -213,6 +217,14 @@ where
             tally.cut_by_timeout(passed, *request_done);
             Err(Failure::Cut)
         })
+    }
+
+    /// Writes the lines that are due meanwhile.
+    #[inline]
+    pub(super) fn poll_lines(&mut self, cx: &mut Context<'_>) {
+        let (up_source, up_sink) = (&self.up_source, &self.up_sink);
+        let upstream = || (up_source.wire(), up_sink.wire());
+        self.exchange.poll_lines(cx, (&*self.source, &*self.sink), upstream);
     }
 
     /// Sends what there is of the request.

@@ -48,12 +48,16 @@ impl<'c> Exchange<'c> {
             if !redirected && source.expects_continue() && !self.manager.config.proxy_100_continue {
                 self.say_continue(sink).await?;
             }
+            if let Some(told) = &mut self.tally.told {
+                told.wire.received = source.wire();
+            }
             let table = self.manager.table();
             let found = self.find(table.as_deref().map(|table| &**table), redirected)?;
-            if self.manager.config.logs_new_requests && !redirected {
+            if self.manager.config.logged.new_requests && !redirected {
                 self.log(AccessLogType::DownstreamStart);
             }
             self.remember(table.as_ref(), found);
+            self.begin_lines();
             if self.heads.request.switch != Switch::Nothing {
                 self.admit_switch(found)?;
             }
@@ -94,6 +98,7 @@ impl<'c> Exchange<'c> {
                     let (head, name) = (&mut self.heads.request, &chosen.host().endpoint.hostname);
                     headers::rewrite_to_upstream(head, route, name, self.manager);
                 }
+                self.begin_upstream_log();
                 let done = match self.attempt(route, &chosen, source, sink).await {
                     // Boxed: it is rare.
                     Err(Failure::Slow(Some(first))) => {
@@ -101,6 +106,10 @@ impl<'c> Exchange<'c> {
                     }
                     done => done,
                 };
+                if let Some(told) = &mut self.tally.told {
+                    told.wire.received = source.wire();
+                }
+                self.end_upstream_log(&done);
                 let failure = match done {
                     Ok(()) => {
                         self.settle();

@@ -1,9 +1,9 @@
 //! Owns a request's hash: what of it is hashed, for balancers that choose by that, and the cookie that a client is
 //! given who has none to be hashed.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
-use super::Exchange;
+use super::{Exchange, Heads, Peer};
 use crate::{
     codec::RequestHead,
     config::model::{
@@ -18,6 +18,13 @@ use crate::{
     xxhash::xxh64,
 };
 
+/// Who asks.
+pub(super) struct Asks<'a> {
+    pub(super) peer: &'a Peer,
+    /// Whom the request is from, where that is not the peer.
+    pub(super) client: Option<IpAddr>,
+}
+
 // === impl Exchange ===
 
 impl Exchange<'_> {
@@ -29,22 +36,47 @@ impl Exchange<'_> {
         self.hash(policies)
     }
 
-    /// Each policy that finds something turns the hash of those before it.
+    /// The request's hash by these policies. A client without the cookie that one of them asks for is given it.
+    pub(super) fn hash(&mut self, policies: &[HashPolicy]) -> Option<u64> {
+        let Heads { request, client, set_cookies, .. } = &mut *self.heads;
+        set_cookies.clear();
+        let asks = Asks { peer: self.peer, client: *client };
+        asks.hash(policies, request, |own, asks| {
+            own.ttl?;
+            let value = asks.cookie();
+            set_cookies.push(own.line(&value));
+            Some(xxh64(value.as_bytes(), 0))
+        })
+    }
+}
+
+// === impl Asks ===
+
+impl Asks<'_> {
+    /// Each policy that finds something turns the hash of those before it. `give` says what becomes of a client
+    /// without a cookie.
     ///
     /// Source: `RouteAction.hash_policy`; observed: Envoy 1.40 (tests/balancing.rs).
-    pub(super) fn hash(&mut self, policies: &[HashPolicy]) -> Option<u64> {
+    pub(super) fn hash(
+        &self,
+        policies: &[HashPolicy],
+        request: &RequestHead,
+        mut give: impl FnMut(&Cookie, &Self) -> Option<u64>,
+    ) -> Option<u64> {
         let mut hash: Option<u64> = None;
-        self.heads.set_cookies.clear();
         for policy in policies {
             let found = match &policy.by {
-                HashBy::Header { name, rewrite } => {
-                    header(&self.heads.request, name, rewrite.as_ref())
+                HashBy::Header { name, rewrite } => header(request, name, rewrite.as_ref()),
+                HashBy::Cookie(own) => {
+                    let value = cookie(&request.headers, own.name.as_bytes());
+                    match value.filter(|value| !value.is_empty()) {
+                        Some(value) => Some(xxh64(value, 0)),
+                        None => give(own, self),
+                    }
                 }
-                HashBy::Cookie(own) => self.cookie(own),
                 HashBy::SourceIp => Some(self.source_ip()),
                 HashBy::QueryParameter(name) => {
-                    let value = query_parameter(self.heads.request.path(), name);
-                    value.map(|value| xxh64(value, 0))
+                    query_parameter(request.path(), name).map(|value| xxh64(value, 0))
                 }
             };
             if let Some(found) = found {
@@ -57,25 +89,19 @@ impl Exchange<'_> {
         hash
     }
 
-    fn cookie(&mut self, own: &Cookie) -> Option<u64> {
-        let value = cookie(&self.heads.request.headers, own.name.as_bytes());
-        if let Some(value) = value.filter(|value| !value.is_empty()) {
-            return Some(xxh64(value, 0));
-        }
-        own.ttl?;
-        // The same for all requests of a connection, which may be on their way before the first answer is here.
-        let remote = match self.heads.client {
+    /// A cookie's value: the same for all requests of a connection, which may be on their way before the first
+    /// answer is here.
+    fn cookie(&self) -> String {
+        let remote = match self.client {
             Some(client) => SocketAddr::new(client, 0),
             None => self.peer.remote,
         };
         let addresses = format!("{remote}{}", self.peer.local);
-        let value = format!("{:016x}", xxh64(addresses.as_bytes(), 0));
-        self.heads.set_cookies.push(own.line(&value));
-        Some(xxh64(value.as_bytes(), 0))
+        format!("{:016x}", xxh64(addresses.as_bytes(), 0))
     }
 
     fn source_ip(&self) -> u64 {
-        match self.heads.client {
+        match self.client {
             Some(client) => xxh64(AddressText::new(client).as_bytes(), 0),
             None => xxh64(self.peer.text.as_bytes(), 0),
         }

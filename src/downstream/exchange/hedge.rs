@@ -23,6 +23,7 @@ use super::{
     forward::STALE_TRIES_MAX,
     outcome,
     retrying::Decision,
+    upstream_log::Trying,
 };
 use crate::{
     codec::{Switch, http1::response::Asked},
@@ -74,7 +75,10 @@ impl Exchange<'_> {
         sink: &mut P,
     ) -> Result<(), Failure> {
         self.timers.answer_try();
-        first.connection = self.tally.told.as_ref().and_then(|told| told.connection);
+        if let Some(told) = &mut self.tally.told {
+            first.connection = told.connection;
+            first.trying = told.trying.take();
+        }
         let cluster = self.worker.clusters.named(first.chosen.snapshot().plan.name.as_bytes());
         let mut hedge = Hedge { tries: Vec::new(), next: None, cluster };
         self.begin_beside(&mut hedge, *first, source);
@@ -222,6 +226,9 @@ impl Exchange<'_> {
         self.tally.begins_try();
         self.tally.connected(beside.chosen.host(), stream.life(), stream.version());
         beside.connection = self.tally.told.as_ref().and_then(|told| told.connection);
+        if !self.manager.upstream_logs().is_empty() {
+            beside.trying.get_or_insert_with(|| Box::new(Trying::new()));
+        }
         let sent = stream.send(&mut self.heads.request, self.body, source, &self.worker.buffers);
         beside.phase = Phase::Waiting(connected);
         if let Some(tries) = &self.tries {
@@ -307,6 +314,7 @@ impl Exchange<'_> {
         }
         if let Some(told) = &mut self.tally.told {
             told.connection = winner.connection;
+            told.trying = winner.trying;
         }
         if self.tally.chosen.is_some() {
             self.tally.chosen = Some(winner.chosen.clone());
@@ -321,12 +329,16 @@ impl Exchange<'_> {
                 let up = stream.split(buffers);
                 let mut both = self.converse(route, &chosen, source, sink, up);
                 let done = both.hold(Some(size)).await;
+                self.add_wire(|| stream.wire());
                 stream.finish();
                 done
             }
             Stream::Http2(mut stream) => {
                 let up = stream.split();
-                self.converse(route, &chosen, source, sink, up).hold(Some(size)).await
+                let mut both = self.converse(route, &chosen, source, sink, up);
+                let done = both.hold(Some(size)).await;
+                self.add_wire(|| stream.wire());
+                done
             }
         };
         let failure = match done {

@@ -30,6 +30,7 @@ mod tries;
 mod trouble;
 mod tunnel;
 mod upgrade;
+mod upstream_log;
 mod weigh;
 
 use std::{
@@ -53,6 +54,7 @@ use super::{count, headers, manager::Manager, serve::Worker, timers::Timers};
 use crate::{
     codec::{Known, RequestHead, ResponseHead, Scheme},
     config::model::{
+        hash_policy::HashPolicy,
         http::HostForm,
         route::{Forward, RouteAction, RuntimeFraction},
     },
@@ -60,10 +62,11 @@ use crate::{
     format::AccessLogType,
     local_reply::LocalReply,
     route::{Found, Lots, RouteTable, form_host},
-    stream::{BodySize, RequestSource, ResponseSink},
+    stream::{BodySize, RequestSource, ResponseSink, WireBytes},
     upstream::Cluster,
     worker::{AddressText, Deadline, next_connection_id},
 };
+use hashing::Asks;
 use record::Tally;
 use tries::Tries;
 use upgrade::Switching;
@@ -77,6 +80,8 @@ pub struct Heads {
     pub response: ResponseHead,
     /// Whom the request is from, where that is not the peer.
     pub client: Option<IpAddr>,
+    /// Bytes of the request's head on the wire, until its stream has them.
+    pub(in crate::downstream) wire: Option<Box<WireBytes>>,
     /// Which of a route's weighted clusters was drawn.
     part: Option<usize>,
     /// Cookies that the answer gives the client, so that its next requests are hashed alike.
@@ -126,6 +131,7 @@ pub enum Ended {
 /// The lots that a worker draws for a request.
 struct Draw<'w> {
     worker: &'w Worker,
+    asks: Asks<'w>,
     /// One number decides for the whole request, however many shares it is held against.
     number: OnceCell<u64>,
 }
@@ -192,6 +198,11 @@ impl Lots for Draw<'_> {
     fn weight(&self, key: &str, default: u32) -> u32 {
         let weight = self.worker.with_runtime(|runtime| runtime.integer(key, u64::from(default)));
         u32::try_from(weight).unwrap_or(u32::MAX)
+    }
+
+    fn hash(&self, policies: &[HashPolicy], request: &RequestHead) -> Option<u64> {
+        // Nobody is given a cookie for a cluster. Observed: Envoy 1.40.
+        self.asks.hash(policies, request, |_, _| None)
     }
 }
 
@@ -261,6 +272,7 @@ impl<'c> Exchange<'c> {
         };
         self.tally.received = source.received();
         self.tally.sent = sink.sent();
+        self.count_wire(source, sink);
         let (ended, cut) = match outcome {
             Ok(()) if self.request_done => return Ended::Complete,
             Ok(()) => (Ended::RequestUnfinished, false),
@@ -275,10 +287,22 @@ impl<'c> Exchange<'c> {
         ended
     }
 
+    /// Takes note of the bytes on the client's wire.
+    #[inline]
+    pub fn count_wire<Q: RequestSource, P: ResponseSink>(&mut self, source: &Q, sink: &P) {
+        if let Some(told) = &mut self.tally.told {
+            (told.wire.received, told.wire.sent) = (source.wire(), sink.wire());
+        }
+    }
+
     /// Answers with a reply of our own, outside of any route.
     pub async fn refuse<P: ResponseSink>(&mut self, reply: Box<LocalReply>, sink: &mut P) -> Ended {
         let sent = self.reply(reply, sink).await;
         self.tally.sent = sink.sent();
+        if let Some(told) = &mut self.tally.told {
+            told.wire.received = self.heads.wire.take().map(|wire| *wire).unwrap_or_default();
+            told.wire.sent = sink.wire();
+        }
         count::downstream_reset(self.manager, false);
         if sent.is_ok() { Ended::RequestUnfinished } else { Ended::Cut }
     }
@@ -315,7 +339,8 @@ impl<'c> Exchange<'c> {
             // Who says nothing there has no route. Observed: Envoy 1.40.
             return None;
         }
-        let draw = Draw { worker: self.worker, number: OnceCell::new() };
+        let asks = Asks { peer: self.peer, client: self.heads.client };
+        let draw = Draw { worker: self.worker, asks, number: OnceCell::new() };
         table.find(&self.heads.request, &draw)
     }
 
@@ -385,7 +410,7 @@ impl<'c> Exchange<'c> {
 
     /// Counts the exchange as done: before its last bytes are sent, so that whoever has read them finds
     /// it counted. Observed: Envoy 1.40.
-    fn settle(&mut self) {
+    pub fn settle(&mut self) {
         if self.tally.settled {
             return;
         }
@@ -461,6 +486,7 @@ impl Drop for Exchange<'_> {
         if std::mem::take(&mut self.heads.switching) != Switching::No {
             self.manager.stats().dec(HttpStat::DownstreamCxUpgradesActive);
         }
+        self.end_upstream_log(&Ok(()));
         if !self.manager.logs().is_empty() {
             self.log(AccessLogType::DownstreamEnd);
         }

@@ -6,7 +6,11 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{super::manager::InForce, Exchange, Heads};
+use super::{
+    super::manager::InForce,
+    Exchange, Heads,
+    upstream_log::{Lines, Trying},
+};
 use crate::{
     codec::HeaderBlock,
     config::model::route::{
@@ -14,6 +18,7 @@ use crate::{
     },
     format::{AccessLogType, Attempted, StreamInfo, Timing, UpstreamConnection, UpstreamInfo},
     route::Found,
+    stream::{Wire, WireBytes},
     upstream::Current,
 };
 
@@ -39,6 +44,12 @@ pub(super) struct Told {
     pub(super) elapsed: Option<Duration>,
     /// Moments on the way.
     pub(super) timing: Timing,
+    /// Bytes on the wire.
+    pub(super) wire: Wire,
+    /// The try under way, where the router has a log of its own.
+    pub(super) trying: Option<Box<Trying>>,
+    /// Lines that are written while things go on.
+    pub(super) lines: Lines,
     /// The hosts to which there was a connection.
     pub(super) attempted: Vec<Attempted>,
 }
@@ -159,6 +170,8 @@ impl Exchange<'_> {
             flags: tally.flags,
             details: told.map_or("", |told| &told.details),
             termination_details: "",
+            protocol: Some(request.version),
+            wire: told.map_or_else(Wire::default, |told| told.wire),
             received: tally.received,
             sent: tally.sent,
             remote: *client,
@@ -182,6 +195,19 @@ impl Exchange<'_> {
             transport_failure: told.map_or("", |told| &told.transport_failure),
             local_reply_body: b"",
             log_type,
+        }
+    }
+
+    /// A try has come to its end, after so many bytes.
+    #[inline]
+    pub(super) fn add_wire(&mut self, wire: impl FnOnce() -> (WireBytes, WireBytes)) {
+        if let Some(told) = &mut self.tally.told {
+            let (received, sent) = wire();
+            told.wire.upstream_received += received;
+            told.wire.upstream_sent += sent;
+            if let Some(trying) = &mut told.trying {
+                trying.carried(received.body, sent.body);
+            }
         }
     }
 

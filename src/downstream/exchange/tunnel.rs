@@ -9,6 +9,7 @@ use std::{
 use super::{super::count, Failure, Heads, conversation::Conversation};
 use crate::{
     codec::{Known, Switch, http2},
+    format::AccessLogType,
     stream::{
         BodyError, BodySize, Pump, PumpError, RequestSink, RequestSource, ResponseSink,
         ResponseSource,
@@ -46,6 +47,9 @@ where
             BodySize::Tunnel => {
                 self.agree();
                 self.respond(BodySize::Tunnel);
+                if self.exchange.manager.config.logged.tunnels {
+                    self.exchange.log(AccessLogType::DownstreamTunnelSuccessfullyEstablished);
+                }
                 self.stand().await
             }
             size => self.refuse(size).await,
@@ -146,6 +150,8 @@ where
             Poll::Ready(Err(PumpError::Sink(_))) => return Poll::Ready(Err(Failure::ClientGone)),
             Poll::Pending => {}
         }
+        self.poll_lines(cx);
+        let exchange = &mut *self.exchange;
         exchange.tally.paused = true;
         exchange.timers.poll(cx).map(|passed| {
             count::passed(exchange.manager, passed);

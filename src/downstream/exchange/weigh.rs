@@ -76,6 +76,9 @@ impl Exchange<'_> {
             return Some(Ok((beside, size)));
         }
         outcome::answered(beside.chosen.target(), &self.heads.request, &self.heads.response);
+        if let Some(trying) = &mut beside.trying {
+            trying.answered(&self.heads.response);
+        }
         let Some(tries) = &mut self.tries else { return Some(Ok((beside, size))) };
         let (answer, target) = (&self.heads.response, beside.chosen.answers());
         let (priority, mut bad) = (tries.priority(), false);
@@ -159,9 +162,14 @@ impl Exchange<'_> {
     }
 
     /// A try is over without its answer having been used; `lost`: it had come to nothing by itself.
-    pub(super) fn let_go(&mut self, beside: Beside, lost: bool) {
+    pub(super) fn let_go(&mut self, mut beside: Beside, lost: bool) {
         if beside.first {
             self.timers.end_try();
+        }
+        if let Phase::Waiting(connected) = &beside.phase {
+            let wire = connected.stream.wire();
+            self.add_wire(|| wire);
+            self.log_beside(&mut beside, wire);
         }
         let Beside { chosen, phase, .. } = beside;
         let stats = chosen.snapshot().shared.stats.lane(self.worker.index);

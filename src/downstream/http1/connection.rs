@@ -24,6 +24,7 @@ use crate::{
         http1::{
             Framing, Limits,
             request::{Accepts, Parsed, RequestError, parse, too_large},
+            wire::fields_read,
         },
         http2::{Preface, preface},
     },
@@ -36,9 +37,10 @@ use crate::{
         serve::Worker,
         underscores,
     },
+    format::counts_wire,
     local_reply::LocalReply,
     matcher::TextMatcher,
-    stream::BodySize,
+    stream::{BodySize, WireBytes},
     worker::{Buffer, Deadline, Tick, deadline::FINE},
 };
 
@@ -108,7 +110,7 @@ pub(in crate::downstream) async fn serve(
     let (deadline, idle_since) = (worker.deadlines.deadline(), worker.deadlines.coarse_now());
     let mut connection = Connection {
         deadline,
-        opened: Opened::new(manager.clone()),
+        opened: Opened::new(&worker, manager.clone(), &peer),
         undecided: manager.config.codec == CodecType::Auto,
         worker,
         manager,
@@ -227,6 +229,12 @@ impl Connection {
                                 let read = input.get(..parsed.consumed).unwrap_or_default();
                                 head.request.kept = Some(Box::new(KeptNames::read(read, keeping)));
                             }
+                            if counts_wire() {
+                                let read = input.get(..parsed.consumed).unwrap_or_default();
+                                let mut wire = WireBytes::default();
+                                wire.head_received(parsed.consumed, fields_read(read));
+                                head.wire = Some(Box::new(wire));
+                            }
                             input.consume(parsed.consumed);
                             if input.is_empty() {
                                 self.input = None;
@@ -249,12 +257,15 @@ impl Connection {
             }
             // What has come is less than a head.
             if self.input.is_some() && !self.begun {
+                if !self.undecided {
+                    self.opened.read(Some(Version::Http11));
+                }
                 self.begun = true;
                 self.arm();
             }
             match self.worker.buffers.poll_read(cx, Pin::new(&mut self.stream), &mut self.input) {
                 Poll::Ready(Ok(count)) if count > 0 => {
-                    self.manager.stats().add(HttpStat::DownstreamCxRxBytesTotal, count as u64);
+                    self.opened.received(count);
                 }
                 Poll::Ready(_) => {
                     self.opened.ended_by(EndedBy::Client);
@@ -321,8 +332,9 @@ impl Connection {
     async fn exchange(&mut self, mut heads: Loan, mut parsed: Parsed) -> bool {
         self.requests = self.requests.saturating_add(1);
         let close = self.closes_after(parsed);
-        let Self { worker, manager, stream, peer, control, input, deadline, .. } = self;
+        let Self { worker, manager, stream, peer, control, input, deadline, opened, .. } = self;
         manager.stats().inc(HttpStat::DownstreamRqHttp1Total);
+        opened.read(Some(heads.request.version));
         let request = &mut heads.request;
         if request.version == Version::Http10 && !request.has_authority() {
             let default = &manager.config.http1.default_host_for_http_10;
@@ -341,8 +353,9 @@ impl Connection {
             Framing::Tunnel => BodySize::Tunnel,
         };
         let (read, write) = stream.split();
-        let mut source = Http1Request::new(read, input, worker, manager, parsed);
-        let mut sink = Http1Response::new(write, worker, manager, version, to_head, control, close);
+        let wire = heads.wire.take();
+        let mut source = Http1Request::new(read, input, worker, opened, parsed, wire);
+        let mut sink = Http1Response::new(write, worker, opened, version, to_head, control, close);
         let ended = {
             let mut exchange = Exchange::begin(worker, manager, peer, deadline, &mut heads, body);
             let outcome = exchange.carry(&mut source, &mut sink).await;
@@ -365,13 +378,17 @@ impl Connection {
 
     /// Answers a request that could not be read, and ends the connection.
     async fn refuse(&mut self, mut heads: Loan, reply: Box<LocalReply>) {
-        let Self { worker, manager, stream, peer, control, deadline, .. } = self;
+        let Self { worker, manager, stream, peer, control, deadline, input, opened, .. } = self;
         manager.stats().inc(HttpStat::DownstreamRqHttp1Total);
+        opened.read(None);
         let (_, write) = stream.split();
         let version = Version::Http11;
-        let mut sink = Http1Response::new(write, worker, manager, version, false, control, true);
+        let mut sink = Http1Response::new(write, worker, opened, version, false, control, true);
         // What was read of it says nothing of the request. Observed: Envoy 1.40, whose log has no path.
         heads.request.clear();
+        let read = input.as_ref().map_or(0, |input| input.len()) as u64;
+        let wire = || Box::new(WireBytes { all: read, ..WireBytes::default() });
+        heads.wire = heads.wire.take().or_else(|| counts_wire().then(wire));
         let unread = BodySize::Unknown;
         let mut exchange = Exchange::begin(worker, manager, peer, deadline, &mut heads, unread);
         exchange.refuse(reply, &mut sink).await;

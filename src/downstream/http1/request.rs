@@ -7,7 +7,6 @@ use std::{
 };
 
 use tokio::net::tcp::ReadHalf;
-use understudy_actors::stats::HttpStat;
 
 use crate::{
     codec::http1::{
@@ -16,8 +15,8 @@ use crate::{
         request::Parsed,
     },
     config::model::paths::Underscores,
-    downstream::{manager::Manager, serve::Worker, underscores::check_http1},
-    stream::{BodyError, Data, Frame, RequestSource, Source},
+    downstream::{opened::Opened, serve::Worker, underscores::check_http1},
+    stream::{BodyError, Data, Frame, RequestSource, Source, WireBytes},
     worker::Buffer,
 };
 
@@ -27,12 +26,15 @@ pub(super) struct Http1Request<'a> {
     /// Read and not used yet; what is left at the end is the next request.
     input: &'a mut Option<Buffer>,
     worker: &'a Worker,
-    manager: &'a Manager,
+    opened: &'a Opened,
     decoder: Decoder,
-    lent: usize,
+    /// Payload at the front of the input that the last frame lent out; a buffer is far smaller than 4 GiB.
+    lent: u32,
     expects_continue: bool,
     received: u64,
     gone: bool,
+    /// Where bytes on the wire are counted. Boxed: mostly they are not.
+    wire: Option<Box<WireBytes>>,
 }
 
 // === impl Http1Request ===
@@ -43,19 +45,21 @@ impl<'a> Http1Request<'a> {
         socket: ReadHalf<'a>,
         input: &'a mut Option<Buffer>,
         worker: &'a Worker,
-        manager: &'a Manager,
+        opened: &'a Opened,
         parsed: Parsed,
+        wire: Option<Box<WireBytes>>,
     ) -> Self {
         Self {
             socket,
             input,
             worker,
-            manager,
+            opened,
             decoder: Decoder::new(parsed.framing),
             lent: 0,
             expects_continue: parsed.expects_continue,
             received: 0,
             gone: false,
+            wire,
         }
     }
 
@@ -65,7 +69,7 @@ impl<'a> Http1Request<'a> {
     }
 
     fn limits(&self) -> Limits {
-        let config = &self.manager.config;
+        let config = &self.opened.manager().config;
         Limits::new(config.request_headers_bytes_max, config.request_headers_max)
     }
 
@@ -74,7 +78,7 @@ impl<'a> Http1Request<'a> {
         let count = ready!(read);
         match &count {
             Ok(count) if *count > 0 => {
-                self.manager.stats().add(HttpStat::DownstreamCxRxBytesTotal, *count as u64);
+                self.opened.received(*count);
             }
             _ => self.gone = true,
         }
@@ -82,7 +86,10 @@ impl<'a> Http1Request<'a> {
     }
 
     fn return_lent(&mut self) {
-        let lent = std::mem::take(&mut self.lent);
+        let lent = std::mem::take(&mut self.lent) as usize;
+        if let Some(wire) = &mut self.wire {
+            wire.all += lent as u64;
+        }
         if let Some(input) = self.input {
             input.consume(lent);
             if input.is_empty() {
@@ -101,18 +108,18 @@ impl Source for Http1Request<'_> {
             let step = self.decoder.step(input, &limits);
             match step.map_err(BodyError::Protocol)? {
                 Step::Data(count) => {
-                    self.lent = count;
+                    self.lent = count as u32;
                     self.received += count as u64;
                     let input = self.input.as_deref().unwrap_or_default();
                     return Poll::Ready(Ok(Frame::Data(Data::Slice(&input[..count]))));
                 }
                 Step::Skip(count) => {
-                    self.lent = count;
+                    self.lent = count as u32;
                     self.return_lent();
                 }
                 Step::End => {
-                    let wanted = self.manager.config.http1.enable_trailers;
-                    let action = self.manager.config.underscores;
+                    let wanted = self.opened.manager().config.http1.enable_trailers;
+                    let action = self.opened.manager().config.underscores;
                     if wanted && action != Underscores::Allow {
                         let trailers = self.decoder.trailers_mut();
                         let checked = trailers
@@ -120,6 +127,9 @@ impl Source for Http1Request<'_> {
                         checked.map_err(|_| BodyError::Protocol(FramingError::Underscore))?;
                     }
                     let trailers = self.decoder.trailers().filter(|_| wanted);
+                    if let (Some(wire), Some(trailers)) = (&mut self.wire, trailers) {
+                        wire.trailers_received(trailers);
+                    }
                     return Poll::Ready(Ok(trailers.map_or(Frame::End, Frame::Trailers)));
                 }
                 Step::More => match ready!(self.poll_fill(cx)) {
@@ -132,15 +142,20 @@ impl Source for Http1Request<'_> {
 
     fn has_more(&self) -> bool {
         let held = self.input.as_ref().map_or(0, |input| input.len());
-        held > self.lent || self.decoder.is_done()
+        held > self.lent as usize || self.decoder.is_done()
     }
 
-    fn received(&self) -> u64 {
-        self.received
+    fn wire(&self) -> WireBytes {
+        let wire = self.wire.as_deref().copied().unwrap_or_default();
+        WireBytes { all: wire.all + u64::from(self.lent), body: self.received, ..wire }
     }
 }
 
 impl RequestSource for Http1Request<'_> {
+    fn received(&self) -> u64 {
+        self.received
+    }
+
     fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         self.return_lent();
         // A client that has sent its next request already is there; more is not read before its turn.

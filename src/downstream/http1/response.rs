@@ -16,11 +16,13 @@ use crate::{
         HeaderBlock, Known, ResponseHead, Version,
         http1::{
             body::Encoder,
+            wire::fields_written,
             write::{self, BodyHeader, NameCase},
         },
     },
-    downstream::{manager::Manager, serve::Worker},
-    stream::{BodyError, BodySize, Data, ResponseSink, Sink},
+    downstream::{opened::Opened, serve::Worker},
+    format::counts_wire,
+    stream::{BodyError, BodySize, Data, ResponseSink, Sink, WireBytes},
     worker::Buffer,
 };
 
@@ -28,7 +30,7 @@ use crate::{
 pub(super) struct Http1Response<'a> {
     socket: WriteHalf<'a>,
     worker: &'a Worker,
-    manager: &'a Manager,
+    opened: &'a Opened,
     out: Option<Buffer>,
     encoder: Encoder,
     version: Version,
@@ -36,6 +38,8 @@ pub(super) struct Http1Response<'a> {
     control: &'a Control,
     close: bool,
     sent: u64,
+    /// Where bytes on the wire are counted. Boxed: mostly they are not.
+    wire: Option<Box<WireBytes>>,
 }
 
 // === impl Http1Response ===
@@ -46,7 +50,7 @@ impl<'a> Http1Response<'a> {
     pub(super) fn new(
         socket: WriteHalf<'a>,
         worker: &'a Worker,
-        manager: &'a Manager,
+        opened: &'a Opened,
         version: Version,
         to_head_request: bool,
         control: &'a Control,
@@ -56,7 +60,7 @@ impl<'a> Http1Response<'a> {
         Self {
             socket,
             worker,
-            manager,
+            opened,
             out,
             encoder,
             version,
@@ -64,6 +68,7 @@ impl<'a> Http1Response<'a> {
             control,
             close,
             sent,
+            wire: counts_wire().then(Box::default),
         }
     }
 
@@ -76,11 +81,19 @@ impl<'a> Http1Response<'a> {
         self.out.get_or_insert_with(|| self.worker.buffers.take()).tail()
     }
 
+    /// Counts the head that was written behind so many bytes.
+    #[inline]
+    fn count_head(&mut self, before: usize) {
+        if let (Some(wire), Some(out)) = (&mut self.wire, &self.out) {
+            wire.head_sent(fields_written(out.get(before..).unwrap_or_default()));
+        }
+    }
+
     /// How names are written: as the upstream has, if they were kept.
     fn case<'h>(&self, head: &'h ResponseHead) -> NameCase<'h> {
         match &head.kept {
             Some(kept) => NameCase::Kept(kept),
-            None if self.manager.config.http1.header_case.is_proper() => NameCase::Proper,
+            None if self.opened.manager().config.http1.header_case.is_proper() => NameCase::Proper,
             None => NameCase::Lower,
         }
     }
@@ -109,7 +122,7 @@ impl ResponseSink for Http1Response<'_> {
             && body == BodySize::Unknown;
         self.close |= head.close || unframed;
         if !self.close && (self.worker.draining() || self.control.drain() >= Drain::Discourage) {
-            self.manager.stats().inc(HttpStat::DownstreamCxDrainClose);
+            self.opened.manager().stats().inc(HttpStat::DownstreamCxDrainClose);
             self.close = true;
         }
         // What becomes another protocol's ends without a word of ours, and so does what has a word of the
@@ -121,7 +134,9 @@ impl ResponseSink for Http1Response<'_> {
             head.headers.append(Known::Connection, b"keep-alive");
         }
         let (version, case) = (self.version, self.case(head));
+        let before = self.pending();
         write::response(self.out(), head, version, framing, case);
+        self.count_head(before);
         self.encoder = Encoder::new(framing == BodyHeader::Chunked && !self.to_head_request);
         if body == BodySize::None {
             self.encoder = Encoder::default();
@@ -130,7 +145,9 @@ impl ResponseSink for Http1Response<'_> {
 
     fn interim(&mut self, head: &ResponseHead) {
         let case = self.case(head);
+        let before = self.pending();
         write::response(self.out(), head, Version::Http11, BodyHeader::AsIs, case);
+        self.count_head(before);
     }
 
     fn sent(&self) -> u64 {
@@ -146,8 +163,13 @@ impl Sink for Http1Response<'_> {
     }
 
     fn end(&mut self, trailers: Option<&HeaderBlock>) {
-        let trailers = trailers.filter(|_| self.manager.config.http1.enable_trailers);
+        let trailers = trailers.filter(|_| self.opened.manager().config.http1.enable_trailers);
         let out = self.out.get_or_insert_with(|| self.worker.buffers.take());
+        if let (Some(wire), Some(trailers)) = (&mut self.wire, trailers)
+            && self.encoder.is_chunked()
+        {
+            wire.trailers_sent(trailers);
+        }
         self.encoder.end(out.tail(), trailers);
     }
 
@@ -161,13 +183,21 @@ impl Sink for Http1Response<'_> {
         while !out.is_empty() {
             match ready!(Pin::new(&mut self.socket).poll_write(cx, out)) {
                 Ok(count) if count > 0 => {
-                    self.manager.stats().add(HttpStat::DownstreamCxTxBytesTotal, count as u64);
+                    self.opened.sent(count);
                     out.consume(count);
+                    if let Some(wire) = &mut self.wire {
+                        wire.all += count as u64;
+                    }
                 }
                 _ => return Poll::Ready(Err(BodyError::Gone)),
             }
         }
         self.out = None;
         Poll::Ready(Ok(()))
+    }
+
+    fn wire(&self) -> WireBytes {
+        let wire = self.wire.as_deref().copied().unwrap_or_default();
+        WireBytes { body: self.sent, ..wire }
     }
 }

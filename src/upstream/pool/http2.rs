@@ -20,6 +20,8 @@ use understudy_actors::{
 use super::{Pending, PoolError, Target};
 use crate::{
     config::model::http::Http2Options,
+    format::counts_wire,
+    stream::Wires,
     upstream::connect::{ConnectError, Life, connect},
     worker::{
         Deadlines, Meter, Metered, Tick,
@@ -48,6 +50,8 @@ pub struct Http2Connection {
     life: Rc<Life>,
     /// Told of streams, where there is `connection_keepalive`.
     signs: Option<Rc<Signs>>,
+    /// Where bytes of its streams are counted.
+    wires: Option<Rc<Wires>>,
 }
 
 /// The right to one stream on a connection; gives it back when dropped.
@@ -89,6 +93,8 @@ struct UpstreamMeter {
     worker: usize,
     /// Told of what comes, where there is `connection_keepalive`.
     signs: Option<Rc<Signs>>,
+    /// Told of all bytes, where those of streams are counted.
+    wires: Option<Rc<Wires>>,
 }
 
 type Driver = h2::client::Connection<Metered<UpstreamMeter>, Bytes>;
@@ -231,7 +237,13 @@ impl Http2Pool {
         http2_stats.inc(ClusterHttp2Stat::Nghttp2UpstreamConnections);
         let (stream, life) = connect(&self.target).await.map_err(OpenError::Connect)?;
         let signs = self.options.keepalive.as_ref().map(|options| Signs::new(options, deadlines));
-        let meter = UpstreamMeter { shared: shared.clone(), worker: *worker, signs: signs.clone() };
+        let wires = counts_wire().then(Wires::of_host);
+        let meter = UpstreamMeter {
+            shared: shared.clone(),
+            worker: *worker,
+            signs: signs.clone(),
+            wires: wires.clone(),
+        };
         let metered = Metered::new(stream, Vec::new(), meter);
         let (send, driver) = crate::codec::http2::client(&self.options)
             .handshake(metered)
@@ -244,6 +256,7 @@ impl Http2Pool {
             gone: Cell::new(false),
             life: Rc::new(life),
             signs,
+            wires,
         };
         Ok((Rc::new(connection), driver))
     }
@@ -343,6 +356,11 @@ impl Http2Lease {
         &self.connection.life
     }
 
+    /// Where bytes of its streams are counted, if they are.
+    pub fn wires(&self) -> Option<&Rc<Wires>> {
+        self.connection.wires.as_ref()
+    }
+
     /// No further stream may start on this connection.
     pub fn retire(&self) {
         self.connection.gone.set(true);
@@ -360,16 +378,22 @@ impl Drop for Http2Lease {
 // === impl UpstreamMeter ===
 
 impl Meter for UpstreamMeter {
-    fn received(&self, bytes: usize) {
+    fn received(&self, bytes: &[u8]) {
         let stats = self.shared.stats.lane(self.worker);
-        stats.add(ClusterStat::UpstreamCxRxBytesTotal, bytes as u64);
+        stats.add(ClusterStat::UpstreamCxRxBytesTotal, bytes.len() as u64);
+        if let Some(wires) = &self.wires {
+            wires.received(bytes);
+        }
         if let Some(signs) = &self.signs {
             signs.hear();
         }
     }
 
-    fn sent(&self, bytes: usize) {
+    fn sent(&self, bytes: &[u8]) {
         let stats = self.shared.stats.lane(self.worker);
-        stats.add(ClusterStat::UpstreamCxTxBytesTotal, bytes as u64);
+        stats.add(ClusterStat::UpstreamCxTxBytesTotal, bytes.len() as u64);
+        if let Some(wires) = &self.wires {
+            wires.sent(bytes);
+        }
     }
 }

@@ -16,11 +16,6 @@ impl Compiler<'_> {
         clusters: Option<&HashSet<String>>,
     ) -> Option<WeightedClusters> {
         weighted.ignore("total_weight", "the weights say it; Envoy does not compare");
-        if weighted.boolean("use_hash_policy") == Some(true) {
-            let (at, path) =
-                (weighted.at_of("use_hash_policy"), weighted.path_of("use_hash_policy"));
-            self.unsupported(at, &path, "`use_hash_policy: true`");
-        }
         let prefix = weighted.text("runtime_key_prefix").filter(|prefix| !prefix.is_empty());
         let mut all = Vec::new();
         let mut total = 0_u64;
@@ -49,6 +44,7 @@ impl Compiler<'_> {
             total,
             by_runtime: prefix.is_some(),
             header: header.map(|name| name.to_ascii_lowercase().into_bytes()),
+            by_hash: weighted.boolean("use_hash_policy").unwrap_or(false),
         })
     }
 

@@ -73,6 +73,8 @@ pub struct WeightedClusters {
     pub by_runtime: bool,
     /// `header_name`, in lower case: the request brings the number that decides.
     pub header: Option<Vec<u8>>,
+    /// `use_hash_policy`: the hash of the route's `hash_policy` decides, where there is one.
+    pub by_hash: bool,
 }
 
 /// `WeightedCluster.ClusterWeight`.

@@ -1,0 +1,90 @@
+//! Owns a listener's access log: a line for each connection, when it is over.
+
+use std::{
+    cell::Cell,
+    rc::Rc,
+    time::{Instant, SystemTime},
+};
+
+use super::{exchange::Peer, manager::Manager, serve::Worker};
+use crate::{
+    access_log::{Record, ResponseFlag, ResponseFlags},
+    codec::Version,
+    format::StreamInfo,
+};
+
+/// What is written of a connection at its end, which is its drop.
+pub(super) struct ConnectionLog {
+    worker: Rc<Worker>,
+    manager: Rc<Manager>,
+    peer: Peer,
+    started: Instant,
+    pub(super) received: Cell<u64>,
+    pub(super) sent: Cell<u64>,
+    pub(super) protocol: Cell<Option<Version>>,
+    pub(super) flags: Cell<ResponseFlags>,
+}
+
+// === impl ConnectionLog ===
+
+impl ConnectionLog {
+    /// A connection begins; none where nobody writes of it. Boxed: mostly nobody does.
+    pub(super) fn begin(
+        worker: &Rc<Worker>,
+        manager: &Rc<Manager>,
+        peer: &Peer,
+    ) -> Option<Box<Self>> {
+        let logged = !manager.listener_logs().is_empty();
+        logged.then(|| {
+            Box::new(Self {
+                worker: worker.clone(),
+                manager: manager.clone(),
+                peer: *peer,
+                started: Instant::now(),
+                received: Cell::new(0),
+                sent: Cell::new(0),
+                protocol: Cell::new(None),
+                flags: Cell::default(),
+            })
+        })
+    }
+
+    /// What came could not be read. Observed: Envoy 1.40 flags the connection, too.
+    pub(super) fn malformed(&self) {
+        let mut flags = self.flags.get();
+        flags.insert(ResponseFlag::DownstreamProtocolError);
+        self.flags.set(flags);
+    }
+}
+
+impl Drop for ConnectionLog {
+    fn drop(&mut self) {
+        let elapsed = self.started.elapsed();
+        let (received, sent) = (self.received.get(), self.sent.get());
+        let info = StreamInfo {
+            started: Some(self.started),
+            elapsed,
+            flags: self.flags.get(),
+            protocol: self.protocol.get(),
+            received,
+            sent,
+            peer: Some(self.peer.remote),
+            local: Some(self.peer.local),
+            connection_id: self.peer.id,
+            filter_chain: &self.manager.config.filter_chain,
+            ..StreamInfo::default()
+        };
+        let record = Record {
+            started: SystemTime::now().checked_sub(elapsed).unwrap_or(SystemTime::UNIX_EPOCH),
+            protocol: info.protocol.map_or("-", Version::as_str),
+            flags: info.flags,
+            received,
+            sent,
+            duration: elapsed,
+            ..Record::of_connection()
+        };
+        for log in self.manager.listener_logs() {
+            log.write(&self.worker, &info, false, |line| record.write_default(line));
+        }
+    }
+}
