@@ -4,10 +4,9 @@ use std::{
     cell::{Cell, RefCell},
     collections::VecDeque,
     rc::Rc,
-    task::{Context, Waker},
 };
 
-use tokio::{net::TcpStream, sync::oneshot};
+use tokio::{io::Interest, net::TcpStream, sync::oneshot};
 use understudy_actors::stats::{ClusterStat, HostStat};
 
 use super::{Pending, PoolError, Target};
@@ -247,7 +246,8 @@ impl Http1Pool {
 /// Whether an idle connection is still idle: readable means that the host closed it, or said
 /// something nobody asked for. The readiness is tokio's own; no system call is made.
 fn is_quiet(stream: &TcpStream) -> bool {
-    stream.poll_read_ready(&mut Context::from_waker(Waker::noop())).is_pending()
+    // `try_io` asks for no wake-up, which costs a lock.
+    stream.try_io(Interest::READABLE, || Ok(())).is_err()
 }
 
 // === impl Http1Connection ===
