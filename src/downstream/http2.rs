@@ -286,7 +286,7 @@ async fn carry(
         }
         Some(reply) => {
             let reply = reply.flagged(ResponseFlag::DownstreamProtocolError);
-            exchange.refuse(reply, &mut sink).await
+            exchange.refuse(Box::new(reply), &mut sink).await
         }
     };
     drop(exchange);

@@ -11,7 +11,7 @@ use std::{
 
 use socket2::SockRef;
 use tokio::{
-    io::{AsyncRead, AsyncWrite, ReadBuf},
+    io::{AsyncRead, AsyncWrite, Interest, ReadBuf},
     net::TcpStream,
 };
 use tokio_rustls::TlsStream;
@@ -53,11 +53,11 @@ impl Stream {
     /// Whether a connection that nobody uses is as it was left: the peer has neither closed it nor said something that
     /// nobody asked for. Without a system call, but where TLS has something of its own to read (tickets).
     pub fn is_quiet(&mut self) -> bool {
-        let mut cx = Context::from_waker(Waker::noop());
         match self.socket.get_mut() {
-            Socket::Plain(socket) => socket.poll_read_ready(&mut cx).is_pending(),
+            // `try_io` asks for no wake-up, which costs a lock.
+            Socket::Plain(socket) => socket.try_io(Interest::READABLE, || Ok(())).is_err(),
             tls @ Socket::Tls(_) => {
-                let mut byte = [0];
+                let (mut byte, mut cx) = ([0], Context::from_waker(Waker::noop()));
                 tls.poll_read(&mut cx, &mut ReadBuf::new(&mut byte)).is_pending()
             }
         }

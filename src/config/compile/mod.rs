@@ -4,6 +4,7 @@
 mod access_log;
 mod address;
 mod admin;
+mod aggregate;
 mod balancing;
 mod client;
 mod cluster;
@@ -32,6 +33,7 @@ mod subsets;
 mod tcp_proxy;
 mod tls;
 mod upgrades;
+mod weighing;
 
 use std::{
     collections::{BTreeMap, HashMap},

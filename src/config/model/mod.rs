@@ -13,6 +13,7 @@ pub mod http;
 pub mod http1;
 pub mod keepalive;
 pub mod listener;
+pub mod load_report;
 pub mod local_reply;
 pub mod paths;
 pub mod route;

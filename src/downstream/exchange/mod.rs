@@ -236,7 +236,7 @@ impl<'c> Exchange<'c> {
         }
         let Loaned { heads, tally } = loan;
         heads.set_cookies.clear();
-        *tally = Tally::new(manager.tells(), request_done, started);
+        tally.begin(manager.tells(), request_done, started);
         let (filters, tries) = (None, None);
         Self {
             worker,
@@ -301,8 +301,8 @@ impl<'c> Exchange<'c> {
     }
 
     /// Answers with a reply of our own, outside of any route.
-    pub async fn refuse<P: ResponseSink>(&mut self, reply: LocalReply, sink: &mut P) -> Ended {
-        let sent = self.reply(Box::new(reply), sink).await;
+    pub async fn refuse<P: ResponseSink>(&mut self, reply: Box<LocalReply>, sink: &mut P) -> Ended {
+        let sent = self.reply(reply, sink).await;
         self.tally.sent = sink.sent();
         if let Some(told) = &mut self.tally.told {
             told.wire.received = self.heads.wire.take().map(|wire| *wire).unwrap_or_default();

@@ -92,7 +92,8 @@ enum Next {
     Request(Loan, Parsed),
     /// Nothing has come for a while.
     Nothing,
-    Refuse(Loan, LocalReply),
+    /// Boxed: what comes next is moved with every request.
+    Refuse(Loan, Box<LocalReply>),
     Http2,
     Close,
 }
@@ -301,10 +302,10 @@ impl Connection {
         forbidden.then_some(FORBIDDEN_SCHEME)
     }
 
-    fn refusal(&self, error: RequestError) -> LocalReply {
+    fn refusal(&self, error: RequestError) -> Box<LocalReply> {
         let stats = self.manager.stats();
         stats.inc(HttpStat::DownstreamCxProtocolError);
-        LocalReply::malformed(error)
+        Box::new(LocalReply::malformed(error))
     }
 
     /// For how long there has been no request.
@@ -324,7 +325,7 @@ impl Connection {
         } else {
             stats.inc(HttpStat::DownstreamRqHeaderTimeout);
             let heads = heads.take().unwrap_or_default();
-            return Next::Refuse(heads, LocalReply::request_headers_timeout());
+            return Next::Refuse(heads, Box::new(LocalReply::request_headers_timeout()));
         }
         Next::Close
     }
@@ -357,10 +358,11 @@ impl Connection {
         let wire = heads.wire.take();
         let mut source = Http1Request::new(read, input, worker, opened, parsed, wire);
         let mut sink = Http1Response::new(write, worker, opened, version, to_head, control, close);
-        let mut exchange = Exchange::begin(worker, manager, peer, deadline, &mut heads, body);
-        let outcome = exchange.carry(&mut source, &mut sink).await;
-        let ended = exchange.conclude(outcome, &mut source, &mut sink).await;
-        drop(exchange);
+        let ended = {
+            let mut exchange = Exchange::begin(worker, manager, peer, deadline, &mut heads, body);
+            let outcome = exchange.carry(&mut source, &mut sink).await;
+            exchange.conclude(outcome, &mut source, &mut sink).await
+        };
         let (closed, gone) = (sink.closes(), source.is_gone());
         worker.keep(heads);
         self.idle_since = deadline.coarse_now();
@@ -377,7 +379,7 @@ impl Connection {
     }
 
     /// Answers a request that could not be read, and ends the connection.
-    async fn refuse(&mut self, mut heads: Loan, reply: LocalReply) {
+    async fn refuse(&mut self, mut heads: Loan, reply: Box<LocalReply>) {
         let Self { worker, manager, stream, peer, control, deadline, input, opened, .. } = self;
         manager.stats().inc(HttpStat::DownstreamRqHttp1Total);
         opened.read(None);
