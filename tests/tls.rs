@@ -402,3 +402,60 @@ fn what_is_wrong_with_a_certificate_is_told_with_its_place() {
         assert!(text.contains(told) && text.contains("proxy.yaml:8:"), "{told}: {text}");
     }
 }
+
+#[test]
+fn a_request_says_which_name_its_host_is_asked_for_and_must_have() {
+    let (authority, folder) = stage();
+    let host = origin(authority.issue(&["*.host.test"]).server(None, &[]));
+    let trusted = trusted(&folder, "");
+    let context = format!("common_tls_context: {{{}}}", trusted.trim_start_matches(", "));
+    let options =
+        "    upstream_http_protocol_options: {auto_sni: true, auto_san_validation: true}\n";
+    let up = cluster(host, &context) + options;
+    let proxy =
+        Proxy::start_with(&config("", &chain("plain", "", ""), &up), &["--concurrency", "1"]);
+    let mut client = Client::connect(proxy.listener("main"));
+    for (asked, status, body) in [
+        ("A.host.test:99", 200, "a.host.test /up 0"),
+        ("b.host.test", 200, "b.host.test /up 0"),
+        ("a.host.test", 200, "a.host.test /up 0"),
+        ("a.other.test", 503, ""),
+    ] {
+        let answer = client.request(format!("GET /up HTTP/1.1\r\nhost: {asked}\r\n\r\n"));
+        assert_eq!(answer.status, status, "{asked}");
+        assert!(answer.text().starts_with(body), "{asked}: {}", answer.text());
+    }
+    // Requests for one name share a connection.
+    assert_eq!(proxy.stat("cluster.up.ssl.handshake"), Some(2));
+    assert_eq!(proxy.stat("cluster.up.ssl.fail_verify_san"), Some(1));
+}
+
+#[test]
+fn hosts_of_one_cluster_may_differ_in_their_transport() {
+    let (authority, folder) = stage();
+    let encrypted = origin(authority.issue(&["host.test"]).server(None, &[]));
+    let plain = support::origin::Origin::saying("plain");
+    let trusted = trusted(&folder, "");
+    let endpoint = |at: SocketAddr, metadata: &str| {
+        format!(
+            "{{endpoint: {{address: {{socket_address: {{address: {}, port_value: {}}}}}}}{metadata}}}",
+            at.ip(),
+            at.port()
+        )
+    };
+    let metadata = ", metadata: {filter_metadata: {envoy.transport_socket_match: {mode: secret}}}";
+    let up = format!(
+        "  - name: up\n    type: STATIC\n    load_assignment: {{cluster_name: up, endpoints: [{{lb_endpoints: [{}, {}]}}]}}\n    \
+         transport_socket_matches:\n    - name: secret\n      match: {{mode: secret}}\n      transport_socket: \
+         {{name: tls, typed_config: {{\"@type\": {UPSTREAM}, sni: host.test, common_tls_context: {{{}}}}}}}\n",
+        endpoint(plain.address, ""),
+        endpoint(encrypted, metadata),
+        trusted.trim_start_matches(", ")
+    );
+    let proxy =
+        Proxy::start_with(&config("", &chain("plain", "", ""), &up), &["--concurrency", "1"]);
+    let at = proxy.listener("main");
+    let mut answers = (0..4).map(|_| client::get(at, "/up").text()).collect::<Vec<_>>();
+    answers.sort();
+    assert_eq!(answers, ["host.test /up 0", "host.test /up 0", "plain", "plain"]);
+}

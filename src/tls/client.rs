@@ -23,7 +23,7 @@ use super::{
 };
 
 /// What an `UpstreamTlsContext` asks for.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct ClientSettings {
     /// Versions, ciphers, groups.
     pub parameters: Parameters,
@@ -111,6 +111,15 @@ impl ClientContext {
         };
         let (http1, http2) = (offering(b"http/1.1"), offering(b"h2"));
         Ok(Self { configs: [Arc::new(config), http1, http2], settings })
+    }
+
+    /// The same, where the certificate must be for the name that is asked for (`auto_san_validation`).
+    ///
+    /// # Errors
+    ///
+    /// rustls' own.
+    pub fn verifying_server_name(&self) -> Result<Self, Error> {
+        Self::new(ClientSettings { verifies_server_name: true, ..self.settings.clone() })
     }
 
     /// How a host is greeted with which this will be spoken.

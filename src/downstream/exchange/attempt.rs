@@ -12,8 +12,11 @@ use super::{
     overriding::Named,
 };
 use crate::{
-    codec::{Switch, Version, http1::response::Asked},
-    config::model::{cluster::Upstream, route::Forward},
+    codec::{RequestHead, Switch, Version, http1::response::Asked},
+    config::model::{
+        cluster::{ServerNameOf, Upstream},
+        route::Forward,
+    },
     filter::FilteredResponse,
     local_reply::LocalReply,
     stream::{BodySize, Pump, RequestSource, Reset, ResponseSink, ResponseSource},
@@ -111,7 +114,12 @@ impl<'c> Exchange<'c> {
     #[inline]
     pub(super) fn sharing(&self, upstream: &Upstream, high_priority: bool) -> Option<Sharing> {
         let sockets = &upstream.sockets;
-        if !high_priority && !upstream.apart_per_client && sockets.greeting.is_none() {
+        let asks = upstream.server_name_of.as_ref();
+        if !high_priority
+            && !upstream.apart_per_client
+            && sockets.greeting.is_none()
+            && asks.is_none()
+        {
             return None;
         }
         let greeting = |version| proxy_protocol::header(version, self.peer.remote, self.peer.local);
@@ -119,7 +127,7 @@ impl<'c> Exchange<'c> {
             high_priority,
             client: upstream.apart_per_client.then_some(self.peer.id),
             greeting: sockets.greeting.map(greeting).map(Rc::from),
-            server_name: None,
+            server_name: asks.and_then(|of| server_name(of, &self.heads.request)),
         })
     }
 
@@ -250,6 +258,24 @@ fn stale_if(reused: bool, done: Result<(), Failure>) -> Result<(), Failure> {
         Err(Failure::Stale) if !reused => Err(Failure::Reset(Reset::Terminated)),
         done => done,
     }
+}
+
+/// The name that a host is asked for, where a request says it.
+///
+/// Source: `UpstreamHttpProtocolOptions.auto_sni`; without a port, and lower case as names are compared.
+#[cold]
+fn server_name(of: &ServerNameOf, request: &RequestHead) -> Option<Rc<str>> {
+    let named = match of {
+        ServerNameOf::Header(name) => request.headers.get_name(name.as_bytes()),
+        ServerNameOf::Authority => None,
+    };
+    let text = std::str::from_utf8(named.unwrap_or(request.authority())).ok()?;
+    let host = match text.rsplit_once(':') {
+        Some((host, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => host,
+        _ => text,
+    };
+    let host = host.trim_start_matches('[').trim_end_matches(']');
+    (!host.is_empty()).then(|| host.to_ascii_lowercase().into())
 }
 
 // === impl Chosen ===
