@@ -459,3 +459,44 @@ fn hosts_of_one_cluster_may_differ_in_their_transport() {
     answers.sort();
     assert_eq!(answers, ["host.test /up 0", "host.test /up 0", "plain", "plain"]);
 }
+
+#[test]
+fn a_host_is_spoken_to_as_its_handshake_chooses() {
+    let (authority, folder) = stage();
+    let both = shows(&folder, &["one"], ", alpn_protocols: [h2, http/1.1]");
+    let both = Proxy::start(&config("", &chain("one", "", &both), &nobody()));
+    let old = origin(authority.issue(&["one.test"]).server(None, &["http/1.1"]));
+    let trusted = trusted(&folder, "");
+    let context =
+        format!("sni: one.test, common_tls_context: {{{}}}", trusted.trim_start_matches(", "));
+    let options = "    typed_extension_protocol_options:\n      \
+                   envoy.extensions.upstreams.http.v3.HttpProtocolOptions:\n        \
+                   \"@type\": type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions\n        \
+                   auto_config: {}\n";
+    let in_front_of = |host| {
+        let config = config("", &chain("plain", "", ""), &(cluster(host, &context) + options));
+        Proxy::start_with(&config, &["--concurrency", "1"])
+    };
+    let proxy = in_front_of(both.listener("main"));
+    // Many at once, before anybody knows.
+    thread::scope(|scope| {
+        for _ in 0..8 {
+            scope.spawn(|| {
+                let answer = client::get(proxy.listener("main"), "/up");
+                // The host has no such cluster itself.
+                assert_eq!(answer.status, 503);
+                assert!(answer.header("x-tls").is_some());
+            });
+        }
+    });
+    assert_eq!(proxy.stat("cluster.up.upstream_cx_http2_total"), Some(1));
+    assert_eq!(both.stat("http.one.downstream_cx_http2_total"), Some(1));
+    assert_eq!(both.stat("http.one.downstream_rq_http2_total"), Some(8));
+
+    let proxy = in_front_of(old);
+    for _ in 0..3 {
+        assert_eq!(client::get(proxy.listener("main"), "/up").text(), "one.test /up 0");
+    }
+    assert_eq!(proxy.stat("cluster.up.upstream_cx_http1_total"), Some(1));
+    assert_eq!(proxy.stat("cluster.up.upstream_cx_http2_total"), Some(0));
+}

@@ -180,13 +180,17 @@ impl Compiler<'_> {
                 self.http1_options(same.message("http_protocol_options")),
                 self.http2_options(same.message("http2_protocol_options")),
             );
-        } else if options.peek("auto_config").is_some() {
-            options.ignore("auto_config", "the cluster is refused");
-            let (at, path) = (options.at_of("auto_config"), options.path_of("auto_config"));
-            let text = "ALPN configured for a cluster which has a non-ALPN transport socket";
-            let hint =
-                "say what is spoken: `explicit_http_config` or `use_downstream_protocol_config`";
-            self.error(at, &path, text, hint);
+        } else if let Some(auto) = options.message("auto_config") {
+            let one = self.http1_options(auto.message("http_protocol_options"));
+            let two = self.http2_options(auto.message("http2_protocol_options"));
+            upstream.protocol = UpstreamProtocol::Auto(one, two);
+            if upstream.tls.is_none() || upstream.socket_matches.iter().any(|m| m.tls.is_none()) {
+                let (at, path) = (options.at_of("auto_config"), options.path_of("auto_config"));
+                let text = "ALPN configured for a cluster which has a non-ALPN transport socket";
+                let hint = "say what is spoken (`explicit_http_config` or \
+                            `use_downstream_protocol_config`), or give the cluster TLS";
+                self.error(at, &path, text, hint);
+            }
         }
     }
 }

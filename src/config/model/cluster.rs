@@ -77,6 +77,8 @@ pub enum UpstreamProtocol {
     Http2(Http2Options),
     /// `use_downstream_protocol_config`: what the client speaks.
     ByDownstream(Http1Options, Http2Options),
+    /// `auto_config`: what the host's handshake chooses.
+    Auto(Http1Options, Http2Options),
 }
 
 // === impl Upstream ===
@@ -102,9 +104,9 @@ impl Upstream {
     pub fn http1(&self) -> &Http1Options {
         static NONE: Http1Options = Http1Options::none();
         match &self.protocol {
-            UpstreamProtocol::Http1(options) | UpstreamProtocol::ByDownstream(options, _) => {
-                options
-            }
+            UpstreamProtocol::Http1(options)
+            | UpstreamProtocol::ByDownstream(options, _)
+            | UpstreamProtocol::Auto(options, _) => options,
             UpstreamProtocol::Http2(_) => &NONE,
         }
     }

@@ -2,6 +2,7 @@
 
 use std::{borrow::Borrow, rc::Rc, sync::atomic::Ordering::Relaxed};
 
+use futures_util::future::LocalBoxFuture;
 use understudy_actors::{
     snapshot::{ClusterSnapshot, Host},
     stats::{ClusterStat, HostStat},
@@ -25,7 +26,7 @@ use crate::{
         balancer::Choice,
         http1::Http1Stream,
         http2::Http2Stream,
-        pool::{HostPool, HostPools, Sharing, Target},
+        pool::{HostPool, HostPools, PoolError, Sharing, Target},
         proxy_protocol,
         tcp::TcpTunnel,
     },
@@ -146,6 +147,10 @@ impl<'c> Exchange<'c> {
                 return Box::pin(self.tunnel(route, chosen, source, sink)).await;
             }
             match &*chosen.pool {
+                // Boxed: few hosts are asked what they speak.
+                HostPool::Auto(_) => {
+                    Box::pin(self.attempt_settled(route, chosen, source, sink)).await
+                }
                 HostPool::Http1(pool) => {
                     let connection = match pool.checkout() {
                         Some(connection) => connection,
@@ -203,6 +208,21 @@ impl<'c> Exchange<'c> {
                 }
             }
         }
+    }
+
+    /// Hears what the host speaks, and tries it then.
+    async fn attempt_settled<Q: RequestSource, P: ResponseSink>(
+        &mut self,
+        route: &Forward,
+        chosen: &Chosen,
+        source: &mut Q,
+        sink: &mut P,
+    ) -> Result<(), Failure> {
+        let settling = Box::pin(chosen.clone().settled());
+        let settled = self.while_client_waits(settling, source, sink).await?;
+        let settled = settled.map_err(|error| self.no_connection(chosen, error))?;
+        let trying: LocalBoxFuture<'_, _> = Box::pin(self.attempt(route, &settled, source, sink));
+        trying.await
     }
 
     /// Takes a tunnel's payload to the host, over a connection of its own.
@@ -305,6 +325,15 @@ impl Chosen {
     #[inline]
     pub(super) fn answers(&self) -> &Target {
         self.answers.as_deref().unwrap_or_else(|| self.pool.target())
+    }
+
+    /// The same with a pool of the protocol that the host speaks.
+    pub(super) async fn settled(self) -> Result<Self, PoolError> {
+        let pool = match &*self.pool {
+            HostPool::Auto(auto) => auto.settle().await?,
+            _ => self.pool.clone(),
+        };
+        Ok(Self { pool, ..self })
     }
 
     /// The host's pool.
