@@ -2,13 +2,14 @@
 
 mod support;
 
-use std::net::SocketAddr;
+use std::{io::Write, net::SocketAddr};
 
 use support::{
     client::{Answer, Client, get},
     config::routed,
     origin::Origin,
     proxy::Proxy,
+    wait_for,
 };
 
 /// Origins that say their numbers, counted from 1.
@@ -39,6 +40,75 @@ fn group(priority: u32, endpoints: &[String]) -> String {
 fn with(address: SocketAddr, path: &str, headers: &str) -> Answer {
     let mut client = Client::connect(address);
     client.request(format!("GET {path} HTTP/1.1\r\nhost: t\r\n{headers}\r\n"))
+}
+
+/// Observed: Envoy 1.40: 200, 400, and for the host that reports nothing the median; what is configured is gone.
+#[test]
+fn hosts_are_weighed_by_what_they_report() {
+    let reporting = |report: &str| {
+        let answer = format!("HTTP/1.1 200 OK\r\n{report}content-length: 1\r\n\r\nx");
+        Origin::answering(move |stream, _| {
+            let _ = stream.write_all(answer.as_bytes());
+        })
+    };
+    let origins = [
+        reporting("endpoint-load-metrics: TEXT cpu_utilization=0.5, rps_fractional=100\r\n"),
+        reporting("endpoint-load-metrics-bin: CQAAAAAAANA/MQAAAAAAAFlA\r\n"),
+        reporting(""),
+    ];
+    let endpoints: Vec<_> = origins
+        .iter()
+        .map(|origin| endpoint(origin.address, ", load_balancing_weight: 9"))
+        .collect();
+    let policy = "load_balancing_policy: {policies: [{typed_extension_config: {name: x, typed_config: {\
+        '@type': type.googleapis.com/envoy.extensions.load_balancing_policies.client_side_weighted_round_robin.v3.\
+        ClientSideWeightedRoundRobin, blackout_period: 0s, weight_update_period: 0.1s}}}]}";
+    let proxy = Proxy::start(&routed(
+        "{match: {prefix: /}, route: {cluster: own}}",
+        &cluster("own", policy, &[group(0, &endpoints)]),
+    ));
+    let main = proxy.listener("main");
+    let weights = || -> Vec<String> {
+        let text = get(proxy.admin, "/clusters").text();
+        let weight = |origin: &Origin| {
+            let line = format!("own::{}::weight::", origin.address);
+            text.lines().find_map(|found| found.strip_prefix(&line)).map(str::to_owned)
+        };
+        origins.iter().filter_map(weight).collect()
+    };
+    wait_for("weights of hosts that have reported nothing", || {
+        (weights() == ["1", "1", "1"]).then_some(())
+    });
+    wait_for("the weights that were reported", || {
+        for _ in 0..3 {
+            get(main, "/");
+        }
+        (weights() == ["200", "400", "300"]).then_some(())
+    });
+    let before: Vec<usize> = origins.iter().map(|origin| origin.heads().len()).collect();
+    for _ in 0..90 {
+        get(main, "/");
+    }
+    let taken: Vec<usize> =
+        origins.iter().zip(before).map(|(origin, before)| origin.heads().len() - before).collect();
+    assert!(
+        taken.iter().zip([20, 40, 30]).all(|(taken, share)| taken.abs_diff(share) <= 2),
+        "{taken:?}"
+    );
+}
+
+/// Observed: Envoy 1.40, `drop_overloads` of a cluster whose hosts stand in the file.
+#[test]
+fn requests_are_dropped_where_the_file_says_so() {
+    let origin = Origin::saying("here");
+    let endpoints = group(0, &[endpoint(origin.address, "")]);
+    let clusters = format!(
+        "  - {{name: own, connect_timeout: 1s, load_assignment: {{cluster_name: own, endpoints: [{endpoints}], policy: \
+         {{drop_overloads: [{{category: all, drop_percentage: {{numerator: 100}}}}]}}}}}}\n"
+    );
+    let proxy = Proxy::start(&routed("{match: {prefix: /}, route: {cluster: own}}", &clusters));
+    let answer = get(proxy.listener("main"), "/");
+    assert_eq!((answer.status, answer.text().as_str()), (503, "unconditional drop overload"));
 }
 
 /// Observed: Envoy 1.40, the same hosts for these keys of requests and hosts.

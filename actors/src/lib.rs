@@ -22,6 +22,7 @@ pub mod names;
 pub mod outlier;
 pub mod plan;
 pub mod published;
+pub mod reported;
 pub mod resources;
 pub mod roster;
 mod routes;

@@ -21,7 +21,7 @@ use std::{
 
 use parking_lot::Mutex;
 
-use crate::{resources::ConfigSource, runtime::RuntimeValue};
+use crate::{reported::Weighing, resources::ConfigSource, runtime::RuntimeValue};
 
 pub use dns::{DnsPlan, LookupFamily, ResolverPlan};
 pub use happy_eyeballs::HappyEyeballs;
@@ -163,10 +163,14 @@ pub struct ClusterPlan {
     pub ignores_unchecked_hosts: bool,
     /// `outlier_detection`, if hosts are watched.
     pub outlier: Option<Arc<OutlierPlan>>,
+    /// Hosts are weighed by what they report of their load.
+    pub weighing: Option<Weighing>,
     /// `circuit_breakers`, default priority then high.
     pub thresholds: [Thresholds; 2],
     /// `common_lb_config.healthy_panic_threshold`; Envoy's default is 50.
     pub panic_threshold_percent: u32,
+    /// `load_assignment.policy.drop_overloads`: of a million requests so many are turned away.
+    pub drop_millionths: u32,
     /// `common_lb_config.update_merge_window`: changes of health alone that come within it are one; zero unless it is set.
     pub merge_window: Duration,
     /// `Cluster.wait_for_warm_on_init`; Envoy's default is true.
@@ -234,8 +238,10 @@ impl ClusterPlan {
             health_checks: Vec::new(),
             ignores_unchecked_hosts: false,
             outlier: None,
+            weighing: None,
             thresholds: [Thresholds::default(); 2],
             panic_threshold_percent: 50,
+            drop_millionths: 0,
             merge_window: Duration::ZERO,
             wait_for_warm: true,
             ignore_health_on_host_removal: false,

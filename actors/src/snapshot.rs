@@ -19,9 +19,10 @@ use crate::{
     outlier::{Monitor, OutlierShared},
     plan::{AssignmentPolicy, ClusterPlan, EndpointPlan, Payload, Slot},
     published::Published,
+    reported::Reported,
     stats::{
         AnswerStat, ByZone, ClusterHttp2Stat, ClusterStat, Group, HostStat, Http1Stat, Later,
-        MaglevStat, Registry, RingHashStat, Scope,
+        MaglevStat, Registry, RingHashStat, Scope, SslContextStat, SslStat,
     },
 };
 
@@ -80,6 +81,10 @@ pub struct ClusterShared {
     pub http1_stats: Later<Http1Stat>,
     /// `cluster.NAME.http2.`
     pub http2_stats: Later<ClusterHttp2Stat>,
+    /// `cluster.NAME.ssl.`
+    pub ssl_stats: Later<SslStat>,
+    /// `cluster.NAME.client_ssl_socket_factory.`
+    pub ssl_context_stats: Later<SslContextStat>,
     /// `cluster.NAME.canary.`
     pub canary_stats: Later<AnswerStat>,
     /// `cluster.NAME.retry.`
@@ -126,6 +131,10 @@ pub struct Host {
     made: Instant,
     /// Milliseconds after it was made that it became well, for the last time.
     well_since_ms: AtomicU64,
+    /// What it is worth beside others: what is configured, or what was made of its reports.
+    weight: AtomicU32,
+    /// What it reports of its load, where that is asked for.
+    pub reported: Option<Arc<Reported>>,
     /// What its requests say of it, where outlier detection watches it.
     pub monitor: Option<Arc<Monitor>>,
     /// What is counted of it.
@@ -213,10 +222,14 @@ impl ClusterSnapshot {
     /// Before anything is known of its hosts.
     pub fn first(plan: Arc<ClusterPlan>, registry: &Arc<Registry>) -> Self {
         let shared = Arc::new(ClusterShared::new(&plan, registry));
+        let policy = AssignmentPolicy {
+            drop_millionths: plan.drop_millionths,
+            ..AssignmentPolicy::default()
+        };
         Self {
             plan,
             hosts: Arc::new([]),
-            policy: AssignmentPolicy::default(),
+            policy,
             draining: Arc::new([]),
             by_hand: Arc::default(),
             names: Arc::new([]),
@@ -249,6 +262,11 @@ impl ClusterShared {
             outlier: Default::default(),
             http1_stats: Later::new(registry.clone(), scope.within("http1")),
             http2_stats: Later::new(registry.clone(), scope.within("http2")),
+            ssl_stats: Later::new(registry.clone(), scope.within("ssl")),
+            ssl_context_stats: Later::new(
+                registry.clone(),
+                scope.within("client_ssl_socket_factory"),
+            ),
             canary_stats: Later::new(registry.clone(), scope.within("canary")),
             retry_stats: Later::new(registry.clone(), scope.within("retry")),
             ring_hash_stats: Later::new(registry.clone(), scope.within("ring_hash_lb")),
@@ -275,6 +293,8 @@ impl Host {
     /// A host that nothing is known against yet.
     pub fn new(address: SocketAddr, endpoint: EndpointPlan, workers: usize) -> Self {
         Self {
+            weight: AtomicU32::new(endpoint.weight),
+            reported: None,
             address,
             address_text: address.to_string(),
             attempts: Box::default(),
@@ -294,6 +314,16 @@ impl Host {
         if let Some(name) = &self.name {
             name.doubt();
         }
+    }
+
+    /// What it is worth beside others.
+    pub fn weight(&self) -> u32 {
+        self.weight.load(Relaxed)
+    }
+
+    /// It is worth this from now on; whether that is another weight.
+    pub(crate) fn weigh(&self, weight: u32) -> bool {
+        self.weight.swap(weight, Relaxed) != weight
     }
 
     /// Whether a flag is up.

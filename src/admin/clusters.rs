@@ -122,7 +122,7 @@ fn host_text(out: &mut String, cluster: &str, host: &Host) -> fmt::Result {
     let locality = &endpoint.locality;
     writeln!(out, "{at}::hostname::{}", endpoint.hostname)?;
     writeln!(out, "{at}::health_flags::{}", health_flags(host))?;
-    writeln!(out, "{at}::weight::{}", endpoint.weight)?;
+    writeln!(out, "{at}::weight::{}", host.weight())?;
     writeln!(out, "{at}::region::{}", locality.region)?;
     writeln!(out, "{at}::zone::{}", locality.zone)?;
     writeln!(out, "{at}::sub_zone::{}", locality.sub_zone)?;
@@ -236,7 +236,7 @@ fn host_status(host: &Host) -> Value {
     if let Some(rate) = external {
         out.insert("success_rate".to_owned(), rate);
     }
-    out.insert("weight".to_owned(), json!(host.endpoint.weight));
+    out.insert("weight".to_owned(), json!(host.weight()));
     if !host.endpoint.hostname.is_empty() {
         out.insert("hostname".to_owned(), json!(host.endpoint.hostname));
     }

@@ -345,7 +345,7 @@ fn place(hosts: &[&Host]) -> Value {
             if named {
                 out.insert("metadata".to_owned(), json!({}));
             }
-            out.insert("load_balancing_weight".to_owned(), json!(host.endpoint.weight));
+            out.insert("load_balancing_weight".to_owned(), json!(host.weight()));
             Value::Object(out)
         })
         .collect();

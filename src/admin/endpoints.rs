@@ -88,7 +88,7 @@ fn write(out: &mut String, cluster: &ClusterSnapshot) -> fmt::Result {
     let (hosts, draining) = (cluster.hosts.len(), cluster.draining.len());
     writeln!(out, "{name}: {hosts} hosts, {draining} draining")?;
     for host in cluster.hosts.iter().chain(cluster.draining.iter()) {
-        let (address, weight) = (&host.address_text, host.endpoint.weight);
+        let (address, weight) = (&host.address_text, host.weight());
         write!(out, "{address} weight {weight} {}", health_flags(host))?;
         let changed = by_hand.iter().find(|(address, _)| *address == host.address);
         if let Some((_, changed)) = changed {

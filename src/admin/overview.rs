@@ -237,7 +237,7 @@ fn told_host(host: &Host) -> Value {
         "hostname": host.endpoint.hostname,
         "healthy": host.healthy(),
         "health_flags": health_flags(host),
-        "weight": host.endpoint.weight,
+        "weight": host.weight(),
         "rq_total": host.stats.sum(HostStat::RqTotal),
         "rq_error": host.stats.sum(HostStat::RqError),
         "cx_active": host.stats.sum(HostStat::CxActive),

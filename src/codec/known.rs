@@ -256,6 +256,17 @@ impl KnownSet {
         self.0 & other.0 != 0
     }
 
+    /// The numbers of the members that the other set has as well.
+    #[inline]
+    pub(super) fn places_of(self, other: Self) -> impl Iterator<Item = usize> {
+        let mut both = self.0 & other.0;
+        std::iter::from_fn(move || {
+            let place = (both != 0).then(|| both.trailing_zeros() as usize)?;
+            both &= both - 1;
+            Some(place)
+        })
+    }
+
     #[inline]
     pub(super) fn insert(&mut self, known: Known) {
         self.0 |= Self::bit(known);
@@ -268,10 +279,8 @@ impl KnownSet {
 
     /// `Other` is every other header: no set can hold it.
     const fn bit(known: Known) -> u64 {
-        match known {
-            Known::Other => 0,
-            known => 1 << known as u8,
-        }
+        const OTHER: u64 = 1 << Known::Other as u8;
+        (1 << known as u8) & !OTHER
     }
 }
 

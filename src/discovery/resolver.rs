@@ -1,5 +1,9 @@
-//! Owns asking DNS, by hickory. When to ask again is the control plane's business: nothing is cached here.
+//! Owns asking DNS. When to ask again is the control plane's business: nothing is cached here.
+//!
+//! hickory reads the system's files and the servers' messages. The exchange is ours (`exchange`): hickory's own makes a
+//! socket and a task for each question, and a thousand names that are kept resolved ask hundreds a second.
 
+mod exchange;
 mod server;
 
 use std::{
@@ -7,17 +11,15 @@ use std::{
     fs,
     net::{IpAddr, SocketAddr},
     sync::Arc,
-    time::{Duration, SystemTime},
+    time::{Duration, Instant, SystemTime},
 };
 
 use futures_util::future::BoxFuture;
 use hickory_resolver::{
     Hosts,
-    config::{NameServerConfig, ResolveHosts, ResolverOpts},
-    lookup::Lookup,
-    net::NetError,
+    config::{ConnectionConfig, ResolverOpts},
     proto::{
-        op::Query as DnsQuery,
+        op::{Message, Query as DnsQuery},
         rr::{Name, RecordType},
     },
     system_conf::read_system_conf,
@@ -29,7 +31,8 @@ use understudy_actors::{
     seams::{Answer, Looked, LookupError, Query, Resolve},
 };
 
-use server::{Server, name_server, tcp_if};
+use exchange::AskError;
+use server::Server;
 
 /// How often each server is asked. Observed: Envoy 1.40 with servers that answer SERVFAIL.
 const TRIES: u32 = 4;
@@ -43,14 +46,29 @@ const QUERIES_MAX: usize = 256;
 /// What the answer to a query depends on besides the servers; a change makes a new resolver.
 const FILES: [&str; 2] = ["/etc/resolv.conf", "/etc/hosts"];
 
+/// How often they are looked at, at most.
+const FILES_EVERY: Duration = Duration::from_secs(1);
+
 /// What glibc asks where `/etc/resolv.conf` names nobody.
 const LAST_RESORT: IpAddr = IpAddr::V4(std::net::Ipv4Addr::LOCALHOST);
+
+const DNS_PORT: u16 = 53;
 
 /// Asks DNS: one shared resolver for each plan, kept alive.
 #[derive(Default)]
 pub struct Resolver {
     kept: Mutex<HashMap<ResolverPlan, Arc<Asker>>>,
+    files: Mutex<Files>,
 }
+
+/// When the files were changed last, as they were looked at last.
+#[derive(Default)]
+struct Files {
+    looked_at: Option<Instant>,
+    stamps: Stamps,
+}
+
+type Stamps = [Option<SystemTime>; 2];
 
 /// One plan's resolver.
 struct Asker {
@@ -64,7 +82,7 @@ struct Asker {
     /// How often each server is asked.
     tries: usize,
     turns: Semaphore,
-    files: [Option<SystemTime>; 2],
+    files: Stamps,
 }
 
 // === impl Resolver ===
@@ -72,42 +90,48 @@ struct Asker {
 impl Resolve for Resolver {
     fn resolve(&self, query: Query) -> BoxFuture<'static, Looked> {
         let asker = self.asker(&query.resolver);
-        Box::pin(async move {
-            match asker {
-                Ok(asker) => asker.resolve(&query.name, query.family).await,
-                Err(error) => Err(error).into(),
-            }
-        })
+        Box::pin(async move { asker.resolve(&query.name, query.family).await })
     }
 }
 
 impl Resolver {
-    fn asker(&self, plan: &ResolverPlan) -> Result<Arc<Asker>, LookupError> {
+    fn asker(&self, plan: &ResolverPlan) -> Arc<Asker> {
+        let files = self.files.lock().stamps();
         let mut kept = self.kept.lock();
-        if let Some(asker) = kept.get(plan).filter(|asker| asker.files == stamps()) {
-            return Ok(asker.clone());
+        if let Some(asker) = kept.get(plan).filter(|asker| asker.files == files) {
+            return asker.clone();
         }
         if kept.len() >= RESOLVERS_MAX {
             kept.clear();
         }
-        let asker = Arc::new(Asker::new(plan)?);
+        let asker = Arc::new(Asker::new(plan));
         kept.insert(plan.clone(), asker.clone());
-        Ok(asker)
+        asker
+    }
+}
+
+// === impl Files ===
+
+impl Files {
+    fn stamps(&mut self) -> Stamps {
+        if self.looked_at.is_none_or(|at| at.elapsed() >= FILES_EVERY) {
+            (self.looked_at, self.stamps) = (Some(Instant::now()), stamps());
+        }
+        self.stamps
     }
 }
 
 /// When the files were changed last.
-fn stamps() -> [Option<SystemTime>; 2] {
+fn stamps() -> Stamps {
     FILES.map(|path| fs::metadata(path).and_then(|file| file.modified()).ok())
 }
 
 // === impl Asker ===
 
 impl Asker {
-    fn new(plan: &ResolverPlan) -> Result<Self, LookupError> {
+    fn new(plan: &ResolverPlan) -> Self {
         let files = stamps();
         let system = read_system_conf();
-        let own = || plan.servers.iter().map(|server| name_server(*server, plan.tcp_only));
         let (config, options) = match system {
             Ok((config, options)) => (Some(config), options),
             Err(_) => (None, ResolverOpts::default()),
@@ -116,55 +140,45 @@ impl Asker {
             Some(config) => config.into_parts(),
             None => (None, Vec::new(), Vec::new()),
         };
-        let servers = match () {
+        let servers: Vec<SocketAddr> = match () {
             () if !plan.servers.is_empty() && (!plan.fallback || servers.is_empty()) => {
-                own().collect()
+                plan.servers.clone()
             }
-            () if servers.is_empty() => {
-                vec![name_server(SocketAddr::new(LAST_RESORT, 53), plan.tcp_only)]
+            () if servers.is_empty() => vec![SocketAddr::new(LAST_RESORT, DNS_PORT)],
+            () => {
+                let port =
+                    |ways: &[ConnectionConfig]| ways.first().map_or(DNS_PORT, |way| way.port);
+                let servers = servers.iter();
+                servers.map(|one| SocketAddr::new(one.ip, port(&one.connections))).collect()
             }
-            () => servers.into_iter().map(|server| tcp_if(server, plan.tcp_only)).collect(),
         };
         let search = match plan.no_search {
             true => Vec::new(),
             false if search.is_empty() => domain.into_iter().collect(),
             false => search,
         };
-        let asker = Self::with(plan, servers, search, options)?;
-        Ok(Self { files, hosts: Hosts::from_system().unwrap_or_default(), ..asker })
+        let asker = Self::with(plan, servers, search, &options);
+        Self { files, hosts: Hosts::from_system().unwrap_or_default(), ..asker }
     }
 
     fn with(
         plan: &ResolverPlan,
-        servers: Vec<NameServerConfig>,
+        servers: Vec<SocketAddr>,
         search: Vec<Name>,
-        mut options: ResolverOpts,
-    ) -> Result<Self, LookupError> {
-        if let Some(timeout) = plan.query_timeout {
-            options.timeout = timeout;
-        }
-        let tries = plan.tries.unwrap_or(TRIES).max(1) as usize;
-        // The tries after the first are ours to count.
-        options.attempts = 0;
-        options.cache_size = 0;
-        options.use_hosts_file = ResolveHosts::Never;
-        options.max_active_requests = QUERIES_MAX * 2;
-        let (ndots, timeout) = (options.ndots, options.timeout);
-        let servers = servers.into_iter().map(|server| Server::new(server, &options).map(Arc::new));
-        let servers = servers.collect::<Result<_, _>>()?;
-        let (hosts, turns) = (Hosts::default(), Semaphore::new(QUERIES_MAX));
-        let files = stamps();
-        Ok(Self {
-            servers,
+        options: &ResolverOpts,
+    ) -> Self {
+        let server = |at| Arc::new(Server::new(at, plan.tcp_only, options.edns0));
+        Self {
+            servers: servers.into_iter().map(server).collect(),
             rotate: plan.rotate,
-            hosts,
+            hosts: Hosts::default(),
             search,
-            ndots,
-            timeout,
-            tries,
-            turns,
-            files,
-        })
+            ndots: options.ndots,
+            timeout: plan.query_timeout.unwrap_or(options.timeout),
+            tries: plan.tries.unwrap_or(TRIES).max(1) as usize,
+            turns: Semaphore::new(QUERIES_MAX),
+            files: stamps(),
+        }
     }
 
     async fn resolve(&self, name: &str, family: LookupFamily) -> Looked {
@@ -280,15 +294,12 @@ impl Asker {
         self.look_after_failed(&name, kind);
         let mut failed = LookupError::Unreachable("no name server is known".to_owned());
         for (queries, server) in (1..).zip(std::iter::repeat_n(&servers, self.tries).flatten()) {
-            match server.ask(name.clone(), kind, self.timeout).await {
-                Ok(lookup) => return Ok(found(&lookup, kind)),
-                Err(error) if error.is_no_records_found() => return Ok(Answer::default()),
-                Err(NetError::Timeout) => {
+            match server.ask(&name, kind, self.timeout).await {
+                Ok(answer) => return Ok(found(&answer, kind)),
+                Err(AskError::TimedOut) => {
                     failed = LookupError::TimedOut { wait: self.timeout, queries };
                 }
-                Err(error @ (NetError::Io(_) | NetError::NoConnections)) => {
-                    failed = LookupError::Unreachable(error.to_string());
-                }
+                Err(AskError::Io(error)) => failed = LookupError::Unreachable(error.to_string()),
                 Err(error) => failed = LookupError::Failed(error.to_string()),
             }
         }
@@ -301,13 +312,13 @@ impl Asker {
         let well = self.servers.iter().any(|server| server.failures() == 0);
         for server in self.servers.iter().filter(|server| well && server.is_to_be_tried_again()) {
             let (server, name, timeout) = (server.clone(), name.clone(), self.timeout);
-            tokio::spawn(async move { drop(server.ask(name, kind, timeout).await) });
+            tokio::spawn(async move { drop(server.ask(&name, kind, timeout).await) });
         }
     }
 }
 
-fn found(lookup: &Lookup, kind: RecordType) -> Answer {
-    let records = lookup.answers().iter();
+fn found(answer: &Message, kind: RecordType) -> Answer {
+    let records = answer.answers.iter();
     // A name that points to another holds as long as the shortest link of the chain.
     let ttl = records.clone().map(|record| record.ttl).min();
     let addresses = records

@@ -28,6 +28,9 @@ use crate::{config::model::cluster::Upstream, worker::Deadlines};
 /// has to be done.
 const QUIET_EVERY: u32 = 16;
 
+/// How often worker 0, which shows the circuit breakers of all, looks for clusters that others use.
+const OTHERS_EVERY: u32 = 4;
+
 /// How long anybody waits for a cluster's first answer.
 const FIRST_ANSWER_WAIT: Duration = Duration::from_secs(1);
 
@@ -39,6 +42,8 @@ pub struct Clusters {
     directory: RefCell<Cached<snapshot::Clusters>>,
     runtime: RefCell<Cached<Runtime>>,
     known: RefCell<Known>,
+    /// Those that requests of this worker asked for since nothing went on there.
+    in_use: RefCell<Vec<Rc<Cluster>>>,
 }
 
 struct Known {
@@ -59,6 +64,10 @@ pub struct Cluster {
     shared: Arc<ClusterShared>,
     /// Something went on at the last sweep.
     busy: Cell<bool>,
+    /// It is among [`Clusters::in_use`].
+    in_use: Cell<bool>,
+    /// It is not a cluster any more.
+    closed: Cell<bool>,
     limits: Limits,
     /// `drop_overloads` in force.
     drop_millionths: Cell<u32>,
@@ -113,6 +122,7 @@ impl Clusters {
             directory: RefCell::new(view.clusters.cached()),
             runtime: RefCell::new(view.runtime.cached()),
             known: RefCell::new(known),
+            in_use: RefCell::default(),
         }
     }
 
@@ -121,6 +131,9 @@ impl Clusters {
         self.refresh();
         let cluster = self.known.borrow().slots.get(slot).cloned().flatten()?;
         cluster.heed(self.runtime.borrow_mut().load());
+        if !cluster.in_use.replace(true) {
+            self.in_use.borrow_mut().push(cluster.clone());
+        }
         Some(cluster)
     }
 
@@ -138,10 +151,21 @@ impl Clusters {
         self.refresh();
         self.swept.set(self.swept.get().wrapping_add(1));
         let all = self.swept.get().is_multiple_of(QUIET_EVERY);
-        let known = self.known.borrow();
-        let to_sweep = known.slots.iter().flatten().filter(|cluster| cluster.is_to_be_swept(all));
-        let clusters: Vec<_> = to_sweep.cloned().collect();
-        drop(known);
+        let others = self.worker == 0 && self.swept.get().is_multiple_of(OTHERS_EVERY);
+        let mut clusters = Vec::new();
+        self.in_use.borrow_mut().retain(|cluster| {
+            let stays = !cluster.closed.get() && cluster.is_to_be_swept();
+            cluster.in_use.set(stays);
+            if stays {
+                clusters.push(cluster.clone());
+            }
+            stays
+        });
+        if all || others {
+            let known = self.known.borrow();
+            let rest = known.slots.iter().flatten().filter(|cluster| !cluster.in_use.get());
+            clusters.extend(rest.filter(|cluster| cluster.is_to_be_swept() || all).cloned());
+        }
         for cluster in clusters {
             let current = cluster.current();
             current.pools.iter().for_each(HostPools::sweep);
@@ -202,15 +226,17 @@ impl Cluster {
             current: RefCell::new(Rc::new(current)),
             shared,
             busy: Cell::new(true),
+            in_use: Cell::default(),
+            closed: Cell::default(),
             limits,
             heeded: RefCell::new(heeded),
         }
     }
 
     /// Whether anything goes on here, or did at the last sweep: what is zero now has to be shown once.
-    fn is_to_be_swept(&self, all: bool) -> bool {
+    fn is_to_be_swept(&self) -> bool {
         let busy = self.shared.breakers.iter().any(BreakerCounts::any);
-        self.busy.replace(busy) || busy || all
+        self.busy.replace(busy) || busy
     }
 
     /// Works the limits out again if the runtime is another.
@@ -275,6 +301,7 @@ impl Cluster {
     }
 
     fn close(&self) {
+        self.closed.set(true);
         self.current.borrow().pools.iter().for_each(HostPools::close);
     }
 }
@@ -294,6 +321,11 @@ impl Current {
         let upstream = plan.upstream.clone().downcast::<Upstream>().unwrap_or_default();
         // Connections that speak by other options than those in force are not handed out again.
         let before = before.filter(|before| Arc::ptr_eq(&before.snapshot.plan, plan));
+        if upstream.tls.is_some() {
+            // Listed from the start.
+            snapshot.shared.ssl_stats.get();
+            snapshot.shared.ssl_context_stats.get();
+        }
         let mut by_host = HashMap::with_capacity(snapshot.hosts.len());
         let mut all_pools = Vec::with_capacity(snapshot.hosts.len());
         let well = snapshot.hosts.iter().map(|host| host.healthy()).collect();
@@ -312,6 +344,7 @@ impl Current {
                     deadlines: deadlines.clone(),
                     place: Place::new(&snapshot.shared, &Sharing::default()),
                     sharing: Sharing::default(),
+                    tls: upstream.tls.clone(),
                 })
             });
             all_pools.push(pools);

@@ -7,6 +7,7 @@ pub mod cluster;
 pub mod connect;
 pub mod http1;
 pub mod http2;
+pub mod load_report;
 mod outlier;
 pub mod pool;
 pub mod proxy_protocol;

@@ -249,7 +249,12 @@ fn fresh(
     let found = before.map_or(unanswered, |before| before.flags() & !not_found);
     host.health.store(configured | found, Relaxed);
     host.monitor = plan.outlier.as_ref().map(|plan| Arc::new(Monitor::new(plan.clone())));
+    host.reported = plan.weighing.map(|_| Arc::default());
     if let Some(before) = before {
+        if host.reported.is_some() {
+            host.reported = before.reported.clone();
+            host.weigh(before.weight());
+        }
         host.stats = before.stats.clone();
         host.monitor = before.monitor.clone();
     }
@@ -309,7 +314,7 @@ pub(super) fn gauge(plan: &ClusterPlan, stats: &Group<ClusterStat>, hosts: &[Arc
 fn gauge_weight(plan: &ClusterPlan, stats: &Group<ClusterStat>, hosts: &[Arc<Host>]) {
     // Observed: Envoy 1.40 keeps this one at 0 but for `STRICT_DNS` and `EDS`, whose least is 1.
     if let Discovery::StrictDns { .. } | Discovery::Eds { .. } = plan.discovery {
-        let heaviest = hosts.iter().map(|host| host.endpoint.weight).max();
+        let heaviest = hosts.iter().map(|host| host.weight()).max();
         stats.set(ClusterStat::MaxHostWeight, u64::from(heaviest.unwrap_or(1).max(1)));
     }
 }

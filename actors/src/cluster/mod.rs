@@ -6,9 +6,11 @@ mod hosts;
 mod merging;
 #[cfg(test)]
 mod tests;
+mod weighing;
 
 use std::{
     cell::RefCell,
+    net::IpAddr,
     rc::Rc,
     sync::{Arc, atomic::Ordering::Relaxed},
 };
@@ -275,6 +277,16 @@ fn publish_name(name: &NamePlan) -> (Arc<Name>, Rc<Publisher<NameStatus>>) {
     (Arc::new(Name::new(&name.name, name.port, publisher.subscribe())), Rc::new(publisher))
 }
 
+/// Whether two answers name the same addresses, in whatever order.
+fn are_the_same(answer: &[IpAddr], other: &[IpAddr]) -> bool {
+    let sorted = |answer: &[IpAddr]| {
+        let mut sorted = answer.to_vec();
+        sorted.sort_unstable();
+        sorted
+    };
+    answer.len() == other.len() && (answer == other || sorted(answer) == sorted(other))
+}
+
 fn are_same(hosts: &[Arc<Host>], others: &[Arc<Host>]) -> bool {
     hosts.len() == others.len() && hosts.iter().zip(others).all(|(a, b)| Arc::ptr_eq(a, b))
 }
@@ -294,6 +306,7 @@ impl Actor for Cluster {
             self.hear_who_asks_out(ctx);
         }
         self.end_when_due(ctx);
+        self.weigh_again_and_again(ctx);
         if before.version > 0 {
             // Flags that were set when it fell may not be in what is published.
             hosts::flag_judged(&before.hosts);
@@ -338,14 +351,21 @@ impl Handler<Resolved> for Cluster {
             stats.add(ClusterStat::DefaultTotalMatchCount, hosts as u64);
         }
         let failed = answer.is_none();
+        let ready = self.seed.publisher.read().ready;
         if let Some(place) = self.seed.answers.borrow_mut().get_mut(at) {
+            if let (Some(answer), Some(before), true) = (&answer, &*place, ready)
+                && are_the_same(&answer.addresses, before)
+            {
+                // Nothing to find out: most answers are.
+                return stats.add(ClusterStat::UpdateNoRebuild, 1);
+            }
             match answer {
                 Some(answer) => *place = Some(answer.addresses),
                 // An answer it is all the same: nobody needs to wait for a better one.
                 None => drop(place.get_or_insert_default()),
             }
         }
-        if failed && self.seed.publisher.read().ready {
+        if failed && ready {
             return;
         }
         if !self.discover(ctx) && !failed {

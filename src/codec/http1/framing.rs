@@ -66,16 +66,18 @@ pub(super) fn keep_alive(headers: &HeaderBlock, http_11: bool) -> bool {
     if !headers.index.present.meets(PERSISTENCE) {
         return http_11;
     }
+    let alone = !headers.is_repeated(Known::Connection) && !headers.has(Known::ProxyConnection);
+    match headers.get(Known::Connection) {
+        // As nearly always, where anything is said.
+        Some(b"keep-alive") if alone => true,
+        _ => keeps_alive_by_options(headers, http_11),
+    }
+}
+
+fn keeps_alive_by_options(headers: &HeaderBlock, http_11: bool) -> bool {
     let among =
         |list: &[u8], option: &[u8]| tokens(list).any(|token| token.eq_ignore_ascii_case(option));
-    let named = |known, option: &[u8]| match headers.get(known) {
-        None => false,
-        // One option alone, as nearly always.
-        Some(b"close" | b"keep-alive") if !headers.is_repeated(known) => {
-            headers.get(known) == Some(option)
-        }
-        Some(_) => headers.get_all(known).any(|list| among(list, option)),
-    };
+    let named = |known, option: &[u8]| headers.get_all(known).any(|list| among(list, option));
     // Observed: Envoy 1.40 takes `proxy-connection: close` for the same, and not its `keep-alive`.
     let close = named(Known::Connection, b"close") || named(Known::ProxyConnection, b"close");
     !close && (http_11 || named(Known::Connection, b"keep-alive"))

@@ -23,9 +23,7 @@ pub(super) fn read(
     let target_end = visible_run(after_method);
     let version = after_method.get(target_end..).unwrap_or_default();
     // As everybody sends it.
-    if let ([b' ', ..], [b' ', b'H', b'T', b'T', b'P', b'/', b'1', b'.', b'1', b'\r', b'\n', ..]) =
-        (text.get(method_end..).unwrap_or_default(), version)
-    {
+    if text.get(method_end) == Some(&b' ') && version.starts_with(b" HTTP/1.1\r\n") {
         let method = text.get(..method_end).unwrap_or_default();
         let target = after_method.get(..target_end).unwrap_or_default();
         head.version = Version::Http11;

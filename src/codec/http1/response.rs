@@ -90,8 +90,7 @@ fn status_line(
     head: &mut ResponseHead,
 ) -> Result<Option<(usize, bool)>, ResponseError> {
     // As everybody sends it.
-    if let [b'H', b'T', b'T', b'P', b'/', b'1', b'.', b'1', b' ', a, b, c, b' ', reason @ ..] = text
-    {
+    if let Some([a, b, c, b' ', reason @ ..]) = text.strip_prefix(b"HTTP/1.1 ") {
         let length = text_run(reason);
         if let Some([b'\r', b'\n', ..]) = reason.get(length..) {
             head.status = status(&[*a, *b, *c])?;

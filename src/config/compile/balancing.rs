@@ -1,13 +1,13 @@
 //! Owns compiling how a cluster chooses among its hosts.
 
-use std::sync::Arc;
+use understudy_actors::plan::Locality;
 
-use understudy_actors::plan::{Locality, Slot};
-
-use super::{Compiler, Node};
+use super::{
+    Compiler, Node,
+    aggregate::{CLUSTER_PROVIDED, is_cluster_provided},
+};
 use crate::config::{
     Message,
-    message::Value,
     model::balancing::{
         Balancing, HashTable, Hashing, LeastRequest, Localities, OverrideHealth, Policy, RingHash,
         RuntimeDouble, SlowStart, ZoneAware,
@@ -30,7 +30,9 @@ const RANDOM: &str = "envoy.extensions.load_balancing_policies.random.v3.Random"
 const RING_HASH: &str = "envoy.extensions.load_balancing_policies.ring_hash.v3.RingHash";
 const MAGLEV: &str = "envoy.extensions.load_balancing_policies.maglev.v3.Maglev";
 
-const AGGREGATE: &str = "envoy.extensions.clusters.aggregate.v3.ClusterConfig";
+const BY_REPORTS: &str = "envoy.extensions.load_balancing_policies.client_side_weighted_round_robin.v3.ClientSideWeightedRoundRobin";
+const WRR_LOCALITY: &str = "envoy.extensions.load_balancing_policies.wrr_locality.v3.WrrLocality";
+
 const OVERRIDE_HOST: &str =
     "envoy.extensions.load_balancing_policies.override_host.v3.OverrideHost";
 const SUBSET: &str = "envoy.extensions.load_balancing_policies.subset.v3.Subset";
@@ -52,6 +54,10 @@ impl Compiler<'_> {
         let extension = cluster.message("load_balancing_policy");
         let named = cluster.choice("lb_policy").unwrap_or("ROUND_ROBIN");
         match extension {
+            Some(extension) if is_cluster_provided(extension) => {
+                self.provided(cluster, &mut balancing);
+                self.extension(cluster, extension, &mut balancing);
+            }
             Some(extension) => self.extension(cluster, extension, &mut balancing),
             None => {
                 self.lb_policy(cluster, named, &mut balancing);
@@ -123,23 +129,7 @@ impl Compiler<'_> {
                 let table = self.maglev(cluster.message("maglev_lb_config"));
                 self.hash_balancer(cluster, table, None)
             }
-            "CLUSTER_PROVIDED" => {
-                if let Some(members) = self.aggregate(cluster) {
-                    balancing.policy = Policy::Aggregate(members);
-                    return;
-                }
-                let name = cluster.text("name").unwrap_or_default();
-                let text = format!(
-                    "cluster manager: cluster provided LB specified but cluster '{name}' did not provide one. Check \
-                     cluster documentation."
-                );
-                return self.error(
-                    cluster.at_of("lb_policy"),
-                    &cluster.path_of("lb_policy"),
-                    text,
-                    "an aggregate cluster does",
-                );
-            }
+            "CLUSTER_PROVIDED" => return self.provided(cluster, balancing),
             "LOAD_BALANCING_POLICY_CONFIG" => {
                 let text = "cluster: field load_balancing_policy need to be set";
                 self.error(cluster.at_of("lb_policy"), &cluster.path_of("lb_policy"), text, "");
@@ -150,36 +140,6 @@ impl Compiler<'_> {
                 return self.unsupported(at, &path, &format!("`lb_policy: {other}`"));
             }
         };
-    }
-
-    /// The clusters whose hosts an aggregate has, in order.
-    fn aggregate(&mut self, cluster: &Message) -> Option<Arc<[Slot]>> {
-        let kind = cluster.message("cluster_type")?;
-        kind.ignore("name", "free text; the type decides");
-        let config = kind.any("typed_config").filter(|any| any.message.name() == AGGREGATE)?;
-        let names = config.message.texts("clusters");
-        Some(names.map(|(name, _)| self.slots.clusters.of(name)).collect())
-    }
-
-    /// Whether a cluster of an extended type is an aggregate; one needs a policy of its own.
-    pub(super) fn is_aggregate(&mut self, cluster: &Message) -> bool {
-        let typed = cluster.peek("cluster_type").map(|set| &set.value);
-        let Some(Value::Message(kind)) = typed else { return false };
-        let config = kind.peek("typed_config").map(|set| &set.value);
-        let Some(Value::Any(config)) = config else { return false };
-        if config.message.name() != AGGREGATE {
-            return false;
-        }
-        if cluster.choice("lb_policy") != Some("CLUSTER_PROVIDED") {
-            let name = cluster.text("name").unwrap_or_default();
-            let text = format!(
-                "cluster manager: cluster provided LB not specified but cluster '{name}' provided one. Check cluster \
-                 documentation."
-            );
-            cluster.ignore("cluster_type", "it is in error");
-            self.error(cluster.at, &cluster.path, text, "write `lb_policy: CLUSTER_PROVIDED`");
-        }
-        true
     }
 
     /// `load_balancing_policy`: the first of its policies counts, since Envoy knows each that we know of.
@@ -229,6 +189,25 @@ impl Compiler<'_> {
                 Policy::LeastRequest(least_request(Some(config)))
             }
             RANDOM => Policy::Random,
+            // What the cluster provides is known by now.
+            CLUSTER_PROVIDED => return,
+            BY_REPORTS => {
+                balancing.slow_start = slow_start(Some(config));
+                (balancing.weighing, balancing.worth) = self.weighing(config);
+                return balancing.policy = Policy::RoundRobin;
+            }
+            WRR_LOCALITY => {
+                balancing.localities = Localities::Weighted;
+                if let Some(of_each) = config.message("endpoint_picking_policy") {
+                    self.first_policy(of_each, balancing);
+                    if balancing.weighing.is_none() {
+                        let text = "Currently WrrLocalityLoadBalancer only supports \
+                            ClientSideWeightedRoundRobinLoadBalancer as its endpoint picking policy.";
+                        self.error(of_each.at, &of_each.path, text, "");
+                    }
+                }
+                return;
+            }
             RING_HASH => {
                 localities(config, balancing);
                 let table = self.ring(config, Some(config));

@@ -26,13 +26,14 @@ pub fn resource(
     slots: &AllSlots,
     defaults: &Defaults,
 ) -> Result<(ResourcePlan, Diagnostics), Diagnostics> {
-    let Defaults { node, local_cluster, outlier_log, source_addresses, resolver } =
+    let Defaults { node, local_cluster, outlier_log, source_addresses, resolver, secrets } =
         defaults.clone();
     let mut compiler = Compiler {
         node,
         local_cluster,
         outlier_log,
         source_addresses,
+        secrets,
         resolver,
         added_via_api: true,
         ..Compiler::new(options, slots)
@@ -98,8 +99,8 @@ impl Compiler<'_> {
         Assignment { hosts, policy }
     }
 
-    /// `drop_overloads`, of which there may be one.
-    fn drops(&mut self, policy: &Message) -> u32 {
+    /// `drop_overloads` in millionths, of which there may be one.
+    pub(super) fn drops(&mut self, policy: &Message) -> u32 {
         let drops: Vec<&Message> = policy.messages("drop_overloads").collect();
         if drops.len() > 1 {
             let count = drops.len();
@@ -107,6 +108,9 @@ impl Compiler<'_> {
                 "Cluster drop_overloads config has {count} categories. Envoy only support one."
             );
             self.error(policy.at_of("drop_overloads"), &policy.path_of("drop_overloads"), text, "");
+            for field in ["category", "drop_percentage"] {
+                drops.iter().for_each(|drop| drop.ignore(field, "there are too many"));
+            }
         }
         let Some(drop) = drops.first() else { return 0 };
         drop.ignore("category", "there is one, and stats do not name it");

@@ -2,9 +2,12 @@
 
 use std::{sync::Arc, time::Duration};
 
-use understudy_actors::plan::{Locality, Slot};
+use understudy_actors::{
+    plan::{Locality, Slot},
+    reported::Weighing,
+};
 
-use super::{hash_policy::HashPolicy, subsets::SubsetOptions};
+use super::{hash_policy::HashPolicy, load_report::Worth, subsets::SubsetOptions};
 
 /// How a host is chosen.
 #[derive(Clone, Debug)]
@@ -27,6 +30,10 @@ pub struct Balancing {
     pub subsets: Option<SubsetOptions>,
     /// `slow_start_config`: hosts that are new begin with less.
     pub slow_start: Option<SlowStart>,
+    /// `client_side_weighted_round_robin`: hosts are weighed by what they report, and so often.
+    pub weighing: Option<Weighing>,
+    /// What a report is worth there.
+    pub worth: Option<Worth>,
     /// `fail_traffic_on_panic`: in panic nobody takes requests, rather than all.
     pub fails_on_panic: bool,
 }
@@ -192,6 +199,8 @@ impl Default for Balancing {
             zones: None,
             subsets: None,
             slow_start: None,
+            weighing: None,
+            worth: None,
             fails_on_panic: false,
         }
     }

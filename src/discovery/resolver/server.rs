@@ -1,4 +1,4 @@
-//! Owns one name server: how it is asked, and whether it answered last time.
+//! Owns one name server: whether it answered last time, and what its answers say.
 
 use std::{
     net::SocketAddr,
@@ -6,25 +6,22 @@ use std::{
     time::{Duration, Instant},
 };
 
-use hickory_resolver::{
-    TokioResolver,
-    config::{ConnectionConfig, NameServerConfig, ResolverConfig, ResolverOpts},
-    lookup::Lookup,
-    net::{NetError, runtime::TokioRuntimeProvider},
-    proto::rr::{Name, RecordType},
+use hickory_resolver::proto::{
+    op::{Message, ResponseCode},
+    rr::{Name, RecordType},
 };
 use parking_lot::Mutex;
-use understudy_actors::seams::LookupError;
+
+use super::exchange::{AskError, Line};
 
 /// How long a server that failed is left alone while another one answers.
 ///
 /// Source: `ares_set_server_failover_options`, the default retry delay.
 const LEFT_ALONE: Duration = Duration::from_secs(5);
 
-/// One name server. hickory's own pool gives all servers together one timeout, and takes the first failure
-/// for the answer; so each has a resolver of its own.
+/// One name server.
 pub(super) struct Server {
-    resolver: TokioResolver,
+    line: Line,
     /// Failures since its last answer.
     failures: AtomicU32,
     asked_at: Mutex<Option<Instant>>,
@@ -33,31 +30,33 @@ pub(super) struct Server {
 // === impl Server ===
 
 impl Server {
-    pub(super) fn new(
-        server: NameServerConfig,
-        options: &ResolverOpts,
-    ) -> Result<Self, LookupError> {
-        let config = ResolverConfig::from_parts(None, Vec::new(), vec![server]);
-        let resolver = TokioResolver::builder_with_config(config, TokioRuntimeProvider::default())
-            .with_options(options.clone())
-            .build()
-            .map_err(|error| LookupError::Unreachable(error.to_string()))?;
-        Ok(Self { resolver, failures: AtomicU32::new(0), asked_at: Mutex::default() })
+    pub(super) fn new(at: SocketAddr, tcp_only: bool, edns: bool) -> Self {
+        let line = Line::new(at, tcp_only, edns);
+        Self { line, failures: AtomicU32::new(0), asked_at: Mutex::default() }
     }
 
-    /// One query.
+    /// One query. That there is no such name, or nothing of that kind, is an answer.
     pub(super) async fn ask(
         &self,
-        name: Name,
+        name: &Name,
         kind: RecordType,
         wait: Duration,
-    ) -> Result<Lookup, NetError> {
+    ) -> Result<Message, AskError> {
         *self.asked_at.lock() = Some(Instant::now());
-        let asked = tokio::time::timeout(wait, self.resolver.lookup(name, kind)).await;
-        let answer = asked.unwrap_or(Err(NetError::Timeout));
+        let asked = tokio::time::timeout(wait, self.line.ask(name, kind)).await;
+        let answer = match asked.unwrap_or(Err(AskError::TimedOut)) {
+            Ok(answer) => match answer.metadata.response_code {
+                ResponseCode::NoError | ResponseCode::NXDomain => Ok(answer),
+                code => Err(AskError::Code(code)),
+            },
+            Err(error) => {
+                self.line.forget();
+                Err(error)
+            }
+        };
         match &answer {
-            Err(error) if !error.is_no_records_found() => drop(self.failures.fetch_add(1, Relaxed)),
-            _ => self.failures.store(0, Relaxed),
+            Err(_) => drop(self.failures.fetch_add(1, Relaxed)),
+            Ok(_) => self.failures.store(0, Relaxed),
         }
         answer
     }
@@ -72,23 +71,4 @@ impl Server {
         let long_ago = |at: Instant| at.elapsed() >= LEFT_ALONE;
         self.failures() > 0 && self.asked_at.lock().is_none_or(long_ago)
     }
-}
-
-/// A name server at an address.
-pub(super) fn name_server(at: SocketAddr, tcp_only: bool) -> NameServerConfig {
-    let ways = match tcp_only {
-        true => vec![ConnectionConfig::tcp()],
-        false => vec![ConnectionConfig::udp(), ConnectionConfig::tcp()],
-    };
-    let ways = ways.into_iter().map(|mut way| {
-        way.port = at.port();
-        way
-    });
-    NameServerConfig::new(at.ip(), true, ways.collect())
-}
-
-/// The same server, asked over TCP alone where that is wanted.
-pub(super) fn tcp_if(server: NameServerConfig, tcp_only: bool) -> NameServerConfig {
-    let port = server.connections.first().map_or(53, |way| way.port);
-    name_server(SocketAddr::new(server.ip, port), tcp_only)
 }

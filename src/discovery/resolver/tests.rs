@@ -32,6 +32,8 @@ enum Said {
 struct Server {
     at: SocketAddr,
     asked: Arc<Mutex<Vec<String>>>,
+    /// Whence each question over UDP came.
+    ports: Arc<Mutex<Vec<u16>>>,
     over_tcp: Arc<AtomicUsize>,
 }
 
@@ -55,6 +57,15 @@ fn say(name: &str, kind: RecordType) -> Said {
             Said::Records(vec![(2, RData::CNAME(CNAME(to))), v4(4)])
         }
         ("many.test.", A) => Said::Records((0..200).map(v4).collect()),
+        ("old.test.", A) => Said::Records(vec![v4(7)]),
+        ("chopped.test.", A) => Said::Bytes(|question| {
+            // Truncated in the middle of a record.
+            let mut out = question.to_vec();
+            out[2] |= 0x82;
+            out[7] = 3;
+            out.extend_from_slice(&[0xc0, 0x0c, 0, 1, 0]);
+            out
+        }),
         ("broken.test.", _) => Said::Code(ResponseCode::ServFail),
         ("half.test.", AAAA) => Said::Code(ResponseCode::ServFail),
         ("half.test.", A) => Said::Records(vec![v4(5)]),
@@ -82,7 +93,13 @@ fn reply(bytes: &[u8], asked: &Mutex<Vec<String>>, tcp: bool) -> Option<Vec<u8>>
     answer.metadata.recursion_desired = true;
     answer.metadata.recursion_available = true;
     answer.add_query(query.clone());
-    match say(&query.name().to_string(), query.query_type()) {
+    let name = query.name().to_string();
+    if name == "old.test." && request.edns.is_some() {
+        answer.metadata.response_code = ResponseCode::FormErr;
+        answer.queries.clear();
+        return Some(answer.to_vec().unwrap());
+    }
+    match say(&name, query.query_type()) {
         Said::Nothing => return None,
         Said::Bytes(make) => return Some(make(bytes)),
         Said::Code(code) => answer.metadata.response_code = code,
@@ -110,10 +127,12 @@ async fn server() -> Server {
     let at = tcp.local_addr().unwrap();
     let udp = UdpSocket::bind(at).await.unwrap();
     let (asked, over_tcp) = (Arc::new(Mutex::new(Vec::new())), Arc::new(AtomicUsize::new(0)));
-    let log = asked.clone();
+    let (log, ports) = (asked.clone(), Arc::new(Mutex::new(Vec::new())));
+    let seen = ports.clone();
     tokio::spawn(async move {
         let mut buffer = [0; 4096];
         while let Ok((length, peer)) = udp.recv_from(&mut buffer).await {
+            seen.lock().push(peer.port());
             if let Some(answer) = reply(&buffer[..length], &log, false) {
                 udp.send_to(&answer, peer).await.unwrap();
             }
@@ -136,7 +155,7 @@ async fn server() -> Server {
             });
         }
     });
-    Server { at, asked, over_tcp }
+    Server { at, asked, ports, over_tcp }
 }
 
 fn plan(server: &Server) -> ResolverPlan {
@@ -237,15 +256,49 @@ async fn a_truncated_answer_is_asked_for_again_over_tcp() {
 }
 
 #[tokio::test]
+async fn what_is_truncated_is_not_read_wherever_it_was_cut() {
+    let server = server().await;
+    // What comes over TCP is the same nonsense, and no answer there.
+    assert!(ask(&plan(&server), "chopped.test", LookupFamily::V4Only).await.is_err());
+    assert_eq!(server.over_tcp.load(Relaxed), 1);
+}
+
+#[tokio::test]
+async fn a_server_that_knows_no_edns_is_asked_without() {
+    let server = server().await;
+    let mut options = ResolverOpts::default();
+    options.edns0 = true;
+    let asker = Asker::with(&plan(&server), vec![server.at], Vec::new(), &options);
+    let answer = asker.resolve("old.test", LookupFamily::V4Only).await.answer.unwrap();
+    assert_eq!(texts(&answer), ["10.0.0.7"]);
+    assert_eq!(server.asked.lock().len(), 2);
+}
+
+#[tokio::test]
+async fn a_socket_asks_a_few_questions_and_none_after_a_silence() {
+    let server = server().await;
+    let asker = Asker::new(&plan(&server));
+    for _ in 0..100 {
+        asker.resolve("four.test", LookupFamily::V4Only).await.answer.unwrap();
+    }
+    let ports = server.ports.lock().clone();
+    let questions = |port: u16| ports.iter().filter(|other| **other == port).count();
+    assert_eq!((questions(ports[0]), questions(ports[99])), (64, 36));
+    asker.resolve("silent.test", LookupFamily::V4Only).await.answer.unwrap_err();
+    asker.resolve("four.test", LookupFamily::V4Only).await.answer.unwrap();
+    assert_ne!(server.ports.lock()[101], ports[99]);
+}
+
+#[tokio::test]
 async fn search_domains_are_tried_as_ndots_says_and_never_for_a_name_with_its_dot() {
     let server = server().await;
     let plan = plan(&server);
     let with_ndots = |ndots| {
         let mut options = ResolverOpts::default();
         options.ndots = ndots;
-        let servers = vec![name_server(server.at, false)];
+        let servers = vec![server.at];
         let search = vec![Name::from_str("search.test.").unwrap()];
-        Asker::with(&plan, servers, search, options).unwrap()
+        Asker::with(&plan, servers, search, &options)
     };
     for (ndots, name, asked) in [
         (1, "short", ["short.search.test."].as_slice()),
@@ -283,7 +336,7 @@ async fn a_server_that_is_not_there_is_an_error_and_the_next_one_is_asked() {
 async fn one_plan_has_one_resolver_and_localhost_needs_no_server() {
     let resolver = Resolver::default();
     let plan = ResolverPlan::default();
-    let (one, two) = (resolver.asker(&plan).unwrap(), resolver.asker(&plan).unwrap());
+    let (one, two) = (resolver.asker(&plan), resolver.asker(&plan));
     assert!(Arc::ptr_eq(&one, &two));
     let answer = one.resolve("localhost", LookupFamily::V4Only).await.answer.unwrap();
     assert_eq!(texts(&answer), ["127.0.0.1"]);
@@ -295,7 +348,7 @@ async fn a_server_that_failed_is_asked_last_and_no_lookup_waits_for_it_again() {
     let silent = UdpSocket::bind("127.0.0.1:0").await.unwrap();
     let plan =
         ResolverPlan { servers: vec![silent.local_addr().unwrap(), server.at], ..plan(&server) };
-    let asker = Asker::new(&plan).unwrap();
+    let asker = Asker::new(&plan);
     let lookup = || asker.resolve("four.test", LookupFamily::V4Only);
     assert_eq!(texts(&lookup().await.answer.unwrap()), ["10.0.0.4"]);
     let begun = tokio::time::Instant::now();
@@ -322,7 +375,7 @@ async fn the_preferred_family_is_told_of_too_where_it_had_nothing() {
 async fn servers_are_rotated_where_that_is_asked_for() {
     let (one, two) = (server().await, server().await);
     let plan = ResolverPlan { servers: vec![one.at, two.at], rotate: true, ..plan(&one) };
-    let asker = Asker::new(&plan).unwrap();
+    let asker = Asker::new(&plan);
     for _ in 0..64 {
         assert!(asker.resolve("four.test", LookupFamily::V4Only).await.answer.is_ok());
     }

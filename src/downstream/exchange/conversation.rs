@@ -181,8 +181,13 @@ where
         match down.poll_transfer(cx, &mut self.up_source, self.sink, || timers.touch()) {
             Poll::Ready(Ok(())) => {
                 self.exchange.mark(|timing, now| timing.response_received = now);
-                if let Some(told) = &mut self.exchange.tally.told {
-                    told.trailers = self.up_source.take_trailers();
+                let told = &mut self.exchange.tally.told;
+                if told.is_some() || self.chosen.host().reported.is_some() {
+                    let trailers = self.up_source.take_trailers();
+                    if let Some(trailers) = &trailers {
+                        outcome::ended(self.chosen.target(), trailers);
+                    }
+                    told.iter_mut().for_each(|told| told.trailers = trailers.clone());
                 }
                 return Poll::Ready(Ok(()));
             }
@@ -314,7 +319,7 @@ where
         }
         self.exchange.mutate_response();
         self.exchange.tell_proxy_status();
-        if self.exchange.tally.told.is_some() {
+        if self.exchange.tally.told.is_some() || self.chosen.host().reported.is_some() {
             self.up_source.keep_trailers();
         }
         let Exchange { heads, manager, worker, .. } = &mut *self.exchange;

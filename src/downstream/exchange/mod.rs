@@ -45,14 +45,11 @@ use std::{
     time::Instant,
 };
 
-use understudy_actors::{
-    seams::Accepted,
-    stats::{HttpStat, RouterStat},
-};
+use understudy_actors::stats::{HttpStat, RouterStat};
 
 pub use failure::Failure;
 
-use super::{count, headers, manager::Manager, serve::Worker, timers::Timers};
+use super::{Arrival, count, headers, manager::Manager, serve::Worker, timers::Timers};
 use crate::{
     codec::{Known, RequestHead, ResponseHead, Scheme},
     config::model::{
@@ -65,6 +62,7 @@ use crate::{
     local_reply::LocalReply,
     route::{Found, Lots, RouteTable, form_host},
     stream::{BodySize, RequestSource, ResponseSink, WireBytes},
+    tls::Session,
     upstream::Cluster,
     worker::{AddressText, Deadline, next_connection_id},
 };
@@ -105,7 +103,7 @@ pub struct Loaned {
 }
 
 /// What is the same for all exchanges of a connection.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Peer {
     /// The client.
     pub remote: SocketAddr,
@@ -115,6 +113,8 @@ pub struct Peer {
     pub text: AddressText,
     /// The connection's number.
     pub id: u64,
+    /// What its handshake came to.
+    pub tls: Option<Rc<Session>>,
 }
 
 /// How an exchange ended, for the connection it was on.
@@ -178,10 +178,15 @@ impl DerefMut for Loaned {
 
 impl Peer {
     /// Who has connected.
-    pub fn of(accepted: &Accepted) -> Self {
-        let text = AddressText::new(accepted.peer.ip());
-        let id = next_connection_id();
-        Self { remote: accepted.peer, local: accepted.local, text, id }
+    pub fn of(arrival: &Arrival) -> Self {
+        let text = AddressText::new(arrival.peer.ip());
+        let (id, tls) = (next_connection_id(), arrival.tls.clone());
+        Self { remote: arrival.peer, local: arrival.local, text, id, tls }
+    }
+
+    /// Whether it comes by TLS.
+    pub fn is_tls(&self) -> bool {
+        self.tls.is_some()
     }
 }
 
@@ -233,7 +238,7 @@ impl<'c> Exchange<'c> {
         }
         let Loaned { heads, tally } = loan;
         heads.set_cookies.clear();
-        *tally = Tally::new(manager.tells(), request_done, started);
+        tally.begin(manager.tells(), request_done, started);
         let (filters, tries) = (None, None);
         Self {
             worker,
@@ -298,8 +303,8 @@ impl<'c> Exchange<'c> {
     }
 
     /// Answers with a reply of our own, outside of any route.
-    pub async fn refuse<P: ResponseSink>(&mut self, reply: LocalReply, sink: &mut P) -> Ended {
-        let sent = self.reply(Box::new(reply), sink).await;
+    pub async fn refuse<P: ResponseSink>(&mut self, reply: Box<LocalReply>, sink: &mut P) -> Ended {
+        let sent = self.reply(reply, sink).await;
         self.tally.sent = sink.sent();
         if let Some(told) = &mut self.tally.told {
             told.wire.received = self.heads.wire.take().map(|wire| *wire).unwrap_or_default();
@@ -385,8 +390,8 @@ impl<'c> Exchange<'c> {
                 self.plan_tries(forward);
                 let request = &mut self.heads.request;
                 if self.manager.config.client.matches_upstream_scheme {
-                    // Nothing upstream is encrypted yet.
-                    request.scheme = Scheme::Http;
+                    let encrypted = cluster.current().upstream.tls.is_some();
+                    request.scheme = if encrypted { Scheme::Https } else { Scheme::Http };
                 }
                 let part = found.part.and_then(|part| part.mutations.as_ref());
                 if let Some(mutations) = part.or(found.route.mutations.as_ref()) {

@@ -1,4 +1,5 @@
-//! Owns what outlier detection is told of a try: which of its ends say something of its host.
+//! Owns what outlier detection is told of a try: which of its ends say something of its host; and what of an answer
+//! says what its host is worth.
 //!
 //! Costs a branch where a cluster watches none of its hosts. Source: Envoy, "Outlier detection".
 
@@ -6,10 +7,10 @@ use understudy_actors::outlier::{Monitor, Outcome};
 
 use super::tries::whole_number;
 use crate::{
-    codec::{Known, RequestHead, ResponseHead},
+    codec::{HeaderBlock, Known, RequestHead, ResponseHead},
     downstream::{headers, timers::Passed},
     stream::Reset,
-    upstream::pool::Target,
+    upstream::{load_report, pool::Target},
 };
 
 /// A host has a connection for the request.
@@ -21,9 +22,15 @@ pub(super) fn connected(target: &Target) {
 /// A host's answer is here.
 #[inline]
 pub(super) fn answered(target: &Target, request: &RequestHead, answer: &ResponseHead) {
+    load_report::heed(target, &answer.headers);
     if let Some(monitor) = &target.host.monitor {
         heed(target, monitor, request, answer);
     }
+}
+
+/// The trailers of a host's answer are here.
+pub(super) fn ended(target: &Target, trailers: &HeaderBlock) {
+    load_report::heed(target, trailers);
 }
 
 /// A host was lost, before its answer or in it.

@@ -53,15 +53,15 @@ pub(super) struct Tally {
 // === impl Tally ===
 
 impl Tally {
-    /// Nothing yet. What formats may ask for is remembered if `tells`.
+    /// An exchange begins; there is nothing of another here. What formats may ask for is remembered if
+    /// `tells`.
     #[inline]
-    pub(super) fn new(tells: bool, request_done: bool, started: Instant) -> Self {
-        let told = tells.then(|| {
+    pub(super) fn begin(&mut self, tells: bool, request_done: bool, started: Instant) {
+        if tells {
             let mut told = Box::new(Told::default());
             told.timing.request_received = request_done.then_some(started);
-            told
-        });
-        Self { told, ..Self::default() }
+            self.told = Some(told);
+        }
     }
 
     /// The request goes to this cluster.

@@ -67,7 +67,8 @@ impl Exchange<'_> {
         if !self.manager.logs().is_empty() {
             self.log(AccessLogType::DownstreamEnd);
         }
-        *self.tally = Tally::new(self.manager.tells(), self.request_done, self.started);
+        *self.tally = Tally::default();
+        self.tally.begin(self.manager.tells(), self.request_done, self.started);
     }
 
     /// Makes the request one to the address that an answer redirects to, if its route follows redirects

@@ -8,12 +8,9 @@ use std::{
     time::Duration,
 };
 
-use tokio::{
-    io::{AsyncRead, AsyncWriteExt, ReadBuf},
-    net::TcpStream,
-};
+use tokio::io::{AsyncRead, AsyncWriteExt, ReadBuf};
 use understudy_actors::{
-    seams::{Accepted, Control, Drain},
+    seams::{Control, Drain},
     stats::HttpStat,
 };
 
@@ -30,6 +27,7 @@ use crate::{
     },
     config::model::{http::CodecType, paths::Underscores},
     downstream::{
+        arrival::Arrival,
         exchange::{Ended, Exchange, Heads, Loan, Peer},
         http2,
         manager::Manager,
@@ -41,6 +39,7 @@ use crate::{
     local_reply::LocalReply,
     matcher::TextMatcher,
     stream::{BodySize, WireBytes},
+    transport::Stream,
     worker::{Buffer, Deadline, Tick, deadline::FINE},
 };
 
@@ -73,7 +72,7 @@ const WARM_WAIT: Duration = FINE;
 struct Connection {
     worker: Rc<Worker>,
     manager: Rc<Manager>,
-    stream: TcpStream,
+    stream: Stream,
     peer: Peer,
     control: Rc<Control>,
     input: Option<Buffer>,
@@ -93,7 +92,8 @@ enum Next {
     Request(Loan, Parsed),
     /// Nothing has come for a while.
     Nothing,
-    Refuse(Loan, LocalReply),
+    /// Boxed: what comes next is moved with every request.
+    Refuse(Loan, Box<LocalReply>),
     Http2,
     Close,
 }
@@ -102,18 +102,20 @@ enum Next {
 pub(in crate::downstream) async fn serve(
     worker: Rc<Worker>,
     manager: Rc<Manager>,
-    accepted: Accepted,
+    arrival: Arrival,
     control: Rc<Control>,
 ) {
-    let peer = Peer::of(&accepted);
+    let peer = Peer::of(&arrival);
+    // What was agreed on in a handshake needs no guessing.
+    let agreed = arrival.tls.as_ref().is_some_and(|tls| tls.alpn.is_some());
     let (deadline, idle_since) = (worker.deadlines.deadline(), worker.deadlines.coarse_now());
     let mut connection = Connection {
         deadline,
         opened: Opened::new(&worker, manager.clone(), &peer),
-        undecided: manager.config.codec == CodecType::Auto,
+        undecided: manager.config.codec == CodecType::Auto && !agreed,
         worker,
         manager,
-        stream: accepted.stream,
+        stream: arrival.stream,
         peer,
         control,
         input: None,
@@ -296,13 +298,14 @@ impl Connection {
         }
         // Observed: Envoy 1.40 checks the scheme only where it is the edge.
         let edge = config.use_remote_address && config.xff_trusted_hops == 0;
-        (edge && heads.request.scheme == Scheme::Https).then_some(FORBIDDEN_SCHEME)
+        let forbidden = edge && heads.request.scheme == Scheme::Https && !self.peer.is_tls();
+        forbidden.then_some(FORBIDDEN_SCHEME)
     }
 
-    fn refusal(&self, error: RequestError) -> LocalReply {
+    fn refusal(&self, error: RequestError) -> Box<LocalReply> {
         let stats = self.manager.stats();
         stats.inc(HttpStat::DownstreamCxProtocolError);
-        LocalReply::malformed(error)
+        Box::new(LocalReply::malformed(error))
     }
 
     /// For how long there has been no request.
@@ -322,7 +325,7 @@ impl Connection {
         } else {
             stats.inc(HttpStat::DownstreamRqHeaderTimeout);
             let heads = heads.take().unwrap_or_default();
-            return Next::Refuse(heads, LocalReply::request_headers_timeout());
+            return Next::Refuse(heads, Box::new(LocalReply::request_headers_timeout()));
         }
         Next::Close
     }
@@ -355,10 +358,11 @@ impl Connection {
         let wire = heads.wire.take();
         let mut source = Http1Request::new(read, input, worker, opened, parsed, wire);
         let mut sink = Http1Response::new(write, worker, opened, version, to_head, control, close);
-        let mut exchange = Exchange::begin(worker, manager, peer, deadline, &mut heads, body);
-        let outcome = exchange.carry(&mut source, &mut sink).await;
-        let ended = exchange.conclude(outcome, &mut source, &mut sink).await;
-        drop(exchange);
+        let ended = {
+            let mut exchange = Exchange::begin(worker, manager, peer, deadline, &mut heads, body);
+            let outcome = exchange.carry(&mut source, &mut sink).await;
+            exchange.conclude(outcome, &mut source, &mut sink).await
+        };
         let (closed, gone) = (sink.closes(), source.is_gone());
         worker.keep(heads);
         self.idle_since = deadline.coarse_now();
@@ -375,7 +379,7 @@ impl Connection {
     }
 
     /// Answers a request that could not be read, and ends the connection.
-    async fn refuse(&mut self, mut heads: Loan, reply: LocalReply) {
+    async fn refuse(&mut self, mut heads: Loan, reply: Box<LocalReply>) {
         let Self { worker, manager, stream, peer, control, deadline, input, opened, .. } = self;
         manager.stats().inc(HttpStat::DownstreamRqHttp1Total);
         opened.read(None);

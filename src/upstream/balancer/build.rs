@@ -113,7 +113,7 @@ impl<'a> Builder<'a> {
     }
 
     pub(super) fn weight(&self, at: u32) -> u32 {
-        self.host(at).map_or(1, |host| host.endpoint.weight.max(1))
+        self.host(at).map_or(1, |host| host.weight().max(1))
     }
 
     /// A place among the schedules of a worker.

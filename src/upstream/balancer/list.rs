@@ -136,7 +136,7 @@ fn requests(host: &Host) -> u64 {
 impl Weigh {
     /// Source: Envoy, "Weighted least request".
     fn weight(self, host: &Host) -> f64 {
-        let weight = f64::from(host.endpoint.weight.max(1));
+        let weight = f64::from(host.weight().max(1));
         let weight = match self.slow_start {
             Some(ramp) => weight * ramp.share(host),
             None => weight,
