@@ -91,6 +91,9 @@ impl<'c> Exchange<'c> {
         }
         match pool {
             Some(pool) => {
+                if current.upstream.predictive_ratio > 1.0 {
+                    current.open_ahead(worker, version, sharing.as_ref());
+                }
                 self.tell_filters(&pool.target().host);
                 let chosen = Chosen::of(current, pool, None);
                 self.tally.tries(&chosen, !self.manager.logs().is_empty());
@@ -255,17 +258,6 @@ fn stale_if(reused: bool, done: Result<(), Failure>) -> Result<(), Failure> {
 // === impl Chosen ===
 
 impl Chosen {
-    /// The host whose turn it is, if there is any.
-    pub(super) fn pick(
-        current: Rc<Current>,
-        worker: usize,
-        version: Version,
-        sharing: Option<&Sharing>,
-    ) -> Option<Self> {
-        let pool = current.pick(worker, Choice::default())?.pool(version, sharing)?;
-        Some(Self::of(current, pool, None))
-    }
-
     /// That one; what it answers may be counted elsewhere.
     pub(super) fn of(
         current: Rc<Current>,
