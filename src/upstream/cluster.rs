@@ -1,5 +1,7 @@
 //! Owns a worker's view of the clusters: the snapshot in force, and the pools that belong to its hosts.
 
+mod ahead;
+
 use std::{
     cell::{Cell, OnceCell, RefCell},
     collections::HashMap,

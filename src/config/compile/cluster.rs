@@ -323,6 +323,7 @@ impl Compiler<'_> {
         if let Some(policy) = cluster.message("preconnect_policy") {
             upstream.preconnect_ratio =
                 policy.double("per_upstream_preconnect_ratio").unwrap_or(1.0);
+            upstream.predictive_ratio = policy.double("predictive_preconnect_ratio").unwrap_or(1.0);
         }
         self.spoken_upstream(cluster, &mut upstream);
         upstream

@@ -44,6 +44,8 @@ pub struct Upstream {
     pub apart_per_client: bool,
     /// `preconnect_policy.per_upstream_preconnect_ratio`; 1 opens none ahead.
     pub preconnect_ratio: f64,
+    /// `preconnect_policy.predictive_preconnect_ratio`: the same over all hosts, where it is known which come next.
+    pub predictive_ratio: f64,
     /// `circuit_breakers.per_host_thresholds`, default priority then high.
     pub host_connections_max: [u32; 2],
 }
@@ -100,6 +102,16 @@ impl Upstream {
         }
     }
 
+    /// How many requests one connection carries at a time.
+    pub fn streams_max(&self) -> u64 {
+        match &self.protocol {
+            UpstreamProtocol::Http2(options) => options.concurrent_streams_max.into(),
+            UpstreamProtocol::Http1(_)
+            | UpstreamProtocol::ByDownstream(..)
+            | UpstreamProtocol::Auto(..) => 1,
+        }
+    }
+
     /// Options for HTTP/1; those of nobody where it is not spoken.
     pub fn http1(&self) -> &Http1Options {
         static NONE: Http1Options = Http1Options::none();
@@ -133,6 +145,7 @@ impl Default for Upstream {
             server_name_of: None,
             apart_per_client: false,
             preconnect_ratio: 1.0,
+            predictive_ratio: 1.0,
             host_connections_max: [u32::MAX; 2],
         }
     }

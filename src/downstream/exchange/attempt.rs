@@ -95,6 +95,9 @@ impl<'c> Exchange<'c> {
         }
         match pool {
             Some(pool) => {
+                if current.upstream.predictive_ratio > 1.0 {
+                    current.open_ahead(worker, version, sharing.as_ref());
+                }
                 self.tell_filters(&pool.target().host);
                 let chosen = Chosen::of(current, pool, None);
                 self.tally.tries(&chosen, !self.manager.logs().is_empty());
@@ -301,17 +304,6 @@ fn server_name(of: &ServerNameOf, request: &RequestHead) -> Option<Rc<str>> {
 // === impl Chosen ===
 
 impl Chosen {
-    /// The host whose turn it is, if there is any.
-    pub(super) fn pick(
-        current: Rc<Current>,
-        worker: usize,
-        version: Version,
-        sharing: Option<&Sharing>,
-    ) -> Option<Self> {
-        let pool = current.pick(worker, Choice::default())?.pool(version, sharing)?;
-        Some(Self::of(current, pool, None))
-    }
-
     /// That one; what it answers may be counted elsewhere.
     pub(super) fn of(
         current: Rc<Current>,

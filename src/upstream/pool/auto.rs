@@ -65,7 +65,8 @@ impl AutoPool {
         self.settled().ok_or(PoolError::Terminated)
     }
 
-    fn settled(&self) -> Option<Rc<HostPool>> {
+    /// The pool of the protocol that is spoken, once that was heard.
+    pub(super) fn settled(&self) -> Option<Rc<HostPool>> {
         self.agreed.get().map(|version| match version {
             Version::Http2 => self.http2.clone(),
             _ => self.http1.clone(),

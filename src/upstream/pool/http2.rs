@@ -176,6 +176,15 @@ impl Http2Pool {
         opening
     }
 
+    /// Opens a connection for nobody yet, if there is none.
+    pub(super) fn open_first(self: &Rc<Self>) -> bool {
+        let opens = self.is_empty() && !self.closed.get() && !self.target.is_full();
+        if opens {
+            self.opening();
+        }
+        opens
+    }
+
     /// Opens a connection and drives it to its end.
     async fn open(self: Rc<Self>, opening: Rc<Opening>) {
         let opened = self.handshake().await;

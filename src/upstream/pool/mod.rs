@@ -178,6 +178,30 @@ impl HostPool {
         max == u32::MAX || target.place.take(max, target.worker)
     }
 
+    /// Opens a connection ahead, if this worker's to the host could carry less than is to be expected; whether it
+    /// does. A host that is not well is spared.
+    pub fn open_ahead(&self, ratio: f64) -> bool {
+        let Target { host, worker, .. } = self.target();
+        let stats = host.stats.lane(*worker);
+        let requests = stats.gauge(HostStat::RqActive) + stats.gauge(HostStat::RqPendingActive);
+        let wanted = (requests + 1) as f64 * ratio;
+        if !host.healthy() || host.is_degraded() {
+            return false;
+        }
+        match self {
+            HostPool::Http1(pool) => {
+                let opens =
+                    wanted > stats.gauge(HostStat::CxActive) as f64 && pool.may_open_ahead();
+                if opens {
+                    pool.open_one_ahead();
+                }
+                opens
+            }
+            HostPool::Http2(pool) => pool.open_first(),
+            HostPool::Auto(pool) => pool.settled().is_some_and(|settled| settled.open_ahead(ratio)),
+        }
+    }
+
     /// No connection is left, and nobody waits for one.
     fn is_unused(&self) -> bool {
         match self {
