@@ -19,6 +19,7 @@ use super::{
     Secret,
     certificate::{Certificate, dns_name_matches},
     parameters::Parameters,
+    signatures::Signatures,
     validation::{Refusal, Validation},
 };
 
@@ -42,8 +43,6 @@ pub struct ServerSettings {
     pub tickets: Option<Arc<dyn rustls::server::ProducesTickets>>,
     /// `disable_stateful_session_resumption` false.
     pub keeps_sessions: bool,
-    /// `prefer_client_ciphers`.
-    pub prefers_client_order: bool,
 }
 
 /// How clients of a filter chain are greeted. One for all workers.
@@ -55,6 +54,8 @@ pub struct ServerContext {
     pub certificates: Vec<Secret<Certificate>>,
     /// Who may come.
     pub validation: Option<Secret<Validation>>,
+    /// By what clients have signed.
+    pub signatures: Arc<Signatures>,
 }
 
 /// Chooses a certificate for each handshake.
@@ -67,6 +68,7 @@ struct Resolver {
 #[derive(Debug)]
 struct Verifier {
     provider: Arc<CryptoProvider>,
+    signatures: Arc<Signatures>,
     validation: Option<Secret<Validation>>,
     required: bool,
 }
@@ -81,8 +83,10 @@ impl ServerContext {
     /// rustls' own, for settings that contradict each other.
     pub fn new(settings: ServerSettings) -> Result<Self, Error> {
         let ServerSettings { parameters, certificates, validation, .. } = settings;
+        let signatures = Arc::new(Signatures::default());
         let verifier = Verifier {
             provider: parameters.provider.clone(),
+            signatures: signatures.clone(),
             validation: validation.clone(),
             required: settings.requires_certificate,
         };
@@ -95,7 +99,9 @@ impl ServerContext {
         let resolver = Resolver { certificates: certificates.clone() };
         let mut config = builder.with_cert_resolver(Arc::new(resolver));
         config.alpn_protocols = settings.alpn;
-        config.ignore_client_order = !settings.prefers_client_order;
+        // What a client can do fastest, it names first. rustls has one order for all versions; in TLS 1.3 Envoy goes by
+        // the client's, too.
+        config.ignore_client_order = false;
         config.session_storage = match settings.keeps_sessions {
             true => ServerSessionMemoryCache::new(SESSIONS_KEPT),
             false => Arc::new(NoServerSessionStorage {}),
@@ -105,7 +111,7 @@ impl ServerContext {
             None if !settings.keeps_sessions => config.send_tls13_tickets = 0,
             None => {}
         }
-        Ok(Self { config: Arc::new(config), certificates, validation })
+        Ok(Self { config: Arc::new(config), certificates, validation, signatures })
     }
 
     /// The same as long as nothing is shown or trusted that was not before.
@@ -210,7 +216,9 @@ impl ClientCertVerifier for Verifier {
         signature: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
         let algorithms = &self.provider.signature_verification_algorithms;
-        verify_tls12_signature(message, leaf, signature, algorithms)
+        let verified = verify_tls12_signature(message, leaf, signature, algorithms)?;
+        self.signatures.verified(signature.scheme);
+        Ok(verified)
     }
 
     fn verify_tls13_signature(
@@ -220,7 +228,9 @@ impl ClientCertVerifier for Verifier {
         signature: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
         let algorithms = &self.provider.signature_verification_algorithms;
-        verify_tls13_signature(message, leaf, signature, algorithms)
+        let verified = verify_tls13_signature(message, leaf, signature, algorithms)?;
+        self.signatures.verified(signature.scheme);
+        Ok(verified)
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {

@@ -132,8 +132,8 @@ pub async fn secure(
     let own = Some(host.endpoint.hostname.as_str());
     let own = own.filter(|own| context.settings.host_name_is_asked_for && !own.is_empty());
     let name = name.or(own).or(context.settings.server_name.as_deref());
-    let config = context.config(speaks).clone();
-    let (stream, _) = transport::connect(socket, config, name, host.address.ip(), tally).await?;
+    let ip = host.address.ip();
+    let (stream, _) = transport::connect(socket, context, speaks, name, ip, tally).await?;
     Ok(stream)
 }
 
