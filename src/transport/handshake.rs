@@ -2,9 +2,9 @@
 
 use std::{io, net::IpAddr};
 
-use rustls::{SignatureScheme, pki_types::ServerName};
+use rustls::{SignatureScheme, pki_types::ServerName, server::Acceptor};
 use tokio::net::TcpStream;
-use tokio_rustls::{TlsAcceptor, TlsConnector, TlsStream};
+use tokio_rustls::{LazyConfigAcceptor, TlsConnector, TlsStream};
 use understudy_actors::stats::SslStat;
 
 use super::Stream;
@@ -41,8 +41,10 @@ pub async fn accept(
     context: &ServerContext,
     tally: impl Fn(SslStat),
 ) -> Result<(Stream, Session), HandshakeError> {
-    let accepted = TlsAcceptor::from(context.config.clone()).accept(socket).await;
-    let tls = accepted.map_err(|error| HandshakeError::of(error, &tally))?;
+    let told = |error| HandshakeError::of(error, &tally);
+    let begun = LazyConfigAcceptor::new(Acceptor::default(), socket).await.map_err(told)?;
+    let config = context.config(&begun.client_hello()).clone();
+    let tls = begun.into_stream(config).await.map_err(told)?;
     let (_, connection) = tls.get_ref();
     let validated = context.validation.as_ref().and_then(|validation| validation.read());
     let validated = validated.is_some_and(|validation| validation.asks());

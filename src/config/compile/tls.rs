@@ -63,7 +63,6 @@ impl Compiler<'_> {
             self.unsupported(at, &path, "`require_sni`");
         }
         let _ = context.boolean("full_scan_certs_on_sni_mismatch");
-        context.ignore("prefer_client_ciphers", "the client's order decides in any case");
         let stateless = context.boolean("disable_stateless_session_resumption") != Some(true);
         let stateful = context.boolean("disable_stateful_session_resumption") != Some(true);
         let tickets = stateless.then(rustls::crypto::ring::Ticketer::new).and_then(Result::ok);
@@ -75,6 +74,7 @@ impl Compiler<'_> {
             alpn: common.alpn,
             tickets,
             keeps_sessions: stateful,
+            prefers_client_order: context.boolean("prefer_client_ciphers") == Some(true),
         };
         self.told(ServerContext::new(settings), context)
     }
