@@ -23,6 +23,8 @@ pub mod re2;
 pub mod route;
 pub mod server;
 pub mod stream;
+pub mod tls;
+pub mod transport;
 pub mod upstream;
 pub mod uri_template;
 pub mod version;

@@ -126,7 +126,7 @@ fn open_logs_of_listener(writer: &Writer, listener: &ListenerPlan) -> Result<(),
 /// What a listener's connections go to.
 pub fn terminals(listener: &ListenerPlan) -> impl Iterator<Item = &Terminal> {
     let chains = listener.chains.downcast_ref::<FilterChains>();
-    chains.into_iter().flat_map(|chains| &chains.chains).map(|chain| &chain.terminal)
+    chains.into_iter().flat_map(|chains| chains.all()).map(|chain| &chain.terminal)
 }
 
 // === impl Loader ===

@@ -193,7 +193,7 @@ fn seams(
     Seams {
         serve: Arc::new(DataPlane::new(view.clone(), access_log.clone())),
         resolve: Arc::new(Resolver::default()),
-        probe: Arc::new(Prober::default()),
+        probe: Arc::new(Prober::new(view.registry.clone())),
         balance: Arc::new(Balancers),
         record: access_log.clone(),
         face: Arc::new(face),

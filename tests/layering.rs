@@ -46,6 +46,10 @@ fn each_layer_uses_only_what_it_may() {
             &["actix", "tokio::", "hyper", "crate::downstream", "crate::upstream", "crate::route"],
         ),
         ("route", &["actix", "tokio::", "Mutex", "hyper", "crate::downstream", "crate::upstream"]),
+        (
+            "transport",
+            &["actix", "Mutex", "hyper", "crate::downstream", "crate::upstream", "crate::route"],
+        ),
         ("worker", &["actix", "Arc<", "Mutex", "RwLock", "crate::downstream", "crate::upstream"]),
         ("discovery", &["crate::route", "crate::filter", "actix", "crate::downstream"]),
         ("admin", &["Addr<", "Publisher", "actix"]),

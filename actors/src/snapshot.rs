@@ -22,7 +22,7 @@ use crate::{
     reported::Reported,
     stats::{
         AnswerStat, ByZone, ClusterHttp2Stat, ClusterStat, Group, HostStat, Http1Stat, Later,
-        MaglevStat, Registry, RingHashStat, Scope,
+        MaglevStat, Registry, RingHashStat, Scope, SslContextStat, SslStat,
     },
 };
 
@@ -81,6 +81,10 @@ pub struct ClusterShared {
     pub http1_stats: Later<Http1Stat>,
     /// `cluster.NAME.http2.`
     pub http2_stats: Later<ClusterHttp2Stat>,
+    /// `cluster.NAME.ssl.`
+    pub ssl_stats: Later<SslStat>,
+    /// `cluster.NAME.client_ssl_socket_factory.`
+    pub ssl_context_stats: Later<SslContextStat>,
     /// `cluster.NAME.canary.`
     pub canary_stats: Later<AnswerStat>,
     /// `cluster.NAME.retry.`
@@ -258,6 +262,11 @@ impl ClusterShared {
             outlier: Default::default(),
             http1_stats: Later::new(registry.clone(), scope.within("http1")),
             http2_stats: Later::new(registry.clone(), scope.within("http2")),
+            ssl_stats: Later::new(registry.clone(), scope.within("ssl")),
+            ssl_context_stats: Later::new(
+                registry.clone(),
+                scope.within("client_ssl_socket_factory"),
+            ),
             canary_stats: Later::new(registry.clone(), scope.within("canary")),
             retry_stats: Later::new(registry.clone(), scope.within("retry")),
             ring_hash_stats: Later::new(registry.clone(), scope.within("ring_hash_lb")),

@@ -21,14 +21,17 @@ pub(super) fn socket_address(address: SocketAddr) -> Value {
     })
 }
 
-/// `google.protobuf.Timestamp` with milliseconds.
+/// `google.protobuf.Timestamp`, with milliseconds where it has some.
 pub(super) fn timestamp(at: SystemTime) -> String {
     let since = at.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     let seconds = since.as_secs();
     let (year, month, day) = civil(seconds / 86_400);
     let [hour, minute, second] = [seconds / 3_600 % 24, seconds / 60 % 60, seconds % 60];
-    let ms = since.subsec_millis();
-    format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{ms:03}Z")
+    let fraction = match since.subsec_millis() {
+        0 => String::new(),
+        ms => format!(".{ms:03}"),
+    };
+    format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}{fraction}Z")
 }
 
 /// Writes a value that stands `depth` deep.

@@ -3,7 +3,7 @@
 use understudy_actors::{Command, command::Setting};
 
 use super::{
-    Answer, Ask, actors, clusters, config_dump, dns, drain,
+    Answer, Ask, actors, certs, clusters, config_dump, dns, drain,
     endpoint::{
         Action::{Change, Read, ReadByPost, ReadMuch},
         Endpoint, Origin, Param,
@@ -38,7 +38,7 @@ pub static ENDPOINTS: &[Endpoint] = &[
         help: "print certs on machine",
         params: &[],
         origin: Origin::Envoy,
-        action: Read(simple::certs),
+        action: Read(certs::certs),
     },
     Endpoint {
         path: "/clusters",

@@ -4,6 +4,7 @@
 mod actors;
 mod answer;
 mod ask;
+mod certs;
 mod clusters;
 mod config_dump;
 mod dns;

@@ -14,11 +14,6 @@ pub(super) fn ready(desk: &Desk, _: &Ask) -> Answer {
     Answer::status(status, format!("{}\n", lifecycle.name()))
 }
 
-/// `/certs`: there is no TLS, and so no certificate.
-pub(super) fn certs(_: &Desk, _: &Ask) -> Answer {
-    Answer::json(&json!({"certificates": []}))
-}
-
 /// `/contention`: no mutex stands in a request's way, and none is traced.
 pub(super) fn contention(_: &Desk, _: &Ask) -> Answer {
     Answer::text(

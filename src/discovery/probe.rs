@@ -20,16 +20,19 @@ use http_body_util::{Either, Full};
 use hyper::client::conn::{http1, http2};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use parking_lot::Mutex;
-use tokio::{io::AsyncWriteExt, net::TcpStream};
+use tokio::io::AsyncWriteExt;
 use understudy_actors::{
     plan::{ClusterPlan, HealthCheckPlan},
     seams::{Probe, Probed, Report},
     snapshot::Host,
+    stats::{Registry, Scope},
 };
 
 use crate::{
     config::model::{cluster::Upstream, health_check::Asks},
-    upstream::{proxy_protocol::own_header, socket},
+    tls::Speaks,
+    transport::Stream,
+    upstream::{connect::secure, proxy_protocol::own_header, socket},
 };
 
 /// Bytes of an answer that are read at most; a host that says more has said enough.
@@ -39,8 +42,9 @@ const ANSWER_BYTES_MAX: usize = 64 * 1024;
 const SWEEP_EVERY: usize = 256;
 
 /// Asks hosts, and keeps a connection for each check of each host, as `reuse_connection` has it.
-#[derive(Clone, Default)]
+#[derive(Clone)]
 pub struct Prober {
+    registry: Arc<Registry>,
     kept: Arc<Mutex<Kept>>,
 }
 
@@ -60,7 +64,7 @@ type Body = Either<Full<Bytes>, grpc::Message>;
 enum Wire {
     Http1(http1::SendRequest<Body>),
     Http2(http2::SendRequest<Body>),
-    Tcp(TcpStream),
+    Tcp(Stream),
 }
 
 /// The host could not be reached, ended the connection before it answered, or said what is no answer.
@@ -86,6 +90,11 @@ impl Probe for Prober {
 }
 
 impl Prober {
+    /// Asks, and counts what TLS comes to with its cluster.
+    pub fn new(registry: Arc<Registry>) -> Self {
+        Self { registry, kept: Arc::default() }
+    }
+
     async fn ask(
         &self,
         cluster: &ClusterPlan,
@@ -101,7 +110,7 @@ impl Prober {
                 return Ok(report);
             }
         }
-        let mut wire = connect(asks, cluster, address(host)).await.map_err(|_| Trouble)?;
+        let mut wire = self.connect(asks, cluster, host).await.map_err(|_| Trouble)?;
         let report = converse(&mut wire, cluster, asks, host).await?;
         self.keep(check, asks, host, wire);
         Ok(report)
@@ -134,6 +143,45 @@ impl Prober {
         }
         wires.push((Arc::downgrade(check), wire));
     }
+
+    async fn connect(&self, asks: &Asks, cluster: &ClusterPlan, host: &Host) -> io::Result<Wire> {
+        let (http2, speaks) = match asks {
+            Asks::Tcp(_) => (false, Speaks::Anything),
+            Asks::Http(http) if !http.http2 => (false, Speaks::Http1),
+            Asks::Http(_) | Asks::Grpc(_) => (true, Speaks::Http2),
+        };
+        let stream = self.open(cluster, host, speaks).await?;
+        if matches!(asks, Asks::Tcp(_)) {
+            return Ok(Wire::Tcp(stream));
+        }
+        let io = TokioIo::new(stream);
+        if http2 {
+            let handshake = http2::handshake(TokioExecutor::new(), io).await;
+            let (sender, connection) = handshake.map_err(io::Error::other)?;
+            // It ends with the sender, or with the host; either way the sender knows.
+            tokio::spawn(connection);
+            return Ok(Wire::Http2(sender));
+        }
+        let (sender, connection) = http1::handshake(io).await.map_err(io::Error::other)?;
+        tokio::spawn(connection);
+        Ok(Wire::Http1(sender))
+    }
+
+    /// A connection made as those for requests are, which tells of no client.
+    async fn open(&self, cluster: &ClusterPlan, host: &Host, speaks: Speaks) -> io::Result<Stream> {
+        let (default, to) = (Upstream::default(), address(host));
+        let upstream = cluster.upstream.downcast_ref::<Upstream>().unwrap_or(&default);
+        let mut socket = socket::connect(to, &upstream.sockets).await?;
+        socket.set_nodelay(true)?;
+        if let Some(version) = upstream.sockets.greeting {
+            let header = own_header(version, socket.local_addr()?, to);
+            socket.write_all(&header).await?;
+        }
+        let Some(context) = &upstream.tls else { return Ok(socket.into()) };
+        let stats = self.registry.group(Scope::cluster(&cluster.stat_name).within("ssl"));
+        let secured = secure(socket, context, host, None, speaks, |stat| stats.add(stat, 1));
+        secured.await.map_err(io::Error::other)
+    }
 }
 
 fn key(host: &Arc<Host>) -> usize {
@@ -148,40 +196,6 @@ fn address(host: &Host) -> SocketAddr {
         address.set_port(port);
     }
     address
-}
-
-async fn connect(asks: &Asks, cluster: &ClusterPlan, to: SocketAddr) -> io::Result<Wire> {
-    let stream = open(cluster, to).await?;
-    stream.set_nodelay(true)?;
-    let http2 = match asks {
-        Asks::Tcp(_) => return Ok(Wire::Tcp(stream)),
-        Asks::Http(http) => http.http2,
-        Asks::Grpc(_) => true,
-    };
-    let io = TokioIo::new(stream);
-    if http2 {
-        let handshake = http2::handshake(TokioExecutor::new(), io).await;
-        let (sender, connection) = handshake.map_err(io::Error::other)?;
-        // It ends with the sender, or with the host; either way the sender knows.
-        tokio::spawn(connection);
-        return Ok(Wire::Http2(sender));
-    }
-    let (sender, connection) = http1::handshake(io).await.map_err(io::Error::other)?;
-    tokio::spawn(connection);
-    Ok(Wire::Http1(sender))
-}
-
-/// A connection made as those for requests are, which tells of no client.
-async fn open(cluster: &ClusterPlan, to: SocketAddr) -> io::Result<TcpStream> {
-    let Some(upstream) = cluster.upstream.downcast_ref::<Upstream>() else {
-        return TcpStream::connect(to).await;
-    };
-    let mut stream = socket::connect(to, &upstream.sockets).await?;
-    if let Some(version) = upstream.sockets.greeting {
-        let header = own_header(version, stream.local_addr()?, to);
-        stream.write_all(&header).await?;
-    }
-    Ok(stream)
 }
 
 async fn converse(

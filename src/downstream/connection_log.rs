@@ -39,7 +39,7 @@ impl ConnectionLog {
             Box::new(Self {
                 worker: worker.clone(),
                 manager: manager.clone(),
-                peer: *peer,
+                peer: peer.clone(),
                 started: Instant::now(),
                 received: Cell::new(0),
                 sent: Cell::new(0),
@@ -71,6 +71,7 @@ impl Drop for ConnectionLog {
             peer: Some(self.peer.remote),
             local: Some(self.peer.local),
             connection_id: self.peer.id,
+            tls: self.peer.tls.as_deref(),
             filter_chain: &self.manager.config.filter_chain,
             ..StreamInfo::default()
         };

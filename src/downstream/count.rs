@@ -156,7 +156,7 @@ pub(super) fn upstream_reset(
         stats.inc(S::UpstreamCxProtocolError);
     }
     match reset {
-        Reset::ConnectFailed(_) | Reset::ConnectTimeout => {
+        Reset::ConnectFailed(_) | Reset::HandshakeFailed(_) | Reset::ConnectTimeout => {
             stats.inc(S::UpstreamRqPendingFailureEject);
         }
         Reset::Terminated if has_streams => stats.inc(S::UpstreamRqPendingFailureEject),

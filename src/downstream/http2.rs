@@ -14,7 +14,7 @@ use h2::{
     Reason, RecvStream,
     server::{Connection, SendResponse},
 };
-use tokio::{net::TcpStream, sync::Notify};
+use tokio::sync::Notify;
 use understudy_actors::{
     seams::{Control, Drain},
     stats::{ClusterHttp2Stat, HttpStat},
@@ -38,6 +38,7 @@ use crate::{
         BodyError, BodySize, CountedStream, Data, Frame, RequestSource, ResponseSink, Sink, Source,
         WireBytes, Wires,
     },
+    transport::Stream as Transport,
     upstream::http2::{Incoming, Outgoing},
     worker::{Meter, Metered, keepalive::Signs},
 };
@@ -68,7 +69,7 @@ struct DownstreamMeter {
 pub(super) async fn serve(
     worker: Rc<Worker>,
     manager: Rc<Manager>,
-    stream: TcpStream,
+    stream: Transport,
     peer: Peer,
     control: Rc<Control>,
     opened: Opened,
@@ -151,7 +152,7 @@ async fn accept(
                     streams.goodbye.set(true);
                 }
                 let guard = StreamGuard::begin(&streams, &worker);
-                let (worker, manager) = (worker.clone(), manager.clone());
+                let (worker, manager, peer) = (worker.clone(), manager.clone(), peer.clone());
                 let (control, wires) = (control.clone(), wires.clone());
                 let carried = carry(worker, manager, peer, control, stream, guard, wires);
                 tokio::task::spawn_local(carried);

@@ -1,6 +1,8 @@
 //! Owns the client's side: from an accepted socket to an exchange, and back.
 
 mod apart;
+mod arrival;
+mod chains;
 mod connection_log;
 mod count;
 pub mod exchange;
@@ -15,5 +17,6 @@ pub mod serve;
 mod timers;
 mod underscores;
 
+pub use arrival::Arrival;
 pub use headers::{own_address, path_rules};
 pub use serve::DataPlane;

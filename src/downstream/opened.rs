@@ -21,6 +21,7 @@ pub(super) struct Opened {
     ended_by: Cell<EndedBy>,
     /// What its listener writes of it.
     log: Option<Box<ConnectionLog>>,
+    is_tls: bool,
 }
 
 /// What a connection speaks.
@@ -53,6 +54,11 @@ impl Opened {
         let stats = manager.stats();
         stats.inc(HttpStat::DownstreamCxTotal);
         stats.inc(HttpStat::DownstreamCxActive);
+        let is_tls = peer.is_tls();
+        if is_tls {
+            stats.inc(HttpStat::DownstreamCxSslTotal);
+            stats.inc(HttpStat::DownstreamCxSslActive);
+        }
         // What is read is handed on at once.
         stats.inc(HttpStat::DownstreamCxRxBytesBuffered);
         stats.dec(HttpStat::DownstreamCxRxBytesBuffered);
@@ -65,6 +71,7 @@ impl Opened {
             duration_max: duration_max.map(|max| max.mul_f64(jitter)),
             protocol: Cell::new(Protocol::Undecided),
             ended_by: Cell::new(EndedBy::Us),
+            is_tls,
         }
     }
 
@@ -138,6 +145,9 @@ impl Drop for Opened {
         use HttpStat as S;
         let stats = self.manager.stats();
         stats.dec(S::DownstreamCxActive);
+        if self.is_tls {
+            stats.dec(S::DownstreamCxSslActive);
+        }
         match self.protocol.get() {
             Protocol::Http1 => stats.dec(S::DownstreamCxHttp1Active),
             Protocol::Http2 => stats.dec(S::DownstreamCxHttp2Active),

@@ -8,29 +8,19 @@ use std::{
 
 use futures_util::future::LocalBoxFuture;
 use understudy_actors::{
-    plan::Payload,
+    plan::ListenerPlan,
     published::Cached,
     runtime::Runtime,
     seams::{Accepted, Control, MakeServe, Serve},
     server_state::ServerState,
-    stats::{ClusterHttp2Stat, Http1Stat, Lane, Later, Scope},
+    stats::{ClusterHttp2Stat, Http1Stat, Lane, Later, Scope, TlsInspectorStat},
     view::View,
 };
 
-use super::{
-    exchange::{Loan, Peer},
-    headers, http1, http2,
-    manager::Manager,
-    opened::Opened,
-};
+use super::{arrival, chains::Chains, exchange::Loan, headers};
 use crate::{
     access_log::Writer,
-    config::model::{
-        http::CodecType,
-        listener::{FilterChains, Terminal},
-    },
     filter::Lookout,
-    network::TcpProxy,
     upstream::Clusters,
     worker::{AddressText, Buffers, Clock, Deadlines, Uuids},
 };
@@ -71,8 +61,9 @@ pub struct Worker {
     runtime: RefCell<Cached<Runtime>>,
     http1: Later<Http1Stat>,
     http2: Later<ClusterHttp2Stat>,
+    tls_inspector: Later<TlsInspectorStat>,
     heads: RefCell<Vec<Loan>>,
-    chains: RefCell<Vec<Chain>>,
+    chains: RefCell<Vec<Rc<Chains>>>,
     text: RefCell<Vec<u8>>,
     view: View,
     swept: Cell<u32>,
@@ -82,19 +73,6 @@ pub struct Worker {
 /// The leave to keep the room for an exchange; given back when dropped.
 pub struct Warm {
     worker: Rc<Worker>,
-}
-
-/// A listener's filter chains, as this worker runs them.
-struct Chain {
-    payload: Payload,
-    runs: Runs,
-}
-
-/// A terminal network filter, as this worker runs it.
-#[derive(Clone)]
-enum Runs {
-    Http(Rc<Manager>),
-    Tcp(Rc<TcpProxy>),
 }
 
 // === impl DataPlane ===
@@ -127,21 +105,12 @@ struct Server {
 impl Serve for Server {
     fn serve(&self, accepted: Accepted, control: Rc<Control>) -> LocalBoxFuture<'static, ()> {
         let worker = self.worker.clone();
-        let manager = match self.worker.terminal(&accepted.listener.chains) {
-            Some(Runs::Http(manager)) => manager,
-            Some(Runs::Tcp(proxy)) => return Box::pin(proxy.serve(worker, accepted, control)),
-            None => return Box::pin(async {}),
+        let Some(chains) = worker.chains(&accepted.listener) else {
+            return Box::pin(async {});
         };
-        match manager.config.codec {
-            CodecType::Http2 => {
-                let peer = Peer::of(&accepted);
-                let opened = Opened::new(&worker, manager.clone(), &peer);
-                let stream = accepted.stream;
-                Box::pin(http2::serve(worker, manager, stream, peer, control, opened, Vec::new()))
-            }
-            CodecType::Http1 | CodecType::Auto => {
-                Box::pin(http1::serve(worker, manager, accepted, control))
-            }
+        match &chains.only {
+            Some(only) => only.serve(worker, accepted.into(), control),
+            None => Box::pin(arrival::welcome(worker, chains, accepted, control)),
         }
     }
 }
@@ -166,6 +135,7 @@ impl Worker {
             runtime: RefCell::new(view.runtime.cached()),
             http1: Later::new(view.registry.clone(), Scope::plain("http1.")),
             http2: Later::new(view.registry.clone(), Scope::plain("http2.")),
+            tls_inspector: Later::new(view.registry.clone(), Scope::plain("tls_inspector.")),
             heads: RefCell::default(),
             chains: RefCell::default(),
             text: RefCell::default(),
@@ -188,6 +158,11 @@ impl Worker {
     /// `http2.`, listed from the first client on that speaks it.
     pub fn http2_stats(&self) -> &Lane<ClusterHttp2Stat> {
         self.http2.get().lane(self.index)
+    }
+
+    /// `tls_inspector.`, listed from the first connection on that it looks at.
+    pub fn tls_inspector_stats(&self) -> &Lane<TlsInspectorStat> {
+        self.tls_inspector.get().lane(self.index)
     }
 
     /// Lets `read` see the runtime in force.
@@ -228,23 +203,14 @@ impl Worker {
     }
 
     /// What a listener's connections go to.
-    fn terminal(&self, payload: &Payload) -> Option<Runs> {
-        let mut chains = self.chains.borrow_mut();
-        if let Some(known) = chains.iter().find(|chain| Arc::ptr_eq(&chain.payload, payload)) {
-            return Some(known.runs.clone());
+    fn chains(&self, plan: &ListenerPlan) -> Option<Rc<Chains>> {
+        let mut all = self.chains.borrow_mut();
+        if let Some(known) = all.iter().find(|chains| chains.runs(&plan.chains)) {
+            return Some(known.clone());
         }
-        let all = payload.downcast_ref::<FilterChains>()?;
-        let (index, view, log) = (self.index, &self.view, &self.access_log);
-        let runs = match &all.chains.first()?.terminal {
-            Terminal::Http(config) => {
-                Runs::Http(Rc::new(Manager::new(config.clone(), index, view.clone(), log)))
-            }
-            Terminal::Tcp(config) => {
-                Runs::Tcp(Rc::new(TcpProxy::new(config.clone(), index, view, log)))
-            }
-        };
-        chains.push(Chain { payload: payload.clone(), runs: runs.clone() });
-        Some(runs)
+        let made = Rc::new(Chains::new(plan, self.index, &self.view, &self.access_log)?);
+        all.push(made.clone());
+        Some(made)
     }
 
     /// Housekeeping after a sweep of the deadlines.
@@ -256,21 +222,9 @@ impl Worker {
             self.clusters.sweep();
         }
         if swept.is_multiple_of(64) {
-            let used =
-                |chain: &Chain| Arc::strong_count(&chain.payload) > 1 || chain.runs.is_held();
-            self.chains.borrow_mut().retain(used);
-        }
-    }
-}
-
-// === impl Runs ===
-
-impl Runs {
-    /// Whether a connection has it.
-    fn is_held(&self) -> bool {
-        match self {
-            Runs::Http(manager) => Rc::strong_count(manager) > 1,
-            Runs::Tcp(proxy) => Rc::strong_count(proxy) > 1,
+            self.chains
+                .borrow_mut()
+                .retain(|chains| Rc::strong_count(chains) > 1 || chains.is_used());
         }
     }
 }

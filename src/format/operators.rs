@@ -1,6 +1,7 @@
 //! Owns the operators there are: one line each says what it is called, what it takes, and what it says.
 
 mod args;
+mod tls;
 
 use std::{
     borrow::Cow,
@@ -353,10 +354,10 @@ pub static OPERATORS: &[Kind] = &[
         Value::of(request.and_then(|r| r.headers.get(crate::codec::Known::XRequestId)))
     }),
     absent("DOWNSTREAM_TRANSPORT_FAILURE_REASON"),
-    absent("REQUESTED_SERVER_NAME"),
-    absent("DOWNSTREAM_TLS_VERSION"),
-    absent("DOWNSTREAM_TLS_CIPHER"),
-    absent("DOWNSTREAM_TLS_GROUP"),
+    plain("REQUESTED_SERVER_NAME", tls::requested_server_name),
+    plain("DOWNSTREAM_TLS_VERSION", tls::version),
+    plain("DOWNSTREAM_TLS_CIPHER", tls::cipher),
+    plain("DOWNSTREAM_TLS_GROUP", tls::group),
     absent("DOWNSTREAM_TLS_SESSION_ID"),
     absent("DOWNSTREAM_PEER_SUBJECT"),
     absent("DOWNSTREAM_PEER_ISSUER"),

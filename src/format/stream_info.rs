@@ -9,6 +9,7 @@ use crate::{
     access_log::ResponseFlags,
     codec::{HeaderBlock, RequestHead, ResponseHead, Version},
     stream::Wire,
+    tls::Session,
 };
 
 /// What is known of an exchange. All of it is borrowed from where it is kept anyway.
@@ -50,6 +51,8 @@ pub struct StreamInfo<'a> {
     pub local: Option<SocketAddr>,
     /// The connection's number.
     pub connection_id: u64,
+    /// What the client's handshake came to.
+    pub tls: Option<&'a Session>,
     /// The name of the filter chain; empty for none.
     pub filter_chain: &'a str,
     /// The route's name; empty for none.

@@ -5,12 +5,12 @@ use std::{
     task::{Context, Poll, ready},
 };
 
-use tokio::{
-    io::AsyncWrite,
-    net::tcp::{ReadHalf, WriteHalf},
-};
+use tokio::io::AsyncWrite;
 
-use crate::worker::{Buffer, Buffers};
+use crate::{
+    transport::{ReadHalf, WriteHalf},
+    worker::{Buffer, Buffers},
+};
 
 /// One direction of a connection that is carried on. It holds a buffer only while the receiver is slow, and reads no
 /// more until that is sent: a slow reader slows the writer down.
@@ -67,6 +67,10 @@ impl Flow {
                     _ => return Poll::Ready(Err(Broken::Sink)),
                 }
                 if held.is_empty() {
+                    // What TLS has encrypted may not have gone out yet.
+                    if ready!(Pin::new(&mut *sink).poll_flush(cx)).is_err() {
+                        return Poll::Ready(Err(Broken::Sink));
+                    }
                     self.held = None;
                 }
             }

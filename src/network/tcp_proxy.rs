@@ -11,11 +11,9 @@ use std::{
     time::{Duration, Instant, SystemTime},
 };
 
-use socket2::SockRef;
-use tokio::net::TcpStream;
 use understudy_actors::{
     outlier::Outcome,
-    seams::{Accepted, Control, Drain},
+    seams::{Control, Drain},
     stats::{ClusterStat, Group, HostStat, Lane, Scope, TcpStat},
     view::View,
 };
@@ -25,9 +23,11 @@ use crate::{
     access_log::{Record, ResponseFlag, ResponseFlags, Writer},
     codec::Version,
     config::model::tcp_proxy,
-    downstream::{logs::Log, serve::Worker},
+    downstream::{Arrival, logs::Log, serve::Worker},
     format::{AccessLogType, StreamInfo, UpstreamConnection, UpstreamInfo},
     stream::{Reset, Wire, WireBytes},
+    tls::Session,
+    transport::Stream,
     upstream::{
         Aggregate, Current,
         balancer::Choice,
@@ -56,9 +56,10 @@ struct Carried {
     proxy: Rc<TcpProxy>,
     worker: Rc<Worker>,
     control: Rc<Control>,
-    client: TcpStream,
+    client: Stream,
     peer: SocketAddr,
     local: SocketAddr,
+    tls: Option<Rc<Session>>,
     id: u64,
     started: Instant,
     up: Flow,
@@ -131,20 +132,16 @@ impl TcpProxy {
     }
 
     /// Carries a connection to its end.
-    pub async fn serve(
-        self: Rc<Self>,
-        worker: Rc<Worker>,
-        accepted: Accepted,
-        control: Rc<Control>,
-    ) {
+    pub async fn serve(self: Rc<Self>, worker: Rc<Worker>, arrival: Arrival, control: Rc<Control>) {
         self.stats().inc(TcpStat::DownstreamCxTotal);
         let mut carried = Carried {
             proxy: self,
             worker,
             control,
-            client: accepted.stream,
-            peer: accepted.peer,
-            local: accepted.local,
+            client: arrival.stream,
+            peer: arrival.peer,
+            local: arrival.local,
+            tls: arrival.tls,
             id: next_connection_id(),
             started: Instant::now(),
             up: Flow::default(),
@@ -264,7 +261,7 @@ impl Carried {
     }
 
     /// Carries bytes both ways until both sides have said all, or one of them cannot go on.
-    async fn carry(&mut self, mut host: TcpStream, mut in_use: InUse) {
+    async fn carry(&mut self, mut host: Stream, mut in_use: InUse) {
         let (local, remote, id) =
             (in_use.life.local(), in_use.pool.target().host.address, in_use.life.id());
         self.connection = Some(UpstreamConnection { local, remote, id, protocol: None });
@@ -282,11 +279,11 @@ impl Carried {
             End::HostReset => {
                 in_use.ended_by_host = true;
                 self.flag(ResponseFlag::UpstreamRemoteReset);
-                reset_when_dropped(&self.client);
+                self.client.reset_when_dropped();
             }
             End::ClientReset => {
                 self.flag(ResponseFlag::DownstreamRemoteReset);
-                reset_when_dropped(&host);
+                host.reset_when_dropped();
             }
             End::Idle => stats.inc(TcpStat::IdleTimeout),
             End::Old => {
@@ -300,7 +297,7 @@ impl Carried {
     fn poll_carry(
         &mut self,
         cx: &mut Context<'_>,
-        host: &mut TcpStream,
+        host: &mut Stream,
         in_use: &InUse,
         times: &mut Times,
     ) -> Poll<End> {
@@ -377,6 +374,7 @@ impl Carried {
             peer: Some(self.peer),
             local: Some(self.local),
             connection_id: self.id,
+            tls: self.tls.as_deref(),
             filter_chain: &self.proxy.config.filter_chain,
             cluster: plan.map_or("", |plan| &plan.name),
             cluster_stat_name: plan.map_or("", |plan| &plan.stat_name),
@@ -414,12 +412,6 @@ impl Carried {
             ..Record::of_connection()
         }
     }
-}
-
-/// Its peer is to see a reset, not an end, when this socket is closed.
-fn reset_when_dropped(socket: &TcpStream) {
-    // One that is gone already needs none.
-    let _ = SockRef::from(socket).set_linger(Some(Duration::ZERO));
 }
 
 // === impl Times ===

@@ -7,6 +7,8 @@ use crate::access_log::ResponseFlag;
 pub enum Reset {
     /// Connecting failed; the text is the system's.
     ConnectFailed(String),
+    /// There was a connection, and no handshake (TLS); the text says what was wrong.
+    HandshakeFailed(Box<str>),
     /// Connecting took longer than `connect_timeout`.
     ConnectTimeout,
     /// The connection ended.
@@ -34,6 +36,7 @@ impl Reset {
             Reset::ConnectFailed(why) => {
                 Some(format!("delayed_connect_error:_{}", why.replace(' ', "_")))
             }
+            Reset::HandshakeFailed(why) => Some(why.replace(' ', "_")),
             _ => None,
         }
     }
@@ -41,7 +44,7 @@ impl Reset {
     /// Envoy's words and flag.
     pub fn reason(&self) -> (&'static str, ResponseFlag) {
         match self {
-            Reset::ConnectFailed(_) => {
+            Reset::ConnectFailed(_) | Reset::HandshakeFailed(_) => {
                 ("remote connection failure", ResponseFlag::UpstreamConnectionFailure)
             }
             Reset::ConnectTimeout => {

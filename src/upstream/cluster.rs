@@ -321,6 +321,11 @@ impl Current {
         let upstream = plan.upstream.clone().downcast::<Upstream>().unwrap_or_default();
         // Connections that speak by other options than those in force are not handed out again.
         let before = before.filter(|before| Arc::ptr_eq(&before.snapshot.plan, plan));
+        if upstream.tls.is_some() {
+            // Listed from the start.
+            snapshot.shared.ssl_stats.get();
+            snapshot.shared.ssl_context_stats.get();
+        }
         let mut by_host = HashMap::with_capacity(snapshot.hosts.len());
         let mut all_pools = Vec::with_capacity(snapshot.hosts.len());
         let well = snapshot.hosts.iter().map(|host| host.healthy()).collect();
@@ -339,6 +344,7 @@ impl Current {
                     deadlines: deadlines.clone(),
                     place: Place::new(&snapshot.shared, &Sharing::default()),
                     sharing: Sharing::default(),
+                    tls: upstream.tls.clone(),
                 })
             });
             all_pools.push(pools);

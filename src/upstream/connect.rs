@@ -16,11 +16,15 @@ use std::{
 use tokio::{io::AsyncWriteExt, net::TcpStream};
 use understudy_actors::{
     snapshot::{ClusterShared, Host},
-    stats::{ClusterHttp2Stat, ClusterStat, HostStat},
+    stats::{ClusterHttp2Stat, ClusterStat, HostStat, SslContextStat, SslStat},
 };
 
 use super::{pool::Target, socket};
-use crate::worker::{Deadlines, next_connection_id};
+use crate::{
+    tls::{ClientContext, Speaks},
+    transport::{self, HandshakeError, Stream},
+    worker::{Deadlines, next_connection_id},
+};
 
 /// Why there is no connection.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -28,6 +32,9 @@ pub enum ConnectError {
     /// Refused, unreachable, reset.
     #[error("{0}")]
     Failed(Arc<io::Error>),
+    /// There was a connection, and no handshake on it.
+    #[error("{0}")]
+    Handshake(Arc<HandshakeError>),
     /// Not within `connect_timeout`.
     #[error("no connection within {0:?}")]
     TimedOut(Duration),
@@ -58,10 +65,10 @@ pub struct Life {
 /// # Errors
 ///
 /// [`ConnectError`]; counted as `upstream_cx_connect_fail` or `_timeout`.
-pub async fn connect(target: &Target) -> Result<(TcpStream, Life), ConnectError> {
+pub async fn connect(target: &Target, speaks: Speaks) -> Result<(Stream, Life), ConnectError> {
     let Target { shared, host, worker, connect_timeout, deadlines, .. } = target;
     let life = Life::begin(target);
-    let opened = within(greeted(target, &life), *connect_timeout, deadlines).await;
+    let opened = within(open(target, speaks, &life), *connect_timeout, deadlines).await;
     let (stats, host_stats) = (shared.stats.lane(*worker), host.stats.lane(*worker));
     match opened {
         Ok(stream) => {
@@ -69,8 +76,6 @@ pub async fn connect(target: &Target) -> Result<(TcpStream, Life), ConnectError>
             stats.record(ClusterStat::UpstreamCxConnectMs, waited);
             life.connected.set(true);
             life.local.set(stream.local_addr().ok());
-            // Nagle's algorithm would hold a small request back; a socket without it still works.
-            let _ = stream.set_nodelay(true);
             Ok((stream, life))
         }
         Err(error) => {
@@ -87,12 +92,59 @@ pub async fn connect(target: &Target) -> Result<(TcpStream, Life), ConnectError>
     }
 }
 
-/// A connection on which has been said what goes before everything else.
+/// A connection on which has been said what goes before everything else, and over which TLS has been agreed on.
+async fn open(target: &Target, speaks: Speaks, life: &Life) -> Result<Stream, ConnectError> {
+    let socket = greeted(target, life).await.map_err(|e| ConnectError::Failed(Arc::new(e)))?;
+    let Some(context) = &target.tls else { return Ok(socket.into()) };
+    let Target { shared, worker, host, sharing, .. } = target;
+    let stats = shared.ssl_stats.get().lane(*worker);
+    let name = sharing.server_name.as_deref();
+    // Boxed: what a handshake needs, others shall not carry.
+    match Box::pin(secure(socket, context, host, name, speaks, |stat| stats.inc(stat))).await {
+        Ok(stream) => Ok(stream),
+        Err(HandshakeError::Lost(error)) => Err(ConnectError::Failed(Arc::new(error))),
+        Err(error) => {
+            if matches!(error, HandshakeError::NotReady) {
+                let stats = shared.ssl_context_stats.get().lane(*worker);
+                stats.inc(SslContextStat::UpstreamContextSecretsNotReady);
+            }
+            Err(ConnectError::Handshake(Arc::new(error)))
+        }
+    }
+}
+
+/// Agrees on TLS with a host. `name` is what the request asks for, if it says.
+///
+/// # Errors
+///
+/// [`HandshakeError`], counted.
+pub async fn secure(
+    socket: TcpStream,
+    context: &ClientContext,
+    host: &Host,
+    name: Option<&str>,
+    speaks: Speaks,
+    tally: impl Fn(SslStat),
+) -> Result<Stream, HandshakeError> {
+    if !context.is_ready() {
+        return Err(HandshakeError::NotReady);
+    }
+    let own = Some(host.endpoint.hostname.as_str());
+    let own = own.filter(|own| context.settings.host_name_is_asked_for && !own.is_empty());
+    let name = name.or(own).or(context.settings.server_name.as_deref());
+    let config = context.config(speaks).clone();
+    let (stream, _) = transport::connect(socket, config, name, host.address.ip(), tally).await?;
+    Ok(stream)
+}
+
+/// A socket on which has been said what goes before everything else.
 async fn greeted(target: &Target, life: &Life) -> io::Result<TcpStream> {
     let mut stream = match target.host.attempts.is_empty() {
         true => socket::connect(target.host.address, &target.upstream.sockets).await?,
         false => happy_eyeballs::connect(target, life).await?,
     };
+    // Nagle's algorithm would hold a small request back; a socket without it still works.
+    let _ = stream.set_nodelay(true);
     if let Some(greeting) = &target.sharing.greeting {
         stream.write_all(greeting).await?;
     }
@@ -100,17 +152,15 @@ async fn greeted(target: &Target, life: &Life) -> io::Result<TcpStream> {
 }
 
 async fn within(
-    connecting: impl Future<Output = io::Result<TcpStream>>,
+    connecting: impl Future<Output = Result<Stream, ConnectError>>,
     timeout: Duration,
     deadlines: &Deadlines,
-) -> Result<TcpStream, ConnectError> {
+) -> Result<Stream, ConnectError> {
     let mut connecting = pin!(connecting);
     let mut deadline = deadlines.deadline();
     deadline.arm(timeout);
     poll_fn(|cx| match connecting.as_mut().poll(cx) {
-        Poll::Ready(done) => {
-            Poll::Ready(done.map_err(|error| ConnectError::Failed(Arc::new(error))))
-        }
+        Poll::Ready(done) => Poll::Ready(done),
         Poll::Pending => deadline.poll_passed(cx).map(|()| Err(ConnectError::TimedOut(timeout))),
     })
     .await

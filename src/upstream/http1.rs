@@ -5,10 +5,7 @@ use std::{
     task::{Context, Poll, ready},
 };
 
-use tokio::{
-    io::AsyncWrite,
-    net::tcp::{ReadHalf, WriteHalf},
-};
+use tokio::io::AsyncWrite;
 use understudy_actors::stats::ClusterStat;
 
 use super::{
@@ -33,6 +30,7 @@ use crate::{
         BodyError, BodySize, Data, Frame, RequestSink, Reset, ResponseSource, Sink, Source,
         WireBytes,
     },
+    transport::{ReadHalf, WriteHalf},
     worker::{Buffer, Buffers},
 };
 

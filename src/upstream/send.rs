@@ -5,11 +5,11 @@ use std::{
     task::{Context, Poll, ready},
 };
 
-use tokio::{io::AsyncWrite, net::tcp::WriteHalf};
+use tokio::io::AsyncWrite;
 use understudy_actors::stats::ClusterStat;
 
 use super::pool::Target;
-use crate::{stream::BodyError, worker::Buffer};
+use crate::{stream::BodyError, transport::WriteHalf, worker::Buffer};
 
 /// Writes all that is held; the buffer goes back when it is empty.
 ///
@@ -34,6 +34,8 @@ pub(super) fn poll_send(
             _ => return Poll::Ready(Err(BodyError::Gone)),
         }
     }
+    // What TLS has encrypted may not have gone out yet.
+    ready!(Pin::new(&mut *socket).poll_flush(cx)).map_err(|_| BodyError::Gone)?;
     *held = None;
     Poll::Ready(Ok(()))
 }

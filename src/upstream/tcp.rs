@@ -6,13 +6,7 @@ use std::{
     task::{Context, Poll, ready},
 };
 
-use tokio::{
-    io::AsyncWrite,
-    net::{
-        TcpStream,
-        tcp::{ReadHalf, WriteHalf},
-    },
-};
+use tokio::io::AsyncWrite;
 use understudy_actors::stats::ClusterStat;
 
 use super::{connect::Life, pool::Target, send::poll_send};
@@ -22,12 +16,13 @@ use crate::{
         BodyError, BodySize, Data, Frame, RequestSink, Reset, ResponseSource, Sink, Source,
         WireBytes,
     },
+    transport::{ReadHalf, Stream, WriteHalf},
     worker::{Buffer, Buffers},
 };
 
 /// A connection for one tunnel.
 pub struct TcpTunnel {
-    stream: TcpStream,
+    stream: Stream,
     life: Life,
     sending: Sending,
     receiving: Receiving,
@@ -73,7 +68,7 @@ pub struct TcpSource<'a> {
 
 impl TcpTunnel {
     /// A tunnel over this connection.
-    pub fn new((stream, life): (TcpStream, Life)) -> Self {
+    pub fn new((stream, life): (Stream, Life)) -> Self {
         life.carry_request();
         let (sending, receiving) = (Sending::default(), Receiving::default());
         Self { stream, life, sending, receiving }

@@ -6,10 +6,9 @@ use std::{
     task::{Context, Poll, ready},
 };
 
-use tokio::{
-    io::{AsyncRead, AsyncWrite, ReadBuf},
-    net::TcpStream,
-};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+use crate::transport::Stream;
 
 /// Told of every read and write.
 pub trait Meter {
@@ -22,7 +21,7 @@ pub trait Meter {
 /// A socket that counts, with bytes that were read before the codec was chosen in front.
 #[derive(Debug)]
 pub struct Metered<M> {
-    stream: TcpStream,
+    stream: Stream,
     first: Vec<u8>,
     meter: M,
 }
@@ -31,7 +30,7 @@ pub struct Metered<M> {
 
 impl<M: Meter> Metered<M> {
     /// Wraps a socket; `first` is read before anything else and was counted by whoever read it.
-    pub fn new(stream: TcpStream, first: Vec<u8>, meter: M) -> Self {
+    pub fn new(stream: Stream, first: Vec<u8>, meter: M) -> Self {
         Self { stream, first, meter }
     }
 }

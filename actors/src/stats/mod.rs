@@ -24,7 +24,8 @@ pub use names::{
     EdsStat, FilesystemStat, HealthCheckStat, HostStat, Http1Stat, HttpStat, ListenerDiscoveryStat,
     ListenerHttpStat, ListenerManagerStat, ListenerStat, ListenerWorkerStat, MaglevStat,
     OutlierStat, RdsStat, ReloadStat, RingHashStat, RouterStat, RuntimeStat, ServerStat,
-    SubscriptionStat, TcpStat, TracingStat, VirtualStat, WatchdogStat,
+    SslContextStat, SslStat, SubscriptionStat, TcpStat, TlsInspectorStat, TracingStat, VirtualStat,
+    WatchdogStat,
 };
 pub use scope::{Scope, Tag, cut_out};
 

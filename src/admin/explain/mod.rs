@@ -41,7 +41,7 @@ pub(super) fn explain(desk: &Desk, ask: &Ask) -> Answer {
             continue;
         }
         let Some(chains) = listener.plan.chains.downcast_ref::<FilterChains>() else { continue };
-        for chain in &chains.chains {
+        for chain in chains.all() {
             // What carries no requests has nothing to explain of one.
             let Terminal::Http(manager) = &chain.terminal else { continue };
             let mut one = told_by(desk, manager, &asked, listener.local.port());

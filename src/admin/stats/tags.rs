@@ -127,11 +127,35 @@ fn defaults<'s>(scope: &'s Scope, name: &'s str) -> Vec<(bool, Found<'s>)> {
         let value = name.get(within).unwrap_or_default().trim_start_matches('_');
         out.push((false, Found { name: tag, value, cut: Some(from..to) }));
     }
+    if let Some((tag, from)) = algorithm_tag(scope, name) {
+        let start = scope.prefix.len() + from;
+        let cut = start - 1..scope.prefix.len() + name.len();
+        let value = name.get(from..).unwrap_or_default();
+        out.push((false, Found { name: tag, value, cut: Some(cut) }));
+    }
     out.extend(scope.tags.iter().map(|tag| {
         let starts = tag.name != "envoy.worker_id";
         (starts, Found { name: tag.name, value: &tag.value, cut: Some(tag.cut.clone()) })
     }));
     out
+}
+
+/// What a name of TLS says of an algorithm, and from where on.
+///
+/// Source: Envoy, "Tag extraction", `envoy.ssl_cipher` and its kin.
+fn algorithm_tag(scope: &Scope, name: &str) -> Option<(&'static str, usize)> {
+    if !scope.prefix.ends_with(".ssl.") {
+        return None;
+    }
+    let (kind, _) = name.split_once('.')?;
+    let tag = match kind {
+        "ciphers" => "envoy.ssl_cipher",
+        "curves" => "envoy.ssl_curve",
+        "sigalgs" => "envoy.ssl_sigalg",
+        "versions" => "envoy.ssl_version",
+        _ => return None,
+    };
+    Some((tag, kind.len() + 1))
 }
 
 /// What a name itself says of a status, and where.

@@ -277,6 +277,10 @@ impl Compiler<'_> {
             upstream.buffer_bytes_max = usize::try_from(bytes).unwrap_or(usize::MAX);
         }
         upstream.sockets = self.sockets(cluster);
+        if let Some(socket) = cluster.message("transport_socket") {
+            let transport = self.upstream_transport_socket(socket);
+            (upstream.tls, upstream.sockets.greeting) = (transport.tls, transport.greeting);
+        }
         upstream.closes_to_ill_hosts =
             cluster.boolean("close_connections_on_host_health_failure").unwrap_or(false);
         upstream.apart_per_client =

@@ -5,6 +5,7 @@ use std::{
     hash::{DefaultHasher, Hash, Hasher},
     net::{IpAddr, SocketAddr},
     sync::Arc,
+    time::Duration,
 };
 
 use understudy_actors::plan::{ListenerPlan, RoutesPlan};
@@ -12,13 +13,16 @@ use understudy_actors::plan::{ListenerPlan, RoutesPlan};
 use super::{Compiler, http::is_route_config};
 use crate::config::{
     Message,
+    diagnostic::Span,
     digest::{digest, digest_without},
     message::Value,
     model::{
+        filter_chain_match::{FilterChainMatch, SourceType},
         http::HttpConnectionManager,
-        listener::{FilterChain, FilterChains, Terminal},
+        listener::{FilterChain, FilterChains, ListenerFilter, Terminal},
     },
 };
+use crate::tls::ServerContext;
 
 /// Envoy's `tcp_backlog_size` default is the kernel's limit; this is more than most kernels allow.
 const BACKLOG: u32 = 4096;
@@ -31,6 +35,15 @@ pub(super) const CONNECTION_BUFFER_BYTES: usize = 1 << 20;
 
 pub(super) const CONNECTION_MANAGER: &str =
     "envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager";
+
+const RAW: &str = "envoy.extensions.transport_sockets.raw_buffer.v3.RawBuffer";
+
+const DOWNSTREAM_TLS: &str = "envoy.extensions.transport_sockets.tls.v3.DownstreamTlsContext";
+
+const TLS_INSPECTOR: &str = "envoy.extensions.filters.listener.tls_inspector.v3.TlsInspector";
+
+/// Envoy's `listener_filters_timeout` default.
+const LISTENER_FILTERS_WAIT: Duration = Duration::from_secs(15);
 
 const TCP_PROXY: &str = "envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy";
 
@@ -94,21 +107,43 @@ impl Compiler<'_> {
         let stat_prefix = stat_prefix.map_or_else(|| named.clone(), str::to_owned);
         let mut chains: Vec<FilterChain> = Vec::new();
         self.rds.clear();
-        for (index, chain) in listener.messages("filter_chains").enumerate() {
-            if index > 0 {
-                self.unsupported(chain.at, &chain.path, "more than one filter chain");
-            }
+        let all = listener.messages("filter_chains").map(|chain| (chain, false));
+        let default = listener.message("default_filter_chain").map(|chain| (chain, true));
+        let mut default_chain = None;
+        for (index, (chain, is_default)) in all.chain(default).enumerate() {
             let key = format!("{name}/{index}");
-            chains.extend(self.filter_chain(chain, &key, &stat_prefix, clusters, routes));
+            let Some(made) = self.filter_chain(chain, &key, &stat_prefix, clusters, routes) else {
+                continue;
+            };
+            match is_default {
+                true => default_chain = Some(made),
+                false => {
+                    self.must_differ(&chains, &made, chain, &name);
+                    chains.push(made);
+                }
+            }
         }
         let logs = self.access_logs(listener);
-        chains.iter_mut().for_each(|chain| chain.terminal.log_connections(&logs));
-        if listener.list("filter_chains").is_empty()
-            && listener.peek("default_filter_chain").is_none()
+        for chain in chains.iter_mut().chain(&mut default_chain) {
+            chain.terminal.log_connections(&logs);
+        }
+        if listener.list("filter_chains").is_empty() && default_chain.is_none() && default.is_none()
         {
             let text = format!("error adding listener '{name}': no filter chains specified");
             self.error(listener.at, &listener.path, text, "add `filter_chains`");
         }
+        let listener_filters = self.listener_filters(listener, &chains);
+        let timeout = listener.duration("listener_filters_timeout");
+        let chains = FilterChains {
+            chains,
+            default: default_chain,
+            listener_filters,
+            listener_filters_timeout: timeout.map_or(Some(LISTENER_FILTERS_WAIT), |set| {
+                Some(set).filter(|wait| !wait.is_zero())
+            }),
+            continues_on_timeout: listener.boolean("continue_on_listener_filters_timeout")
+                == Some(true),
+        };
         let backlog = listener.number_u32("tcp_backlog_size").unwrap_or(BACKLOG);
         let inbound = listener.choice("traffic_direction") == Some("INBOUND");
         Some(ListenerPlan {
@@ -121,7 +156,7 @@ impl Compiler<'_> {
             rds: std::mem::take(&mut self.rds),
             chains_fingerprint: chains_fingerprint(listener, &chains),
             fingerprint: digest(listener),
-            chains: Arc::new(FilterChains { chains }),
+            chains: Arc::new(chains),
         })
     }
 
@@ -133,9 +168,13 @@ impl Compiler<'_> {
         clusters: &HashSet<String>,
         routes: &mut Vec<Arc<RoutesPlan>>,
     ) -> Option<FilterChain> {
-        if let Some(socket) = chain.message("transport_socket") {
-            self.transport_socket(socket);
-        }
+        let tls = match chain.message("transport_socket") {
+            Some(socket) => self.downstream_transport_socket(socket)?,
+            None => None,
+        };
+        let matches = chain.message("filter_chain_match");
+        let matches = matches.map_or_else(FilterChainMatch::default, |set| self.chain_match(set));
+        let handshake_timeout = chain.duration("transport_socket_connect_timeout");
         let name = chain.text("name").unwrap_or_default().to_owned();
         let mut terminal = None;
         for filter in chain.messages("filters") {
@@ -172,7 +211,91 @@ impl Compiler<'_> {
         if chain.list("filters").is_empty() {
             self.error(chain.at, &chain.path, "a filter chain needs a filter", "");
         }
-        Some(FilterChain { name, terminal: terminal? })
+        let handshake_timeout = handshake_timeout.filter(|wait| !wait.is_zero());
+        Some(FilterChain { name, matches, tls, handshake_timeout, terminal: terminal? })
+    }
+
+    /// `FilterChainMatch`
+    fn chain_match(&mut self, set: &Message) -> FilterChainMatch {
+        let lower = |(name, _): (&str, Span)| name.to_ascii_lowercase();
+        let names = set.texts("server_names").map(lower).collect::<Vec<_>>();
+        for (name, at) in set.texts("server_names") {
+            // Observed: Envoy 1.40 refuses `*` anywhere but in front of a dot.
+            let part = name.strip_prefix("*.").unwrap_or(name);
+            if name.is_empty() || part.contains('*') {
+                let text =
+                    format!("partial wildcards are not supported in \"server_names\": {name:?}");
+                self.error(at, &set.path, text, "write a whole name, or `*.` and its parent");
+            }
+        }
+        let ports = set.numbers("source_ports");
+        FilterChainMatch {
+            destination_port: set.number("destination_port").and_then(|port| port.try_into().ok()),
+            prefix_ranges: self.ranges(set, "prefix_ranges"),
+            server_names: names,
+            transport_protocol: set.text("transport_protocol").unwrap_or_default().to_owned(),
+            application_protocols: set
+                .texts("application_protocols")
+                .map(|(name, _)| name.to_owned())
+                .collect(),
+            direct_source_prefix_ranges: self.ranges(set, "direct_source_prefix_ranges"),
+            source_type: match set.choice("source_type") {
+                Some("SAME_IP_OR_LOOPBACK") => SourceType::SameIpOrLoopback,
+                Some("EXTERNAL") => SourceType::External,
+                _ => SourceType::Any,
+            },
+            source_prefix_ranges: self.ranges(set, "source_prefix_ranges"),
+            source_ports: ports.iter().filter_map(|port| u16::try_from(*port).ok()).collect(),
+        }
+    }
+
+    /// No connection may fit two chains equally well.
+    fn must_differ(
+        &mut self,
+        before: &[FilterChain],
+        made: &FilterChain,
+        chain: &Message,
+        listener: &str,
+    ) {
+        let Some(same) = before.iter().find(|known| known.matches.overlaps(&made.matches)) else {
+            return;
+        };
+        let how = match same.matches == made.matches {
+            true => "the same",
+            false => "overlapping",
+        };
+        let text = format!(
+            "error adding listener '{listener}': filter chain '{}' has {how} matching rules as '{}'",
+            made.name, same.name
+        );
+        let hint = "give each a `filter_chain_match` of its own";
+        self.error(chain.at, &chain.path, text, hint);
+    }
+
+    /// `listener_filters`, and the one that chains need and nobody has asked for. Observed: Envoy 1.40 adds it as well.
+    fn listener_filters(
+        &mut self,
+        listener: &Message,
+        chains: &[FilterChain],
+    ) -> Vec<ListenerFilter> {
+        let mut filters = Vec::new();
+        for filter in listener.messages("listener_filters") {
+            filter.ignore("name", "free text; the type decides");
+            let Some(config) = filter.any("typed_config") else {
+                let text = "`typed_config` is missing";
+                self.error(filter.at, &filter.path, text, "its `@type` says which filter it is");
+                continue;
+            };
+            match config.message.name() {
+                TLS_INSPECTOR => filters.push(ListenerFilter::TlsInspector),
+                other => self.refuse_whole(&config.message, other),
+            }
+        }
+        let asked = chains.iter().any(|chain| chain.matches.asks_for_tls());
+        if asked && !filters.contains(&ListenerFilter::TlsInspector) {
+            filters.insert(0, ListenerFilter::TlsInspector);
+        }
+        filters
     }
 
     /// Refuses an extension as a whole, so that its fields are not refused one by one.
@@ -183,23 +306,37 @@ impl Compiler<'_> {
         self.unsupported(message.at, &message.path, what);
     }
 
-    /// Plain sockets are what we have; anything else encrypts or wraps, and is refused.
-    pub(super) fn transport_socket(&mut self, socket: &Message) {
+    /// How a chain's connections are encrypted; none for those that are not. `None` outside where an error was told.
+    fn downstream_transport_socket(
+        &mut self,
+        socket: &Message,
+    ) -> Option<Option<Arc<ServerContext>>> {
         socket.ignore("name", "free text; the type decides");
-        const RAW: &str = "envoy.extensions.transport_sockets.raw_buffer.v3.RawBuffer";
-        match socket.any("typed_config") {
-            Some(config) if config.message.name() == RAW => {}
-            Some(config) => self.refuse_whole(&config.message, config.message.name()),
-            None => self.unsupported(socket.at, &socket.path, "`transport_socket`"),
+        let Some(config) = socket.any("typed_config") else {
+            let text = "`typed_config` is missing";
+            self.error(socket.at, &socket.path, text, "its `@type` says which transport it is");
+            return None;
+        };
+        match config.message.name() {
+            RAW => Some(None),
+            DOWNSTREAM_TLS => self.downstream_tls(&config.message).map(|made| Some(Arc::new(made))),
+            other => {
+                self.refuse_whole(&config.message, other);
+                None
+            }
         }
     }
 }
 
 /// Route tables are replaced where they are; but by their names connections find them.
-fn chains_fingerprint(listener: &Message, chains: &[FilterChain]) -> u64 {
+fn chains_fingerprint(listener: &Message, chains: &FilterChains) -> u64 {
     let mut hasher = DefaultHasher::new();
     digest_without(listener, is_route_config).hash(&mut hasher);
-    for chain in chains {
+    for chain in chains.all() {
+        // A certificate's file may hold another than before.
+        if let Some(tls) = &chain.tls {
+            tls.fingerprint().hash(&mut hasher);
+        }
         if let Terminal::Http(manager) = &chain.terminal {
             manager.routes.hash(&mut hasher);
         }

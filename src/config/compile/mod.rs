@@ -31,10 +31,15 @@ mod socket;
 mod stats;
 mod subsets;
 mod tcp_proxy;
+mod tls;
 mod upgrades;
 mod weighing;
 
-use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
+use std::{
+    collections::{BTreeMap, HashMap},
+    path::PathBuf,
+    sync::Arc,
+};
 
 use understudy_actors::{
     plan::{Plan, RdsPlan, ResolverPlan, Slot, Slots},
@@ -42,6 +47,7 @@ use understudy_actors::{
 };
 
 pub use resource::resource;
+use tls::StaticSecret;
 
 use super::{
     Checked, Message, Source, check,
@@ -105,6 +111,7 @@ pub struct Defaults {
     outlier_log: Option<PathBuf>,
     source_addresses: Vec<SourceAddress>,
     resolver: Arc<ResolverPlan>,
+    secrets: Arc<HashMap<String, StaticSecret>>,
 }
 
 /// `Bootstrap.node`.
@@ -150,6 +157,7 @@ pub fn load(source: &Source, options: &Options, slots: &AllSlots) -> Result<Comp
                 outlier_log: compiler.outlier_log,
                 source_addresses: compiler.source_addresses,
                 resolver: compiler.resolver,
+                secrets: compiler.secrets,
             },
             notes: compiler.notes,
         }),
@@ -176,6 +184,8 @@ struct Compiler<'o> {
     source_addresses: Vec<SourceAddress>,
     /// `Bootstrap.typed_dns_resolver_config`: for clusters without one of their own.
     resolver: Arc<ResolverPlan>,
+    /// `static_resources.secrets`
+    secrets: Arc<HashMap<String, StaticSecret>>,
 }
 
 // === impl Compiler ===
@@ -195,6 +205,7 @@ impl<'o> Compiler<'o> {
             added_via_api: false,
             source_addresses: Vec::new(),
             resolver: Arc::default(),
+            secrets: Arc::default(),
         }
     }
 }
@@ -209,6 +220,9 @@ impl Compiler<'_> {
         }
         self.resolver = self.resolver(bootstrap);
         let resources = bootstrap.message("static_resources");
+        if let Some(resources) = resources {
+            self.secrets = Arc::new(self.secrets(resources));
+        }
         self.local_cluster = self.local_cluster(bootstrap);
         let clusters = resources.map_or_else(Vec::new, |resources| self.clusters(resources));
         let names = clusters.iter().map(|cluster| cluster.name.clone()).collect();

@@ -26,13 +26,14 @@ pub fn resource(
     slots: &AllSlots,
     defaults: &Defaults,
 ) -> Result<(ResourcePlan, Diagnostics), Diagnostics> {
-    let Defaults { node, local_cluster, outlier_log, source_addresses, resolver } =
+    let Defaults { node, local_cluster, outlier_log, source_addresses, resolver, secrets } =
         defaults.clone();
     let mut compiler = Compiler {
         node,
         local_cluster,
         outlier_log,
         source_addresses,
+        secrets,
         resolver,
         added_via_api: true,
         ..Compiler::new(options, slots)

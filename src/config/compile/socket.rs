@@ -1,17 +1,31 @@
 //! Owns compiling how sockets to hosts are made: where from, with what options, and what is said first.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use super::{Compiler, address::numeric};
-use crate::config::{
-    Message,
-    message::Value,
-    model::socket::{ProxyProtocol, SocketOption, Sockets, SourceAddress, TcpKeepalive},
+use crate::{
+    config::{
+        Message,
+        message::Value,
+        model::socket::{ProxyProtocol, SocketOption, Sockets, SourceAddress, TcpKeepalive},
+    },
+    tls::ClientContext,
 };
 
 const RAW: &str = "envoy.extensions.transport_sockets.raw_buffer.v3.RawBuffer";
 const PROXY: &str =
     "envoy.extensions.transport_sockets.proxy_protocol.v3.ProxyProtocolUpstreamTransport";
+
+const TLS: &str = "envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext";
+
+/// A transport socket to hosts.
+#[derive(Debug, Default)]
+pub(super) struct Transport {
+    /// How they are greeted, if connections are encrypted.
+    pub(super) tls: Option<Arc<ClientContext>>,
+    /// What is said first.
+    pub(super) greeting: Option<ProxyProtocol>,
+}
 
 impl Compiler<'_> {
     /// How sockets to this cluster's hosts are made.
@@ -23,13 +37,7 @@ impl Compiler<'_> {
         let keepalive = cluster
             .message("upstream_connection_options")
             .and_then(|options| options.message("tcp_keepalive"));
-        Sockets {
-            sources,
-            keepalive: keepalive.map(tcp_keepalive),
-            greeting: cluster
-                .message("transport_socket")
-                .and_then(|socket| self.upstream_transport_socket(socket)),
-        }
+        Sockets { sources, keepalive: keepalive.map(tcp_keepalive), greeting: None }
     }
 
     /// Source: `core.v3.BindConfig`.
@@ -95,26 +103,34 @@ impl Compiler<'_> {
         known
     }
 
-    /// A plain socket, or one that begins with PROXY protocol; anything else encrypts or wraps, and is refused.
-    fn upstream_transport_socket(&mut self, socket: &Message) -> Option<ProxyProtocol> {
-        let Some(config) = socket.any("typed_config") else {
-            self.transport_socket(socket);
-            return None;
-        };
+    /// A plain socket, one with TLS, and what either begins with (PROXY protocol); anything else is refused.
+    pub(super) fn upstream_transport_socket(&mut self, socket: &Message) -> Transport {
         socket.ignore("name", "free text; the type decides");
+        let Some(config) = socket.any("typed_config") else {
+            let text = "`typed_config` is missing";
+            self.error(socket.at, &socket.path, text, "its `@type` says which transport it is");
+            return Transport::default();
+        };
         let config = &config.message;
         match config.name() {
-            RAW => None,
+            RAW => Transport::default(),
+            TLS => {
+                let tls = self.upstream_tls(config).map(Arc::new);
+                Transport { tls, greeting: None }
+            }
             PROXY => {
-                if let Some(inner) = config.message("transport_socket") {
-                    self.transport_socket(inner);
-                }
+                let inner = config.message("transport_socket");
+                let inner = inner.map(|inner| self.upstream_transport_socket(inner));
                 let version = config.message("config").and_then(|config| config.choice("version"));
-                Some(if version == Some("V2") { ProxyProtocol::V2 } else { ProxyProtocol::V1 })
+                let version = match version {
+                    Some("V2") => ProxyProtocol::V2,
+                    _ => ProxyProtocol::V1,
+                };
+                Transport { greeting: Some(version), ..inner.unwrap_or_default() }
             }
             other => {
                 self.refuse_whole(config, other);
-                None
+                Transport::default()
             }
         }
     }

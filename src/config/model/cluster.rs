@@ -1,9 +1,9 @@
 //! Owns the compiled upstream options of a cluster; the payload of `ClusterPlan::upstream`.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use super::{balancing::Balancing, http::Http2Options, http1::Http1Options, socket::Sockets};
-use crate::matcher::AnswerMatcher;
+use crate::{matcher::AnswerMatcher, tls::ClientContext};
 
 /// How connections to a cluster's hosts speak.
 #[derive(Clone, Debug)]
@@ -32,6 +32,8 @@ pub struct Upstream {
     pub buffer_bytes_max: usize,
     /// How sockets are made.
     pub sockets: Sockets,
+    /// How hosts are greeted, if connections to them are encrypted.
+    pub tls: Option<Arc<ClientContext>>,
     /// `connection_pool_per_downstream_connection`.
     pub apart_per_client: bool,
     /// `preconnect_policy.per_upstream_preconnect_ratio`; 1 opens none ahead.
@@ -82,6 +84,7 @@ impl Default for Upstream {
             closes_to_ill_hosts: false,
             buffer_bytes_max: 1 << 20,
             sockets: Sockets::default(),
+            tls: None,
             apart_per_client: false,
             preconnect_ratio: 1.0,
             host_connections_max: [u32::MAX; 2],

@@ -1,14 +1,26 @@
 //! Owns a listener's compiled filter chains; the payload of `ListenerPlan::chains`.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
-use super::{access_log::AccessLog, http::HttpConnectionManager, tcp_proxy::TcpProxy};
+use super::{
+    access_log::AccessLog, filter_chain_match::FilterChainMatch, http::HttpConnectionManager,
+    tcp_proxy::TcpProxy,
+};
+use crate::tls::ServerContext;
 
 /// What a listener does with a connection.
 #[derive(Debug)]
 pub struct FilterChains {
-    /// Chains in the order of the file. Today the first takes every connection.
+    /// Chains in the order of the file.
     pub chains: Vec<FilterChain>,
+    /// `default_filter_chain`: takes what no other does.
+    pub default: Option<FilterChain>,
+    /// What is found out of a connection first, in the order of the file.
+    pub listener_filters: Vec<ListenerFilter>,
+    /// `listener_filters_timeout`; `None` waits for ever.
+    pub listener_filters_timeout: Option<Duration>,
+    /// `continue_on_listener_filters_timeout`
+    pub continues_on_timeout: bool,
 }
 
 /// One filter chain.
@@ -16,8 +28,21 @@ pub struct FilterChains {
 pub struct FilterChain {
     /// `FilterChain.name`.
     pub name: String,
+    /// What it takes.
+    pub matches: FilterChainMatch,
+    /// How it is encrypted; none is not at all.
+    pub tls: Option<Arc<ServerContext>>,
+    /// `transport_socket_connect_timeout`: how long a handshake may take.
+    pub handshake_timeout: Option<Duration>,
     /// The terminal network filter.
     pub terminal: Terminal,
+}
+
+/// What looks at a connection before its chain is chosen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ListenerFilter {
+    /// `envoy.filters.listener.tls_inspector`
+    TlsInspector,
 }
 
 /// The last network filter of a chain, which owns the connection.
@@ -27,6 +52,28 @@ pub enum Terminal {
     Http(Arc<HttpConnectionManager>),
     /// `envoy.filters.network.tcp_proxy`.
     Tcp(Arc<TcpProxy>),
+}
+
+// === impl FilterChains ===
+
+impl FilterChains {
+    /// All of them, the default one last.
+    pub fn all(&self) -> impl Iterator<Item = &FilterChain> {
+        self.chains.iter().chain(&self.default)
+    }
+
+    /// The only chain, where it takes every connection as it comes.
+    pub fn only(&self) -> Option<&FilterChain> {
+        match (&self.chains[..], &self.default) {
+            ([only], None) | ([], Some(only))
+                if only.matches == FilterChainMatch::default()
+                    && self.listener_filters.is_empty() =>
+            {
+                Some(only)
+            }
+            _ => None,
+        }
+    }
 }
 
 // === impl Terminal ===

@@ -6,6 +6,7 @@ pub mod balancing;
 pub mod client;
 pub mod cluster;
 pub mod cookie;
+pub mod filter_chain_match;
 pub mod hash_policy;
 pub mod health_check;
 pub mod http;

@@ -2,21 +2,21 @@
 
 use std::net::SocketAddr;
 
-use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
-    net::TcpStream,
-};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use understudy_actors::seams::{Probed, Report};
 
 use super::{ANSWER_BYTES_MAX, Trouble, holds};
-use crate::config::model::health_check::{ProxyProtocol, TcpAsks};
+use crate::{
+    config::model::health_check::{ProxyProtocol, TcpAsks},
+    transport::Stream,
+};
 
 /// The PROXY protocol's second version: its signature, a command about nobody (`LOCAL`), no addresses.
 const LOCAL: &[u8] = b"\r\n\r\n\0\r\nQUIT\n\x20\0\0\0";
 
 /// Sends, and reads until every text has come. Where none is to come, connecting was enough, and nothing is
 /// sent. Observed: Envoy 1.40, which says who connects each time it asks.
-pub(super) async fn exchange(stream: &mut TcpStream, asks: &TcpAsks) -> Result<Report, Trouble> {
+pub(super) async fn exchange(stream: &mut Stream, asks: &TcpAsks) -> Result<Report, Trouble> {
     if asks.receive.is_empty() {
         return Ok(Probed::Healthy.into());
     }

@@ -18,6 +18,10 @@ use crate::{
     matcher::{TextMatcher, TextTest},
 };
 
+fn prober() -> Prober {
+    Prober::new(Arc::new(Registry::new(0)))
+}
+
 fn cluster() -> Arc<ClusterPlan> {
     Arc::new(ClusterPlan::new("a", 0, Discovery::Static(Vec::new())))
 }
@@ -119,7 +123,7 @@ async fn probed(prober: &Prober, check: &Arc<HealthCheckPlan>, host: &Arc<Host>)
 #[tokio::test]
 async fn a_probe_looks_like_envoys_and_the_connection_is_kept() {
     let (at, heard) = speaker(b"HTTP/1.1 201 Fine\r\ncontent-length: 2\r\n\r\nok").await;
-    let (prober, host) = (Prober::default(), host(at));
+    let (prober, host) = (prober(), host(at));
     let posts = HttpAsks { method: "POST".to_owned(), send: b"ping".to_vec(), ..asks() };
     for check in [http(asks()), http(posts)] {
         for _ in 0..2 {
@@ -148,7 +152,7 @@ async fn an_answer_says_how_the_host_is() {
         (b"what do you want? close", (Probed::NetworkFailure, 0)),
     ] {
         let (at, _) = speaker(answer).await;
-        let said = probed(&Prober::default(), &http(asks()), &host(at)).await;
+        let said = probed(&prober(), &http(asks()), &host(at)).await;
         assert_eq!(said, expected, "{}", String::from_utf8_lossy(answer));
     }
 }
@@ -180,7 +184,7 @@ async fn the_body_the_service_and_a_wish_to_be_left_out_are_heeded() {
         let length = body.len();
         let answer = format!("{head}content-length: {length}\r\n\r\n{body}").into_bytes();
         let (at, _) = speaker(answer.leak()).await;
-        let report = Prober::default().probe(cluster(), http(asks.clone()), host(at)).await;
+        let report = prober().probe(cluster(), http(asks.clone()), host(at)).await;
         let told = (report.probed, report.asks_out, report.is_service);
         assert_eq!(told, (expected, asks_out, is_service), "{head}{body}");
     }
@@ -189,7 +193,7 @@ async fn the_body_the_service_and_a_wish_to_be_left_out_are_heeded() {
 #[tokio::test]
 async fn a_host_that_is_not_there_is_a_network_failure_and_a_stale_connection_is_not() {
     let (at, _) = speaker(b"HTTP/1.1 200 OK\r\nx: y\r\n\r\nclose").await;
-    let (prober, host_at, check) = (Prober::default(), host(at), http(asks()));
+    let (prober, host_at, check) = (prober(), host(at), http(asks()));
     for _ in 0..3 {
         assert_eq!(probed(&prober, &check, &host_at).await, (Probed::Healthy, 200));
     }
@@ -207,7 +211,7 @@ async fn a_host_that_is_not_there_is_a_network_failure_and_a_stale_connection_is
 #[tokio::test]
 async fn texts_may_come_in_pieces_and_between_others_but_in_order() {
     let (at, heard) = speaker(b"xxPOzzNGyy").await;
-    let (prober, host, check) = (Prober::default(), host(at), tcp("PING", &["PO", "NG"], None));
+    let (prober, host, check) = (prober(), host(at), tcp("PING", &["PO", "NG"], None));
     for _ in 0..2 {
         assert_eq!(probed(&prober, &check, &host).await, (Probed::Healthy, 0));
     }
@@ -224,7 +228,7 @@ async fn a_host_is_told_who_connects_where_it_wants_that() {
     ] {
         let (at, heard) = speaker(b"PONG").await;
         let check = tcp("PING", &["PONG"], Some(version));
-        assert_eq!(probed(&Prober::default(), &check, &host(at)).await, (Probed::Healthy, 0));
+        assert_eq!(probed(&prober(), &check, &host(at)).await, (Probed::Healthy, 0));
         let heard = &heard.lock()[0].1;
         assert!(heard.starts_with(expected) && heard.ends_with("PING"), "{heard:?}");
         let port = format!(" {}\r\nPING", at.port());
@@ -235,7 +239,7 @@ async fn a_host_is_told_who_connects_where_it_wants_that() {
 #[tokio::test]
 async fn a_check_that_only_connects_connects_each_time() {
     let socket = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let (prober, host) = (Prober::default(), host(socket.local_addr().unwrap()));
+    let (prober, host) = (prober(), host(socket.local_addr().unwrap()));
     let connecting = tcp("", &[], None);
     assert_eq!(probed(&prober, &connecting, &host).await.0, Probed::Healthy);
     assert_eq!(probed(&prober, &connecting, &host).await.0, Probed::Healthy);
@@ -291,7 +295,7 @@ async fn a_check_speaks_http2_where_it_is_told_to() {
         let status = if named { 200 } else { 400 };
         Response::builder().status(status).body(Full::new(Bytes::from("ok"))).unwrap()
     });
-    let (prober, host) = (Prober::default(), host(at.await));
+    let (prober, host) = (prober(), host(at.await));
     let check = http(HttpAsks { http2: true, ..asks() });
     for _ in 0..2 {
         assert_eq!(probed(&prober, &check, &host).await, (Probed::Healthy, 200));
@@ -321,7 +325,7 @@ async fn a_grpc_server_is_well_if_it_says_that_it_serves() {
         timeout: "300m".to_owned(),
     };
     let check = check(HealthCheckKind::Grpc, Asks::Grpc(asks));
-    let (prober, host) = (Prober::default(), host(at.await));
+    let (prober, host) = (prober(), host(at.await));
     for _ in 0..2 {
         assert_eq!(probed(&prober, &check, &host).await, (Probed::Healthy, 0));
     }
@@ -348,7 +352,7 @@ async fn whatever_else_a_grpc_server_answers_it_is_not_well() {
         });
         Response::builder().status(status).header("content-type", kind).body(body).unwrap()
     });
-    let (prober, host) = (Prober::default(), host(at.await));
+    let (prober, host) = (prober(), host(at.await));
     for (at, said) in SAID.iter().enumerate() {
         let add = vec![header("x-case", &at.to_string(), AppendAction::AppendOrAdd)];
         let asks = GrpcAsks {

@@ -119,6 +119,7 @@ impl<'c> Exchange<'c> {
             high_priority,
             client: upstream.apart_per_client.then_some(self.peer.id),
             greeting: sockets.greeting.map(greeting).map(Rc::from),
+            server_name: None,
         })
     }
 

@@ -43,14 +43,11 @@ use std::{
     time::Instant,
 };
 
-use understudy_actors::{
-    seams::Accepted,
-    stats::{HttpStat, RouterStat},
-};
+use understudy_actors::stats::{HttpStat, RouterStat};
 
 pub use failure::Failure;
 
-use super::{count, headers, manager::Manager, serve::Worker, timers::Timers};
+use super::{Arrival, count, headers, manager::Manager, serve::Worker, timers::Timers};
 use crate::{
     codec::{Known, RequestHead, ResponseHead, Scheme},
     config::model::{
@@ -63,6 +60,7 @@ use crate::{
     local_reply::LocalReply,
     route::{Found, Lots, RouteTable, form_host},
     stream::{BodySize, RequestSource, ResponseSink, WireBytes},
+    tls::Session,
     upstream::Cluster,
     worker::{AddressText, Deadline, next_connection_id},
 };
@@ -103,7 +101,7 @@ pub struct Loaned {
 }
 
 /// What is the same for all exchanges of a connection.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Peer {
     /// The client.
     pub remote: SocketAddr,
@@ -113,6 +111,8 @@ pub struct Peer {
     pub text: AddressText,
     /// The connection's number.
     pub id: u64,
+    /// What its handshake came to.
+    pub tls: Option<Rc<Session>>,
 }
 
 /// How an exchange ended, for the connection it was on.
@@ -176,10 +176,15 @@ impl DerefMut for Loaned {
 
 impl Peer {
     /// Who has connected.
-    pub fn of(accepted: &Accepted) -> Self {
-        let text = AddressText::new(accepted.peer.ip());
-        let id = next_connection_id();
-        Self { remote: accepted.peer, local: accepted.local, text, id }
+    pub fn of(arrival: &Arrival) -> Self {
+        let text = AddressText::new(arrival.peer.ip());
+        let (id, tls) = (next_connection_id(), arrival.tls.clone());
+        Self { remote: arrival.peer, local: arrival.local, text, id, tls }
+    }
+
+    /// Whether it comes by TLS.
+    pub fn is_tls(&self) -> bool {
+        self.tls.is_some()
     }
 }
 
@@ -383,8 +388,8 @@ impl<'c> Exchange<'c> {
                 self.plan_tries(forward);
                 let request = &mut self.heads.request;
                 if self.manager.config.client.matches_upstream_scheme {
-                    // Nothing upstream is encrypted yet.
-                    request.scheme = Scheme::Http;
+                    let encrypted = cluster.current().upstream.tls.is_some();
+                    request.scheme = if encrypted { Scheme::Https } else { Scheme::Http };
                 }
                 let part = found.part.and_then(|part| part.mutations.as_ref());
                 if let Some(mutations) = part.or(found.route.mutations.as_ref()) {

@@ -196,7 +196,7 @@ impl Retrying {
         let always = RetryOn::RESET | RetryOn::FIVE_XX | RetryOn::GATEWAY_ERROR;
         match reset {
             Reset::Overflow | Reset::Refused => false,
-            Reset::ConnectFailed(_) | Reset::ConnectTimeout
+            Reset::ConnectFailed(_) | Reset::HandshakeFailed(_) | Reset::ConnectTimeout
                 if self.on.has(RetryOn::CONNECT_FAILURE) =>
             {
                 true

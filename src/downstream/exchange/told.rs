@@ -178,6 +178,7 @@ impl Exchange<'_> {
             peer: Some(self.peer.remote),
             local: Some(self.peer.local),
             connection_id: self.peer.id,
+            tls: self.peer.tls.as_deref(),
             filter_chain: &self.manager.config.filter_chain,
             route_name: route.map_or("", |route| &route.name),
             route_metadata: route.and_then(|route| route.metadata.as_ref()),

@@ -62,7 +62,10 @@ impl Exchange<'_> {
     /// Takes note of what a failure says of the host that was tried.
     pub(super) fn note_try(&mut self, chosen: &Chosen, failure: &Failure) {
         let outcome = match failure {
-            Failure::Reset(Reset::ConnectFailed(why)) => format!("no connection: {why}"),
+            Failure::Reset(Reset::HandshakeFailed(why)) => format!("no connection: {why}"),
+            Failure::Reset(Reset::ConnectFailed(why)) => {
+                format!("no connection: {why}")
+            }
             Failure::Reset(reset) => reset.reason().0.to_owned(),
             Failure::Stale => "closed the connection before it answered".to_owned(),
             Failure::Again(_) => format!("answered {}", self.heads.response.status),

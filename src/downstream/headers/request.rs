@@ -129,6 +129,12 @@ fn scheme(head: &mut RequestHead, manager: &Manager, peer: &Peer) {
                 head.scheme = Scheme::parse(said);
             }
         }
+        _ if peer.is_tls() => {
+            head.headers.set_line(Known::XForwardedProto, b"x-forwarded-proto: https\r\n");
+            if head.scheme == Scheme::Unset {
+                head.scheme = Scheme::Https;
+            }
+        }
         _ => head.headers.set_line(Known::XForwardedProto, b"x-forwarded-proto: http\r\n"),
     }
     let options = &config.client;

@@ -8,12 +8,9 @@ use std::{
     time::Duration,
 };
 
-use tokio::{
-    io::{AsyncRead, AsyncWriteExt, ReadBuf},
-    net::TcpStream,
-};
+use tokio::io::{AsyncRead, AsyncWriteExt, ReadBuf};
 use understudy_actors::{
-    seams::{Accepted, Control, Drain},
+    seams::{Control, Drain},
     stats::HttpStat,
 };
 
@@ -30,6 +27,7 @@ use crate::{
     },
     config::model::{http::CodecType, paths::Underscores},
     downstream::{
+        arrival::Arrival,
         exchange::{Ended, Exchange, Heads, Loan, Peer},
         http2,
         manager::Manager,
@@ -41,6 +39,7 @@ use crate::{
     local_reply::LocalReply,
     matcher::TextMatcher,
     stream::{BodySize, WireBytes},
+    transport::Stream,
     worker::{Buffer, Deadline, Tick, deadline::FINE},
 };
 
@@ -73,7 +72,7 @@ const WARM_WAIT: Duration = FINE;
 struct Connection {
     worker: Rc<Worker>,
     manager: Rc<Manager>,
-    stream: TcpStream,
+    stream: Stream,
     peer: Peer,
     control: Rc<Control>,
     input: Option<Buffer>,
@@ -103,18 +102,20 @@ enum Next {
 pub(in crate::downstream) async fn serve(
     worker: Rc<Worker>,
     manager: Rc<Manager>,
-    accepted: Accepted,
+    arrival: Arrival,
     control: Rc<Control>,
 ) {
-    let peer = Peer::of(&accepted);
+    let peer = Peer::of(&arrival);
+    // What was agreed on in a handshake needs no guessing.
+    let agreed = arrival.tls.as_ref().is_some_and(|tls| tls.alpn.is_some());
     let (deadline, idle_since) = (worker.deadlines.deadline(), worker.deadlines.coarse_now());
     let mut connection = Connection {
         deadline,
         opened: Opened::new(&worker, manager.clone(), &peer),
-        undecided: manager.config.codec == CodecType::Auto,
+        undecided: manager.config.codec == CodecType::Auto && !agreed,
         worker,
         manager,
-        stream: accepted.stream,
+        stream: arrival.stream,
         peer,
         control,
         input: None,
@@ -297,7 +298,8 @@ impl Connection {
         }
         // Observed: Envoy 1.40 checks the scheme only where it is the edge.
         let edge = config.use_remote_address && config.xff_trusted_hops == 0;
-        (edge && heads.request.scheme == Scheme::Https).then_some(FORBIDDEN_SCHEME)
+        let forbidden = edge && heads.request.scheme == Scheme::Https && !self.peer.is_tls();
+        forbidden.then_some(FORBIDDEN_SCHEME)
     }
 
     fn refusal(&self, error: RequestError) -> Box<LocalReply> {

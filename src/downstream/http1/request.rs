@@ -6,8 +6,6 @@ use std::{
     task::{Context, Poll, ready},
 };
 
-use tokio::net::tcp::ReadHalf;
-
 use crate::{
     codec::http1::{
         Limits,
@@ -17,6 +15,7 @@ use crate::{
     config::model::paths::Underscores,
     downstream::{opened::Opened, serve::Worker, underscores::check_http1},
     stream::{BodyError, Data, Frame, RequestSource, Source, WireBytes},
+    transport::ReadHalf,
     worker::Buffer,
 };
 

@@ -5,7 +5,7 @@ use std::{
     task::{Context, Poll, ready},
 };
 
-use tokio::{io::AsyncWrite, net::tcp::WriteHalf};
+use tokio::io::AsyncWrite;
 use understudy_actors::{
     seams::{Control, Drain},
     stats::HttpStat,
@@ -23,6 +23,7 @@ use crate::{
     downstream::{opened::Opened, serve::Worker},
     format::counts_wire,
     stream::{BodyError, BodySize, Data, ResponseSink, Sink, WireBytes},
+    transport::WriteHalf,
     worker::Buffer,
 };
 
@@ -192,6 +193,8 @@ impl Sink for Http1Response<'_> {
                 _ => return Poll::Ready(Err(BodyError::Gone)),
             }
         }
+        // What TLS has encrypted may not have gone out yet.
+        ready!(Pin::new(&mut self.socket).poll_flush(cx)).map_err(|_| BodyError::Gone)?;
         self.out = None;
         Poll::Ready(Ok(()))
     }

@@ -6,12 +6,14 @@ use std::{
     rc::Rc,
 };
 
-use tokio::{io::Interest, net::TcpStream, sync::oneshot};
+use tokio::sync::oneshot;
 use understudy_actors::stats::{ClusterStat, HostStat};
 
 use super::{Pending, PoolError, Target};
 use crate::{
     config::model::http1::Http1Options,
+    tls::Speaks,
+    transport::Stream,
     upstream::connect::{ConnectError, Life, connect},
     worker::Tick,
 };
@@ -52,7 +54,7 @@ struct Idle {
 
 /// A connection. Boxed, so that handing it out and back moves a pointer.
 struct Open {
-    stream: TcpStream,
+    stream: Stream,
     life: Life,
 }
 
@@ -83,8 +85,8 @@ impl Http1Pool {
     /// The connection that went idle last, if one still lives. Costs no system call.
     pub fn checkout(self: &Rc<Self>) -> Option<Http1Connection> {
         let mut idle = self.idle.borrow_mut();
-        while let Some(Idle { open, .. }) = idle.pop() {
-            if is_quiet(&open.stream) {
+        while let Some(Idle { mut open, .. }) = idle.pop() {
+            if open.stream.is_quiet() {
                 return Some(self.in_use(open, true));
             }
             open.life.closed_by_host();
@@ -128,7 +130,7 @@ impl Http1Pool {
         let Target { shared, worker, .. } = &self.target;
         shared.stats.lane(*worker).inc(ClusterStat::UpstreamCxHttp1Total);
         shared.http1_stats.get();
-        let (stream, life) = connect(&self.target).await?;
+        let (stream, life) = connect(&self.target, Speaks::Http1).await?;
         Ok(Box::new(Open { stream, life }))
     }
 
@@ -192,8 +194,8 @@ impl Http1Pool {
         let (timeout, now) =
             (self.target.upstream.idle_timeout, self.target.deadlines.coarse_now());
         let stats = self.target.shared.stats.lane(self.target.worker);
-        idle.retain(|connection| {
-            let quiet = is_quiet(&connection.open.stream);
+        idle.retain_mut(|connection| {
+            let quiet = connection.open.stream.is_quiet();
             if !quiet {
                 connection.open.life.closed_by_host();
                 return false;
@@ -243,13 +245,6 @@ impl Http1Pool {
     }
 }
 
-/// Whether an idle connection is still idle: readable means that the host closed it, or said
-/// something nobody asked for. The readiness is tokio's own; no system call is made.
-fn is_quiet(stream: &TcpStream) -> bool {
-    // `try_io` asks for no wake-up, which costs a lock.
-    stream.try_io(Interest::READABLE, || Ok(())).is_err()
-}
-
 // === impl Http1Connection ===
 
 impl Http1Connection {
@@ -265,7 +260,7 @@ impl Http1Connection {
     }
 
     /// The socket, and whose it is.
-    pub fn parts(&mut self) -> (&mut TcpStream, &Target) {
+    pub fn parts(&mut self) -> (&mut Stream, &Target) {
         (&mut self.open.stream, &self.seat.pool.target)
     }
 

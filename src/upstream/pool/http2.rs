@@ -22,6 +22,7 @@ use crate::{
     config::model::http::Http2Options,
     format::counts_wire,
     stream::Wires,
+    tls::Speaks,
     upstream::connect::{ConnectError, Life, connect},
     worker::{
         Deadlines, Meter, Metered, Tick,
@@ -235,7 +236,8 @@ impl Http2Pool {
         shared.stats.lane(*worker).inc(ClusterStat::UpstreamCxHttp2Total);
         let http2_stats = shared.http2_stats.get().lane(*worker);
         http2_stats.inc(ClusterHttp2Stat::Nghttp2UpstreamConnections);
-        let (stream, life) = connect(&self.target).await.map_err(OpenError::Connect)?;
+        let (stream, life) =
+            connect(&self.target, Speaks::Http2).await.map_err(OpenError::Connect)?;
         let signs = self.options.keepalive.as_ref().map(|options| Signs::new(options, deadlines));
         let wires = counts_wire().then(Wires::of_host);
         let meter = UpstreamMeter {

@@ -13,7 +13,6 @@ use std::{
     sync::{Arc, atomic::Ordering::Relaxed},
 };
 
-use tokio::net::TcpStream;
 use understudy_actors::{
     plan::Thresholds,
     snapshot::{BreakerCounts, ClusterShared, Host},
@@ -27,6 +26,8 @@ use super::{
 use crate::{
     config::model::cluster::{Upstream, UpstreamProtocol},
     stream::Reset,
+    tls::{ClientContext, Speaks},
+    transport::Stream,
 };
 
 /// What all pools of a host need to know.
@@ -50,6 +51,8 @@ pub struct Target {
     pub deadlines: crate::worker::Deadlines,
     /// Who shares the connections.
     pub sharing: Sharing,
+    /// How the host is greeted, if connections to it are encrypted.
+    pub tls: Option<Arc<ClientContext>>,
     /// The pool's place among those that are bounded.
     pub place: Rc<Place>,
 }
@@ -92,6 +95,9 @@ impl From<PoolError> for Reset {
                 let text = why.to_string();
                 let words = text.split(" (os error").next().unwrap_or_default();
                 Reset::ConnectFailed(words.to_owned())
+            }
+            PoolError::Connect(ConnectError::Handshake(why)) => {
+                Reset::HandshakeFailed(why.to_string().into())
             }
             PoolError::Connect(ConnectError::TimedOut(_)) => Reset::ConnectTimeout,
             PoolError::Overflow => Reset::Overflow,
@@ -185,14 +191,14 @@ impl HostPool {
     /// # Errors
     ///
     /// [`PoolError`], counted.
-    pub async fn connect(&self) -> Result<(TcpStream, Life), PoolError> {
+    pub async fn connect(&self) -> Result<(Stream, Life), PoolError> {
         let target = self.target();
         let _pending = Pending::begin(target)?;
         if target.is_full() {
             target.shared.stats.lane(target.worker).inc(ClusterStat::UpstreamCxOverflow);
             return Err(PoolError::Overflow);
         }
-        Ok(connect(target).await?)
+        Ok(connect(target, Speaks::Anything).await?)
     }
 
     /// The host left: idle connections close now, busy ones after their last answer.

@@ -21,6 +21,8 @@ pub struct Sharing {
     pub client: Option<u64>,
     /// What was said first on the connection, which tells of one client (PROXY protocol).
     pub greeting: Option<Rc<[u8]>>,
+    /// The name that was asked for in the handshake, where the request says it (`auto_sni`).
+    pub server_name: Option<Rc<str>>,
 }
 
 /// A worker's pools for one host.

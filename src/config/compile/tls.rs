@@ -1,0 +1,372 @@
+//! Owns compiling TLS: contexts for clients and hosts, and the secrets in them.
+
+use std::{collections::HashMap, sync::Arc};
+
+use super::Compiler;
+use crate::{
+    config::{Message, diagnostic::Span},
+    tls::{
+        Certificate, ClientContext, ClientSettings, Parameters, SanKind, SanMatcher, Secret,
+        ServerContext, ServerSettings, Validation, ValidationError, ValidationSettings, Version,
+    },
+};
+
+/// Source: `UpstreamTlsContext.max_session_keys`.
+const SESSIONS_KEPT: u64 = 1;
+
+/// Where Debian, Alpine and others keep the authorities of the system; Fedora's place.
+const SYSTEM_AUTHORITIES: [&str; 2] =
+    ["/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt"];
+
+/// What both contexts have.
+struct Common {
+    parameters: Parameters,
+    certificates: Vec<Secret<Certificate>>,
+    validation: Option<Secret<Validation>>,
+    alpn: Vec<Vec<u8>>,
+}
+
+/// One of `static_resources.secrets`.
+#[derive(Clone, Debug, Default)]
+pub(super) struct StaticSecret {
+    certificate: Option<Arc<Certificate>>,
+    trust: Option<Trust>,
+}
+
+/// What a `CertificateValidationContext` holds.
+#[derive(Clone, Debug, Default)]
+struct Trust {
+    /// PEM, and where it was read.
+    authorities: Option<(Vec<u8>, String)>,
+    /// The same.
+    revoked: Option<(Vec<u8>, String)>,
+    settings: ValidationSettings,
+}
+
+impl Compiler<'_> {
+    /// `envoy.extensions.transport_sockets.tls.v3.DownstreamTlsContext`
+    pub(super) fn downstream_tls(&mut self, context: &Message) -> Option<ServerContext> {
+        let common = self.common_tls(context, Version::Tls12)?;
+        if common.certificates.is_empty() {
+            let text = "No TLS certificates found for server context";
+            let hint = "add `tls_certificates` to `common_tls_context`";
+            self.error(context.at, &context.path, text, hint);
+            return None;
+        }
+        if context.choice("ocsp_staple_policy").is_some_and(|policy| policy == "MUST_STAPLE") {
+            let (at, path) =
+                (context.at_of("ocsp_staple_policy"), context.path_of("ocsp_staple_policy"));
+            self.unsupported(at, &path, "`MUST_STAPLE`");
+        }
+        if context.boolean("require_sni") == Some(true) {
+            let (at, path) = (context.at_of("require_sni"), context.path_of("require_sni"));
+            self.unsupported(at, &path, "`require_sni`");
+        }
+        let _ = context.boolean("full_scan_certs_on_sni_mismatch");
+        let stateless = context.boolean("disable_stateless_session_resumption") != Some(true);
+        let stateful = context.boolean("disable_stateful_session_resumption") != Some(true);
+        let tickets = stateless.then(rustls::crypto::ring::Ticketer::new).and_then(Result::ok);
+        let settings = ServerSettings {
+            parameters: common.parameters,
+            certificates: common.certificates,
+            validation: common.validation,
+            requires_certificate: context.boolean("require_client_certificate") == Some(true),
+            alpn: common.alpn,
+            tickets,
+            keeps_sessions: stateful,
+            prefers_client_order: context.boolean("prefer_client_ciphers") == Some(true),
+        };
+        self.told(ServerContext::new(settings), context)
+    }
+
+    /// `envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext`
+    pub(super) fn upstream_tls(&mut self, context: &Message) -> Option<ClientContext> {
+        let common = self.common_tls(context, Version::Tls12)?;
+        if context.boolean("allow_renegotiation") == Some(true) {
+            let field = "allow_renegotiation";
+            self.unsupported(context.at_of(field), &context.path_of(field), "renegotiation");
+        }
+        let kept = context.number("max_session_keys").unwrap_or(SESSIONS_KEPT);
+        let server_name = context.text("sni").filter(|name| !name.is_empty());
+        if let Some(name) = server_name
+            && rustls::pki_types::DnsName::try_from(name).is_err()
+        {
+            let text = format!("{name:?} is no name that a client may ask for");
+            let hint = "write a host name; for an address leave `sni` out";
+            self.error(context.at_of("sni"), &context.path_of("sni"), text, hint);
+        }
+        let settings = ClientSettings {
+            parameters: common.parameters,
+            certificates: common.certificates,
+            validation: common.validation,
+            server_name: server_name.map(str::to_owned),
+            host_name_is_asked_for: context.boolean("auto_host_sni") == Some(true),
+            verifies_server_name: context.boolean("auto_sni_san_validation") == Some(true),
+            alpn: common.alpn,
+            sessions_kept: usize::try_from(kept).unwrap_or(usize::MAX).min(1 << 16),
+        };
+        self.told(ClientContext::new(settings), context)
+    }
+
+    fn told<T>(&mut self, made: Result<T, rustls::Error>, context: &Message) -> Option<T> {
+        made.map_err(|error| self.error(context.at, &context.path, error.to_string(), "")).ok()
+    }
+
+    /// `CommonTlsContext`
+    fn common_tls(&mut self, context: &Message, from: Version) -> Option<Common> {
+        let Some(common) = context.message("common_tls_context") else {
+            let parameters = Parameters::new(from, Version::Tls13, &[], &[]).ok()?;
+            let (certificates, alpn) = (Vec::new(), Vec::new());
+            return Some(Common { parameters, certificates, validation: None, alpn });
+        };
+        let parameters = self.tls_parameters(common, from);
+        let mut certificates = Vec::new();
+        for certificate in common.messages("tls_certificates") {
+            certificates.extend(self.tls_certificate(certificate).map(Secret::fixed));
+        }
+        for named in common.messages("tls_certificate_sds_secret_configs") {
+            let found = self.static_secret(named, |secret| secret.certificate.clone());
+            certificates.extend(found.map(Secret::fixed));
+        }
+        let validation = self.validation_of(common);
+        let alpn = common.texts("alpn_protocols").map(|(name, _)| name.as_bytes().to_vec());
+        let alpn = alpn.collect();
+        Some(Common { parameters: parameters?, certificates, validation, alpn })
+    }
+
+    fn tls_parameters(&mut self, common: &Message, from: Version) -> Option<Parameters> {
+        let Some(set) = common.message("tls_params") else {
+            return Parameters::new(from, Version::Tls13, &[], &[]).ok();
+        };
+        let from = self.tls_version(set, "tls_minimum_protocol_version", from)?;
+        let to = self.tls_version(set, "tls_maximum_protocol_version", Version::Tls13)?;
+        let list = |name: &str| set.texts(name).map(|(text, _)| text).collect::<Vec<_>>();
+        let made = Parameters::new(from, to, &list("cipher_suites"), &list("ecdh_curves"));
+        let hint =
+            "leave it out of the list; what is left is secure and every client of today has it";
+        made.map_err(|error| self.error(set.at, &set.path, error.to_string(), hint)).ok()
+    }
+
+    fn tls_version(&mut self, set: &Message, field: &str, default: Version) -> Option<Version> {
+        match set.choice(field) {
+            None | Some("TLS_AUTO") => Some(default),
+            Some("TLSv1_2") => Some(Version::Tls12),
+            Some("TLSv1_3") => Some(Version::Tls13),
+            // A bound below what we speak is none.
+            Some(_) if field.contains("minimum") => {
+                let text = "TLS 1.0 and 1.1 are known to Envoy, and not supported by Understudy (RFC 8996 forbids them)";
+                self.error(set.at_of(field), &set.path_of(field), text, "write TLSv1_2");
+                None
+            }
+            Some(_) => {
+                let text =
+                    "no version is left: TLS 1.0 and 1.1 are not supported (RFC 8996 forbids them)";
+                self.error(set.at_of(field), &set.path_of(field), text, "write TLSv1_2 or TLSv1_3");
+                None
+            }
+        }
+    }
+
+    /// `TlsCertificate`
+    fn tls_certificate(&mut self, certificate: &Message) -> Option<Arc<Certificate>> {
+        let chain = self.secret_text(certificate, "certificate_chain")?;
+        let key = self.secret_text(certificate, "private_key")?;
+        let made = Certificate::new((&chain.0, &chain.1), (&key.0, &key.1));
+        made.map(Arc::new)
+            .map_err(|error| self.error(certificate.at, &certificate.path, error.to_string(), ""))
+            .ok()
+    }
+
+    /// A part of a secret that must be there: what it holds, and what it is called.
+    fn secret_text(&mut self, secret: &Message, field: &str) -> Option<(Vec<u8>, String)> {
+        match secret.message(field) {
+            Some(source) => self.named_source(source),
+            None => {
+                let text = format!("a TLS certificate needs `{field}`");
+                self.error(secret.at, &secret.path, text, "");
+                None
+            }
+        }
+    }
+
+    /// What a source holds, and its path.
+    fn named_source(&mut self, source: &Message) -> Option<(Vec<u8>, String)> {
+        let path = source.peek_text("filename").unwrap_or("<inline>").to_owned();
+        self.data_source(source).map(|bytes| (bytes, path))
+    }
+
+    fn validation_of(&mut self, common: &Message) -> Option<Secret<Validation>> {
+        let by_name = "validation_context_sds_secret_config";
+        let both = common.message("combined_validation_context");
+        let default = both.and_then(|both| both.message("default_validation_context"));
+        let own = common.message("validation_context").or(default);
+        let named = both.map_or_else(|| common.message(by_name), |both| both.message(by_name));
+        let at = own.or(named)?;
+        let mut parts = match named {
+            Some(named) => self.static_secret(named, |secret| secret.trust.clone())?,
+            None => Trust::default(),
+        };
+        if let Some(own) = own {
+            parts = parts.or(self.trust(own));
+        }
+        let told = parts.read().map_err(|error| self.error(at.at, &at.path, error.to_string(), ""));
+        told.ok().map(|made| Secret::fixed(Arc::new(made)))
+    }
+
+    /// `CertificateValidationContext`
+    fn trust(&mut self, context: &Message) -> Trust {
+        let trusted = context.message("trusted_ca").map(|source| self.named_source(source));
+        let authorities = match trusted {
+            Some(named) => named,
+            None if context.message("system_root_certs").is_some() => {
+                self.system_authorities(context)
+            }
+            None => None,
+        };
+        let revoked = context.message("crl").and_then(|source| self.named_source(source));
+        let mut settings = ValidationSettings::default();
+        self.validation_settings(context, &mut settings);
+        Trust { authorities, revoked, settings }
+    }
+
+    fn system_authorities(&mut self, context: &Message) -> Option<(Vec<u8>, String)> {
+        let mut places = SYSTEM_AUTHORITIES.iter();
+        let found = places
+            .find_map(|path| std::fs::read(path).ok().map(|bytes| (bytes, (*path).to_owned())));
+        if found.is_none() {
+            let text = format!("no authorities of the system at {}", SYSTEM_AUTHORITIES.join(", "));
+            let hint = "install them (Debian: ca-certificates), or write `trusted_ca`";
+            let field = "system_root_certs";
+            self.error(context.at_of(field), &context.path_of(field), text, hint);
+        }
+        found
+    }
+
+    fn validation_settings(&mut self, context: &Message, into: &mut ValidationSettings) {
+        for matcher in context.messages("match_typed_subject_alt_names") {
+            into.names.extend(self.san_matcher(matcher));
+        }
+        for matcher in context.messages("match_subject_alt_names") {
+            let exact = matcher.peek_text("exact").map(str::to_owned);
+            let made = self.text_matcher(matcher);
+            into.names.extend(made.map(|matcher| SanMatcher {
+                kind: SanKind::Any,
+                matcher,
+                exact,
+            }));
+        }
+        for (text, at) in context.texts("verify_certificate_hash") {
+            match hash(text) {
+                Some(hash) => into.hashes.push(hash),
+                None => self.bad_hash(context, at, "Invalid hex-encoded SHA-256", text),
+            }
+        }
+        for (text, at) in context.texts("verify_certificate_spki") {
+            let read = crate::base64::read(text).and_then(|bytes| bytes.try_into().ok());
+            match read {
+                Some(hash) => into.spki.push(hash),
+                None => self.bad_hash(context, at, "Invalid base64-encoded SHA-256", text),
+            }
+        }
+        into.accept_untrusted |=
+            context.choice("trust_chain_verification") == Some("ACCEPT_UNTRUSTED");
+        into.allow_expired |= context.boolean("allow_expired_certificate") == Some(true);
+        into.only_leaf_revocation |= context.boolean("only_verify_leaf_cert_crl") == Some(true);
+    }
+
+    fn bad_hash(&mut self, context: &Message, at: Span, what: &str, text: &str) {
+        self.error(
+            at,
+            &context.path,
+            format!("{what} {text}"),
+            "`openssl x509 -fingerprint -sha256`",
+        );
+    }
+
+    /// `SubjectAltNameMatcher`
+    fn san_matcher(&mut self, matcher: &Message) -> Option<SanMatcher> {
+        let oid = matcher.text("oid").unwrap_or_default().to_owned();
+        let kind = match matcher.choice("san_type") {
+            Some("EMAIL") => SanKind::Email,
+            Some("DNS") => SanKind::Dns,
+            Some("URI") => SanKind::Uri,
+            Some("IP_ADDRESS") => SanKind::Ip,
+            Some("OTHER_NAME") => SanKind::Other(oid),
+            _ => SanKind::Any,
+        };
+        let text = matcher.message("matcher")?;
+        let exact = text.peek_text("exact").map(str::to_owned);
+        let matcher = self.text_matcher(text)?;
+        Some(SanMatcher { kind, matcher, exact })
+    }
+
+    /// `static_resources.secrets`
+    pub(super) fn secrets(&mut self, resources: &Message) -> HashMap<String, StaticSecret> {
+        let mut all = HashMap::new();
+        for secret in resources.messages("secrets") {
+            let name = secret.text("name").unwrap_or_default().to_owned();
+            let certificate = secret.message("tls_certificate");
+            let certificate = certificate.and_then(|certificate| self.tls_certificate(certificate));
+            let trust = secret.message("validation_context").map(|context| self.trust(context));
+            let made = StaticSecret { certificate, trust };
+            if all.insert(name.clone(), made).is_some() {
+                let text = format!("Duplicate static secret name {name}");
+                self.error(secret.at, &secret.path, text, "give each its own");
+            }
+        }
+        all
+    }
+
+    /// The part of a static secret that a `SdsSecretConfig` without a source names.
+    fn static_secret<T>(
+        &mut self,
+        named: &Message,
+        part: impl FnOnce(&StaticSecret) -> Option<T>,
+    ) -> Option<T> {
+        let name = named.text("name").unwrap_or_default();
+        if named.peek("sds_config").is_some() {
+            return None;
+        }
+        let found = self.secrets.get(name).and_then(part);
+        if found.is_none() {
+            let text = format!("Unknown static secret: {name}");
+            let hint =
+                "add it to `static_resources.secrets`, or say where it comes from (`sds_config`)";
+            self.error(named.at, &named.path, text, hint);
+        }
+        found
+    }
+}
+
+impl Trust {
+    /// What these say, and what others say where these are silent.
+    fn or(self, other: Trust) -> Trust {
+        Trust {
+            authorities: self.authorities.or(other.authorities),
+            revoked: self.revoked.or(other.revoked),
+            settings: self.settings.with(other.settings),
+        }
+    }
+
+    fn read(self) -> Result<Validation, ValidationError> {
+        let Trust { authorities, revoked, settings } = self;
+        Validation::new(
+            authorities.as_ref().map(|(pem, path)| (&pem[..], path.as_str())),
+            revoked.as_ref().map(|(pem, path)| (&pem[..], path.as_str())),
+            settings,
+        )
+    }
+}
+
+/// SHA-256 in hexadecimal digits, with colons or without.
+fn hash(text: &str) -> Option<[u8; 32]> {
+    let digits = text.chars().filter(|letter| *letter != ':').collect::<String>();
+    let mut out = [0; 32];
+    if digits.len() != 64 || !digits.is_ascii() {
+        return None;
+    }
+    for (byte, pair) in out.iter_mut().zip(digits.as_bytes().chunks(2)) {
+        *byte = u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok()?;
+    }
+    Some(out)
+}

@@ -1,0 +1,182 @@
+//! Owns a listener's filter chains as one worker runs them.
+
+use std::{rc::Rc, sync::Arc, time::Duration};
+
+use futures_util::future::LocalBoxFuture;
+use understudy_actors::{
+    plan::{ListenerPlan, Payload},
+    seams::Control,
+    stats::{Group, Scope, SslContextStat, SslStat},
+    view::View,
+};
+
+use super::{
+    arrival::Arrival, exchange::Peer, http1, http2, manager::Manager, opened::Opened, serve::Worker,
+};
+use crate::{
+    access_log::Writer,
+    config::model::{
+        http::CodecType,
+        listener::{FilterChain, FilterChains, Terminal},
+    },
+    network::TcpProxy,
+    tls::ServerContext,
+};
+
+/// The chains of one listener.
+pub(super) struct Chains {
+    payload: Payload,
+    /// In the order of the file, the default one last.
+    all: Vec<Rc<Chain>>,
+    /// The chain that takes every connection as it comes, where there is no other.
+    pub(super) only: Option<Rc<Chain>>,
+}
+
+/// One chain.
+pub(super) struct Chain {
+    /// How its connections are encrypted.
+    pub(super) tls: Option<Tls>,
+    /// How long a handshake may take.
+    pub(super) handshake_timeout: Option<Duration>,
+    runs: Runs,
+}
+
+/// A chain's TLS.
+pub(super) struct Tls {
+    /// How clients are greeted.
+    pub(super) context: Arc<ServerContext>,
+    /// `listener.ADDRESS.ssl.`
+    pub(super) stats: Arc<Group<SslStat>>,
+    secrets: Arc<Group<SslContextStat>>,
+}
+
+/// A terminal network filter, as this worker runs it.
+enum Runs {
+    Http(Rc<Manager>),
+    Tcp(Rc<TcpProxy>),
+}
+
+// === impl Chains ===
+
+impl Chains {
+    /// A listener's chains on one worker; none for a payload that is no listener's.
+    pub(super) fn new(
+        plan: &ListenerPlan,
+        worker: usize,
+        view: &View,
+        log: &Arc<Writer>,
+    ) -> Option<Self> {
+        let payload = plan.chains.clone();
+        let config = payload.downcast_ref::<FilterChains>()?;
+        let new = |chain| Rc::new(Chain::new(chain, plan, worker, view, log));
+        let all = config.all().map(new).collect::<Vec<_>>();
+        let only = config.only().and(all.first()).filter(|chain| chain.tls.is_none()).cloned();
+        Some(Self { payload, all, only })
+    }
+
+    /// What it was made of.
+    pub(super) fn config(&self) -> Option<&FilterChains> {
+        self.payload.downcast_ref()
+    }
+
+    /// Whether it runs this.
+    pub(super) fn runs(&self, payload: &Payload) -> bool {
+        Arc::ptr_eq(&self.payload, payload)
+    }
+
+    /// The chain of this place in the file.
+    pub(super) fn at(&self, place: usize) -> Option<&Rc<Chain>> {
+        self.all.get(place)
+    }
+
+    /// `default_filter_chain`
+    pub(super) fn default(&self) -> Option<&Rc<Chain>> {
+        self.all.last().filter(|_| self.config().is_some_and(|config| config.default.is_some()))
+    }
+
+    /// Whether a listener has it, or a connection.
+    pub(super) fn is_used(&self) -> bool {
+        Arc::strong_count(&self.payload) > 1 || self.all.iter().any(|chain| chain.is_held())
+    }
+}
+
+// === impl Chain ===
+
+impl Chain {
+    fn new(
+        config: &FilterChain,
+        plan: &ListenerPlan,
+        worker: usize,
+        view: &View,
+        log: &Arc<Writer>,
+    ) -> Self {
+        let tls = config.tls.as_ref().map(|context| {
+            let listener = Scope::listener(&plan.stat_prefix);
+            Tls {
+                context: context.clone(),
+                stats: view.registry.group(listener.within("ssl")),
+                secrets: view.registry.group(listener.within("server_ssl_socket_factory")),
+            }
+        });
+        let runs = match &config.terminal {
+            Terminal::Http(config) => {
+                Runs::Http(Rc::new(Manager::new(config.clone(), worker, view.clone(), log)))
+            }
+            Terminal::Tcp(config) => {
+                Runs::Tcp(Rc::new(TcpProxy::new(config.clone(), worker, view, log)))
+            }
+        };
+        Self { tls, handshake_timeout: config.handshake_timeout, runs }
+    }
+
+    /// Serves a connection to its end.
+    pub(super) fn serve(
+        &self,
+        worker: Rc<Worker>,
+        arrival: Arrival,
+        control: Rc<Control>,
+    ) -> LocalBoxFuture<'static, ()> {
+        let manager = match &self.runs {
+            Runs::Http(manager) => manager.clone(),
+            Runs::Tcp(proxy) => return Box::pin(proxy.clone().serve(worker, arrival, control)),
+        };
+        let agreed = arrival.tls.as_ref().and_then(|session| session.alpn.as_deref());
+        let http2 = match manager.config.codec {
+            CodecType::Http2 => true,
+            CodecType::Http1 => false,
+            CodecType::Auto => agreed == Some(b"h2"),
+        };
+        if http2 {
+            let peer = Peer::of(&arrival);
+            let (stream, opened) = (arrival.stream, Opened::new(&worker, manager.clone(), &peer));
+            return Box::pin(http2::serve(
+                worker,
+                manager,
+                stream,
+                peer,
+                control,
+                opened,
+                Vec::new(),
+            ));
+        }
+        Box::pin(http1::serve(worker, manager, arrival, control))
+    }
+
+    /// Whether a connection has it.
+    fn is_held(&self) -> bool {
+        match &self.runs {
+            Runs::Http(manager) => Rc::strong_count(manager) > 1,
+            Runs::Tcp(proxy) => Rc::strong_count(proxy) > 1,
+        }
+    }
+}
+
+// === impl Tls ===
+
+impl Tls {
+    /// A client came before a secret did.
+    pub(super) fn not_ready(&self, worker: &Worker) {
+        let stats = self.secrets.lane(worker.index);
+        stats.inc(SslContextStat::DownstreamContextSecretsNotReady);
+    }
+}

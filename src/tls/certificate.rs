@@ -1,0 +1,296 @@
+//! Owns certificates: a chain with its key, and what is told of one.
+
+use std::{
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
+    sync::Arc,
+};
+
+use rustls::{
+    pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject},
+    sign::CertifiedKey,
+};
+use sha2::{Digest, Sha256};
+use x509_parser::{
+    extensions::{GeneralName, ParsedExtension},
+    prelude::{FromDer, X509Certificate},
+};
+
+use super::provider;
+
+/// A chain that we show, with its key.
+#[derive(Debug)]
+pub struct Certificate {
+    /// As rustls wants it.
+    pub key: Arc<CertifiedKey>,
+    /// The chain, the leaf first.
+    pub chain: Vec<CertificateInfo>,
+    /// Where it was read; `<inline>` for one that stands in the configuration.
+    pub path: String,
+}
+
+/// What is told of a certificate.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CertificateInfo {
+    /// `CN=one.test,O=Acme` in the order of RFC 2253.
+    pub subject: String,
+    /// Whoever signed it, the same way.
+    pub issuer: String,
+    /// Names within it, in its order.
+    pub names: Vec<SubjectAltName>,
+    /// The first common name of the subject.
+    pub common_name: Option<String>,
+    /// Lower-case hexadecimal digits.
+    pub serial: String,
+    /// Valid from here on, in seconds of Unix time.
+    pub not_before: i64,
+    /// Valid up to here.
+    pub not_after: i64,
+    /// SHA-256 of the certificate, in hexadecimal digits.
+    pub sha256: String,
+    /// SHA-1 of the certificate is not kept: nothing may rest on it.
+    pub spki_sha256: [u8; 32],
+    /// The key signs with an elliptic curve.
+    pub is_ecdsa: bool,
+}
+
+/// A name in a certificate.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SubjectAltName {
+    /// A domain, maybe with a `*` in front.
+    Dns(String),
+    /// A URI.
+    Uri(String),
+    /// An address.
+    Ip(IpAddr),
+    /// A mail address.
+    Email(String),
+    /// Something else, by the number of its kind.
+    Other(String, String),
+}
+
+/// Why a certificate cannot be used.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum CertificateError {
+    /// There is none in it.
+    #[error("failed to load certificate chain from {0}: it holds no PEM certificate")]
+    NoCertificate(String),
+    /// It cannot be read.
+    #[error("failed to load certificate from {0}: {1}")]
+    Malformed(String, String),
+    /// There is no key.
+    #[error("failed to load private key from {0}: {1}")]
+    NoKey(String, String),
+    /// The key belongs to another certificate.
+    #[error("private key {1} does not match certificate {0}")]
+    Mismatch(String, String),
+}
+
+// === impl Certificate ===
+
+impl Certificate {
+    /// A chain and its key, both PEM; the paths are for errors and `/certs`.
+    ///
+    /// # Errors
+    ///
+    /// [`CertificateError`].
+    pub fn new(
+        (chain, path): (&[u8], &str),
+        (key, key_path): (&[u8], &str),
+    ) -> Result<Self, CertificateError> {
+        let ders = read_all(chain, path)?;
+        let infos =
+            ders.iter().map(|der| CertificateInfo::read(der, path)).collect::<Result<_, _>>()?;
+        let told = |error: String| CertificateError::NoKey(key_path.to_owned(), error);
+        let key = PrivateKeyDer::from_pem_slice(key).map_err(|error| {
+            let encrypted = key.windows(9).any(|window| window == b"ENCRYPTED");
+            let hint = "it is encrypted; decrypt it (`openssl pkey`)".to_owned();
+            told(if encrypted { hint } else { error.to_string() })
+        })?;
+        let signs = provider().key_provider.load_private_key(key);
+        let signs = signs.map_err(|error| told(error.to_string()))?;
+        let certified = CertifiedKey::new(ders, signs);
+        match certified.keys_match() {
+            Ok(()) | Err(rustls::Error::InconsistentKeys(rustls::InconsistentKeys::Unknown)) => {}
+            Err(_) => {
+                return Err(CertificateError::Mismatch(path.to_owned(), key_path.to_owned()));
+            }
+        }
+        Ok(Self { key: Arc::new(certified), chain: infos, path: path.to_owned() })
+    }
+
+    /// The certificate itself.
+    pub fn leaf(&self) -> Option<&CertificateInfo> {
+        self.chain.first()
+    }
+}
+
+/// All certificates of a PEM text.
+pub(super) fn read_all(
+    pem: &[u8],
+    path: &str,
+) -> Result<Vec<CertificateDer<'static>>, CertificateError> {
+    let read = CertificateDer::pem_slice_iter(pem).collect::<Result<Vec<_>, _>>();
+    let ders =
+        read.map_err(|error| CertificateError::Malformed(path.to_owned(), error.to_string()))?;
+    match ders.is_empty() {
+        true => Err(CertificateError::NoCertificate(path.to_owned())),
+        false => Ok(ders),
+    }
+}
+
+// === impl CertificateInfo ===
+
+impl CertificateInfo {
+    /// What a certificate says.
+    ///
+    /// # Errors
+    ///
+    /// [`CertificateError::Malformed`]: it is none.
+    pub fn read(der: &[u8], path: &str) -> Result<Self, CertificateError> {
+        let malformed = |error: String| CertificateError::Malformed(path.to_owned(), error);
+        let (_, read) = X509Certificate::from_der(der).map_err(|e| malformed(e.to_string()))?;
+        let mut names = Vec::new();
+        for extension in read.extensions() {
+            if let ParsedExtension::SubjectAlternativeName(alternative) =
+                extension.parsed_extension()
+            {
+                names.extend(alternative.general_names.iter().filter_map(SubjectAltName::of));
+            }
+        }
+        let common_name = read.subject().iter_common_name().next();
+        let serial = read.raw_serial().iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+        let key = &read.tbs_certificate.subject_pki;
+        Ok(Self {
+            subject: distinguished_name(read.subject()),
+            issuer: distinguished_name(read.issuer()),
+            common_name: common_name.and_then(|name| name.as_str().ok()).map(str::to_owned),
+            names,
+            // A leading zero keeps a number positive; it is none of its digits.
+            serial: serial
+                .strip_prefix("00")
+                .filter(|rest| !rest.is_empty())
+                .unwrap_or(&serial)
+                .to_owned(),
+            not_before: read.validity().not_before.timestamp(),
+            not_after: read.validity().not_after.timestamp(),
+            sha256: hex(&Sha256::digest(der)),
+            spki_sha256: Sha256::digest(key.raw).into(),
+            is_ecdsa: key.algorithm.algorithm
+                == x509_parser::oid_registry::OID_KEY_TYPE_EC_PUBLIC_KEY,
+        })
+    }
+
+    /// The names a client may ask for, and what they are without alternative names: the common name.
+    pub fn server_names(&self) -> impl Iterator<Item = &str> {
+        let dns = self.names.iter().filter_map(|name| match name {
+            SubjectAltName::Dns(name) => Some(name.as_str()),
+            _ => None,
+        });
+        // Source: Envoy's `TlsContext`: the common name counts where there are no alternative names of that kind.
+        let none = dns.clone().next().is_none();
+        dns.chain(self.common_name.as_deref().filter(|_| none))
+    }
+}
+
+/// Hexadecimal digits.
+pub(crate) fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// As RFC 2253 writes it: the last part first, with its marks escaped.
+fn distinguished_name(name: &x509_parser::prelude::X509Name<'_>) -> String {
+    let mut parts = Vec::new();
+    for relative in name.iter() {
+        let attributes = relative.iter().map(|attribute| {
+            let oid = attribute.attr_type();
+            let registry = x509_parser::oid_registry::OidRegistry::default().with_x509();
+            let abbreviated = abbreviation(&oid.to_id_string()).map(str::to_owned);
+            let kind = abbreviated.unwrap_or_else(|| {
+                registry.get(oid).map_or_else(|| oid.to_id_string(), |entry| entry.sn().to_owned())
+            });
+            format!("{kind}={}", escaped(attribute.as_str().unwrap_or_default()))
+        });
+        parts.push(attributes.collect::<Vec<_>>().join("+"));
+    }
+    parts.reverse();
+    parts.join(",")
+}
+
+/// What attributes of names are called. Source: RFC 4519, 2; RFC 2985 for the mail address.
+fn abbreviation(oid: &str) -> Option<&'static str> {
+    Some(match oid {
+        "2.5.4.3" => "CN",
+        "2.5.4.4" => "SN",
+        "2.5.4.5" => "serialNumber",
+        "2.5.4.6" => "C",
+        "2.5.4.7" => "L",
+        "2.5.4.8" => "ST",
+        "2.5.4.9" => "street",
+        "2.5.4.10" => "O",
+        "2.5.4.11" => "OU",
+        "2.5.4.12" => "title",
+        "2.5.4.42" => "GN",
+        "0.9.2342.19200300.100.1.1" => "UID",
+        "0.9.2342.19200300.100.1.25" => "DC",
+        "1.2.840.113549.1.9.1" => "emailAddress",
+        _ => return None,
+    })
+}
+
+/// Source: RFC 2253, 2.4.
+fn escaped(value: &str) -> String {
+    let mut out = String::with_capacity(value.len());
+    let last = value.chars().count().saturating_sub(1);
+    for (at, letter) in value.chars().enumerate() {
+        let edge = (at == 0 && (letter == ' ' || letter == '#')) || (at == last && letter == ' ');
+        if edge || ",+\"\\<>;".contains(letter) {
+            out.push('\\');
+        }
+        out.push(letter);
+    }
+    out
+}
+
+// === impl SubjectAltName ===
+
+impl SubjectAltName {
+    fn of(name: &GeneralName<'_>) -> Option<Self> {
+        Some(match name {
+            GeneralName::DNSName(name) => SubjectAltName::Dns((*name).to_owned()),
+            GeneralName::URI(uri) => SubjectAltName::Uri((*uri).to_owned()),
+            GeneralName::RFC822Name(mail) => SubjectAltName::Email((*mail).to_owned()),
+            GeneralName::IPAddress(bytes) => SubjectAltName::Ip(match bytes.len() {
+                4 => IpAddr::V4(Ipv4Addr::from(<[u8; 4]>::try_from(*bytes).ok()?)),
+                _ => IpAddr::V6(Ipv6Addr::from(<[u8; 16]>::try_from(*bytes).ok()?)),
+            }),
+            GeneralName::OtherName(oid, value) => {
+                let text = String::from_utf8_lossy(value.get(4..).unwrap_or_default()).into_owned();
+                SubjectAltName::Other(oid.to_id_string(), text)
+            }
+            _ => return None,
+        })
+    }
+
+    /// Its text.
+    pub fn text(&self) -> String {
+        match self {
+            SubjectAltName::Dns(text)
+            | SubjectAltName::Uri(text)
+            | SubjectAltName::Email(text)
+            | SubjectAltName::Other(_, text) => text.clone(),
+            SubjectAltName::Ip(ip) => ip.to_string(),
+        }
+    }
+}
+
+/// Whether a name of a certificate, maybe with `*.` in front for exactly one label, is that of a host.
+///
+/// Source: RFC 6125, 6.4.3; Envoy's `Utility::dnsNameMatch`.
+pub(super) fn dns_name_matches(host: &str, pattern: &str) -> bool {
+    if host.eq_ignore_ascii_case(pattern) {
+        return true;
+    }
+    let Some(parent) = pattern.strip_prefix("*.") else { return false };
+    host.split_once('.')
+        .is_some_and(|(label, rest)| !label.is_empty() && rest.eq_ignore_ascii_case(parent))
+}

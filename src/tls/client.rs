@@ -1,0 +1,199 @@
+//! Owns `UpstreamTlsContext`: how hosts are greeted.
+
+use std::sync::Arc;
+
+use rustls::{
+    ClientConfig, DigitallySignedStruct, Error, SignatureScheme,
+    client::{
+        ClientSessionMemoryCache, ResolvesClientCert, Resumption,
+        danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
+    },
+    crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature},
+    pki_types::{CertificateDer, ServerName, UnixTime},
+    sign::CertifiedKey,
+};
+use webpki::KeyUsage;
+
+use super::{
+    Secret,
+    certificate::Certificate,
+    parameters::Parameters,
+    server::told,
+    validation::{HostName, Refusal, Validation},
+};
+
+/// What an `UpstreamTlsContext` asks for.
+#[derive(Debug)]
+pub struct ClientSettings {
+    /// Versions, ciphers, groups.
+    pub parameters: Parameters,
+    /// What we show to a host that asks; the first that will do.
+    pub certificates: Vec<Secret<Certificate>>,
+    /// Whom we trust; none is everybody, as in Envoy.
+    pub validation: Option<Secret<Validation>>,
+    /// The name asked for, where nothing else says one.
+    pub server_name: Option<String>,
+    /// `auto_host_sni`: the host's own name.
+    pub host_name_is_asked_for: bool,
+    /// `auto_sni_san_validation`: the certificate must be for the name that is asked for.
+    pub verifies_server_name: bool,
+    /// In the order of preference; none leaves it to the protocol that is spoken.
+    pub alpn: Vec<Vec<u8>>,
+    /// `max_session_keys`; 0 resumes none.
+    pub sessions_kept: usize,
+}
+
+/// How hosts of a cluster are greeted. One for all workers.
+#[derive(Debug)]
+pub struct ClientContext {
+    /// For rustls, by what will be spoken.
+    configs: [Arc<ClientConfig>; 3],
+    /// What was asked for.
+    pub settings: ClientSettings,
+}
+
+/// What will be spoken on a connection: offered where the configuration names no protocols.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Speaks {
+    /// No HTTP: nothing is offered.
+    Anything,
+    /// HTTP/1.
+    Http1,
+    /// HTTP/2.
+    Http2,
+}
+
+/// Looks at hosts' certificates.
+#[derive(Debug)]
+struct Verifier {
+    provider: Arc<CryptoProvider>,
+    validation: Option<Secret<Validation>>,
+    verifies_server_name: bool,
+}
+
+/// What we show.
+#[derive(Debug)]
+struct Resolver {
+    certificates: Vec<Secret<Certificate>>,
+}
+
+// === impl ClientContext ===
+
+impl ClientContext {
+    /// What these settings make.
+    ///
+    /// # Errors
+    ///
+    /// rustls' own, for settings that contradict each other.
+    pub fn new(settings: ClientSettings) -> Result<Self, Error> {
+        let verifier = Verifier {
+            provider: settings.parameters.provider.clone(),
+            validation: settings.validation.clone(),
+            verifies_server_name: settings.verifies_server_name,
+        };
+        let resolver = Resolver { certificates: settings.certificates.clone() };
+        let mut config = ClientConfig::builder_with_provider(settings.parameters.provider.clone())
+            .with_protocol_versions(&settings.parameters.versions)?
+            .dangerous()
+            .with_custom_certificate_verifier(Arc::new(verifier))
+            .with_client_cert_resolver(Arc::new(resolver));
+        config.alpn_protocols.clone_from(&settings.alpn);
+        config.resumption = match settings.sessions_kept {
+            0 => Resumption::disabled(),
+            kept => Resumption::store(Arc::new(ClientSessionMemoryCache::new(kept))),
+        };
+        let offering = |protocol: &[u8]| {
+            let mut config = config.clone();
+            if settings.alpn.is_empty() {
+                config.alpn_protocols = vec![protocol.to_vec()];
+            }
+            Arc::new(config)
+        };
+        let (http1, http2) = (offering(b"http/1.1"), offering(b"h2"));
+        Ok(Self { configs: [Arc::new(config), http1, http2], settings })
+    }
+
+    /// How a host is greeted with which this will be spoken.
+    pub fn config(&self, speaks: Speaks) -> &Arc<ClientConfig> {
+        let [anything, http1, http2] = &self.configs;
+        match speaks {
+            Speaks::Anything => anything,
+            Speaks::Http1 => http1,
+            Speaks::Http2 => http2,
+        }
+    }
+
+    /// Whether all that a handshake needs has been said.
+    pub fn is_ready(&self) -> bool {
+        self.settings.certificates.iter().all(|certificate| certificate.read().is_some())
+            && self.settings.validation.as_ref().is_none_or(|trusted| trusted.read().is_some())
+    }
+}
+
+// === impl Verifier ===
+
+impl ServerCertVerifier for Verifier {
+    fn verify_server_cert(
+        &self,
+        leaf: &CertificateDer<'_>,
+        rest: &[CertificateDer<'_>],
+        name: &ServerName<'_>,
+        _ocsp: &[u8],
+        now: UnixTime,
+    ) -> Result<ServerCertVerified, Error> {
+        let Some(validation) = &self.validation else {
+            return Ok(ServerCertVerified::assertion());
+        };
+        let name = name.to_str();
+        let host = self.verifies_server_name.then_some(HostName(&name));
+        let verified = match validation.read() {
+            Some(validation) => {
+                validation.verify(leaf, rest, now, KeyUsage::server_auth(), host.as_ref())
+            }
+            None => Err(Refusal::Chain("nobody has said yet who is trusted".to_owned())),
+        };
+        verified.map(|()| ServerCertVerified::assertion()).map_err(told)
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        leaf: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        let algorithms = &self.provider.signature_verification_algorithms;
+        verify_tls12_signature(message, leaf, signature, algorithms)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        leaf: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        let algorithms = &self.provider.signature_verification_algorithms;
+        verify_tls13_signature(message, leaf, signature, algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.provider.signature_verification_algorithms.supported_schemes()
+    }
+}
+
+// === impl Resolver ===
+
+impl ResolvesClientCert for Resolver {
+    fn resolve(
+        &self,
+        _issuers: &[&[u8]],
+        schemes: &[SignatureScheme],
+    ) -> Option<Arc<CertifiedKey>> {
+        let all = self.certificates.iter().filter_map(Secret::read);
+        let mut usable = all.filter(|own| own.key.key.choose_scheme(schemes).is_some());
+        usable.next().map(|certificate| certificate.key.clone())
+    }
+
+    fn has_certs(&self) -> bool {
+        !self.certificates.is_empty()
+    }
+}

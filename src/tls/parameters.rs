@@ -1,0 +1,144 @@
+//! Owns `TlsParameters`: which versions, ciphers and groups are spoken.
+
+use std::sync::Arc;
+
+use rustls::{
+    SupportedCipherSuite, SupportedProtocolVersion,
+    crypto::CryptoProvider,
+    version::{TLS12, TLS13},
+};
+
+use super::{
+    names::{CIPHERS, CIPHERS_OF_OTHERS, GROUPS},
+    provider,
+};
+
+/// A version that is spoken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Version {
+    /// RFC 5246.
+    Tls12,
+    /// RFC 8446.
+    Tls13,
+}
+
+/// What a handshake may come to.
+#[derive(Clone, Debug)]
+pub struct Parameters {
+    pub(super) provider: Arc<CryptoProvider>,
+    pub(super) versions: Vec<&'static SupportedProtocolVersion>,
+}
+
+/// What is asked for and cannot be had.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ParametersError {
+    /// No version is left.
+    #[error("the minimum TLS version is above the maximum")]
+    NoVersion,
+    /// BoringSSL knows it.
+    #[error("the cipher {0} is known to Envoy, and not supported by Understudy")]
+    OtherCipher(String),
+    /// Nobody knows it.
+    #[error("failed to initialize cipher suites: {0:?} is none")]
+    UnknownCipher(String),
+    /// BoringSSL knows it.
+    #[error("the curve {0} is known to Envoy, and not supported by this build of Understudy")]
+    OtherGroup(String),
+    /// Nobody knows it.
+    #[error("failed to initialize ECDH curves: {0:?} is none")]
+    UnknownGroup(String),
+}
+
+// === impl Parameters ===
+
+impl Parameters {
+    /// What these settings allow; empty lists are Envoy's defaults.
+    ///
+    /// # Errors
+    ///
+    /// [`ParametersError`].
+    pub fn new(
+        from: Version,
+        to: Version,
+        ciphers: &[&str],
+        groups: &[&str],
+    ) -> Result<Self, ParametersError> {
+        let versions = [(Version::Tls13, &TLS13), (Version::Tls12, &TLS12)].into_iter();
+        let versions = versions.filter(|(version, _)| (from..=to).contains(version));
+        let versions = versions.map(|(_, version)| version).collect::<Vec<_>>();
+        if versions.is_empty() {
+            return Err(ParametersError::NoVersion);
+        }
+        let all = provider();
+        let mut provider = CryptoProvider { kx_groups: Vec::new(), ..all.clone() };
+        // `[A|B]` are equal to each other; the client's order decides among them, ours otherwise.
+        let chosen = ciphers.iter().flat_map(|text| text.split(['[', ']', '|', ':']));
+        let chosen = chosen.filter(|name| !name.is_empty()).collect::<Vec<_>>();
+        if !chosen.is_empty() {
+            provider.cipher_suites.retain(|suite| matches!(suite, SupportedCipherSuite::Tls13(_)));
+            for name in chosen {
+                provider.cipher_suites.push(find_cipher(name, &all)?);
+            }
+        }
+        // Observed: Envoy 1.40 offers X25519 and P-256.
+        let groups = if groups.is_empty() { &["X25519", "P-256"][..] } else { groups };
+        for name in groups.iter().flat_map(|text| text.split(':')) {
+            let Some((_, group)) = GROUPS.iter().find(|(known, _)| known == &name) else {
+                return Err(ParametersError::UnknownGroup(name.to_owned()));
+            };
+            match all.kx_groups.iter().find(|supported| supported.name() == *group) {
+                Some(supported) => provider.kx_groups.push(*supported),
+                None => return Err(ParametersError::OtherGroup(name.to_owned())),
+            }
+        }
+        Ok(Self { provider: Arc::new(provider), versions })
+    }
+}
+
+fn find_cipher(name: &str, all: &CryptoProvider) -> Result<SupportedCipherSuite, ParametersError> {
+    let Some(cipher) = CIPHERS.iter().find(|known| known.name == name || known.standard == name)
+    else {
+        return Err(match CIPHERS_OF_OTHERS.contains(&name) {
+            true => ParametersError::OtherCipher(name.to_owned()),
+            false => ParametersError::UnknownCipher(name.to_owned()),
+        });
+    };
+    let found = all.cipher_suites.iter().find(|suite| suite.suite() == cipher.suite);
+    found.copied().ok_or_else(|| ParametersError::OtherCipher(name.to_owned()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ciphers(text: &[&str]) -> Result<Vec<String>, String> {
+        let made = Parameters::new(Version::Tls12, Version::Tls12, text, &[]);
+        let named = |parameters: Parameters| {
+            let suites = parameters.provider.cipher_suites.iter().map(|suite| suite.suite());
+            suites.map(super::super::names::cipher_name).map(str::to_owned).collect::<Vec<_>>()
+        };
+        made.map(named).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn ciphers_are_envoys_names_and_what_we_have_not_is_told_from_what_nobody_has() {
+        let chosen =
+            ciphers(&["[ECDHE-RSA-AES128-GCM-SHA256|ECDHE-RSA-CHACHA20-POLY1305]"]).unwrap();
+        let of_1_2 = &chosen[3..];
+        assert_eq!(of_1_2, ["ECDHE-RSA-AES128-GCM-SHA256", "ECDHE-RSA-CHACHA20-POLY1305"]);
+        let other = ciphers(&["ECDHE-RSA-AES128-SHA"]).unwrap_err();
+        assert!(other.contains("known to Envoy"), "{other}");
+        assert!(ciphers(&["AES-NONE"]).unwrap_err().contains("is none"));
+    }
+
+    #[test]
+    fn versions_and_groups_are_bounded() {
+        let none = Parameters::new(Version::Tls13, Version::Tls12, &[], &[]);
+        assert_eq!(none.unwrap_err(), ParametersError::NoVersion);
+        let p521 = Parameters::new(Version::Tls12, Version::Tls13, &[], &["P-521"]);
+        assert_eq!(p521.unwrap_err(), ParametersError::OtherGroup("P-521".to_owned()));
+        let default = Parameters::new(Version::Tls12, Version::Tls13, &[], &[]).unwrap();
+        assert_eq!(default.provider.kx_groups.len(), 2);
+        assert_eq!(default.versions.len(), 2);
+    }
+}

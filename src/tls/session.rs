@@ -1,0 +1,126 @@
+//! Owns what is known of a connection after its handshake, for headers, logs and matchers.
+
+use std::{cell::OnceCell, fmt::Write as _};
+
+use rustls::{CommonState, HandshakeKind, pki_types::CertificateDer};
+
+use super::{
+    certificate::{Certificate, CertificateInfo, SubjectAltName},
+    names::{cipher_name, group_name, version_name},
+};
+
+/// A connection's TLS.
+#[derive(Debug)]
+pub struct Session {
+    /// `TLSv1.3`.
+    pub version: &'static str,
+    /// By Envoy's name.
+    pub cipher: &'static str,
+    /// The group of the key exchange; empty where a session was resumed without one.
+    pub group: &'static str,
+    /// What was asked for (SNI); of a client, what we asked for.
+    pub server_name: Option<String>,
+    /// What was agreed on.
+    pub alpn: Option<Vec<u8>>,
+    /// An earlier session goes on.
+    pub resumed: bool,
+    /// What the peer showed.
+    pub peer: Option<Peer>,
+    /// What we showed.
+    pub local: Option<std::sync::Arc<Certificate>>,
+}
+
+/// A peer's certificate.
+#[derive(Debug)]
+pub struct Peer {
+    /// The leaf first.
+    pub chain: Vec<CertificateDer<'static>>,
+    /// It was looked at and found to be trusted.
+    pub validated: bool,
+    info: OnceCell<Option<CertificateInfo>>,
+    pem: OnceCell<String>,
+}
+
+// === impl Session ===
+
+impl Session {
+    /// What a finished handshake came to.
+    pub fn of(state: &CommonState, server_name: Option<&str>, validated: bool) -> Self {
+        let version = state.protocol_version().map_or("", version_name);
+        let cipher = state.negotiated_cipher_suite().map_or("", |suite| cipher_name(suite.suite()));
+        let group = state.negotiated_key_exchange_group();
+        let chain = state.peer_certificates().filter(|chain| !chain.is_empty());
+        Self {
+            version,
+            cipher,
+            group: group.map_or("", |group| group_name(group.name())),
+            server_name: server_name.map(str::to_owned),
+            alpn: state.alpn_protocol().map(<[u8]>::to_vec),
+            resumed: state.handshake_kind() == Some(HandshakeKind::Resumed),
+            peer: chain.map(|chain| Peer::new(chain, validated)),
+            local: None,
+        }
+    }
+}
+
+// === impl Peer ===
+
+impl Peer {
+    fn new(chain: &[CertificateDer<'_>], validated: bool) -> Self {
+        let chain = chain.iter().map(|der| der.clone().into_owned()).collect();
+        Self { chain, validated, info: OnceCell::new(), pem: OnceCell::new() }
+    }
+
+    /// What the certificate says; read when first asked for.
+    pub fn info(&self) -> Option<&CertificateInfo> {
+        let read = || CertificateInfo::read(self.chain.first()?, "").ok();
+        self.info.get_or_init(read).as_ref()
+    }
+
+    /// Its names of a kind that `pick` knows, as texts.
+    pub fn names<'a>(
+        &'a self,
+        pick: impl Fn(&'a SubjectAltName) -> bool + 'a,
+    ) -> impl Iterator<Item = String> + 'a {
+        let names = self.info().into_iter().flat_map(|info| &info.names);
+        names.filter(move |name| pick(name)).map(SubjectAltName::text)
+    }
+
+    /// The leaf as PEM, with its marks escaped for a URL, as `x-forwarded-client-cert` has it.
+    pub fn escaped_pem(&self) -> &str {
+        self.pem.get_or_init(|| self.chain.first().map(|der| escape(&pem(der))).unwrap_or_default())
+    }
+
+    /// The whole chain, the same way.
+    pub fn escaped_chain(&self) -> String {
+        escape(&self.chain.iter().map(|der| pem(der)).collect::<String>())
+    }
+}
+
+/// A certificate as PEM (RFC 7468).
+fn pem(der: &[u8]) -> String {
+    let encoded = crate::base64::write(der);
+    let mut out = String::from("-----BEGIN CERTIFICATE-----\n");
+    for line in encoded.as_bytes().chunks(64) {
+        out.push_str(std::str::from_utf8(line).unwrap_or_default());
+        out.push('\n');
+    }
+    out.push_str("-----END CERTIFICATE-----\n");
+    out
+}
+
+/// Source: Envoy's `Utility::PercentEncoding::urlEncode`: all but letters, digits and `-_.~`.
+fn escape(text: &str) -> String {
+    let mut out = String::with_capacity(text.len() * 2);
+    for byte in text.bytes() {
+        match byte {
+            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_' | b'.' | b'~' => {
+                out.push(char::from(byte));
+            }
+            other => {
+                let _ = write!(out, "%{other:02X}");
+            }
+        }
+    }
+    out
+}

@@ -1,0 +1,348 @@
+//! Owns `CertificateValidationContext`: whether a peer's certificate is one that we trust.
+
+use std::{fmt, net::IpAddr, time::Duration};
+
+use rustls::{
+    DistinguishedName, RootCertStore,
+    pki_types::{CertificateDer, CertificateRevocationListDer, UnixTime, pem::PemObject},
+};
+use webpki::{
+    CertRevocationList, EndEntityCert, ExpirationPolicy, KeyUsage, OwnedCertRevocationList,
+    RevocationCheckDepth, RevocationOptionsBuilder, UnknownStatusPolicy,
+};
+
+use super::{
+    certificate::{CertificateError, CertificateInfo, SubjectAltName, dns_name_matches, read_all},
+    provider,
+};
+use crate::matcher::TextMatcher;
+
+/// Who is trusted.
+#[derive(Debug)]
+pub struct Validation {
+    roots: RootCertStore,
+    /// As they stand in the file; a peer may show one of them itself.
+    root_ders: Vec<CertificateDer<'static>>,
+    revoked: Vec<CertRevocationList<'static>>,
+    settings: ValidationSettings,
+    /// What `/certs` tells of the roots.
+    pub authorities: Vec<CertificateInfo>,
+    /// Where they were read.
+    pub path: String,
+}
+
+/// What is asked of a certificate beside its chain.
+#[derive(Clone, Debug, Default)]
+pub struct ValidationSettings {
+    /// One of these must match one of its names; empty is no condition.
+    pub names: Vec<SanMatcher>,
+    /// SHA-256 of the certificate: one of these.
+    pub hashes: Vec<[u8; 32]>,
+    /// SHA-256 of its key: one of these.
+    pub spki: Vec<[u8; 32]>,
+    /// `ACCEPT_UNTRUSTED`: whatever is wrong, the connection goes on.
+    pub accept_untrusted: bool,
+    /// `allow_expired_certificate`.
+    pub allow_expired: bool,
+    /// `only_verify_leaf_cert_crl`.
+    pub only_leaf_revocation: bool,
+}
+
+/// What one of a certificate's names must be like.
+#[derive(Clone, Debug)]
+pub struct SanMatcher {
+    /// Of which kind.
+    pub kind: SanKind,
+    /// Like what.
+    pub matcher: TextMatcher,
+    /// The whole of it, where that is asked for: a name with `*` is that of many hosts then.
+    pub exact: Option<String>,
+}
+
+/// Kinds of names.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SanKind {
+    /// Any.
+    Any,
+    /// Domains.
+    Dns,
+    /// URIs.
+    Uri,
+    /// Addresses.
+    Ip,
+    /// Mail addresses.
+    Email,
+    /// Others, by the number of their kind.
+    Other(String),
+}
+
+/// Why a peer is not trusted: what is counted, and what is said of it.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    /// It showed none.
+    #[error("peer did not return a certificate")]
+    NoCertificate,
+    /// Its chain leads to nobody we trust, or has ended, or was revoked.
+    #[error("verify cert failed: X509_verify_cert: certificate verification error at depth 0: {0}")]
+    Chain(String),
+    /// None of its names.
+    #[error("verify cert failed: verify SAN list")]
+    Name,
+    /// Neither it nor its key is one that is listed.
+    #[error("verify cert failed: cert hash and spki")]
+    Hash,
+}
+
+/// Why a validation context cannot be used.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ValidationError {
+    /// The authorities.
+    #[error(transparent)]
+    Authorities(#[from] CertificateError),
+    /// The list of what was revoked.
+    #[error("failed to load CRL from {0}: {1}")]
+    Revocations(String, String),
+}
+
+// === impl ValidationSettings ===
+
+impl ValidationSettings {
+    /// What both ask for.
+    pub fn with(mut self, other: Self) -> Self {
+        self.names.extend(other.names);
+        self.hashes.extend(other.hashes);
+        self.spki.extend(other.spki);
+        self.accept_untrusted |= other.accept_untrusted;
+        self.allow_expired |= other.allow_expired;
+        self.only_leaf_revocation |= other.only_leaf_revocation;
+        self
+    }
+}
+
+// === impl Validation ===
+
+impl Validation {
+    /// Who is trusted: authorities and lists of what they revoked, both PEM, with their paths.
+    ///
+    /// # Errors
+    ///
+    /// [`ValidationError`].
+    pub fn new(
+        authorities: Option<(&[u8], &str)>,
+        revoked: Option<(&[u8], &str)>,
+        settings: ValidationSettings,
+    ) -> Result<Self, ValidationError> {
+        let mut made = Self {
+            roots: RootCertStore::empty(),
+            root_ders: Vec::new(),
+            revoked: Vec::new(),
+            settings,
+            authorities: Vec::new(),
+            path: String::new(),
+        };
+        if let Some((pem, path)) = authorities {
+            path.clone_into(&mut made.path);
+            for der in read_all(pem, path)? {
+                made.authorities.push(CertificateInfo::read(&der, path)?);
+                made.roots.add(der.clone()).map_err(|error| {
+                    CertificateError::Malformed(path.to_owned(), error.to_string())
+                })?;
+                made.root_ders.push(der);
+            }
+        }
+        if let Some((pem, path)) = revoked {
+            let told = |error: String| ValidationError::Revocations(path.to_owned(), error);
+            for der in CertificateRevocationListDer::pem_slice_iter(pem) {
+                let der = der.map_err(|error| told(error.to_string()))?;
+                let list = OwnedCertRevocationList::from_der(&der);
+                made.revoked.push(list.map_err(|error| told(error.to_string()))?.into());
+            }
+            if made.revoked.is_empty() {
+                return Err(told("it holds no PEM list".to_owned()));
+            }
+        }
+        Ok(made)
+    }
+
+    /// The same as long as the same are trusted.
+    pub fn fingerprint(&self) -> Vec<String> {
+        let authorities = self.authorities.iter().map(|authority| authority.sha256.clone());
+        let revoked = self.revoked.iter().map(|list| format!("{list:?}"));
+        authorities.chain(revoked).collect()
+    }
+
+    /// A certificate is asked for, and looked at.
+    pub fn asks(&self) -> bool {
+        !self.roots.is_empty() || !self.settings.hashes.is_empty() || !self.settings.spki.is_empty()
+    }
+
+    /// Whether a peer without a certificate is let in.
+    pub fn accepts_untrusted(&self) -> bool {
+        self.settings.accept_untrusted
+    }
+
+    /// Whom a client may have its certificate from, as the handshake tells it.
+    pub fn hints(&self) -> Vec<DistinguishedName> {
+        self.roots.subjects()
+    }
+
+    /// Looks at a peer's chain. Also a certificate that a peer shows of itself, and which stands in our list, is trusted.
+    ///
+    /// # Errors
+    ///
+    /// [`Refusal`], unless everybody is accepted.
+    pub fn verify(
+        &self,
+        leaf: &CertificateDer<'_>,
+        rest: &[CertificateDer<'_>],
+        now: UnixTime,
+        usage: KeyUsage,
+        host: Option<&HostName<'_>>,
+    ) -> Result<(), Refusal> {
+        if self.settings.accept_untrusted {
+            return Ok(());
+        }
+        if !self.roots.is_empty() {
+            self.verify_chain(leaf, rest, now, usage)?;
+        }
+        let (names, hashes, spki) =
+            (&self.settings.names, &self.settings.hashes, &self.settings.spki);
+        if names.is_empty() && hashes.is_empty() && spki.is_empty() && host.is_none() {
+            return Ok(());
+        }
+        let Ok(info) = CertificateInfo::read(leaf, "") else {
+            return Err(Refusal::Chain("malformed certificate".to_owned()));
+        };
+        let named = |matcher: &SanMatcher| info.names.iter().any(|name| matcher.matches(name));
+        if let Some(host) = host {
+            if !info.names.iter().any(|name| host.is(name)) {
+                return Err(Refusal::Name);
+            }
+        } else if !names.is_empty() && !names.iter().any(named) {
+            return Err(Refusal::Name);
+        }
+        if hashes.is_empty() && spki.is_empty() {
+            return Ok(());
+        }
+        let listed = hashes.iter().any(|hash| super::certificate::hex(hash) == info.sha256);
+        match listed || spki.contains(&info.spki_sha256) {
+            true => Ok(()),
+            false => Err(Refusal::Hash),
+        }
+    }
+
+    fn verify_chain(
+        &self,
+        leaf: &CertificateDer<'_>,
+        rest: &[CertificateDer<'_>],
+        now: UnixTime,
+        usage: KeyUsage,
+    ) -> Result<(), Refusal> {
+        let now = match self.settings.allow_expired {
+            true => self.time_within(leaf).unwrap_or(now),
+            false => now,
+        };
+        // webpki takes no authority for a leaf; who lists it trusts it.
+        if self.root_ders.iter().any(|root| root.as_ref() == leaf.as_ref()) {
+            return self.in_time(leaf, now);
+        }
+        let told = |error: webpki::Error| Refusal::Chain(words(&error));
+        let certificate = EndEntityCert::try_from(leaf).map_err(told)?;
+        let lists = self.revoked.iter().collect::<Vec<_>>();
+        let depth = match self.settings.only_leaf_revocation {
+            true => RevocationCheckDepth::EndEntity,
+            false => RevocationCheckDepth::Chain,
+        };
+        let revocation = RevocationOptionsBuilder::new(&lists).ok().map(|builder| {
+            builder
+                .with_depth(depth)
+                .with_status_policy(UnknownStatusPolicy::Deny)
+                .with_expiration_policy(ExpirationPolicy::Ignore)
+                .build()
+        });
+        let algorithms = provider().signature_verification_algorithms.all;
+        let roots = &self.roots.roots;
+        let verified =
+            certificate.verify_for_usage(algorithms, roots, rest, now, usage, revocation, None);
+        verified.map(|_| ()).map_err(told)
+    }
+
+    fn in_time(&self, leaf: &CertificateDer<'_>, now: UnixTime) -> Result<(), Refusal> {
+        let refused = |text: &str| Refusal::Chain(text.to_owned());
+        let info = CertificateInfo::read(leaf, "").map_err(|_| refused("malformed certificate"))?;
+        let now = i64::try_from(now.as_secs()).unwrap_or(i64::MAX);
+        match (now < info.not_before, now > info.not_after) {
+            (true, _) => Err(refused("certificate is not yet valid")),
+            (_, true) => Err(refused("certificate has expired")),
+            _ => Ok(()),
+        }
+    }
+
+    /// A moment at which a certificate was valid.
+    fn time_within(&self, leaf: &CertificateDer<'_>) -> Option<UnixTime> {
+        let info = CertificateInfo::read(leaf, "").ok()?;
+        let seconds = u64::try_from(info.not_after).ok()?;
+        let now = UnixTime::now();
+        let ended = seconds < now.as_secs();
+        Some(if ended { UnixTime::since_unix_epoch(Duration::from_secs(seconds)) } else { now })
+    }
+}
+
+/// BoringSSL's words for what webpki finds.
+fn words(error: &webpki::Error) -> String {
+    match error {
+        webpki::Error::CertExpired { .. } => "certificate has expired".to_owned(),
+        webpki::Error::CertNotValidYet { .. } => "certificate is not yet valid".to_owned(),
+        webpki::Error::CertRevoked => "certificate revoked".to_owned(),
+        webpki::Error::UnknownRevocationStatus => "unable to get certificate CRL".to_owned(),
+        webpki::Error::UnknownIssuer => "unable to get local issuer certificate".to_owned(),
+        webpki::Error::RequiredEkuNotFoundContext(_) => {
+            "unsupported certificate purpose".to_owned()
+        }
+        webpki::Error::CaUsedAsEndEntity => "an authority's certificate is no peer's".to_owned(),
+        other => other.to_string(),
+    }
+}
+
+/// The host that a certificate must be for (`auto_san_validation`).
+#[derive(Clone, Copy, Debug)]
+pub struct HostName<'a>(pub &'a str);
+
+impl HostName<'_> {
+    fn is(&self, name: &SubjectAltName) -> bool {
+        match name {
+            SubjectAltName::Dns(pattern) => dns_name_matches(self.0, pattern),
+            SubjectAltName::Ip(ip) => self.0.parse::<IpAddr>().is_ok_and(|host| host == *ip),
+            _ => false,
+        }
+    }
+}
+
+// === impl SanMatcher ===
+
+impl SanMatcher {
+    /// Whether one of a certificate's names is meant.
+    pub fn matches(&self, name: &SubjectAltName) -> bool {
+        let kind = match name {
+            SubjectAltName::Dns(_) => SanKind::Dns,
+            SubjectAltName::Uri(_) => SanKind::Uri,
+            SubjectAltName::Ip(_) => SanKind::Ip,
+            SubjectAltName::Email(_) => SanKind::Email,
+            SubjectAltName::Other(oid, _) => SanKind::Other(oid.clone()),
+        };
+        if self.kind != SanKind::Any && self.kind != kind {
+            return false;
+        }
+        // Source: Envoy's `DnsExactStringSanMatcher`: a name with `*` is that of the hosts below it.
+        if let (Some(exact), SubjectAltName::Dns(pattern)) = (&self.exact, name) {
+            return dns_name_matches(exact, pattern);
+        }
+        self.matcher.matches(name.text().as_bytes())
+    }
+}
+
+impl fmt::Display for HostName<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.0)
+    }
+}

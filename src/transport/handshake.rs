@@ -1,0 +1,143 @@
+//! Owns handshakes: from a socket to an encrypted connection, told to a tally as Envoy counts them.
+
+use std::{io, net::IpAddr, sync::Arc};
+
+use rustls::{
+    ClientConfig,
+    pki_types::{DnsName, ServerName},
+};
+use tokio::net::TcpStream;
+use tokio_rustls::{TlsAcceptor, TlsConnector, TlsStream};
+use understudy_actors::stats::SslStat;
+
+use super::Stream;
+use crate::tls::{Refusal, ServerContext, Session, names, refusal};
+
+/// Why a handshake came to nothing.
+#[derive(Debug, thiserror::Error)]
+pub enum HandshakeError {
+    /// The peer is not trusted.
+    #[error(
+        "TLS_error:|268435581:SSL routines:OPENSSL_internal:CERTIFICATE_VERIFY_FAILED:{0}:TLS_error_end"
+    )]
+    Refused(Refusal),
+    /// What it said is no TLS that we speak.
+    #[error("TLS_error:|{0}:TLS_error_end")]
+    Protocol(rustls::Error),
+    /// A secret has not come yet.
+    #[error("TLS_error:Secret is not supplied by SDS")]
+    NotReady,
+    /// It has gone.
+    #[error("{0}")]
+    Lost(io::Error),
+}
+
+/// Greets a client.
+///
+/// # Errors
+///
+/// [`HandshakeError`], counted.
+pub async fn accept(
+    socket: TcpStream,
+    context: &ServerContext,
+    tally: impl Fn(SslStat),
+) -> Result<(Stream, Session), HandshakeError> {
+    let accepted = TlsAcceptor::from(context.config.clone()).accept(socket).await;
+    let tls = accepted.map_err(|error| HandshakeError::of(error, &tally))?;
+    let (_, connection) = tls.get_ref();
+    let validated = context.validation.as_ref().and_then(|validation| validation.read());
+    let validated = validated.is_some_and(|validation| validation.asks());
+    let mut session = Session::of(connection, connection.server_name(), validated);
+    session.local = context.shown(connection.server_name(), session.cipher.contains("ECDSA"));
+    count(&session, &tally);
+    Ok((TlsStream::Server(tls).into(), session))
+}
+
+/// Greets a host; the name asked for is none where it is none that may be asked for.
+///
+/// # Errors
+///
+/// [`HandshakeError`], counted.
+pub async fn connect(
+    socket: TcpStream,
+    config: Arc<ClientConfig>,
+    server_name: Option<&str>,
+    host: IpAddr,
+    tally: impl Fn(SslStat),
+) -> Result<(Stream, Session), HandshakeError> {
+    let name = server_name.and_then(|name| DnsName::try_from(name.to_owned()).ok());
+    // rustls asks for a name with each handshake, and tells none that is an address.
+    let name = name.map_or_else(|| ServerName::IpAddress(host.into()), ServerName::DnsName);
+    let connected = TlsConnector::from(config).connect(name, socket).await;
+    let tls = connected.map_err(|error| HandshakeError::of(error, &tally))?;
+    let session = Session::of(tls.get_ref().1, server_name, true);
+    count(&session, &tally);
+    Ok((TlsStream::Client(tls).into(), session))
+}
+
+impl HandshakeError {
+    fn of(error: io::Error, tally: &impl Fn(SslStat)) -> Self {
+        let inner = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
+        let Some(tls) = inner else { return HandshakeError::Lost(error) };
+        match refusal(tls) {
+            Some(why) => {
+                tally(match why {
+                    Refusal::NoCertificate => SslStat::FailVerifyNoCert,
+                    Refusal::Chain(_) => SslStat::FailVerifyError,
+                    Refusal::Name => SslStat::FailVerifySan,
+                    Refusal::Hash => SslStat::FailVerifyCertHash,
+                });
+                HandshakeError::Refused(why.clone())
+            }
+            None => {
+                tally(SslStat::ConnectionError);
+                HandshakeError::Protocol(tls.clone())
+            }
+        }
+    }
+}
+
+fn count(session: &Session, tally: &impl Fn(SslStat)) {
+    tally(SslStat::Handshake);
+    if session.resumed {
+        tally(SslStat::SessionReused);
+    }
+    if session.peer.is_none() {
+        tally(SslStat::NoCertificate);
+    }
+    for algorithm in [cipher_stat(session.cipher), group_stat(session.group)].into_iter().flatten()
+    {
+        tally(algorithm);
+    }
+    tally(match session.version {
+        names::TLS_1_3 => SslStat::Version13,
+        _ => SslStat::Version12,
+    });
+}
+
+fn cipher_stat(name: &str) -> Option<SslStat> {
+    use SslStat as S;
+    Some(match name {
+        "TLS_AES_128_GCM_SHA256" => S::CipherTls13Aes128,
+        "TLS_AES_256_GCM_SHA384" => S::CipherTls13Aes256,
+        "TLS_CHACHA20_POLY1305_SHA256" => S::CipherTls13ChaCha20,
+        "ECDHE-ECDSA-AES128-GCM-SHA256" => S::CipherEcdsaAes128,
+        "ECDHE-ECDSA-AES256-GCM-SHA384" => S::CipherEcdsaAes256,
+        "ECDHE-ECDSA-CHACHA20-POLY1305" => S::CipherEcdsaChaCha20,
+        "ECDHE-RSA-AES128-GCM-SHA256" => S::CipherRsaAes128,
+        "ECDHE-RSA-AES256-GCM-SHA384" => S::CipherRsaAes256,
+        "ECDHE-RSA-CHACHA20-POLY1305" => S::CipherRsaChaCha20,
+        _ => return None,
+    })
+}
+
+fn group_stat(name: &str) -> Option<SslStat> {
+    use SslStat as S;
+    Some(match name {
+        "X25519" => S::CurveX25519,
+        "X25519MLKEM768" => S::CurveX25519MlKem768,
+        "P-256" => S::CurveP256,
+        "P-384" => S::CurveP384,
+        _ => return None,
+    })
+}

@@ -1,0 +1,11 @@
+//! Owns transport sockets: what stands between a codec and the network, plain or TLS, towards clients and hosts alike.
+
+mod handshake;
+mod hello;
+mod peek;
+mod stream;
+
+pub use handshake::{HandshakeError, accept, connect};
+pub use hello::{Hello, Told};
+pub use peek::{Look, Peeked, peek};
+pub use stream::{ReadHalf, Stream, WriteHalf};
