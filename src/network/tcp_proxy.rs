@@ -35,7 +35,8 @@ use crate::{
         pool::{HostPool, PoolError, Sharing, Target},
         proxy_protocol,
     },
-    worker::{Deadline, Tick, next_connection_id},
+    worker::{AddressText, Deadline, Tick, next_connection_id},
+    xxhash::xxh64,
 };
 
 /// How often a host's health is looked at, where connections to it end with it.
@@ -222,16 +223,30 @@ impl Carried {
             ..Sharing::default()
         });
         let aggregate = Aggregate::of(current, &self.worker.clusters);
+        let hash = self.proxy.config.hashes_source.then(|| {
+            let address = AddressText::new(self.peer.ip());
+            xxh64(address.as_bytes(), 0)
+        });
         let drawn = match &aggregate {
-            Some(aggregate) => aggregate.draw(&aggregate.load(), fastrand::u64(..)),
+            Some(aggregate) => {
+                let number = hash.unwrap_or_else(|| fastrand::u64(..));
+                aggregate.draw(&aggregate.load(), number)
+            }
             None => None,
+        };
+        let hash_for = |current: &Current| {
+            hash.filter(|_| current.upstream.balancing.policy.hashing().is_some())
         };
         let pools = match &drawn {
             Some(drawn) => {
-                let choice = Choice { load: Some(&drawn.load), ..Choice::default() };
+                let hash = hash_for(drawn.cluster);
+                let choice = Choice { hash, load: Some(&drawn.load), ..Choice::default() };
                 drawn.cluster.pick(self.worker.index, choice)
             }
-            None => current.pick(self.worker.index, Choice::default()),
+            None => {
+                let choice = Choice { hash: hash_for(current), ..Choice::default() };
+                current.pick(self.worker.index, choice)
+            }
         };
         let Some(pools) = pools else {
             let stats = current.snapshot.shared.stats.lane(self.worker.index);

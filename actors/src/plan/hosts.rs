@@ -92,6 +92,8 @@ pub struct EndpointPlan {
     pub canary: bool,
     /// What stands under `envoy.lb` in its metadata.
     pub metadata: LbMetadata,
+    /// What stands under `envoy.transport_socket_match`.
+    pub transport_metadata: LbMetadata,
     /// `LbEndpoint.health_status` as configured.
     pub health: ConfiguredHealth,
     /// Where and by what name it is checked, if that is another than its own.
@@ -178,6 +180,7 @@ impl Default for EndpointPlan {
             locality_weight: 0,
             canary: false,
             metadata: LbMetadata::default(),
+            transport_metadata: LbMetadata::default(),
             health: ConfiguredHealth::default(),
             checked_at: None,
             unchecked: false,
