@@ -16,6 +16,7 @@ use crate::config::{
     Message,
     digest::{digest, digest_without},
     model::cluster::Upstream,
+    print,
 };
 
 const ASSIGNMENT: &str = "envoy.config.endpoint.v3.ClusterLoadAssignment";
@@ -233,6 +234,7 @@ impl Compiler<'_> {
 
     fn endpoint(&mut self, lb_endpoint: &Message, plan: EndpointPlan) -> Option<Endpoint> {
         let metadata = lb_metadata(lb_endpoint, "metadata");
+        let all = lb_endpoint.message("metadata").map(|all| print::json(all).to_string().into());
         lb_endpoint.ignore("metadata", "what stands beside `envoy.lb` says nothing to balancers");
         let endpoint = lb_endpoint.message("endpoint")?;
         let check = endpoint.message("health_check_config");
@@ -240,6 +242,7 @@ impl Compiler<'_> {
         let plan = EndpointPlan {
             canary: metadata.get("canary") == Some(&LbValue::Boolean(true)),
             metadata,
+            metadata_text: all,
             hostname: endpoint.text("hostname").unwrap_or_default().to_owned(),
             checked_at: check.map(|check| self.checked_at(check)).map(Box::new),
             unchecked: unchecked.unwrap_or(false),
