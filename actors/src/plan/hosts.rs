@@ -94,6 +94,8 @@ pub struct EndpointPlan {
     pub metadata: LbMetadata,
     /// All its metadata as JSON, if it has any.
     pub metadata_text: Option<Arc<str>>,
+    /// What stands under `envoy.transport_socket_match`.
+    pub transport_metadata: LbMetadata,
     /// `LbEndpoint.health_status` as configured.
     pub health: ConfiguredHealth,
     /// Where and by what name it is checked, if that is another than its own.
@@ -181,6 +183,7 @@ impl Default for EndpointPlan {
             canary: false,
             metadata: LbMetadata::default(),
             metadata_text: None,
+            transport_metadata: LbMetadata::default(),
             health: ConfiguredHealth::default(),
             checked_at: None,
             unchecked: false,

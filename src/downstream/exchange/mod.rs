@@ -21,6 +21,8 @@ mod local_reply;
 mod mirror;
 mod outcome;
 mod overriding;
+mod proxy_status;
+mod readdress;
 mod record;
 mod redirect;
 mod retry;
@@ -395,8 +397,11 @@ impl<'c> Exchange<'c> {
                 if let Some(mutations) = part.or(found.route.mutations.as_ref()) {
                     self.mutate_request(mutations);
                 }
+                self.format_host(forward);
                 let request = &mut self.heads.request;
                 headers::rewrite(request, forward, found.part, rule, self.manager);
+                self.format_path(forward);
+                let request = &mut self.heads.request;
                 headers::empty_length(request, self.body);
                 Ok((forward, cluster))
             }

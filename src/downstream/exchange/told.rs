@@ -105,13 +105,17 @@ impl Exchange<'_> {
         let (Some(table), Some(found)) = (table, found) else { return };
         self.tally.way = Some(Way::to(table, found));
         let part_mutates = found.part.is_some_and(|part| part.mutations.is_some());
-        if self.tally.told.is_none() && found.route.mutations.is_none() && !part_mutates {
-            return;
-        }
-        let cluster = match &found.route.action {
-            RouteAction::Forward(forward) => self.cluster_of(forward, found.part),
+        let forward = match &found.route.action {
+            RouteAction::Forward(forward) => Some(forward),
             _ => None,
         };
+        let asks = found.route.mutations.is_some()
+            || part_mutates
+            || forward.is_some_and(|forward| forward.formats_address());
+        if self.tally.told.is_none() && !asks {
+            return;
+        }
+        let cluster = forward.and_then(|forward| self.cluster_of(forward, found.part));
         let told = self.tally.told.get_or_insert_default();
         told.cluster = cluster.map(|cluster| cluster.current());
     }

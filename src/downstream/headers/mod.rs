@@ -20,4 +20,4 @@ pub(super) use response::{
     Local, add_to_reply, begin_reply, continue_head, finish_reply, finish_response, is_grpc,
     local_reply, response,
 };
-pub(super) use rewrite::{direct_response, rewrite, rewrite_to_upstream};
+pub(super) use rewrite::{change_host, direct_response, rewrite, rewrite_to_upstream};
