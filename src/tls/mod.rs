@@ -12,7 +12,7 @@ mod session;
 mod signatures;
 mod validation;
 
-pub use certificate::{Certificate, CertificateError, CertificateInfo, SubjectAltName};
+pub use certificate::{Certificate, CertificateError, CertificateInfo, NameKind, SubjectAltName};
 pub use client::{ClientContext, ClientSettings, Speaks};
 pub use parameters::{Parameters, ParametersError, Version};
 pub use server::{ServerContext, ServerSettings, refusal};

@@ -16,9 +16,7 @@ use crate::tls::{
 #[derive(Debug, thiserror::Error)]
 pub enum HandshakeError {
     /// The peer is not trusted.
-    #[error(
-        "TLS_error:|268435581:SSL routines:OPENSSL_internal:CERTIFICATE_VERIFY_FAILED:{0}:TLS_error_end"
-    )]
+    #[error("TLS_error:|{code}:{0}:TLS_error_end", code = code(.0))]
     Refused(Refusal),
     /// What it said is no TLS that we speak.
     #[error("TLS_error:|{0}:TLS_error_end")]
@@ -43,13 +41,13 @@ pub async fn accept(
 ) -> Result<(Stream, Session), HandshakeError> {
     let told = |error| HandshakeError::of(error, &tally);
     let begun = LazyConfigAcceptor::new(Acceptor::default(), socket).await.map_err(told)?;
-    let config = context.config(&begun.client_hello()).clone();
+    let hello = begun.client_hello();
+    let (config, local) = (context.config(&hello).clone(), context.choose(&hello));
     let tls = begun.into_stream(config).await.map_err(told)?;
     let (_, connection) = tls.get_ref();
-    let validated = context.validation.as_ref().and_then(|validation| validation.read());
-    let validated = validated.is_some_and(|validation| validation.asks());
+    let validated = context.trusts(connection.peer_certificates().unwrap_or_default());
     let mut session = Session::of(connection, connection.server_name(), validated);
-    session.local = context.shown(connection.server_name(), session.cipher.contains("ECDSA"));
+    session.local = local;
     count(&session, &context.signatures, &tally);
     Ok((TlsStream::Server(tls).into(), session))
 }
@@ -78,6 +76,14 @@ pub async fn connect(
 }
 
 impl HandshakeError {
+    /// Why it came to nothing; empty where the peer has gone.
+    pub fn reason(&self) -> String {
+        match self {
+            HandshakeError::Lost(_) => String::new(),
+            told => told.to_string(),
+        }
+    }
+
     fn of(error: io::Error, tally: &impl Fn(SslStat)) -> Self {
         let inner = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
         let Some(tls) = inner else { return HandshakeError::Lost(error) };
@@ -86,7 +92,7 @@ impl HandshakeError {
                 tally(match why {
                     Refusal::NoCertificate => SslStat::FailVerifyNoCert,
                     Refusal::Chain(_) => SslStat::FailVerifyError,
-                    Refusal::Name => SslStat::FailVerifySan,
+                    Refusal::Name(_) => SslStat::FailVerifySan,
                     Refusal::Hash => SslStat::FailVerifyCertHash,
                 });
                 HandshakeError::Refused(why.clone())
@@ -96,6 +102,16 @@ impl HandshakeError {
                 HandshakeError::Protocol(tls.clone())
             }
         }
+    }
+}
+
+/// BoringSSL's number and name of what is wrong.
+fn code(why: &Refusal) -> &'static str {
+    match why {
+        Refusal::NoCertificate => {
+            "268435648:SSL routines:OPENSSL_internal:PEER_DID_NOT_RETURN_A_CERTIFICATE"
+        }
+        _ => "268435581:SSL routines:OPENSSL_internal:CERTIFICATE_VERIFY_FAILED",
     }
 }
 

@@ -21,6 +21,7 @@ use crate::config::{
     digest::{digest, digest_without},
     message::Value,
     model::cluster::{SocketMatch, Upstream},
+    print,
 };
 
 const ASSIGNMENT: &str = "envoy.config.endpoint.v3.ClusterLoadAssignment";
@@ -238,6 +239,7 @@ impl Compiler<'_> {
 
     fn endpoint(&mut self, lb_endpoint: &Message, plan: EndpointPlan) -> Option<Endpoint> {
         let metadata = lb_metadata(lb_endpoint, "metadata");
+        let all = lb_endpoint.message("metadata").map(|all| print::json(all).to_string().into());
         let transport_metadata = transport_metadata(lb_endpoint, "metadata");
         lb_endpoint.ignore("metadata", "what stands beside `envoy.lb` says nothing to balancers");
         let endpoint = lb_endpoint.message("endpoint")?;
@@ -246,6 +248,7 @@ impl Compiler<'_> {
         let plan = EndpointPlan {
             canary: metadata.get("canary") == Some(&LbValue::Boolean(true)),
             metadata,
+            metadata_text: all,
             transport_metadata,
             hostname: endpoint.text("hostname").unwrap_or_default().to_owned(),
             checked_at: check.map(|check| self.checked_at(check)).map(Box::new),
