@@ -1,6 +1,10 @@
 //! Owns a listener's filter chains as one worker runs them.
 
-use std::{rc::Rc, sync::Arc, time::Duration};
+use std::{
+    rc::Rc,
+    sync::{Arc, atomic::Ordering::Relaxed},
+    time::Duration,
+};
 
 use futures_util::future::LocalBoxFuture;
 use understudy_actors::{
@@ -71,6 +75,7 @@ impl Chains {
         let new = |chain| Rc::new(Chain::new(chain, plan, worker, view, log));
         let all = config.all().map(new).collect::<Vec<_>>();
         let only = config.only().and(all.first()).filter(|chain| chain.tls.is_none()).cloned();
+        config.workers.fetch_add(1, Relaxed);
         Some(Self { payload, all, only })
     }
 
@@ -96,7 +101,16 @@ impl Chains {
 
     /// Whether a listener has it, or a connection.
     pub(super) fn is_used(&self) -> bool {
-        Arc::strong_count(&self.payload) > 1 || self.all.iter().any(|chain| chain.is_held())
+        let workers = self.config().map_or(1, |config| config.workers.load(Relaxed));
+        Arc::strong_count(&self.payload) > workers || self.all.iter().any(|chain| chain.is_held())
+    }
+}
+
+impl Drop for Chains {
+    fn drop(&mut self) {
+        if let Some(config) = self.config() {
+            config.workers.fetch_sub(1, Relaxed);
+        }
     }
 }
 

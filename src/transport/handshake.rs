@@ -2,10 +2,7 @@
 
 use std::{io, net::IpAddr, sync::Arc};
 
-use rustls::{
-    ClientConfig,
-    pki_types::{DnsName, ServerName},
-};
+use rustls::{ClientConfig, pki_types::ServerName};
 use tokio::net::TcpStream;
 use tokio_rustls::{TlsAcceptor, TlsConnector, TlsStream};
 use understudy_actors::stats::SslStat;
@@ -65,9 +62,9 @@ pub async fn connect(
     host: IpAddr,
     tally: impl Fn(SslStat),
 ) -> Result<(Stream, Session), HandshakeError> {
-    let name = server_name.and_then(|name| DnsName::try_from(name.to_owned()).ok());
-    // rustls asks for a name with each handshake, and tells none that is an address.
-    let name = name.map_or_else(|| ServerName::IpAddress(host.into()), ServerName::DnsName);
+    // rustls wants a name for each handshake, and tells none that is an address.
+    let name = server_name.and_then(|name| ServerName::try_from(name.to_owned()).ok());
+    let name = name.unwrap_or_else(|| ServerName::IpAddress(host.into()));
     let connected = TlsConnector::from(config).connect(name, socket).await;
     let tls = connected.map_err(|error| HandshakeError::of(error, &tally))?;
     let session = Session::of(tls.get_ref().1, server_name, true);

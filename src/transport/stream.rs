@@ -63,6 +63,14 @@ impl Stream {
         }
     }
 
+    /// What was agreed on in the handshake (ALPN).
+    pub fn agreed(&self) -> Option<Vec<u8>> {
+        match &*self.socket.borrow() {
+            Socket::Plain(_) => None,
+            Socket::Tls(tls) => tls.get_ref().1.alpn_protocol().map(<[u8]>::to_vec),
+        }
+    }
+
     /// Our end of it.
     ///
     /// # Errors

@@ -197,7 +197,10 @@ impl Copied {
 
     /// The status of the answer, and whether it comes from a canary.
     async fn exchange(&mut self, chosen: &Chosen) -> Result<(u16, bool), Reset> {
+        let chosen = &chosen.clone().settled().await?;
         match chosen.pool() {
+            // Settled pools are of one protocol.
+            HostPool::Auto(_) => Err(Reset::Terminated),
             HostPool::Http1(pool) => {
                 let connection = match pool.checkout() {
                     Some(connection) => connection,

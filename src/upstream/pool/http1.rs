@@ -146,6 +146,12 @@ impl Http1Pool {
         Ok(Box::new(Open { stream, life }))
     }
 
+    /// Keeps a connection that was opened before it was known what is spoken on it.
+    pub(super) fn adopt(self: &Rc<Self>, stream: Stream, life: Life) {
+        self.target.shared.http1_stats.get();
+        self.put(Box::new(Open { stream, life }));
+    }
+
     /// Opens connections that the next requests may need, while this many are in use.
     ///
     /// Source: `PreconnectPolicy.per_upstream_preconnect_ratio`.

@@ -1,9 +1,11 @@
 //! Owns a worker's connections to one host: HTTP/1 ones that are idle, HTTP/2 ones that are shared.
 
+mod auto;
 mod http1;
 mod http2;
 mod sharing;
 
+pub use auto::AutoPool;
 pub use http1::{Http1Connection, Http1Pool};
 pub use http2::{Http2Connection, Http2Lease, Http2Pool, count_flood};
 pub use sharing::{HostPools, Place, Sharing};
@@ -63,6 +65,8 @@ pub enum HostPool {
     Http1(Rc<Http1Pool>),
     /// Many requests on each connection.
     Http2(Rc<Http2Pool>),
+    /// Whichever the host's handshake chooses.
+    Auto(AutoPool),
 }
 
 /// Why a pool gives no connection.
@@ -159,6 +163,10 @@ impl HostPool {
                 let second = http2(Target { place, ..target.clone() }, two);
                 (http1(target, one), Some(second))
             }
+            UpstreamProtocol::Auto(one, two) => {
+                let http1 = Rc::new(Http1Pool::new(target.clone(), one));
+                (HostPool::Auto(AutoPool::new(http1, Rc::new(Http2Pool::new(target, two)))), None)
+            }
         }
     }
 
@@ -190,6 +198,7 @@ impl HostPool {
                 opens
             }
             HostPool::Http2(pool) => pool.open_first(),
+            HostPool::Auto(pool) => pool.settled().is_some_and(|settled| settled.open_ahead(ratio)),
         }
     }
 
@@ -198,6 +207,7 @@ impl HostPool {
         match self {
             HostPool::Http1(pool) => Rc::strong_count(pool) == 1 && pool.is_empty(),
             HostPool::Http2(pool) => Rc::strong_count(pool) == 1 && pool.is_empty(),
+            HostPool::Auto(pool) => pool.is_unused(),
         }
     }
 
@@ -206,6 +216,7 @@ impl HostPool {
         match self {
             HostPool::Http1(pool) => pool.target(),
             HostPool::Http2(pool) => pool.target(),
+            HostPool::Auto(pool) => pool.target(),
         }
     }
 
@@ -229,6 +240,7 @@ impl HostPool {
         match self {
             HostPool::Http1(pool) => pool.close(),
             HostPool::Http2(pool) => pool.close(),
+            HostPool::Auto(pool) => pool.each(HostPool::close),
         }
     }
 
@@ -239,6 +251,7 @@ impl HostPool {
         match self {
             HostPool::Http1(pool) => pool.drain(),
             HostPool::Http2(pool) => pool.drain(),
+            HostPool::Auto(pool) => pool.each(HostPool::drain),
         }
     }
 
@@ -247,6 +260,7 @@ impl HostPool {
         match self {
             HostPool::Http1(pool) => pool.sweep(),
             HostPool::Http2(pool) => pool.sweep(),
+            HostPool::Auto(pool) => pool.each(HostPool::sweep),
         }
         if self.is_unused() {
             self.target().place.leave();
