@@ -103,7 +103,8 @@ fn trusted(folder: &Path, more: &str) -> String {
 fn a_client_gets_the_certificate_of_the_name_it_asks_for() {
     let (authority, folder) = stage();
     let chains = chain("both", "", &shows(&folder, &["one", "two"], ""));
-    let proxy = Proxy::start(&config("", &chains, &nobody()));
+    let looks = "    listener_filters: [{name: tls, typed_config: {\"@type\": type.googleapis.com/envoy.extensions.filters.listener.tls_inspector.v3.TlsInspector}}]\n";
+    let proxy = Proxy::start(&config(looks, &chains, &nobody()));
     let at = proxy.listener("main");
     // The client looks whether the certificate is for the name.
     for name in ["one.test", "two.test", "deep.two.test"] {

@@ -182,7 +182,7 @@ impl Prober {
         };
         let stats = self.registry.group(Scope::cluster(&cluster.stat_name).within("ssl"));
         let secured = secure(socket, context, host, None, speaks, |stat| stats.add(stat, 1));
-        secured.await.map_err(io::Error::other)
+        secured.await.map(|(stream, _)| stream).map_err(io::Error::other)
     }
 }
 

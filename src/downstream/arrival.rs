@@ -1,7 +1,12 @@
 //! Owns what happens between an accepted socket and its codec: what listener filters find out, which filter chain
 //! takes the connection, and its transport socket.
 
-use std::{future::Future, net::SocketAddr, rc::Rc, time::Duration};
+use std::{
+    future::Future,
+    net::SocketAddr,
+    rc::Rc,
+    time::{Duration, Instant},
+};
 
 use tokio::{net::TcpStream, time::timeout};
 use understudy_actors::{
@@ -9,7 +14,7 @@ use understudy_actors::{
     stats::{Lane, ListenerStat, TlsInspectorStat},
 };
 
-use super::{chains::Chains, serve::Worker};
+use super::{chains::Chains, connection_log::Unwelcome, serve::Worker};
 use crate::{
     config::model::{
         filter_chain_match::{FilterChainMatch, Traits},
@@ -32,6 +37,8 @@ pub struct Arrival {
     pub local: SocketAddr,
     /// What its handshake came to.
     pub tls: Option<Rc<Session>>,
+    /// The name that was asked for, as the TLS inspector saw it.
+    pub server_name: Option<Rc<str>>,
 }
 
 /// What is known of a connection before its chain is chosen.
@@ -45,7 +52,15 @@ struct Found {
 impl From<Accepted> for Arrival {
     fn from(accepted: Accepted) -> Self {
         let Accepted { stream, peer, local, .. } = accepted;
-        Self { stream: stream.into(), peer, local, tls: None }
+        Self { stream: stream.into(), peer, local, tls: None, server_name: None }
+    }
+}
+
+// === impl Found ===
+
+impl Found {
+    fn server_name(&self) -> Option<Rc<str>> {
+        self.hello.as_ref()?.server_name.as_deref().map(Rc::from)
     }
 }
 
@@ -62,24 +77,32 @@ pub(super) async fn welcome(
     let Some(chain) = choose(&chains, &accepted, &found) else {
         return stats.inc(ListenerStat::NoFilterChainMatch);
     };
+    let server_name = found.server_name();
     let Some(tls) = &chain.tls else {
-        return chain.serve(worker, accepted.into(), control).await;
+        let arrival = Arrival { server_name, ..accepted.into() };
+        return chain.serve(worker, arrival, control).await;
     };
+    let started = Instant::now();
     let Accepted { stream: socket, peer, local, .. } = accepted;
     if !tls.context.is_ready() {
         return tls.not_ready(&worker);
     }
     let ssl = tls.stats.lane(worker.index);
     let handshake = transport::accept(socket, &tls.context, |stat| ssl.inc(stat));
-    match timeout(chain.handshake_timeout.unwrap_or(HANDSHAKE_WAIT), handshake).await {
+    let reason = match timeout(chain.handshake_timeout.unwrap_or(HANDSHAKE_WAIT), handshake).await {
         Ok(Ok((stream, session))) => {
-            let arrival = Arrival { stream, peer, local, tls: Some(Rc::new(session)) };
-            chain.serve(worker, arrival, control).await;
+            let tls = Some(Rc::new(session));
+            let arrival = Arrival { stream, peer, local, tls, server_name };
+            return chain.serve(worker, arrival, control).await;
         }
-        // It was counted, and nobody can be told.
-        Ok(Err(_)) => {}
-        Err(_) => stats.inc(ListenerStat::DownstreamCxTransportSocketConnectTimeout),
-    }
+        // It was counted.
+        Ok(Err(error)) => error.reason(),
+        Err(_) => {
+            stats.inc(ListenerStat::DownstreamCxTransportSocketConnectTimeout);
+            String::new()
+        }
+    };
+    chain.log_unwelcome(&worker, &Unwelcome { started, peer, local, server_name, reason });
 }
 
 /// Lets the listener filters look; none where the connection has ended or must.

@@ -15,7 +15,8 @@ use understudy_actors::{
 };
 
 use super::{
-    arrival::Arrival, exchange::Peer, http1, http2, manager::Manager, opened::Opened, serve::Worker,
+    arrival::Arrival, connection_log::Unwelcome, exchange::Peer, http1, http2, manager::Manager,
+    opened::Opened, serve::Worker,
 };
 use crate::{
     access_log::Writer,
@@ -174,6 +175,15 @@ impl Chain {
             ));
         }
         Box::pin(http1::serve(worker, manager, arrival, control))
+    }
+
+    /// Writes of a connection whose handshake came to nothing.
+    pub(super) fn log_unwelcome(&self, worker: &Worker, unwelcome: &Unwelcome) {
+        let (logs, name) = match &self.runs {
+            Runs::Http(manager) => (manager.listener_logs(), manager.config.filter_chain.as_str()),
+            Runs::Tcp(proxy) => (proxy.listener_logs(), proxy.filter_chain()),
+        };
+        unwelcome.log(worker, logs, name);
     }
 
     /// Whether a connection has it.

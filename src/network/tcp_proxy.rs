@@ -61,6 +61,7 @@ struct Carried {
     peer: SocketAddr,
     local: SocketAddr,
     tls: Option<Rc<Session>>,
+    server_name: Option<Rc<str>>,
     id: u64,
     started: Instant,
     up: Flow,
@@ -132,6 +133,16 @@ impl TcpProxy {
         self.stats.lane(self.worker)
     }
 
+    /// Its listener's logs.
+    pub fn listener_logs(&self) -> &[Log] {
+        &self.listener_logs
+    }
+
+    /// The chain that it ends.
+    pub fn filter_chain(&self) -> &str {
+        &self.config.filter_chain
+    }
+
     /// Carries a connection to its end.
     pub async fn serve(self: Rc<Self>, worker: Rc<Worker>, arrival: Arrival, control: Rc<Control>) {
         self.stats().inc(TcpStat::DownstreamCxTotal);
@@ -143,6 +154,7 @@ impl TcpProxy {
             peer: arrival.peer,
             local: arrival.local,
             tls: arrival.tls,
+            server_name: arrival.server_name,
             id: next_connection_id(),
             started: Instant::now(),
             up: Flow::default(),
@@ -279,7 +291,8 @@ impl Carried {
     async fn carry(&mut self, mut host: Stream, mut in_use: InUse) {
         let (local, remote, id) =
             (in_use.life.local(), in_use.pool.target().host.address, in_use.life.id());
-        self.connection = Some(UpstreamConnection { local, remote, id, protocol: None });
+        let tls = in_use.life.tls().cloned();
+        self.connection = Some(UpstreamConnection { local, remote, id, protocol: None, tls });
         if self.proxy.config.logged.when_connected {
             self.log(AccessLogType::TcpUpstreamConnected);
         }
@@ -390,13 +403,14 @@ impl Carried {
             local: Some(self.local),
             connection_id: self.id,
             tls: self.tls.as_deref(),
+            requested_server_name: self.server_name.as_deref().unwrap_or_default(),
             filter_chain: &self.proxy.config.filter_chain,
             cluster: plan.map_or("", |plan| &plan.name),
             cluster_stat_name: plan.map_or("", |plan| &plan.stat_name),
             upstream: target.map(|target| UpstreamInfo {
                 address: &target.host.address_text,
                 hostname: &target.host.endpoint.hostname,
-                connection: self.connection,
+                connection: self.connection.as_ref(),
             }),
             attempts: self.attempts,
             transport_failure: &self.transport_failure,

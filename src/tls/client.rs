@@ -136,6 +136,11 @@ impl ClientContext {
         }
     }
 
+    /// The certificate that hosts are shown that ask for one.
+    pub fn shown(&self) -> Option<Arc<Certificate>> {
+        self.settings.certificates.iter().find_map(Secret::read)
+    }
+
     /// Whether all that a handshake needs has been said.
     pub fn is_ready(&self) -> bool {
         self.settings.certificates.iter().all(|certificate| certificate.read().is_some())

@@ -16,6 +16,8 @@ use tokio::{
 };
 use tokio_rustls::TlsStream;
 
+use super::plain;
+
 /// A connection to a client or to a host.
 #[derive(Debug)]
 pub struct Stream {
@@ -182,7 +184,7 @@ impl Socket {
     #[inline]
     fn poll_write(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         match self {
-            Socket::Plain(socket) => Pin::new(socket).poll_write(cx, bytes),
+            Socket::Plain(socket) => plain::poll_write(socket, cx, bytes),
             Socket::Tls(tls) => Pin::new(tls).poll_write(cx, bytes),
         }
     }

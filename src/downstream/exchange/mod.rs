@@ -115,6 +115,8 @@ pub struct Peer {
     pub id: u64,
     /// What its handshake came to.
     pub tls: Option<Rc<Session>>,
+    /// The name that it asked for, as the TLS inspector saw it.
+    pub server_name: Option<Rc<str>>,
 }
 
 /// How an exchange ended, for the connection it was on.
@@ -181,7 +183,8 @@ impl Peer {
     pub fn of(arrival: &Arrival) -> Self {
         let text = AddressText::new(arrival.peer.ip());
         let (id, tls) = (next_connection_id(), arrival.tls.clone());
-        Self { remote: arrival.peer, local: arrival.local, text, id, tls }
+        let server_name = arrival.server_name.clone();
+        Self { remote: arrival.peer, local: arrival.local, text, id, tls, server_name }
     }
 
     /// Whether it comes by TLS.
@@ -205,6 +208,11 @@ impl Lots for Draw<'_> {
     fn weight(&self, key: &str, default: u32) -> u32 {
         let weight = self.worker.with_runtime(|runtime| runtime.integer(key, u64::from(default)));
         u32::try_from(weight).unwrap_or(u32::MAX)
+    }
+
+    fn certificate(&self) -> Option<bool> {
+        let shown = self.asks.peer.tls.as_ref()?.peer.as_ref()?;
+        Some(shown.validated)
     }
 
     fn hash(&self, policies: &[HashPolicy], request: &RequestHead) -> Option<u64> {

@@ -111,7 +111,7 @@ impl Exchange<'_> {
         };
         let asks = found.route.mutations.is_some()
             || part_mutates
-            || forward.is_some_and(|forward| forward.formats_address());
+            || forward.is_some_and(|forward| forward.has_formats());
         if self.tally.told.is_none() && !asks {
             return;
         }
@@ -159,7 +159,7 @@ impl Exchange<'_> {
         let upstream = tally.chosen.as_ref().map(|chosen| UpstreamInfo {
             address: &chosen.host().address_text,
             hostname: &chosen.host().endpoint.hostname,
-            connection: told.and_then(|told| told.connection),
+            connection: told.and_then(|told| told.connection.as_ref()),
         });
         let cluster = told.and_then(|told| told.cluster.as_ref());
         let plan = cluster.map(|current| &*current.snapshot.plan);
@@ -183,6 +183,8 @@ impl Exchange<'_> {
             local: Some(self.peer.local),
             connection_id: self.peer.id,
             tls: self.peer.tls.as_deref(),
+            requested_server_name: self.peer.server_name.as_deref().unwrap_or_default(),
+            downstream_failure: "",
             filter_chain: &self.manager.config.filter_chain,
             route_name: route.map_or("", |route| &route.name),
             route_metadata: route.and_then(|route| route.metadata.as_ref()),

@@ -3,6 +3,7 @@
 //! Source: Envoy's "HTTP header manipulation" documents; every rule was observed on Envoy 1.40.
 
 mod client;
+mod client_certificate;
 mod hop_by_hop;
 mod mutation;
 mod paths;
