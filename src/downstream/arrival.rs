@@ -72,17 +72,21 @@ pub(super) async fn welcome(
     control: Rc<Control>,
 ) {
     let stats = accepted.stats.clone();
-    let stats = stats.lane(worker.index);
+    let (stats, started) = (stats.lane(worker.index), Instant::now());
     let Some(found) = inspect(&worker, &chains, &accepted, stats).await else { return };
     let Some(chain) = choose(&chains, &accepted, &found) else {
-        return stats.inc(ListenerStat::NoFilterChainMatch);
+        stats.inc(ListenerStat::NoFilterChainMatch);
+        let Accepted { peer, local, .. } = accepted;
+        // Observed: Envoy 1.40 tells of no name then.
+        let (server_name, reason, unmatched) = (None, String::new(), true);
+        let unwelcome = Unwelcome { started, peer, local, server_name, reason, unmatched };
+        return chains.log_unmatched(&worker, &unwelcome);
     };
     let server_name = found.server_name();
     let Some(tls) = &chain.tls else {
         let arrival = Arrival { server_name, ..accepted.into() };
         return chain.serve(worker, arrival, control).await;
     };
-    let started = Instant::now();
     let Accepted { stream: socket, peer, local, .. } = accepted;
     if !tls.context.is_ready() {
         return tls.not_ready(&worker);
@@ -102,7 +106,9 @@ pub(super) async fn welcome(
             String::new()
         }
     };
-    chain.log_unwelcome(&worker, &Unwelcome { started, peer, local, server_name, reason });
+    let unmatched = false;
+    let unwelcome = Unwelcome { started, peer, local, server_name, reason, unmatched };
+    chain.log_unwelcome(&worker, &unwelcome);
 }
 
 /// Lets the listener filters look; none where the connection has ended or must.
