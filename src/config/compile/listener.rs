@@ -107,6 +107,7 @@ impl Compiler<'_> {
         let stat_prefix = stat_prefix.map_or_else(|| named.clone(), str::to_owned);
         let mut chains: Vec<FilterChain> = Vec::new();
         self.rds.clear();
+        self.sds.clear();
         let all = listener.messages("filter_chains").map(|chain| (chain, false));
         let default = listener.message("default_filter_chain").map(|chain| (chain, true));
         let mut default_chain = None;
@@ -155,6 +156,7 @@ impl Compiler<'_> {
             inbound,
             connections_max: CONNECTIONS_MAX,
             rds: std::mem::take(&mut self.rds),
+            sds: std::mem::take(&mut self.sds),
             chains_fingerprint: chains_fingerprint(listener, &chains),
             fingerprint: digest(listener),
             chains: Arc::new(chains),
