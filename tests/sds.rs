@@ -141,14 +141,14 @@ fn who_is_trusted_changes_and_what_the_context_itself_asks_for_stays() {
     let trust = |authority: &Authority| {
         format!("validation_context: {{trusted_ca: {}}}", inline(&authority.pem()))
     };
-    put(&folder, "sds.json", &response("1", "trust", &trust(&authority)));
+    put(&folder, "sds.yaml", &response("1", "trust", &trust(&authority)));
     let at = folder.display();
     let context = format!(
         "tls_certificates: [{{certificate_chain: {{filename: {at}/own.pem}}, private_key: {{filename: {at}/own.key}}}}], \
          combined_validation_context: {{default_validation_context: {{match_typed_subject_alt_names: \
          [{{san_type: DNS, matcher: {{exact: client.test}}}}]}}, \
          validation_context_sds_secret_config: {{name: trust, {}}}}}",
-        source(&folder, "sds.json")
+        source(&folder, "sds.yaml")
     );
     let proxy = Proxy::start(&config(&context, ""));
     let enters = |identity: &Identity| {
@@ -158,7 +158,7 @@ fn who_is_trusted_changes_and_what_the_context_itself_asks_for_stays() {
     let [ours, theirs] = [&authority, &other].map(|one| one.issue(&["client.test"]));
     let [stranger, named] = [&authority, &other].map(|one| one.issue(&["stranger.test"]));
     assert!(enters(&ours) && !enters(&theirs) && !enters(&stranger));
-    put(&folder, "sds.json", &response("2", "trust", &trust(&other)));
+    put(&folder, "sds.yaml", &response("2", "trust", &trust(&other)));
     wait_for("the others", || enters(&theirs).then_some(()));
     assert!(!enters(&ours) && !enters(&named));
 }

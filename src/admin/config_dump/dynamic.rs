@@ -72,9 +72,10 @@ pub(super) fn brought(desk: &Desk, named: Option<&Regex>) -> Brought {
 }
 
 fn secret(name: &str, resource: &Resource) -> Doc {
-    let mut state = state(resource, "secret");
-    state.insert("name".to_owned(), json!(name));
-    Doc::Value(Value::Object(state))
+    let mut named = Map::new();
+    named.insert("name".to_owned(), json!(name));
+    named.extend(state(resource, "secret"));
+    Doc::Value(Value::Object(named))
 }
 
 /// Observed: Envoy 1.40 shows of a secret that has not come what is asked for.

@@ -158,7 +158,7 @@ impl Compiler<'_> {
             rds: std::mem::take(&mut self.rds),
             sds: std::mem::take(&mut self.sds),
             chains_fingerprint: chains_fingerprint(listener, &chains),
-            fingerprint: digest(listener),
+            fingerprint: fingerprint(listener, &chains),
             chains: Arc::new(chains),
         })
     }
@@ -331,12 +331,21 @@ impl Compiler<'_> {
     }
 }
 
+/// A certificate's file may hold another than before, though the listener says the same.
+fn fingerprint(listener: &Message, chains: &FilterChains) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    digest(listener).hash(&mut hasher);
+    for tls in chains.all().filter_map(|chain| chain.tls.as_ref()) {
+        tls.fingerprint().hash(&mut hasher);
+    }
+    hasher.finish()
+}
+
 /// Route tables are replaced where they are; but by their names connections find them.
 fn chains_fingerprint(listener: &Message, chains: &FilterChains) -> u64 {
     let mut hasher = DefaultHasher::new();
     digest_without(listener, is_route_config).hash(&mut hasher);
     for chain in chains.all() {
-        // A certificate's file may hold another than before.
         if let Some(tls) = &chain.tls {
             tls.fingerprint().hash(&mut hasher);
         }

@@ -182,8 +182,9 @@ impl Compiler<'_> {
 
     /// `TlsCertificate`
     fn tls_certificate(&mut self, certificate: &Message) -> Option<Arc<Certificate>> {
-        let chain = self.secret_text(certificate, "certificate_chain")?;
-        let key = self.secret_text(certificate, "private_key")?;
+        let [chain, key] =
+            ["certificate_chain", "private_key"].map(|field| self.secret_text(certificate, field));
+        let (chain, key) = (chain?, key?);
         let made = Certificate::new((&chain.0, &chain.1), (&key.0, &key.1));
         made.map(Arc::new)
             .map_err(|error| self.error(certificate.at, &certificate.path, error.to_string(), ""))
