@@ -70,6 +70,7 @@ impl Drop for ConnectionLog {
             sent,
             peer: Some(self.peer.remote),
             local: Some(self.peer.local),
+            proxied: self.peer.proxied.as_deref(),
             connection_id: self.peer.id,
             tls: self.peer.tls.as_deref(),
             filter_chain: &self.manager.config.filter_chain,

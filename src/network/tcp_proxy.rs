@@ -25,6 +25,7 @@ use crate::{
     config::model::tcp_proxy,
     downstream::{Arrival, logs::Log, serve::Worker},
     format::{AccessLogType, StreamInfo, UpstreamConnection, UpstreamInfo},
+    listener::Proxied,
     stream::{Reset, Wire, WireBytes},
     tls::Session,
     transport::Stream,
@@ -59,6 +60,7 @@ struct Carried {
     client: Stream,
     peer: SocketAddr,
     local: SocketAddr,
+    proxied: Option<Rc<Proxied>>,
     tls: Option<Rc<Session>>,
     id: u64,
     started: Instant,
@@ -141,6 +143,7 @@ impl TcpProxy {
             client: arrival.stream,
             peer: arrival.peer,
             local: arrival.local,
+            proxied: arrival.proxied,
             tls: arrival.tls,
             id: next_connection_id(),
             started: Instant::now(),
@@ -216,11 +219,14 @@ impl Carried {
     }
 
     fn choose(&self, current: &Current) -> Option<Rc<HostPool>> {
-        let greeting = |version| proxy_protocol::header(version, self.peer, self.local);
-        let sharing = current.upstream.sockets.greeting.map(|version| Sharing {
-            greeting: Some(Rc::from(greeting(version))),
-            ..Sharing::default()
-        });
+        let greeting = |greeting| {
+            proxy_protocol::header(greeting, self.peer, self.local, self.proxied.as_deref())
+        };
+        let sharing =
+            current.upstream.sockets.greeting.as_ref().map(|told| Sharing {
+                greeting: Some(Rc::from(greeting(told))),
+                ..Sharing::default()
+            });
         let aggregate = Aggregate::of(current, &self.worker.clusters);
         let drawn = match &aggregate {
             Some(aggregate) => aggregate.draw(&aggregate.load(), fastrand::u64(..)),
@@ -373,6 +379,8 @@ impl Carried {
             sent: self.down.bytes,
             peer: Some(self.peer),
             local: Some(self.local),
+            proxied: self.proxied.as_deref(),
+            dynamic_metadata: self.proxied.as_ref().map(|proxied| &proxied.metadata),
             connection_id: self.id,
             tls: self.tls.as_deref(),
             filter_chain: &self.proxy.config.filter_chain,

@@ -57,6 +57,7 @@ use crate::{
     },
     filter::Filters,
     format::AccessLogType,
+    listener::Proxied,
     local_reply::LocalReply,
     route::{Found, Lots, RouteTable, form_host},
     stream::{BodySize, RequestSource, ResponseSink, WireBytes},
@@ -111,6 +112,8 @@ pub struct Peer {
     pub text: AddressText,
     /// The connection's number.
     pub id: u64,
+    /// What its connection really is, where that stands for another.
+    pub proxied: Option<Rc<Proxied>>,
     /// What its handshake came to.
     pub tls: Option<Rc<Session>>,
 }
@@ -179,7 +182,8 @@ impl Peer {
     pub fn of(arrival: &Arrival) -> Self {
         let text = AddressText::new(arrival.peer.ip());
         let (id, tls) = (next_connection_id(), arrival.tls.clone());
-        Self { remote: arrival.peer, local: arrival.local, text, id, tls }
+        let proxied = arrival.proxied.clone();
+        Self { remote: arrival.peer, local: arrival.local, text, id, proxied, tls }
     }
 
     /// Whether it comes by TLS.
