@@ -79,6 +79,10 @@ impl Lots for NoLots {
         0
     }
 
+    fn certificate(&self) -> Option<bool> {
+        None
+    }
+
     fn weight(&self, _: &str, default: u32) -> u32 {
         default
     }

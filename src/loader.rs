@@ -1,6 +1,6 @@
 //! Owns reading the static configuration: at the start, and again while it runs.
 
-use std::{fs, path::Path, sync::Arc, time::SystemTime};
+use std::{fs, path::Path, path::PathBuf, sync::Arc, time::SystemTime};
 
 use understudy_actors::{
     configured::Base,
@@ -112,10 +112,15 @@ pub fn open_logs(writer: &Writer, plan: &Plan) -> Result<(), OpenError> {
 }
 
 fn open_logs_of_cluster(writer: &Writer, cluster: &ClusterPlan) -> Result<(), OpenError> {
+    event_logs(cluster)
+        .try_for_each(|path| writer.open(&AccessLogSink::File(path.clone())).map(drop))
+}
+
+/// Where events of a cluster's hosts are told.
+pub fn event_logs(cluster: &ClusterPlan) -> impl Iterator<Item = &PathBuf> {
     let of_checks = cluster.health_checks.iter().flat_map(|check| &check.event_logs);
     let of_outliers = cluster.outlier.iter().filter_map(|outlier| outlier.event_log.as_ref());
-    let mut paths = of_checks.chain(of_outliers);
-    paths.try_for_each(|path| writer.open(&AccessLogSink::File(path.clone())).map(drop))
+    of_checks.chain(of_outliers)
 }
 
 fn open_logs_of_listener(writer: &Writer, listener: &ListenerPlan) -> Result<(), OpenError> {

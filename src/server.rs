@@ -115,6 +115,8 @@ pub async fn serve(settings: Settings, log: &Logging) -> Result<i32, ServerError
     let seams = seams(&settings, &compiled, &view, &commander, loader, log);
     let mut exit = company.raise(seams);
     commander.install(loader::base(&compiled)).await?;
+    // Its plan is the actors' now, who let go of it with the next one.
+    drop(compiled);
     warn_of_deprecated_keys(&view);
     write_admin_address(flags, &view)?;
     if flags.mode == Mode::InitOnly {
@@ -241,6 +243,9 @@ impl House for OurHouse {
 
     fn plan_in_force(&self, plan: &Plan) {
         *self.listed.lock() = listed(&self.registry, plan);
+        let clusters = plan.clusters.iter();
+        let logs = clusters.flat_map(|cluster| loader::event_logs(cluster)).collect::<Vec<_>>();
+        self.access_log.close_events_but(&logs);
     }
 }
 

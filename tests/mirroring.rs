@@ -53,6 +53,47 @@ fn a_copy_says_that_it_is_one_and_has_the_body() {
     assert!(!head(&main).contains("shadow"));
 }
 
+/// Observed: Envoy 1.40.
+#[test]
+fn a_copy_goes_to_the_subset_that_its_route_asks_for_and_to_a_cluster_of_clusters() {
+    let (main, one, two) = (Origin::saying("main"), Origin::saying("1"), Origin::saying("2"));
+    let endpoint = |origin: &Origin, version: &str| {
+        format!(
+            "{{endpoint: {{address: {{socket_address: {{address: 127.0.0.1, port_value: {}}}}}}}, metadata: \
+             {{filter_metadata: {{envoy.lb: {{v: '{version}'}}}}}}}}",
+            origin.address.port()
+        )
+    };
+    let clusters = format!(
+        "{}  - {{name: subsets, connect_timeout: 1s, lb_subset_config: {{subset_selectors: [{{keys: [v]}}]}}, \
+         load_assignment: {{cluster_name: subsets, endpoints: [{{lb_endpoints: [{}, {}]}}]}}}}\n  \
+         - {{name: all, connect_timeout: 1s, lb_policy: CLUSTER_PROVIDED, cluster_type: {{name: x, typed_config: {{\
+         '@type': type.googleapis.com/envoy.extensions.clusters.aggregate.v3.ClusterConfig, clusters: [a]}}}}}}\n",
+        cluster("a", &[main.address]),
+        endpoint(&one, "1"),
+        endpoint(&two, "2"),
+    );
+    let route = |path: &str, copies: &str| {
+        format!(
+            "{{match: {{prefix: {path}}}, route: {{cluster: a, request_mirror_policies: [{{cluster: {copies}}}], \
+             metadata_match: {{filter_metadata: {{envoy.lb: {{v: '2'}}}}}}}}}}"
+        )
+    };
+    let routes = [route("/subset", "subsets"), route("/all", "all")].join(", ");
+    let proxy = Proxy::start_with(&routed(&routes, &clusters), &["--concurrency", "1"]);
+    let listener = proxy.listener("main");
+    for _ in 0..4 {
+        get(listener, "/subset");
+    }
+    wait_for("the copies", || (two.heads().len() == 4).then_some(()));
+    assert_eq!(one.heads().len(), 0);
+    get(listener, "/all");
+    wait_for("a copy by way of another cluster", || {
+        (proxy.stat("cluster.all.upstream_rq_200") == Some(1)).then_some(())
+    });
+    assert_eq!(main.heads().len(), 6);
+}
+
 #[test]
 fn nobody_waits_for_a_copy_and_its_failure_is_its_own() {
     let main = Origin::saying("main");

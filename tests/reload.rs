@@ -2,13 +2,13 @@
 
 mod support;
 
-use std::{fs, net::SocketAddr};
+use std::{fs, net::SocketAddr, path::Path};
 
 use support::{
     client,
     config::{around, cluster},
     origin::Origin,
-    proxy::Proxy,
+    proxy::{self, Proxy},
     undisturbed::{POURED_MIB, Undisturbed},
     wait_for,
 };
@@ -121,4 +121,37 @@ fn reloads_under_load_fail_no_request_and_cut_neither_a_websocket_nor_a_download
         others.chat();
     }
     others.end();
+}
+
+/// A connection manager's access log, with `format` for its lines.
+fn logging(path: &Path) -> String {
+    format!(
+        "          access_log:\n          - name: file\n            typed_config:\n              '@type': \
+         type.googleapis.com/envoy.extensions.access_loggers.file.v3.FileAccessLog\n              path: {}\n",
+        path.display()
+    )
+}
+
+#[test]
+fn an_access_log_that_a_reload_takes_away_is_written_out_and_its_file_closed() {
+    let origins = [Origin::saying("a"), Origin::echoing(), Origin::pouring(1)];
+    let [a, chat, pour] = &origins;
+    let log = proxy::folder().join("taken-away.log");
+    let with = |manager: &str| config(&[a, chat, pour], &[a.address], manager, "");
+    let flags = ["--drain-time-s", "1", "--file-flush-interval-msec", "1000"];
+    let proxy = Proxy::start_with(&with(&logging(&log)), &flags);
+    let main = proxy.listener("main");
+    for path in ["/one", "/two"] {
+        assert_eq!(client::get(main, path).text(), "a");
+    }
+    let is_open = || {
+        let files = fs::read_dir(format!("/proc/{}/fd", proxy.pid())).expect("its files").flatten();
+        files.filter_map(|file| fs::read_link(file.path()).ok()).any(|file| file == log)
+    };
+    assert!(is_open());
+    reload(&proxy, &with(""));
+    wait_for("the file to be closed", || (!is_open()).then_some(()));
+    let lines = fs::read_to_string(&log).expect("the log");
+    assert!(lines.contains("/one") && lines.contains("/two"), "{lines}");
+    assert_eq!(client::get(main, "/three").text(), "a");
 }

@@ -77,6 +77,7 @@ fn the_upstream_is_asked_for_another_path_and_host_and_told_the_old_ones() {
         "{match: {prefix: /hh}, route: {cluster: a, host_rewrite_header: X-New, append_x_forwarded_host: true}}",
         "{match: {prefix: /hp}, route: {cluster: a, host_rewrite_path_regex: {pattern: {regex: \"^/hp/([^/]+)$\"}, substitution: '\\1.test'}}}",
         "{match: {prefix: /w}, route: {weighted_clusters: {clusters: [{name: a, weight: 1, host_rewrite_literal: w.test}]}}}",
+        "{match: {prefix: /f}, route: {cluster: a, path_rewrite: \"/n/%REQ(x-new)%\", host_rewrite: \"%REQ(x-new)%.%UPSTREAM_CLUSTER%\"}}",
     ];
     let proxy = Proxy::start(&routed(&routes.join(", "), &cluster("a", &[origin.address])));
     for (path, headers, line, told) in [
@@ -96,6 +97,13 @@ fn the_upstream_is_asked_for_another_path_and_host_and_told_the_old_ones() {
             &["host: tenant.test", "x-envoy-original-host: a.test"],
         ),
         ("/w", "", "GET /w", &["host: w.test"]),
+        (
+            "/f?q",
+            "x-new: t\r\n",
+            "GET /n/t?q",
+            &["host: t.a", "x-envoy-original-path: /f?q", "x-envoy-original-host: a.test"],
+        ),
+        ("/f", "x-new: a b/c\r\n", "GET /n/a%20b/c", &["host: a.test"]),
     ] {
         assert_eq!(ask(&proxy, "GET", "a.test", path, headers).status, 200, "{path}");
         let heads = origin.heads();

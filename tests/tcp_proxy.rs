@@ -15,6 +15,7 @@ use std::{
     time::Duration,
 };
 
+use socket2::{Domain, Socket, Type};
 use support::{
     client,
     config::cluster,
@@ -213,6 +214,46 @@ fn weights_share_connections_out() {
     let total = |name: &str| proxy.stat(&format!("cluster.{name}.upstream_cx_total")).unwrap_or(0);
     assert_eq!(total("a") + total("b"), 60);
     assert!((3..30).contains(&total("a")), "{}", total("a"));
+}
+
+/// Observed: Envoy 1.40, the same hosts for these clients and keys.
+#[test]
+fn a_clients_address_leads_to_the_host_that_envoy_chooses() {
+    let hosts: Vec<_> = (1..=4)
+        .map(|number: u8| {
+            host(move |mut stream| {
+                let _ = stream.write_all(&[b'0' + number]);
+            })
+        })
+        .collect();
+    let endpoints: Vec<_> = hosts
+        .iter()
+        .enumerate()
+        .map(|(at, host)| {
+            format!(
+                "{{endpoint: {{address: {{socket_address: {{address: 127.0.0.1, port_value: {}}}}}}}, metadata: \
+                 {{filter_metadata: {{envoy.lb: {{hash_key: k{at}}}}}}}}}",
+                host.port()
+            )
+        })
+        .collect();
+    let clusters = format!(
+        "  - {{name: a, lb_policy: RING_HASH, connect_timeout: 1s, load_assignment: {{cluster_name: a, endpoints: \
+         [{{lb_endpoints: [{}]}}]}}}}\n",
+        endpoints.join(", ")
+    );
+    let filter = "cluster: a\n          hash_policy: [{source_ip: {}}]";
+    let proxy = proxy_to(filter, &log(), &clusters);
+    let reached: String = (1..=10)
+        .map(|number| {
+            let socket = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
+            let own: SocketAddr = format!("127.0.0.{number}:0").parse().expect("an address");
+            socket.bind(&own.into()).expect("loopback is ours");
+            socket.connect(&proxy.listener("main").into()).expect("the proxy listens");
+            String::from_utf8(rest(&mut TcpStream::from(socket))).expect("a digit")
+        })
+        .collect();
+    assert_eq!(reached, "1441412343");
 }
 
 #[test]

@@ -18,8 +18,8 @@ use crate::config::model::access_log::AccessLogSink;
 
 impl Record for Writer {
     fn record(&self, log: &Path, event: &Event<'_>) {
-        match self.open(&AccessLogSink::File(log.to_owned())) {
-            Ok(sink) => self.write(sink, format!("{}\n", line_of(event)).as_bytes()),
+        match self.open_for_events(&AccessLogSink::File(log.to_owned())) {
+            Ok(sink) => self.write(&sink, format!("{}\n", line_of(event)).as_bytes()),
             Err(error) => tracing::warn!(target: "upstream", "an event is lost: {error}"),
         }
     }
@@ -79,6 +79,14 @@ fn of_health_check(event: &Event<'_>, kind: HealthCheckKind, checked: Checked) -
         "zone": locality.zone,
         "sub_zone": locality.sub_zone,
     });
+    let metadata = event.host.endpoint.metadata_text.as_deref();
+    let metadata = metadata.and_then(|text| serde_json::from_str(text).ok());
+    let metadata = metadata.map(|mut fields: Map<String, Value>| {
+        for empty in ["filter_metadata", "typed_filter_metadata"] {
+            fields.entry(empty).or_insert_with(|| json!({}));
+        }
+        Value::Object(fields)
+    });
     let field = |told: Option<(&'static str, Value)>| match told {
         Some((name, value)) => (name, Some(value)),
         None => ("", None),
@@ -90,6 +98,7 @@ fn of_health_check(event: &Event<'_>, kind: HealthCheckKind, checked: Checked) -
         field(early),
         ("timestamp", Some(timestamp(event))),
         field(late),
+        ("metadata", metadata),
         ("locality", Some(locality)),
         field(last),
     ])
@@ -158,11 +167,13 @@ mod tests {
     #[test]
     fn what_a_check_found_is_written_as_envoy_writes_it() {
         let zone = Locality { zone: "z".to_owned(), ..Locality::default() };
-        let endpoint = EndpointPlan { locality: zone, ..EndpointPlan::default() };
+        let text: &str = r#"{"filter_metadata":{"envoy.lb":{"a":"x"}}}"#;
+        let metadata_text = Some(text.into());
+        let endpoint = EndpointPlan { locality: zone, metadata_text, ..EndpointPlan::default() };
         let host = Host::new(([127, 0, 0, 1], 80).into(), endpoint, 1);
         let of = r#""host":{"socket_address":{"protocol":"TCP","address":"127.0.0.1","port_value":80,"resolver_name":"","ipv4_compat":false,"network_namespace_filepath":""}},"cluster_name":"a""#;
         let at = r#""timestamp":"1970-01-01T00:00:01.500Z""#;
-        let rest = r#""locality":{"region":"","zone":"z","sub_zone":""}"#;
+        let rest = r#""metadata":{"filter_metadata":{"envoy.lb":{"a":"x"}},"typed_filter_metadata":{}},"locality":{"region":"","zone":"z","sub_zone":""}"#;
         let (failure, status) = (Failure::NetworkTimeout, 0);
         for (kind, checked, expected) in [
             (

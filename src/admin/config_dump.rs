@@ -342,8 +342,11 @@ fn place(hosts: &[&Host]) -> Value {
             let mut out = Map::new();
             out.insert("endpoint".to_owned(), Value::Object(endpoint));
             out.insert("health_status".to_owned(), json!(health_status(host)));
-            if named {
-                out.insert("metadata".to_owned(), json!({}));
+            let metadata = host.endpoint.metadata_text.as_deref();
+            match metadata.and_then(|text| serde_json::from_str(text).ok()) {
+                Some(metadata) => drop(out.insert("metadata".to_owned(), metadata)),
+                None if named => drop(out.insert("metadata".to_owned(), json!({}))),
+                None => {}
             }
             out.insert("load_balancing_weight".to_owned(), json!(host.weight()));
             Value::Object(out)

@@ -177,10 +177,12 @@ impl Prober {
             let header = own_header(greeting.version, socket.local_addr()?, to);
             socket.write_all(&header).await?;
         }
-        let Some(context) = &upstream.tls else { return Ok(socket.into()) };
+        let Some(context) = upstream.transport_to(&host.endpoint).1 else {
+            return Ok(socket.into());
+        };
         let stats = self.registry.group(Scope::cluster(&cluster.stat_name).within("ssl"));
         let secured = secure(socket, context, host, None, speaks, |stat| stats.add(stat, 1));
-        secured.await.map_err(io::Error::other)
+        secured.await.map(|(stream, _)| stream).map_err(io::Error::other)
     }
 }
 

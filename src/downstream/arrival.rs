@@ -1,7 +1,12 @@
 //! Owns what happens between an accepted socket and its codec: what listener filters find out, which filter chain
 //! takes the connection, and its transport socket.
 
-use std::{future::Future, net::SocketAddr, rc::Rc, time::Duration};
+use std::{
+    future::Future,
+    net::SocketAddr,
+    rc::Rc,
+    time::{Duration, Instant},
+};
 
 use tokio::{net::TcpStream, time::timeout};
 use understudy_actors::{
@@ -11,6 +16,7 @@ use understudy_actors::{
 
 use super::{
     chains::{Chain, Chains},
+    connection_log::Unwelcome,
     serve::Worker,
 };
 use crate::{
@@ -35,6 +41,8 @@ pub struct Arrival {
     pub proxied: Option<Rc<Proxied>>,
     /// What its handshake came to.
     pub tls: Option<Rc<Session>>,
+    /// The name that was asked for, as the TLS inspector saw it.
+    pub server_name: Option<Rc<str>>,
 }
 
 // === impl Arrival ===
@@ -42,7 +50,8 @@ pub struct Arrival {
 impl Arrival {
     /// A connection whose bytes are plain.
     pub(super) fn plain(stream: TcpStream, peer: SocketAddr, local: SocketAddr) -> Self {
-        Self { stream: stream.into(), peer, local, proxied: None, tls: None }
+        let stream = stream.into();
+        Self { stream, peer, local, proxied: None, tls: None, server_name: None }
     }
 }
 
@@ -59,26 +68,33 @@ pub(super) async fn welcome(
     };
     let Accepted { stream: socket, entrance, .. } = accepted;
     entrance.admit(&control);
-    let Found { peer, local, proxied, .. } = found;
-    let proxied = proxied.map(Rc::new);
+    let Found { peer, local, proxied, server_name, .. } = found;
+    let (proxied, server_name) = (proxied.map(Rc::new), server_name.map(Rc::from));
     let Some(tls) = &chain.tls else {
-        let arrival = Arrival { proxied, ..Arrival::plain(socket, peer, local) };
+        let arrival = Arrival { proxied, server_name, ..Arrival::plain(socket, peer, local) };
         return chain.serve(worker, arrival, control).await;
     };
+    let started = Instant::now();
     if !tls.context.is_ready() {
         return tls.not_ready(&worker);
     }
     let ssl = tls.stats.lane(worker.index);
     let handshake = transport::accept(socket, &tls.context, |stat| ssl.inc(stat));
-    match timeout(chain.handshake_timeout.unwrap_or(HANDSHAKE_WAIT), handshake).await {
+    let reason = match timeout(chain.handshake_timeout.unwrap_or(HANDSHAKE_WAIT), handshake).await {
         Ok(Ok((stream, session))) => {
-            let arrival = Arrival { stream, peer, local, proxied, tls: Some(Rc::new(session)) };
-            chain.serve(worker, arrival, control).await;
+            let tls = Some(Rc::new(session));
+            let arrival = Arrival { stream, peer, local, proxied, tls, server_name };
+            return chain.serve(worker, arrival, control).await;
         }
-        // It was counted, and nobody can be told.
-        Ok(Err(_)) => {}
-        Err(_) => entrance.stats().inc(ListenerStat::DownstreamCxTransportSocketConnectTimeout),
-    }
+        // It was counted.
+        Ok(Err(error)) => error.reason(),
+        Err(_) => {
+            entrance.stats().inc(ListenerStat::DownstreamCxTransportSocketConnectTimeout);
+            String::new()
+        }
+    };
+    let unwelcome = Unwelcome { started, peer, local, proxied, server_name, reason };
+    chain.log_unwelcome(&worker, &unwelcome);
 }
 
 /// Lets the listener filters look; none where the connection has ended or must.
@@ -122,7 +138,7 @@ fn choose<'c>(chains: &'c Chains, found: &Found) -> Option<&'c Rc<Chain>> {
         destination: (found.local.ip().to_canonical(), found.local.port()),
         source: (found.peer.ip().to_canonical(), found.peer.port()),
         direct_source: direct.ip().to_canonical(),
-        server_name: &found.server_name,
+        server_name: found.server_name.as_deref().unwrap_or_default(),
         transport_protocol: if found.is_tls { "tls" } else { "raw_buffer" },
         application_protocols: &found.application_protocols,
     };

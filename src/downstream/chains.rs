@@ -1,6 +1,10 @@
 //! Owns a listener's filter chains as one worker runs them.
 
-use std::{rc::Rc, sync::Arc, time::Duration};
+use std::{
+    rc::Rc,
+    sync::{Arc, atomic::Ordering::Relaxed},
+    time::Duration,
+};
 
 use futures_util::future::LocalBoxFuture;
 use understudy_actors::{
@@ -11,7 +15,8 @@ use understudy_actors::{
 };
 
 use super::{
-    arrival::Arrival, exchange::Peer, http1, http2, manager::Manager, opened::Opened, serve::Worker,
+    arrival::Arrival, connection_log::Unwelcome, exchange::Peer, http1, http2, manager::Manager,
+    opened::Opened, serve::Worker,
 };
 use crate::{
     access_log::Writer,
@@ -74,6 +79,7 @@ impl Chains {
         let new = |chain| Rc::new(Chain::new(chain, plan, worker, view, log));
         let all = config.all().map(new).collect::<Vec<_>>();
         let only = config.only().and(all.first()).filter(|chain| chain.tls.is_none()).cloned();
+        config.workers.fetch_add(1, Relaxed);
         let filters = Filters::new(&config.listener_filters, &view.registry);
         Some(Self { payload, filters, all, only })
     }
@@ -100,7 +106,16 @@ impl Chains {
 
     /// Whether a listener has it, or a connection.
     pub(super) fn is_used(&self) -> bool {
-        Arc::strong_count(&self.payload) > 1 || self.all.iter().any(|chain| chain.is_held())
+        let workers = self.config().map_or(1, |config| config.workers.load(Relaxed));
+        Arc::strong_count(&self.payload) > workers || self.all.iter().any(|chain| chain.is_held())
+    }
+}
+
+impl Drop for Chains {
+    fn drop(&mut self) {
+        if let Some(config) = self.config() {
+            config.workers.fetch_sub(1, Relaxed);
+        }
     }
 }
 
@@ -164,6 +179,15 @@ impl Chain {
             ));
         }
         Box::pin(http1::serve(worker, manager, arrival, control))
+    }
+
+    /// Writes of a connection whose handshake came to nothing.
+    pub(super) fn log_unwelcome(&self, worker: &Worker, unwelcome: &Unwelcome) {
+        let (logs, name) = match &self.runs {
+            Runs::Http(manager) => (manager.listener_logs(), manager.config.filter_chain.as_str()),
+            Runs::Tcp(proxy) => (proxy.listener_logs(), proxy.filter_chain()),
+        };
+        unwelcome.log(worker, logs, name);
     }
 
     /// Whether a connection has it.

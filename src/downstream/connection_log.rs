@@ -2,15 +2,18 @@
 
 use std::{
     cell::Cell,
+    net::SocketAddr,
     rc::Rc,
     time::{Instant, SystemTime},
 };
 
-use super::{exchange::Peer, manager::Manager, serve::Worker};
+use super::{exchange::Peer, logs::Log, manager::Manager, serve::Worker};
 use crate::{
     access_log::{Record, ResponseFlag, ResponseFlags},
     codec::Version,
     format::StreamInfo,
+    listener::Proxied,
+    worker::next_connection_id,
 };
 
 /// What is written of a connection at its end, which is its drop.
@@ -23,6 +26,49 @@ pub(super) struct ConnectionLog {
     pub(super) sent: Cell<u64>,
     pub(super) protocol: Cell<Option<Version>>,
     pub(super) flags: Cell<ResponseFlags>,
+}
+
+/// A connection whose handshake came to nothing.
+pub(super) struct Unwelcome {
+    pub(super) started: Instant,
+    pub(super) peer: SocketAddr,
+    pub(super) local: SocketAddr,
+    pub(super) proxied: Option<Rc<Proxied>>,
+    pub(super) server_name: Option<Rc<str>>,
+    /// Why; empty where the client has gone, or has taken too long.
+    pub(super) reason: String,
+}
+
+// === impl Unwelcome ===
+
+impl Unwelcome {
+    /// Writes of it.
+    pub(super) fn log(&self, worker: &Worker, logs: &[Log], filter_chain: &str) {
+        if logs.is_empty() {
+            return;
+        }
+        let elapsed = self.started.elapsed();
+        let info = StreamInfo {
+            started: Some(self.started),
+            elapsed,
+            peer: Some(self.peer),
+            local: Some(self.local),
+            proxied: self.proxied.as_deref(),
+            connection_id: next_connection_id(),
+            requested_server_name: self.server_name.as_deref().unwrap_or_default(),
+            downstream_failure: &self.reason,
+            filter_chain,
+            ..StreamInfo::default()
+        };
+        let record = Record {
+            started: SystemTime::now().checked_sub(elapsed).unwrap_or(SystemTime::UNIX_EPOCH),
+            duration: elapsed,
+            ..Record::of_connection()
+        };
+        for log in logs {
+            log.write(worker, &info, false, |line| record.write_default(line));
+        }
+    }
 }
 
 // === impl ConnectionLog ===
@@ -73,6 +119,7 @@ impl Drop for ConnectionLog {
             proxied: self.peer.proxied.as_deref(),
             connection_id: self.peer.id,
             tls: self.peer.tls.as_deref(),
+            requested_server_name: self.peer.server_name.as_deref().unwrap_or_default(),
             filter_chain: &self.manager.config.filter_chain,
             ..StreamInfo::default()
         };

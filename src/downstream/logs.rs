@@ -50,7 +50,7 @@ impl Log {
                 None => default(line),
                 Some(format) => format.write(line, info),
             }
-            worker.access_log.write(self.sink, line);
+            worker.access_log.write(&self.sink, line);
         });
     }
 }

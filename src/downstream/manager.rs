@@ -71,6 +71,7 @@ impl Manager {
         let upstream_logs = Log::open(&config.router.upstream_logs, access_log);
         let tells = logs.iter().any(Log::asks)
             || config.local_replies.is_some()
+            || config.proxy_status.is_some()
             || !upstream_logs.is_empty();
         let registry = &view.registry;
         let listener_scope =

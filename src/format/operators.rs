@@ -14,6 +14,8 @@ use std::{
 use super::{Attempted, FormatError, StreamInfo, grpc, value::Value};
 use args::{Args, PathSource};
 
+use crate::tls::{NameKind, Peer};
+
 /// One kind of operator.
 pub struct Kind {
     /// What it is called.
@@ -353,54 +355,111 @@ pub static OPERATORS: &[Kind] = &[
         let request = info.request.filter(|_| !info.log_type.is_upstream());
         Value::of(request.and_then(|r| r.headers.get(crate::codec::Known::XRequestId)))
     }),
-    absent("DOWNSTREAM_TRANSPORT_FAILURE_REASON"),
-    plain("REQUESTED_SERVER_NAME", tls::requested_server_name),
-    plain("DOWNSTREAM_TLS_VERSION", tls::version),
-    plain("DOWNSTREAM_TLS_CIPHER", tls::cipher),
-    plain("DOWNSTREAM_TLS_GROUP", tls::group),
+    plain("DOWNSTREAM_TRANSPORT_FAILURE_REASON", |_, info| tls::downstream_failure(info)),
+    plain("REQUESTED_SERVER_NAME", |_, info| Value::unless_empty(info.requested_server_name)),
+    plain("DOWNSTREAM_TLS_VERSION", |_, info| tls::text(tls::down(info), |tls| tls.version)),
+    plain("DOWNSTREAM_TLS_CIPHER", |_, info| tls::text(tls::down(info), |tls| tls.cipher)),
+    plain("DOWNSTREAM_TLS_GROUP", |_, info| tls::text(tls::down(info), |tls| tls.group)),
+    // rustls tells nobody how a session is called.
     absent("DOWNSTREAM_TLS_SESSION_ID"),
-    absent("DOWNSTREAM_PEER_SUBJECT"),
-    absent("DOWNSTREAM_PEER_ISSUER"),
-    absent("DOWNSTREAM_PEER_ISSUER_FINGERPRINT_256"),
-    absent("DOWNSTREAM_PEER_ISSUER_SERIAL"),
-    absent("DOWNSTREAM_PEER_SERIAL"),
-    absent("DOWNSTREAM_PEER_FINGERPRINT_256"),
-    absent("DOWNSTREAM_PEER_FINGERPRINT_1"),
-    absent("DOWNSTREAM_PEER_CHAIN_FINGERPRINTS_256"),
-    absent("DOWNSTREAM_PEER_CHAIN_FINGERPRINTS_1"),
-    absent("DOWNSTREAM_PEER_CHAIN_SERIALS"),
-    absent("DOWNSTREAM_PEER_CERT"),
-    with("DOWNSTREAM_PEER_CERT_V_START", Params::Optional, false, args::time, |_, _| {
-        Value::Nothing
+    plain("DOWNSTREAM_PEER_SUBJECT", |_, info| {
+        tls::text(tls::theirs(tls::down(info)), |peer| &peer.subject)
     }),
-    with("DOWNSTREAM_PEER_CERT_V_END", Params::Optional, false, args::time, |_, _| Value::Nothing),
-    absent("DOWNSTREAM_PEER_URI_SAN"),
-    absent("DOWNSTREAM_PEER_DNS_SAN"),
-    absent("DOWNSTREAM_PEER_IP_SAN"),
-    absent("DOWNSTREAM_PEER_EMAIL_SAN"),
-    absent("DOWNSTREAM_PEER_OTHERNAME_SAN"),
-    absent("DOWNSTREAM_LOCAL_SUBJECT"),
-    absent("DOWNSTREAM_LOCAL_URI_SAN"),
-    absent("DOWNSTREAM_LOCAL_DNS_SAN"),
-    absent("DOWNSTREAM_LOCAL_IP_SAN"),
-    absent("DOWNSTREAM_LOCAL_EMAIL_SAN"),
-    absent("DOWNSTREAM_LOCAL_OTHERNAME_SAN"),
-    absent("UPSTREAM_SERVER_NAME"),
-    absent("UPSTREAM_TLS_VERSION"),
-    absent("UPSTREAM_TLS_CIPHER"),
-    absent("UPSTREAM_TLS_GROUP"),
+    plain("DOWNSTREAM_PEER_ISSUER", |_, info| {
+        tls::text(tls::theirs(tls::down(info)), |peer| &peer.issuer)
+    }),
+    plain("DOWNSTREAM_PEER_ISSUER_FINGERPRINT_256", |_, info| {
+        tls::issuer(tls::peer(tls::down(info)), |one| one.sha256)
+    }),
+    plain("DOWNSTREAM_PEER_ISSUER_SERIAL", |_, info| {
+        tls::issuer(tls::peer(tls::down(info)), |one| one.serial)
+    }),
+    plain("DOWNSTREAM_PEER_SERIAL", |_, info| {
+        tls::text(tls::theirs(tls::down(info)), |peer| &peer.serial)
+    }),
+    plain("DOWNSTREAM_PEER_FINGERPRINT_256", |_, info| {
+        tls::text(tls::theirs(tls::down(info)), |peer| &peer.sha256)
+    }),
+    plain("DOWNSTREAM_PEER_FINGERPRINT_1", |_, info| {
+        tls::list(tls::peer(tls::down(info)).into_iter().flat_map(Peer::sha1).take(1))
+    }),
+    plain("DOWNSTREAM_PEER_CHAIN_FINGERPRINTS_256", |_, info| {
+        tls::chain(tls::peer(tls::down(info)), |one| one.sha256)
+    }),
+    plain("DOWNSTREAM_PEER_CHAIN_FINGERPRINTS_1", |_, info| {
+        tls::list(tls::peer(tls::down(info)).into_iter().flat_map(Peer::sha1))
+    }),
+    plain("DOWNSTREAM_PEER_CHAIN_SERIALS", |_, info| {
+        tls::chain(tls::peer(tls::down(info)), |one| one.serial)
+    }),
+    plain("DOWNSTREAM_PEER_CERT", |_, info| {
+        tls::text(tls::peer(tls::down(info)), Peer::escaped_pem)
+    }),
+    with("DOWNSTREAM_PEER_CERT_V_START", Params::Optional, false, args::time, |args, info| {
+        tls::moment(args, tls::theirs(tls::down(info)), |one| one.not_before)
+    }),
+    with("DOWNSTREAM_PEER_CERT_V_END", Params::Optional, false, args::time, |args, info| {
+        tls::moment(args, tls::theirs(tls::down(info)), |one| one.not_after)
+    }),
+    plain("DOWNSTREAM_PEER_URI_SAN", |_, info| {
+        tls::names(tls::theirs(tls::down(info)), NameKind::Uri)
+    }),
+    plain("DOWNSTREAM_PEER_DNS_SAN", |_, info| {
+        tls::names(tls::theirs(tls::down(info)), NameKind::Dns)
+    }),
+    plain("DOWNSTREAM_PEER_IP_SAN", |_, info| {
+        tls::names(tls::theirs(tls::down(info)), NameKind::Ip)
+    }),
+    plain("DOWNSTREAM_PEER_EMAIL_SAN", |_, info| {
+        tls::names(tls::theirs(tls::down(info)), NameKind::Email)
+    }),
+    plain("DOWNSTREAM_PEER_OTHERNAME_SAN", |_, info| {
+        tls::names(tls::theirs(tls::down(info)), NameKind::Other)
+    }),
+    plain("DOWNSTREAM_LOCAL_SUBJECT", |_, info| {
+        tls::text(tls::ours(tls::down(info)), |own| &own.subject)
+    }),
+    plain("DOWNSTREAM_LOCAL_URI_SAN", |_, info| {
+        tls::names(tls::ours(tls::down(info)), NameKind::Uri)
+    }),
+    plain("DOWNSTREAM_LOCAL_DNS_SAN", |_, info| {
+        tls::names(tls::ours(tls::down(info)), NameKind::Dns)
+    }),
+    plain("DOWNSTREAM_LOCAL_IP_SAN", |_, info| {
+        tls::names(tls::ours(tls::down(info)), NameKind::Ip)
+    }),
+    plain("DOWNSTREAM_LOCAL_EMAIL_SAN", |_, info| {
+        tls::names(tls::ours(tls::down(info)), NameKind::Email)
+    }),
+    plain("DOWNSTREAM_LOCAL_OTHERNAME_SAN", |_, info| {
+        tls::names(tls::ours(tls::down(info)), NameKind::Other)
+    }),
+    plain("UPSTREAM_SERVER_NAME", |_, info| {
+        tls::text(tls::up(info), |tls| tls.server_name.as_deref().unwrap_or_default())
+    }),
+    plain("UPSTREAM_TLS_VERSION", |_, info| tls::text(tls::up(info), |tls| tls.version)),
+    plain("UPSTREAM_TLS_CIPHER", |_, info| tls::text(tls::up(info), |tls| tls.cipher)),
+    plain("UPSTREAM_TLS_GROUP", |_, info| tls::text(tls::up(info), |tls| tls.group)),
     absent("UPSTREAM_TLS_SESSION_ID"),
-    absent("UPSTREAM_PEER_SUBJECT"),
-    absent("UPSTREAM_PEER_ISSUER"),
-    absent("UPSTREAM_PEER_CERT"),
-    with("UPSTREAM_PEER_CERT_V_START", Params::Optional, false, args::time, |_, _| Value::Nothing),
-    with("UPSTREAM_PEER_CERT_V_END", Params::Optional, false, args::time, |_, _| Value::Nothing),
-    absent("UPSTREAM_PEER_URI_SAN"),
-    absent("UPSTREAM_PEER_DNS_SAN"),
-    absent("UPSTREAM_PEER_IP_SAN"),
-    absent("UPSTREAM_LOCAL_URI_SAN"),
-    absent("UPSTREAM_LOCAL_DNS_SAN"),
-    absent("UPSTREAM_LOCAL_IP_SAN"),
+    plain("UPSTREAM_PEER_SUBJECT", |_, info| {
+        tls::text(tls::theirs(tls::up(info)), |peer| &peer.subject)
+    }),
+    plain("UPSTREAM_PEER_ISSUER", |_, info| {
+        tls::text(tls::theirs(tls::up(info)), |peer| &peer.issuer)
+    }),
+    plain("UPSTREAM_PEER_CERT", |_, info| tls::text(tls::peer(tls::up(info)), Peer::escaped_pem)),
+    with("UPSTREAM_PEER_CERT_V_START", Params::Optional, false, args::time, |args, info| {
+        tls::moment(args, tls::theirs(tls::up(info)), |one| one.not_before)
+    }),
+    with("UPSTREAM_PEER_CERT_V_END", Params::Optional, false, args::time, |args, info| {
+        tls::moment(args, tls::theirs(tls::up(info)), |one| one.not_after)
+    }),
+    plain("UPSTREAM_PEER_URI_SAN", |_, info| tls::names(tls::theirs(tls::up(info)), NameKind::Uri)),
+    plain("UPSTREAM_PEER_DNS_SAN", |_, info| tls::names(tls::theirs(tls::up(info)), NameKind::Dns)),
+    plain("UPSTREAM_PEER_IP_SAN", |_, info| tls::names(tls::theirs(tls::up(info)), NameKind::Ip)),
+    plain("UPSTREAM_LOCAL_URI_SAN", |_, info| tls::names(tls::ours(tls::up(info)), NameKind::Uri)),
+    plain("UPSTREAM_LOCAL_DNS_SAN", |_, info| tls::names(tls::ours(tls::up(info)), NameKind::Dns)),
+    plain("UPSTREAM_LOCAL_IP_SAN", |_, info| tls::names(tls::ours(tls::up(info)), NameKind::Ip)),
     absent("TLS_JA3_FINGERPRINT"),
     absent("TLS_JA4_FINGERPRINT"),
     // What was noted: nothing is traced, and no filter notes anything yet.

@@ -2,6 +2,7 @@
 
 use std::{
     net::{IpAddr, SocketAddr},
+    rc::Rc,
     time::{Duration, Instant, SystemTime},
 };
 
@@ -58,6 +59,10 @@ pub struct StreamInfo<'a> {
     pub connection_id: u64,
     /// What the client's handshake came to.
     pub tls: Option<&'a Session>,
+    /// The name that the client asked for, as the TLS inspector saw it; empty for none.
+    pub requested_server_name: &'a str,
+    /// Why the client's handshake came to nothing; empty for nothing.
+    pub downstream_failure: &'a str,
     /// The name of the filter chain; empty for none.
     pub filter_chain: &'a str,
     /// The route's name; empty for none.
@@ -94,11 +99,11 @@ pub struct UpstreamInfo<'a> {
     /// Its name, if it has one.
     pub hostname: &'a str,
     /// The connection to it, once there is one.
-    pub connection: Option<UpstreamConnection>,
+    pub connection: Option<&'a UpstreamConnection>,
 }
 
 /// A connection to a host.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct UpstreamConnection {
     /// Our end of it.
     pub local: Option<SocketAddr>,
@@ -108,6 +113,8 @@ pub struct UpstreamConnection {
     pub id: u64,
     /// What is spoken on it; none where that is none of our business.
     pub protocol: Option<Version>,
+    /// What its handshake came to.
+    pub tls: Option<Rc<Session>>,
 }
 
 /// A host to which there was a connection.

@@ -33,8 +33,8 @@ pub struct Found {
     pub proxied: Option<Proxied>,
     /// It begins with TLS.
     pub is_tls: bool,
-    /// The host that is asked for (SNI), in lower case; empty for none.
-    pub server_name: String,
+    /// The host that is asked for (SNI), in lower case.
+    pub server_name: Option<String>,
     /// What the client offers, or what was seen of it.
     pub application_protocols: Vec<Vec<u8>>,
 }
@@ -144,7 +144,7 @@ impl Found {
             local,
             proxied: None,
             is_tls: false,
-            server_name: String::new(),
+            server_name: None,
             application_protocols: Vec::new(),
         }
     }

@@ -53,7 +53,7 @@ impl TlsInspector {
         stats.inc(if hello.alpn.is_empty() { S::AlpnNotFound } else { S::AlpnFound });
         stats.record(S::BytesProcessed, hello.bytes as u64);
         found.is_tls = true;
-        found.server_name = hello.server_name.unwrap_or_default();
+        found.server_name = hello.server_name;
         found.application_protocols = hello.alpn;
         Verdict::Continue
     }

@@ -36,7 +36,8 @@ use crate::{
         pool::{HostPool, PoolError, Sharing, Target},
         proxy_protocol,
     },
-    worker::{Deadline, Tick, next_connection_id},
+    worker::{AddressText, Deadline, Tick, next_connection_id},
+    xxhash::xxh64,
 };
 
 /// How often a host's health is looked at, where connections to it end with it.
@@ -62,6 +63,7 @@ struct Carried {
     local: SocketAddr,
     proxied: Option<Rc<Proxied>>,
     tls: Option<Rc<Session>>,
+    server_name: Option<Rc<str>>,
     id: u64,
     started: Instant,
     up: Flow,
@@ -133,6 +135,16 @@ impl TcpProxy {
         self.stats.lane(self.worker)
     }
 
+    /// Its listener's logs.
+    pub fn listener_logs(&self) -> &[Log] {
+        &self.listener_logs
+    }
+
+    /// The chain that it ends.
+    pub fn filter_chain(&self) -> &str {
+        &self.config.filter_chain
+    }
+
     /// Carries a connection to its end.
     pub async fn serve(self: Rc<Self>, worker: Rc<Worker>, arrival: Arrival, control: Rc<Control>) {
         self.stats().inc(TcpStat::DownstreamCxTotal);
@@ -145,6 +157,7 @@ impl TcpProxy {
             local: arrival.local,
             proxied: arrival.proxied,
             tls: arrival.tls,
+            server_name: arrival.server_name,
             id: next_connection_id(),
             started: Instant::now(),
             up: Flow::default(),
@@ -228,16 +241,30 @@ impl Carried {
                 ..Sharing::default()
             });
         let aggregate = Aggregate::of(current, &self.worker.clusters);
+        let hash = self.proxy.config.hashes_source.then(|| {
+            let address = AddressText::new(self.peer.ip());
+            xxh64(address.as_bytes(), 0)
+        });
         let drawn = match &aggregate {
-            Some(aggregate) => aggregate.draw(&aggregate.load(), fastrand::u64(..)),
+            Some(aggregate) => {
+                let number = hash.unwrap_or_else(|| fastrand::u64(..));
+                aggregate.draw(&aggregate.load(), number)
+            }
             None => None,
+        };
+        let hash_for = |current: &Current| {
+            hash.filter(|_| current.upstream.balancing.policy.hashing().is_some())
         };
         let pools = match &drawn {
             Some(drawn) => {
-                let choice = Choice { load: Some(&drawn.load), ..Choice::default() };
+                let hash = hash_for(drawn.cluster);
+                let choice = Choice { hash, load: Some(&drawn.load), ..Choice::default() };
                 drawn.cluster.pick(self.worker.index, choice)
             }
-            None => current.pick(self.worker.index, Choice::default()),
+            None => {
+                let choice = Choice { hash: hash_for(current), ..Choice::default() };
+                current.pick(self.worker.index, choice)
+            }
         };
         let Some(pools) = pools else {
             let stats = current.snapshot.shared.stats.lane(self.worker.index);
@@ -270,7 +297,8 @@ impl Carried {
     async fn carry(&mut self, mut host: Stream, mut in_use: InUse) {
         let (local, remote, id) =
             (in_use.life.local(), in_use.pool.target().host.address, in_use.life.id());
-        self.connection = Some(UpstreamConnection { local, remote, id, protocol: None });
+        let tls = in_use.life.tls().cloned();
+        self.connection = Some(UpstreamConnection { local, remote, id, protocol: None, tls });
         if self.proxy.config.logged.when_connected {
             self.log(AccessLogType::TcpUpstreamConnected);
         }
@@ -383,13 +411,14 @@ impl Carried {
             dynamic_metadata: self.proxied.as_ref().map(|proxied| &proxied.metadata),
             connection_id: self.id,
             tls: self.tls.as_deref(),
+            requested_server_name: self.server_name.as_deref().unwrap_or_default(),
             filter_chain: &self.proxy.config.filter_chain,
             cluster: plan.map_or("", |plan| &plan.name),
             cluster_stat_name: plan.map_or("", |plan| &plan.stat_name),
             upstream: target.map(|target| UpstreamInfo {
                 address: &target.host.address_text,
                 hostname: &target.host.endpoint.hostname,
-                connection: self.connection,
+                connection: self.connection.as_ref(),
             }),
             attempts: self.attempts,
             transport_failure: &self.transport_failure,

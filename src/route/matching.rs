@@ -43,6 +43,11 @@ impl RouteMatch {
         for condition in &self.conditions {
             let so = match condition {
                 Condition::Fraction(fraction) => lots.draws(fraction),
+                Condition::Certificate { presented, validated } => {
+                    let shown = lots.certificate();
+                    presented.is_none_or(|wanted| wanted == shown.is_some())
+                        && validated.is_none_or(|wanted| wanted == (shown == Some(true)))
+                }
                 other => other.is_so(request),
             };
             if !so {
@@ -83,19 +88,16 @@ impl RouteMatch {
 // === impl Condition ===
 
 impl Condition {
-    /// Whether it is so; of a share another decides.
+    /// Whether it is so; of a share and of a certificate others decide.
     ///
-    /// Observed: Envoy 1.40, `tls_context` without TLS, and metadata that nobody has set.
+    /// Observed: Envoy 1.40, metadata that nobody has set.
     fn is_so(&self, request: &RequestHead) -> bool {
         match self {
-            Condition::Fraction(_) => true,
+            Condition::Fraction(_) | Condition::Certificate { .. } => true,
             Condition::Header(matcher) => matcher.matches(request),
             Condition::Query(matcher) => matcher.matches(request.path()),
             Condition::Cookie(matcher) => matcher.matches(&request.headers),
             Condition::Grpc => request.is_grpc(),
-            Condition::Certificate { presented, validated } => {
-                *presented != Some(true) && *validated != Some(true)
-            }
             Condition::Metadata { inverted, .. } => *inverted,
             Condition::FilterState { .. } => false,
         }

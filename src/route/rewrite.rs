@@ -9,7 +9,7 @@ impl Forward {
     /// The host that the route asks for, if it asks for one.
     pub fn new_host(&self, request: &RequestHead) -> Option<Vec<u8>> {
         match &self.host_rewrite {
-            HostChange::Keep | HostChange::Upstream => None,
+            HostChange::Keep | HostChange::Upstream | HostChange::Format(_) => None,
             HostChange::Literal(host) => Some(host.as_bytes().to_vec()),
             HostChange::Header(name) => {
                 let host = request.value(name).filter(|host| !host.is_empty());
@@ -27,7 +27,7 @@ impl Forward {
     pub fn new_path(&self, rule: &RouteMatch, path: &[u8]) -> Option<Vec<u8>> {
         let (bare, query) = split_query(path);
         let mut new = match (&self.path_rewrite, &rule.path) {
-            (PathChange::Keep, _) => return None,
+            (PathChange::Keep | PathChange::Format(_), _) => return None,
             (PathChange::Prefix(prefix), _) => with_prefix(bare, rule, prefix),
             (PathChange::Regex(substitution), _) => substitution.apply(bare),
             (PathChange::Template(rewrite), PathMatch::Template(template)) => {

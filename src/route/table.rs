@@ -49,6 +49,8 @@ pub trait Lots {
     fn number(&self) -> u64;
     /// The weight that the runtime has for a key, or else this.
     fn weight(&self, key: &str, default: u32) -> u32;
+    /// Whether the certificate that the client has shown is one that we trust; none where it has shown none.
+    fn certificate(&self) -> Option<bool>;
     /// What these policies make of the request and of whom it is from; none where they find nothing.
     fn hash(&self, policies: &[HashPolicy], request: &RequestHead) -> Option<u64>;
 }
@@ -322,6 +324,10 @@ mod tests {
 
         fn number(&self) -> u64 {
             0
+        }
+
+        fn certificate(&self) -> Option<bool> {
+            None
         }
 
         fn weight(&self, _: &str, default: u32) -> u32 {

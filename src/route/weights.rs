@@ -73,6 +73,10 @@ mod tests {
             self.0
         }
 
+        fn certificate(&self) -> Option<bool> {
+            None
+        }
+
         fn weight(&self, key: &str, default: u32) -> u32 {
             (self.1)(key, default)
         }

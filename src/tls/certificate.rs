@@ -1,6 +1,7 @@
 //! Owns certificates: a chain with its key, and what is told of one.
 
 use std::{
+    fmt::Write as _,
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
     sync::Arc,
 };
@@ -11,8 +12,9 @@ use rustls::{
 };
 use sha2::{Digest, Sha256};
 use x509_parser::{
+    asn1_rs::Tag,
     extensions::{GeneralName, ParsedExtension},
-    prelude::{FromDer, X509Certificate},
+    prelude::{AttributeTypeAndValue, FromDer, X509Certificate},
 };
 
 use super::provider;
@@ -47,7 +49,7 @@ pub struct CertificateInfo {
     pub not_after: i64,
     /// SHA-256 of the certificate, in hexadecimal digits.
     pub sha256: String,
-    /// SHA-1 of the certificate is not kept: nothing may rest on it.
+    /// SHA-256 of the key.
     pub spki_sha256: [u8; 32],
     /// The key signs with an elliptic curve.
     pub is_ecdsa: bool,
@@ -66,6 +68,21 @@ pub enum SubjectAltName {
     Email(String),
     /// Something else, by the number of its kind.
     Other(String, String),
+}
+
+/// Kinds of names that are told of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NameKind {
+    /// Domains.
+    Dns,
+    /// URIs.
+    Uri,
+    /// Addresses.
+    Ip,
+    /// Mail addresses.
+    Email,
+    /// Others.
+    Other,
 }
 
 /// Why a certificate cannot be used.
@@ -180,6 +197,12 @@ impl CertificateInfo {
         })
     }
 
+    /// Its names of a kind, as texts.
+    pub fn names_of(&self, kind: NameKind) -> impl Iterator<Item = String> {
+        let names = self.names.iter().filter(move |name| name.kind() == kind);
+        names.map(SubjectAltName::text)
+    }
+
     /// The names a client may ask for, and what they are without alternative names: the common name.
     pub fn server_names(&self) -> impl Iterator<Item = &str> {
         let dns = self.names.iter().filter_map(|name| match name {
@@ -208,7 +231,7 @@ fn distinguished_name(name: &x509_parser::prelude::X509Name<'_>) -> String {
             let kind = abbreviated.unwrap_or_else(|| {
                 registry.get(oid).map_or_else(|| oid.to_id_string(), |entry| entry.sn().to_owned())
             });
-            format!("{kind}={}", escaped(attribute.as_str().unwrap_or_default()))
+            format!("{kind}={}", escaped(&value_of(attribute)))
         });
         parts.push(attributes.collect::<Vec<_>>().join("+"));
     }
@@ -237,16 +260,41 @@ fn abbreviation(oid: &str) -> Option<&'static str> {
     })
 }
 
-/// Source: RFC 2253, 2.4.
+/// The text of an attribute, whatever it is encoded in.
+fn value_of(attribute: &AttributeTypeAndValue<'_>) -> String {
+    if let Ok(text) = attribute.as_str() {
+        return text.to_owned();
+    }
+    let value = attribute.attr_value();
+    match value.tag() {
+        Tag::T61String => value.data.iter().copied().map(char::from).collect(),
+        Tag::BmpString => {
+            let units = value.data.chunks_exact(2).filter_map(|pair| pair.try_into().ok());
+            let units = units.map(u16::from_be_bytes);
+            char::decode_utf16(units)
+                .map(|unit| unit.unwrap_or(char::REPLACEMENT_CHARACTER))
+                .collect()
+        }
+        _ => String::from_utf8_lossy(value.data).into_owned(),
+    }
+}
+
+/// Source: RFC 2253, 2.4. Observed: Envoy 1.40 writes what is no ASCII in hexadecimal digits.
 fn escaped(value: &str) -> String {
     let mut out = String::with_capacity(value.len());
-    let last = value.chars().count().saturating_sub(1);
-    for (at, letter) in value.chars().enumerate() {
-        let edge = (at == 0 && (letter == ' ' || letter == '#')) || (at == last && letter == ' ');
-        if edge || ",+\"\\<>;".contains(letter) {
-            out.push('\\');
+    let last = value.len().saturating_sub(1);
+    for (at, byte) in value.bytes().enumerate() {
+        let edge = (at == 0 && matches!(byte, b' ' | b'#')) || (at == last && byte == b' ');
+        match byte {
+            b',' | b'+' | b'"' | b'\\' | b'<' | b'>' | b';' => {
+                out.extend(['\\', char::from(byte)]);
+            }
+            _ if edge => out.extend(['\\', char::from(byte)]),
+            b' '..=b'~' => out.push(char::from(byte)),
+            other => {
+                let _ = write!(out, "\\{other:02X}");
+            }
         }
-        out.push(letter);
     }
     out
 }
@@ -269,6 +317,16 @@ impl SubjectAltName {
             }
             _ => return None,
         })
+    }
+
+    fn kind(&self) -> NameKind {
+        match self {
+            SubjectAltName::Dns(_) => NameKind::Dns,
+            SubjectAltName::Uri(_) => NameKind::Uri,
+            SubjectAltName::Ip(_) => NameKind::Ip,
+            SubjectAltName::Email(_) => NameKind::Email,
+            SubjectAltName::Other(..) => NameKind::Other,
+        }
     }
 
     /// Its text.

@@ -23,7 +23,7 @@ use super::{
 };
 
 /// What an `UpstreamTlsContext` asks for.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct ClientSettings {
     /// Versions, ciphers, groups.
     pub parameters: Parameters,
@@ -47,7 +47,7 @@ pub struct ClientSettings {
 #[derive(Debug)]
 pub struct ClientContext {
     /// For rustls, by what will be spoken.
-    configs: [Arc<ClientConfig>; 3],
+    configs: [Arc<ClientConfig>; 4],
     /// What was asked for.
     pub settings: ClientSettings,
 }
@@ -61,6 +61,8 @@ pub enum Speaks {
     Http1,
     /// HTTP/2.
     Http2,
+    /// HTTP/2 if the host has it, else HTTP/1.
+    Either,
 }
 
 /// Looks at hosts' certificates.
@@ -102,25 +104,41 @@ impl ClientContext {
             0 => Resumption::disabled(),
             kept => Resumption::store(Arc::new(ClientSessionMemoryCache::new(kept))),
         };
-        let offering = |protocol: &[u8]| {
+        let offering = |protocols: &[&[u8]]| {
             let mut config = config.clone();
             if settings.alpn.is_empty() {
-                config.alpn_protocols = vec![protocol.to_vec()];
+                config.alpn_protocols = protocols.iter().map(|name| name.to_vec()).collect();
             }
             Arc::new(config)
         };
-        let (http1, http2) = (offering(b"http/1.1"), offering(b"h2"));
-        Ok(Self { configs: [Arc::new(config), http1, http2], settings })
+        let (http1, http2) = (offering(&[b"http/1.1"]), offering(&[b"h2"]));
+        let either = offering(&[b"h2", b"http/1.1"]);
+        Ok(Self { configs: [Arc::new(config), http1, http2, either], settings })
+    }
+
+    /// The same, where the certificate must be for the name that is asked for (`auto_san_validation`).
+    ///
+    /// # Errors
+    ///
+    /// rustls' own.
+    pub fn verifying_server_name(&self) -> Result<Self, Error> {
+        Self::new(ClientSettings { verifies_server_name: true, ..self.settings.clone() })
     }
 
     /// How a host is greeted with which this will be spoken.
     pub fn config(&self, speaks: Speaks) -> &Arc<ClientConfig> {
-        let [anything, http1, http2] = &self.configs;
+        let [anything, http1, http2, either] = &self.configs;
         match speaks {
             Speaks::Anything => anything,
             Speaks::Http1 => http1,
             Speaks::Http2 => http2,
+            Speaks::Either => either,
         }
+    }
+
+    /// The certificate that hosts are shown that ask for one.
+    pub fn shown(&self) -> Option<Arc<Certificate>> {
+        self.settings.certificates.iter().find_map(Secret::read)
     }
 
     /// Whether all that a handshake needs has been said.

@@ -11,7 +11,7 @@ mod server;
 mod session;
 mod validation;
 
-pub use certificate::{Certificate, CertificateError, CertificateInfo, SubjectAltName};
+pub use certificate::{Certificate, CertificateError, CertificateInfo, NameKind, SubjectAltName};
 pub use client::{ClientContext, ClientSettings, Speaks};
 pub use parameters::{Parameters, ParametersError, Version};
 pub use server::{ServerContext, ServerSettings, refusal};

@@ -74,11 +74,12 @@ impl Parameters {
         // `[A|B]` are equal to each other; the client's order decides among them, ours otherwise.
         let chosen = ciphers.iter().flat_map(|text| text.split(['[', ']', '|', ':']));
         let chosen = chosen.filter(|name| !name.is_empty()).collect::<Vec<_>>();
-        if !chosen.is_empty() {
-            provider.cipher_suites.retain(|suite| matches!(suite, SupportedCipherSuite::Tls13(_)));
-            for name in chosen {
-                provider.cipher_suites.push(find_cipher(name, &all)?);
-            }
+        // Observed: what Envoy 1.40 prefers where nothing is said; AES with 128 bits first.
+        let default = || CIPHERS.iter().map(|cipher| cipher.name).collect();
+        let chosen = if chosen.is_empty() { default() } else { chosen };
+        provider.cipher_suites.retain(|suite| matches!(suite, SupportedCipherSuite::Tls13(_)));
+        for name in chosen {
+            provider.cipher_suites.push(find_cipher(name, &all)?);
         }
         // Observed: Envoy 1.40 offers X25519 and P-256.
         let groups = if groups.is_empty() { &["X25519", "P-256"][..] } else { groups };

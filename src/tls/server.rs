@@ -123,11 +123,15 @@ impl ServerContext {
             && self.validation.as_ref().is_none_or(|validation| validation.read().is_some())
     }
 
-    /// The certificate that was shown with this key.
-    pub fn shown(&self, server_name: Option<&str>, ecdsa: bool) -> Option<Arc<Certificate>> {
-        choose(&self.certificates, server_name, |certificate| {
-            certificate.leaf().is_some_and(|leaf| leaf.is_ecdsa == ecdsa)
-        })
+    /// Whether a chain that a client has shown, first the leaf, is one that we trust.
+    pub fn trusts(&self, chain: &[CertificateDer<'_>]) -> bool {
+        let validation = self.validation.as_ref().and_then(Secret::read);
+        validation.is_some_and(|validation| validation.trusts(chain))
+    }
+
+    /// The certificate that a client is shown.
+    pub fn choose(&self, hello: &ClientHello<'_>) -> Option<Arc<Certificate>> {
+        choose(&self.certificates, hello)
     }
 }
 
@@ -137,9 +141,10 @@ impl ServerContext {
 /// Source: Envoy's `TlsContext::findTlsContext`: an exact name before one with `*`.
 fn choose(
     certificates: &[Secret<Certificate>],
-    server_name: Option<&str>,
-    will_do: impl Fn(&Certificate) -> bool,
+    hello: &ClientHello<'_>,
 ) -> Option<Arc<Certificate>> {
+    let will_do =
+        |own: &Certificate| own.key.key.choose_scheme(hello.signature_schemes()).is_some();
     let all = certificates.iter().filter_map(Secret::read).collect::<Vec<_>>();
     let best = |fits: &dyn Fn(&Certificate) -> bool| {
         let usable = || all.iter().filter(|certificate| fits(certificate) && will_do(certificate));
@@ -147,7 +152,7 @@ fn choose(
             |certificate: &&Arc<Certificate>| certificate.leaf().is_some_and(|leaf| leaf.is_ecdsa);
         usable().find(ecdsa).or_else(|| usable().next()).cloned()
     };
-    let named = server_name.and_then(|name| {
+    let named = hello.server_name().and_then(|name| {
         let names = |certificate: &Certificate, test: &dyn Fn(&str) -> bool| {
             certificate.leaf().is_some_and(|leaf| leaf.server_names().any(test))
         };
@@ -161,11 +166,7 @@ fn choose(
 
 impl ResolvesServerCert for Resolver {
     fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
-        let usable = |certificate: &Certificate| {
-            certificate.key.key.choose_scheme(hello.signature_schemes()).is_some()
-        };
-        let chosen = choose(&self.certificates, hello.server_name(), usable)?;
-        Some(chosen.key.clone())
+        Some(choose(&self.certificates, &hello)?.key.clone())
     }
 }
 
@@ -177,7 +178,8 @@ impl ClientCertVerifier for Verifier {
     }
 
     fn client_auth_mandatory(&self) -> bool {
-        self.required
+        let validation = || self.validation.as_ref()?.read();
+        self.required || validation().is_some_and(|validation| validation.requires())
     }
 
     fn root_hint_subjects(&self) -> &[DistinguishedName] {

@@ -2,10 +2,11 @@
 
 use std::{cell::OnceCell, fmt::Write as _};
 
+use ring::digest::{SHA1_FOR_LEGACY_USE_ONLY, digest};
 use rustls::{CommonState, HandshakeKind, pki_types::CertificateDer};
 
 use super::{
-    certificate::{Certificate, CertificateInfo, SubjectAltName},
+    certificate::{Certificate, CertificateInfo, hex},
     names::{cipher_name, group_name, version_name},
 };
 
@@ -18,7 +19,7 @@ pub struct Session {
     pub cipher: &'static str,
     /// The group of the key exchange; empty where a session was resumed without one.
     pub group: &'static str,
-    /// What was asked for (SNI); of a client, what we asked for.
+    /// What we asked a host for (SNI); what a client asks for, the TLS inspector tells.
     pub server_name: Option<String>,
     /// What was agreed on.
     pub alpn: Option<Vec<u8>>,
@@ -39,6 +40,7 @@ pub struct Peer {
     pub validated: bool,
     info: OnceCell<Option<CertificateInfo>>,
     pem: OnceCell<String>,
+    forwarded: OnceCell<String>,
 }
 
 // === impl Session ===
@@ -61,6 +63,11 @@ impl Session {
             local: None,
         }
     }
+
+    /// What our own certificate says.
+    pub fn own(&self) -> Option<&CertificateInfo> {
+        self.local.as_ref()?.leaf()
+    }
 }
 
 // === impl Peer ===
@@ -68,7 +75,8 @@ impl Session {
 impl Peer {
     fn new(chain: &[CertificateDer<'_>], validated: bool) -> Self {
         let chain = chain.iter().map(|der| der.clone().into_owned()).collect();
-        Self { chain, validated, info: OnceCell::new(), pem: OnceCell::new() }
+        let (info, pem, forwarded) = (OnceCell::new(), OnceCell::new(), OnceCell::new());
+        Self { chain, validated, info, pem, forwarded }
     }
 
     /// What the certificate says; read when first asked for.
@@ -77,13 +85,20 @@ impl Peer {
         self.info.get_or_init(read).as_ref()
     }
 
-    /// Its names of a kind that `pick` knows, as texts.
-    pub fn names<'a>(
-        &'a self,
-        pick: impl Fn(&'a SubjectAltName) -> bool + 'a,
-    ) -> impl Iterator<Item = String> + 'a {
-        let names = self.info().into_iter().flat_map(|info| &info.names);
-        names.filter(move |name| pick(name)).map(SubjectAltName::text)
+    /// What all certificates of its chain say, the leaf first; read each time.
+    pub fn infos(&self) -> impl Iterator<Item = CertificateInfo> {
+        self.chain.iter().filter_map(|der| CertificateInfo::read(der, "").ok())
+    }
+
+    /// SHA-1 of each certificate of its chain. It names them; nothing may rest on it.
+    pub fn sha1(&self) -> impl Iterator<Item = String> {
+        let digest = |der: &CertificateDer<'_>| digest(&SHA1_FOR_LEGACY_USE_ONLY, der);
+        self.chain.iter().map(move |der| hex(digest(der).as_ref()))
+    }
+
+    /// What requests on the connection say of it; made by the first.
+    pub fn forwarded(&self, make: impl FnOnce() -> String) -> &str {
+        self.forwarded.get_or_init(make)
     }
 
     /// The leaf as PEM, with its marks escaped for a URL, as `x-forwarded-client-cert` has it.

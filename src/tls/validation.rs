@@ -80,14 +80,14 @@ pub enum SanKind {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
     /// It showed none.
-    #[error("peer did not return a certificate")]
+    #[error("peer did not provide required client certificate")]
     NoCertificate,
     /// Its chain leads to nobody we trust, or has ended, or was revoked.
     #[error("verify cert failed: X509_verify_cert: certificate verification error at depth 0: {0}")]
     Chain(String),
     /// None of its names.
-    #[error("verify cert failed: verify SAN list")]
-    Name,
+    #[error("verify cert failed: SAN matcher, certificate SANs are [{0}]")]
+    Name(String),
     /// Neither it nor its key is one that is listed.
     #[error("verify cert failed: cert hash and spki")]
     Hash,
@@ -176,9 +176,12 @@ impl Validation {
         !self.roots.is_empty() || !self.settings.hashes.is_empty() || !self.settings.spki.is_empty()
     }
 
-    /// Whether a peer without a certificate is let in.
-    pub fn accepts_untrusted(&self) -> bool {
-        self.settings.accept_untrusted
+    /// Whether a client must show a certificate: what is asked of it cannot be true of none.
+    ///
+    /// Source: Envoy's `DefaultCertValidator::initializeSslContexts`.
+    pub fn requires(&self) -> bool {
+        let ValidationSettings { names, hashes, spki, accept_untrusted, .. } = &self.settings;
+        !accept_untrusted && !(names.is_empty() && hashes.is_empty() && spki.is_empty())
     }
 
     /// Whom a client may have its certificate from, as the handshake tells it.
@@ -199,9 +202,32 @@ impl Validation {
         usage: KeyUsage,
         host: Option<&HostName<'_>>,
     ) -> Result<(), Refusal> {
-        if self.settings.accept_untrusted {
-            return Ok(());
+        match self.settings.accept_untrusted {
+            true => Ok(()),
+            false => self.verify_strictly(leaf, rest, now, usage, host),
         }
+    }
+
+    /// Whether a client's chain, first the leaf, is one that we trust, and not one that anybody may show.
+    pub fn trusts(&self, chain: &[CertificateDer<'_>]) -> bool {
+        match chain.split_first() {
+            _ if !self.settings.accept_untrusted => self.asks(),
+            Some((leaf, rest)) => {
+                let usage = KeyUsage::client_auth();
+                self.verify_strictly(leaf, rest, UnixTime::now(), usage, None).is_ok()
+            }
+            None => false,
+        }
+    }
+
+    fn verify_strictly(
+        &self,
+        leaf: &CertificateDer<'_>,
+        rest: &[CertificateDer<'_>],
+        now: UnixTime,
+        usage: KeyUsage,
+        host: Option<&HostName<'_>>,
+    ) -> Result<(), Refusal> {
         if !self.roots.is_empty() {
             self.verify_chain(leaf, rest, now, usage)?;
         }
@@ -213,13 +239,17 @@ impl Validation {
         let Ok(info) = CertificateInfo::read(leaf, "") else {
             return Err(Refusal::Chain("malformed certificate".to_owned()));
         };
+        let refused = || {
+            let names = info.names.iter().map(SubjectAltName::text);
+            Err(Refusal::Name(names.collect::<Vec<_>>().join(", ")))
+        };
         let named = |matcher: &SanMatcher| info.names.iter().any(|name| matcher.matches(name));
         if let Some(host) = host {
             if !info.names.iter().any(|name| host.is(name)) {
-                return Err(Refusal::Name);
+                return refused();
             }
         } else if !names.is_empty() && !names.iter().any(named) {
-            return Err(Refusal::Name);
+            return refused();
         }
         if hashes.is_empty() && spki.is_empty() {
             return Ok(());

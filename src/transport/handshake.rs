@@ -2,12 +2,9 @@
 
 use std::{io, net::IpAddr, sync::Arc};
 
-use rustls::{
-    ClientConfig,
-    pki_types::{DnsName, ServerName},
-};
+use rustls::{ClientConfig, pki_types::ServerName, server::Acceptor};
 use tokio::net::TcpStream;
-use tokio_rustls::{TlsAcceptor, TlsConnector, TlsStream};
+use tokio_rustls::{LazyConfigAcceptor, TlsConnector, TlsStream};
 use understudy_actors::stats::SslStat;
 
 use super::Stream;
@@ -17,9 +14,7 @@ use crate::tls::{Refusal, ServerContext, Session, names, refusal};
 #[derive(Debug, thiserror::Error)]
 pub enum HandshakeError {
     /// The peer is not trusted.
-    #[error(
-        "TLS_error:|268435581:SSL routines:OPENSSL_internal:CERTIFICATE_VERIFY_FAILED:{0}:TLS_error_end"
-    )]
+    #[error("TLS_error:|{code}:{0}:TLS_error_end", code = code(.0))]
     Refused(Refusal),
     /// What it said is no TLS that we speak.
     #[error("TLS_error:|{0}:TLS_error_end")]
@@ -42,13 +37,15 @@ pub async fn accept(
     context: &ServerContext,
     tally: impl Fn(SslStat),
 ) -> Result<(Stream, Session), HandshakeError> {
-    let accepted = TlsAcceptor::from(context.config.clone()).accept(socket).await;
+    let begun = LazyConfigAcceptor::new(Acceptor::default(), socket).await;
+    let begun = begun.map_err(|error| HandshakeError::of(error, &tally))?;
+    let local = context.choose(&begun.client_hello());
+    let accepted = begun.into_stream(context.config.clone()).await;
     let tls = accepted.map_err(|error| HandshakeError::of(error, &tally))?;
     let (_, connection) = tls.get_ref();
-    let validated = context.validation.as_ref().and_then(|validation| validation.read());
-    let validated = validated.is_some_and(|validation| validation.asks());
+    let validated = context.trusts(connection.peer_certificates().unwrap_or_default());
     let mut session = Session::of(connection, connection.server_name(), validated);
-    session.local = context.shown(connection.server_name(), session.cipher.contains("ECDSA"));
+    session.local = local;
     count(&session, &tally);
     Ok((TlsStream::Server(tls).into(), session))
 }
@@ -65,9 +62,9 @@ pub async fn connect(
     host: IpAddr,
     tally: impl Fn(SslStat),
 ) -> Result<(Stream, Session), HandshakeError> {
-    let name = server_name.and_then(|name| DnsName::try_from(name.to_owned()).ok());
-    // rustls asks for a name with each handshake, and tells none that is an address.
-    let name = name.map_or_else(|| ServerName::IpAddress(host.into()), ServerName::DnsName);
+    // rustls wants a name for each handshake, and tells none that is an address.
+    let name = server_name.and_then(|name| ServerName::try_from(name.to_owned()).ok());
+    let name = name.unwrap_or_else(|| ServerName::IpAddress(host.into()));
     let connected = TlsConnector::from(config).connect(name, socket).await;
     let tls = connected.map_err(|error| HandshakeError::of(error, &tally))?;
     let session = Session::of(tls.get_ref().1, server_name, true);
@@ -76,6 +73,14 @@ pub async fn connect(
 }
 
 impl HandshakeError {
+    /// Why it came to nothing; empty where the peer has gone.
+    pub fn reason(&self) -> String {
+        match self {
+            HandshakeError::Lost(_) => String::new(),
+            told => told.to_string(),
+        }
+    }
+
     fn of(error: io::Error, tally: &impl Fn(SslStat)) -> Self {
         let inner = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
         let Some(tls) = inner else { return HandshakeError::Lost(error) };
@@ -84,7 +89,7 @@ impl HandshakeError {
                 tally(match why {
                     Refusal::NoCertificate => SslStat::FailVerifyNoCert,
                     Refusal::Chain(_) => SslStat::FailVerifyError,
-                    Refusal::Name => SslStat::FailVerifySan,
+                    Refusal::Name(_) => SslStat::FailVerifySan,
                     Refusal::Hash => SslStat::FailVerifyCertHash,
                 });
                 HandshakeError::Refused(why.clone())
@@ -94,6 +99,16 @@ impl HandshakeError {
                 HandshakeError::Protocol(tls.clone())
             }
         }
+    }
+}
+
+/// BoringSSL's number and name of what is wrong.
+fn code(why: &Refusal) -> &'static str {
+    match why {
+        Refusal::NoCertificate => {
+            "268435648:SSL routines:OPENSSL_internal:PEER_DID_NOT_RETURN_A_CERTIFICATE"
+        }
+        _ => "268435581:SSL routines:OPENSSL_internal:CERTIFICATE_VERIFY_FAILED",
     }
 }
 

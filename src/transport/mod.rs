@@ -3,6 +3,7 @@
 mod handshake;
 mod hello;
 mod peek;
+mod plain;
 mod stream;
 
 pub use handshake::{HandshakeError, accept, connect};

@@ -16,6 +16,8 @@ use tokio::{
 };
 use tokio_rustls::TlsStream;
 
+use super::plain;
+
 /// A connection to a client or to a host.
 #[derive(Debug)]
 pub struct Stream {
@@ -60,6 +62,14 @@ impl Stream {
                 let (mut byte, mut cx) = ([0], Context::from_waker(Waker::noop()));
                 tls.poll_read(&mut cx, &mut ReadBuf::new(&mut byte)).is_pending()
             }
+        }
+    }
+
+    /// What was agreed on in the handshake (ALPN).
+    pub fn agreed(&self) -> Option<Vec<u8>> {
+        match &*self.socket.borrow() {
+            Socket::Plain(_) => None,
+            Socket::Tls(tls) => tls.get_ref().1.alpn_protocol().map(<[u8]>::to_vec),
         }
     }
 
@@ -174,7 +184,7 @@ impl Socket {
     #[inline]
     fn poll_write(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         match self {
-            Socket::Plain(socket) => Pin::new(socket).poll_write(cx, bytes),
+            Socket::Plain(socket) => plain::poll_write(socket, cx, bytes),
             Socket::Tls(tls) => Pin::new(tls).poll_write(cx, bytes),
         }
     }

@@ -1,5 +1,7 @@
 //! Owns a worker's view of the clusters: the snapshot in force, and the pools that belong to its hosts.
 
+mod ahead;
+
 use std::{
     cell::{Cell, OnceCell, RefCell},
     collections::HashMap,
@@ -321,7 +323,7 @@ impl Current {
         let upstream = plan.upstream.clone().downcast::<Upstream>().unwrap_or_default();
         // Connections that speak by other options than those in force are not handed out again.
         let before = before.filter(|before| Arc::ptr_eq(&before.snapshot.plan, plan));
-        if upstream.tls.is_some() {
+        if upstream.tls.is_some() || upstream.socket_matches.iter().any(|one| one.tls.is_some()) {
             // Listed from the start.
             snapshot.shared.ssl_stats.get();
             snapshot.shared.ssl_context_stats.get();
@@ -344,7 +346,7 @@ impl Current {
                     deadlines: deadlines.clone(),
                     place: Place::new(&snapshot.shared, &Sharing::default()),
                     sharing: Sharing::default(),
-                    tls: upstream.tls.clone(),
+                    tls: upstream.transport_to(&host.endpoint).1.clone(),
                 })
             });
             all_pools.push(pools);

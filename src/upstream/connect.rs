@@ -3,11 +3,12 @@
 mod happy_eyeballs;
 
 use std::{
-    cell::Cell,
+    cell::{Cell, OnceCell},
     future::poll_fn,
     io,
     net::SocketAddr,
     pin::pin,
+    rc::Rc,
     sync::{Arc, atomic::Ordering::Relaxed},
     task::Poll,
     time::{Duration, Instant},
@@ -21,7 +22,7 @@ use understudy_actors::{
 
 use super::{pool::Target, socket};
 use crate::{
-    tls::{ClientContext, Speaks},
+    tls::{ClientContext, Session, Speaks},
     transport::{self, HandshakeError, Stream},
     worker::{Deadlines, next_connection_id},
 };
@@ -54,6 +55,8 @@ pub struct Life {
     local: Cell<Option<SocketAddr>>,
     /// The host's end of it: one of its addresses.
     remote: Cell<SocketAddr>,
+    /// What its handshake came to.
+    tls: OnceCell<Rc<Session>>,
     connected: Cell<bool>,
     requests: Cell<u64>,
     closed_by_host: Cell<bool>,
@@ -101,7 +104,10 @@ async fn open(target: &Target, speaks: Speaks, life: &Life) -> Result<Stream, Co
     let name = sharing.server_name.as_deref();
     // Boxed: what a handshake needs, others shall not carry.
     match Box::pin(secure(socket, context, host, name, speaks, |stat| stats.inc(stat))).await {
-        Ok(stream) => Ok(stream),
+        Ok((stream, session)) => {
+            let _ = life.tls.set(Rc::new(session));
+            Ok(stream)
+        }
         Err(HandshakeError::Lost(error)) => Err(ConnectError::Failed(Arc::new(error))),
         Err(error) => {
             if matches!(error, HandshakeError::NotReady) {
@@ -125,7 +131,7 @@ pub async fn secure(
     name: Option<&str>,
     speaks: Speaks,
     tally: impl Fn(SslStat),
-) -> Result<Stream, HandshakeError> {
+) -> Result<(Stream, Session), HandshakeError> {
     if !context.is_ready() {
         return Err(HandshakeError::NotReady);
     }
@@ -133,8 +139,10 @@ pub async fn secure(
     let own = own.filter(|own| context.settings.host_name_is_asked_for && !own.is_empty());
     let name = name.or(own).or(context.settings.server_name.as_deref());
     let config = context.config(speaks).clone();
-    let (stream, _) = transport::connect(socket, config, name, host.address.ip(), tally).await?;
-    Ok(stream)
+    let connected = transport::connect(socket, config, name, host.address.ip(), tally);
+    let (stream, mut session) = connected.await?;
+    session.local = context.shown();
+    Ok((stream, session))
 }
 
 /// A socket on which has been said what goes before everything else.
@@ -198,6 +206,7 @@ impl Life {
             opened: Instant::now(),
             id: next_connection_id(),
             local: Cell::new(None),
+            tls: OnceCell::new(),
             connected: Cell::new(false),
             requests: Cell::new(0),
             closed_by_host: Cell::new(false),
@@ -223,6 +232,11 @@ impl Life {
     /// The host's end of it.
     pub fn remote(&self) -> SocketAddr {
         self.remote.get()
+    }
+
+    /// What its handshake came to, where there was one.
+    pub fn tls(&self) -> Option<&Rc<Session>> {
+        self.tls.get()
     }
 
     /// How many requests it has carried.

@@ -2,6 +2,7 @@
 //! of the proxy: everything goes over sockets.
 #![allow(dead_code, unreachable_pub, reason = "each test file uses its own part of this")]
 
+pub mod certificates;
 pub mod chromium;
 pub mod client;
 pub mod config;
@@ -10,6 +11,7 @@ pub mod h2;
 pub mod load;
 pub mod origin;
 pub mod proxy;
+pub mod tls;
 pub mod undisturbed;
 
 use std::time::{Duration, Instant};

@@ -1,6 +1,6 @@
 //! Owns where a cluster's hosts come from, and what is said about each.
 
-use std::{collections::BTreeMap, net::SocketAddr};
+use std::{collections::BTreeMap, net::SocketAddr, sync::Arc};
 
 use super::DnsPlan;
 use crate::resources::ConfigSource;
@@ -92,6 +92,10 @@ pub struct EndpointPlan {
     pub canary: bool,
     /// What stands under `envoy.lb` in its metadata.
     pub metadata: LbMetadata,
+    /// All its metadata as JSON, if it has any.
+    pub metadata_text: Option<Arc<str>>,
+    /// What stands under `envoy.transport_socket_match`.
+    pub transport_metadata: LbMetadata,
     /// `LbEndpoint.health_status` as configured.
     pub health: ConfiguredHealth,
     /// Where and by what name it is checked, if that is another than its own.
@@ -178,6 +182,8 @@ impl Default for EndpointPlan {
             locality_weight: 0,
             canary: false,
             metadata: LbMetadata::default(),
+            metadata_text: None,
+            transport_metadata: LbMetadata::default(),
             health: ConfiguredHealth::default(),
             checked_at: None,
             unchecked: false,

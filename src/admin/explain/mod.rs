@@ -128,6 +128,10 @@ impl Lots for Drawn<'_> {
         0
     }
 
+    fn certificate(&self) -> Option<bool> {
+        None
+    }
+
     fn weight(&self, key: &str, default: u32) -> u32 {
         u32::try_from(self.runtime.integer(key, u64::from(default))).unwrap_or(u32::MAX)
     }

@@ -10,7 +10,8 @@ use super::{
 use crate::{
     codec::RequestHead,
     config::model::route::{
-        ClusterChoice, ClusterWeight, Forward, HostChange, RouteAction, WeightedClusters,
+        ClusterChoice, ClusterWeight, Forward, HostChange, PathChange, RouteAction,
+        WeightedClusters,
     },
     route::Found,
     upstream::balancer::Tables,
@@ -103,9 +104,13 @@ fn rewritten(told: &mut Value, forward: &Forward, found: Found<'_>, request: &mu
     let path = path.unwrap_or_else(|| request.path().to_vec());
     told["upstream_host"] = match forward.host_rewrite {
         HostChange::Upstream => json!("the name of the host that is chosen"),
+        HostChange::Format(ref format) => json!(format!("what `{format}` says")),
         _ => json!(text(&host)),
     };
-    told["upstream_path"] = json!(text(&path));
+    told["upstream_path"] = match &forward.path_rewrite {
+        PathChange::Format(format) => json!(format!("what `{format}` says")),
+        _ => json!(text(&path)),
+    };
 }
 
 fn shares(desk: &Desk, weighted: &WeightedClusters) -> Value {

@@ -117,6 +117,6 @@ impl Drop for Story {
             upstream: None,
         };
         record.write_default(&mut line);
-        writer.write(*sink, &line);
+        writer.write(sink, &line);
     }
 }

@@ -67,11 +67,11 @@ pub(super) fn keep_alive(headers: &HeaderBlock, http_11: bool) -> bool {
         return http_11;
     }
     let alone = !headers.is_repeated(Known::Connection) && !headers.has(Known::ProxyConnection);
-    match headers.get(Known::Connection) {
-        // As nearly always, where anything is said.
-        Some(b"keep-alive") if alone => true,
-        _ => keeps_alive_by_options(headers, http_11),
+    // As nearly always, where anything is said. (A pattern would be compared byte by byte.)
+    if alone && headers.get(Known::Connection).is_some_and(|option| option == b"keep-alive") {
+        return true;
     }
+    keeps_alive_by_options(headers, http_11)
 }
 
 fn keeps_alive_by_options(headers: &HeaderBlock, http_11: bool) -> bool {

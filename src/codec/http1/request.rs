@@ -218,7 +218,7 @@ static HOST: [bool; 256] = {
 
 /// Whether it is a host, perhaps with a port (RFC 9110, 7.2). Envoy checks only the characters: two
 /// ports, userinfo or half an address would pass, and mean something else to whoever is behind us.
-pub(in crate::codec) fn is_authority(text: &[u8]) -> bool {
+pub fn is_authority(text: &[u8]) -> bool {
     let digits = text.iter().rev().take_while(|byte| byte.is_ascii_digit()).count();
     let before = text.get(..text.len() - digits).unwrap_or_default();
     let host = before.strip_suffix(b":").unwrap_or(text);

@@ -6,7 +6,7 @@ use super::Compiler;
 use crate::config::{
     Message,
     message::Value,
-    model::client::{ClientOptions, Detector, UserAgent},
+    model::client::{ClientCertificate, ClientOptions, Detector, ForwardClientCert, UserAgent},
 };
 
 const XFF: &str = "envoy.extensions.http.original_ip_detection.xff.v3.XffConfig";
@@ -18,8 +18,6 @@ const UUID: &str = "envoy.extensions.request_id.uuid.v3.UuidRequestIdConfig";
 
 impl Compiler<'_> {
     pub(super) fn client_options(&mut self, manager: &Message) -> ClientOptions {
-        let on_plain = "a client of a plain connection shows no certificate";
-        manager.ignore("set_current_client_cert_details", on_plain);
         let takes_and_drops = "Envoy 1.40 takes it and does nothing";
         manager.ignore("represent_ipv4_remote_address_as_ipv4_mapped_ipv6", takes_and_drops);
         let restored =
@@ -31,7 +29,6 @@ impl Compiler<'_> {
         let scheme = transformation.and_then(|message| message.text("scheme_to_overwrite"));
         let matches = transformation.and_then(|message| message.boolean("match_upstream"));
         let adds = manager.boolean("add_user_agent").unwrap_or(false);
-        let forwards = manager.choice("forward_client_cert_details");
         ClientOptions {
             detectors,
             append_port: manager.boolean("append_x_forwarded_port").unwrap_or(false),
@@ -41,7 +38,7 @@ impl Compiler<'_> {
                 cluster: self.node.cluster.clone(),
                 node: self.node.id.clone(),
             }),
-            forwards_client_cert: forwards == Some("ALWAYS_FORWARD_ONLY"),
+            certificate: client_certificate(manager),
             pack_trace_reason: self.pack_trace_reason(manager),
         }
     }
@@ -139,4 +136,20 @@ fn custom_header(config: &Message) -> Detector {
         trusted: config.boolean("allow_extension_to_set_address_as_trusted").unwrap_or(false),
         reject_with: status,
     }
+}
+
+/// `forward_client_cert_details` and what is said of a client's own certificate.
+fn client_certificate(manager: &Message) -> ClientCertificate {
+    let forward = match manager.choice("forward_client_cert_details") {
+        Some("FORWARD_ONLY") => ForwardClientCert::ForwardOnly,
+        Some("APPEND_FORWARD") => ForwardClientCert::AppendForward,
+        Some("SANITIZE_SET") => ForwardClientCert::SanitizeSet,
+        Some("ALWAYS_FORWARD_ONLY") => ForwardClientCert::AlwaysForwardOnly,
+        _ => ForwardClientCert::Sanitize,
+    };
+    let set = manager.message("set_current_client_cert_details");
+    let says = |field| set.and_then(|set| set.boolean(field)) == Some(true);
+    let [subject, cert, chain] = ["subject", "cert", "chain"].map(says);
+    let [dns, uri] = ["dns", "uri"].map(says);
+    ClientCertificate { forward, subject, cert, chain, dns, uri }
 }

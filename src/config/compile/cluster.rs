@@ -8,14 +8,20 @@ use std::{
 
 use understudy_actors::plan::{
     CheckedAt, ClusterPlan, ConfiguredHealth, Discovery, EndpointPlan, HappyEyeballs, HostPlan,
-    LbValue, Locality, NamePlan, RetryBudget, Thresholds,
+    LbMetadata, LbValue, Locality, NamePlan, RetryBudget, Thresholds,
 };
 
-use super::{Compiler, address::Named, lb_metadata::lb_metadata};
+use super::{
+    Compiler,
+    address::Named,
+    lb_metadata::{lb_fields, lb_metadata, transport_metadata},
+};
 use crate::config::{
     Message,
     digest::{digest, digest_without},
-    model::cluster::Upstream,
+    message::Value,
+    model::cluster::{SocketMatch, Upstream},
+    print,
 };
 
 const ASSIGNMENT: &str = "envoy.config.endpoint.v3.ClusterLoadAssignment";
@@ -233,6 +239,8 @@ impl Compiler<'_> {
 
     fn endpoint(&mut self, lb_endpoint: &Message, plan: EndpointPlan) -> Option<Endpoint> {
         let metadata = lb_metadata(lb_endpoint, "metadata");
+        let all = lb_endpoint.message("metadata").map(|all| print::json(all).to_string().into());
+        let transport_metadata = transport_metadata(lb_endpoint, "metadata");
         lb_endpoint.ignore("metadata", "what stands beside `envoy.lb` says nothing to balancers");
         let endpoint = lb_endpoint.message("endpoint")?;
         let check = endpoint.message("health_check_config");
@@ -240,6 +248,8 @@ impl Compiler<'_> {
         let plan = EndpointPlan {
             canary: metadata.get("canary") == Some(&LbValue::Boolean(true)),
             metadata,
+            metadata_text: all,
+            transport_metadata,
             hostname: endpoint.text("hostname").unwrap_or_default().to_owned(),
             checked_at: check.map(|check| self.checked_at(check)).map(Box::new),
             unchecked: unchecked.unwrap_or(false),
@@ -271,6 +281,26 @@ impl Compiler<'_> {
         out
     }
 
+    /// `transport_socket_matches`
+    fn socket_matches(&mut self, cluster: &Message) -> Vec<SocketMatch> {
+        let mut matches = Vec::new();
+        for one in cluster.messages("transport_socket_matches") {
+            let wanted = match one.get("match").map(|set| &set.value) {
+                Some(Value::Json(fields)) => lb_fields(fields),
+                _ => LbMetadata::new(),
+            };
+            let Some(socket) = one.message("transport_socket") else { continue };
+            let transport = self.upstream_transport_socket(socket);
+            if transport.greeting.is_some() {
+                let what = "PROXY protocol to some hosts alone";
+                self.unsupported(socket.at, &socket.path, what);
+            }
+            let name = one.text("name").unwrap_or_default().to_owned();
+            matches.push(SocketMatch { name, wanted, tls: transport.tls });
+        }
+        matches
+    }
+
     fn upstream(&mut self, cluster: &Message) -> Upstream {
         let mut upstream = Upstream { balancing: self.balancing(cluster), ..Upstream::default() };
         if let Some(bytes) = cluster.number("per_connection_buffer_limit_bytes") {
@@ -281,6 +311,7 @@ impl Compiler<'_> {
             let transport = self.upstream_transport_socket(socket);
             (upstream.tls, upstream.sockets.greeting) = (transport.tls, transport.greeting);
         }
+        upstream.socket_matches = self.socket_matches(cluster);
         upstream.closes_to_ill_hosts =
             cluster.boolean("close_connections_on_host_health_failure").unwrap_or(false);
         upstream.apart_per_client =
@@ -295,6 +326,7 @@ impl Compiler<'_> {
         if let Some(policy) = cluster.message("preconnect_policy") {
             upstream.preconnect_ratio =
                 policy.double("per_upstream_preconnect_ratio").unwrap_or(1.0);
+            upstream.predictive_ratio = policy.double("predictive_preconnect_ratio").unwrap_or(1.0);
         }
         self.spoken_upstream(cluster, &mut upstream);
         upstream

@@ -10,7 +10,9 @@ use crate::{
         Message,
         digest::digest,
         message::Set,
-        model::http::{CodecType, HostForm, HostPort, HttpConnectionManager, ServerHeader},
+        model::http::{
+            CodecType, HostForm, HostPort, HttpConnectionManager, ProxyStatus, ServerHeader,
+        },
     },
     route::RouteTable,
 };
@@ -111,11 +113,32 @@ impl Compiler<'_> {
             listener_logs: Vec::new(),
             logged: self.logged(manager),
             early_mutations: self.early_mutations(manager),
+            proxy_status: self.proxy_status(manager).map(Box::new),
             local_replies: self.local_replies(manager).map(Box::new),
             filter_chain: String::new(),
             node_cluster: self.node.cluster.clone(),
             host_form: self.host_form(manager),
         }
+    }
+
+    /// `proxy_status_config`
+    fn proxy_status(&mut self, manager: &Message) -> Option<ProxyStatus> {
+        let config = manager.message("proxy_status_config")?;
+        let flag = |name: &str| config.boolean(name).unwrap_or(false);
+        let why = "nothing is known of why a connection was ended while its answer begins";
+        config.ignore("remove_connection_termination_details", why);
+        let literal = config.text("literal_proxy_name").filter(|name| !name.is_empty());
+        let server = manager.text("server_name").filter(|name| !name.is_empty());
+        let name = match flag("use_node_id") {
+            true => self.node.id.as_str(),
+            false => literal.or(server).unwrap_or("envoy"),
+        };
+        Some(ProxyStatus {
+            name: name.to_owned(),
+            tells_details: !flag("remove_details"),
+            tells_flags: !flag("remove_response_flags"),
+            sets_status: flag("set_recommended_response_code"),
+        })
     }
 
     /// What of a request's host is not to be seen.

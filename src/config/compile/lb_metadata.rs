@@ -8,10 +8,22 @@ use crate::config::{Message, message::Value};
 /// Where balancers look. Source: `Metadata.filter_metadata`.
 const BALANCING: &str = "envoy.lb";
 
+/// Source: `Cluster.transport_socket_matches`.
+const TRANSPORT: &str = "envoy.transport_socket_match";
+
 /// What `metadata` of the holder says to balancers; what it says to others goes unread there.
 pub(super) fn lb_metadata(holder: &Message, field: &str) -> LbMetadata {
+    metadata(holder, field, BALANCING)
+}
+
+/// What it says to those who choose transport sockets.
+pub(super) fn transport_metadata(holder: &Message, field: &str) -> LbMetadata {
+    metadata(holder, field, TRANSPORT)
+}
+
+fn metadata(holder: &Message, field: &str, reader: &str) -> LbMetadata {
     let filters = holder.message(field).map(|metadata| metadata.map("filter_metadata"));
-    let own = filters.and_then(|all| all.iter().find(|(name, _)| name == BALANCING));
+    let own = filters.and_then(|all| all.iter().find(|(name, _)| name == reader));
     match own.map(|(_, item)| &item.value) {
         Some(Value::Json(fields)) => lb_fields(fields),
         _ => LbMetadata::new(),

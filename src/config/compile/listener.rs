@@ -4,7 +4,7 @@ use std::{
     collections::HashSet,
     hash::{DefaultHasher, Hash, Hasher},
     net::{IpAddr, SocketAddr},
-    sync::Arc,
+    sync::{Arc, atomic::AtomicUsize},
     time::Duration,
 };
 
@@ -133,6 +133,7 @@ impl Compiler<'_> {
         let listener_filters = self.listener_filters(listener, &chains);
         let timeout = listener.duration("listener_filters_timeout");
         let chains = FilterChains {
+            workers: AtomicUsize::new(0),
             chains,
             default: default_chain,
             listener_filters,

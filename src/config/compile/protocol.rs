@@ -1,7 +1,7 @@
 //! Owns compiling protocol options, for both sides. What bounds floods of frames is the h2 crate's own and
 //! cannot be set: such fields are left unread, and so refused.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use super::{Compiler, http::limit, keepalive::keepalive};
 use crate::{
@@ -10,7 +10,7 @@ use crate::{
         Message,
         message::Value,
         model::{
-            cluster::{Upstream, UpstreamProtocol},
+            cluster::{ServerNameOf, Upstream, UpstreamProtocol},
             http::Http2Options,
             http1::{HeaderCase, Http1Options},
         },
@@ -119,6 +119,9 @@ impl Compiler<'_> {
         if let Some(common) = cluster.message("common_http_protocol_options") {
             common_options(common, upstream);
         }
+        if let Some(options) = cluster.message("upstream_http_protocol_options") {
+            self.server_name_of(options, upstream);
+        }
         for (_, item) in cluster.map("typed_extension_protocol_options") {
             let Value::Any(any) = &item.value else { continue };
             if any.message.name() != "envoy.extensions.upstreams.http.v3.HttpProtocolOptions" {
@@ -129,9 +132,36 @@ impl Compiler<'_> {
         }
     }
 
+    /// `UpstreamHttpProtocolOptions`
+    fn server_name_of(&mut self, options: &Message, upstream: &mut Upstream) {
+        let header = options.text("override_auto_sni_header").filter(|name| !name.is_empty());
+        let asks = options.boolean("auto_sni") == Some(true);
+        upstream.server_name_of = asks.then(|| match header {
+            Some(name) => ServerNameOf::Header(name.to_ascii_lowercase()),
+            None => ServerNameOf::Authority,
+        });
+        if options.boolean("auto_san_validation") != Some(true) {
+            return;
+        }
+        if !asks {
+            let field = "auto_san_validation";
+            let what = "`auto_san_validation` without `auto_sni`";
+            return self.unsupported(options.at_of(field), &options.path_of(field), what);
+        }
+        if let Some(tls) = &mut upstream.tls {
+            match tls.verifying_server_name() {
+                Ok(verifying) => *tls = Arc::new(verifying),
+                Err(error) => self.error(options.at, &options.path, error.to_string(), ""),
+            }
+        }
+    }
+
     fn upstream_options(&mut self, options: &Message, upstream: &mut Upstream) {
         if let Some(common) = options.message("common_http_protocol_options") {
             common_options(common, upstream);
+        }
+        if let Some(options) = options.message("upstream_http_protocol_options") {
+            self.server_name_of(options, upstream);
         }
         let outliers = options.message("outlier_detection");
         if let Some(matcher) = outliers.and_then(|outliers| outliers.message("error_matcher")) {
@@ -150,13 +180,17 @@ impl Compiler<'_> {
                 self.http1_options(same.message("http_protocol_options")),
                 self.http2_options(same.message("http2_protocol_options")),
             );
-        } else if options.peek("auto_config").is_some() {
-            options.ignore("auto_config", "the cluster is refused");
-            let (at, path) = (options.at_of("auto_config"), options.path_of("auto_config"));
-            let text = "ALPN configured for a cluster which has a non-ALPN transport socket";
-            let hint =
-                "say what is spoken: `explicit_http_config` or `use_downstream_protocol_config`";
-            self.error(at, &path, text, hint);
+        } else if let Some(auto) = options.message("auto_config") {
+            let one = self.http1_options(auto.message("http_protocol_options"));
+            let two = self.http2_options(auto.message("http2_protocol_options"));
+            upstream.protocol = UpstreamProtocol::Auto(one, two);
+            if upstream.tls.is_none() || upstream.socket_matches.iter().any(|m| m.tls.is_none()) {
+                let (at, path) = (options.at_of("auto_config"), options.path_of("auto_config"));
+                let text = "ALPN configured for a cluster which has a non-ALPN transport socket";
+                let hint = "say what is spoken (`explicit_http_config` or \
+                            `use_downstream_protocol_config`), or give the cluster TLS";
+                self.error(at, &path, text, hint);
+            }
         }
     }
 }

@@ -37,13 +37,7 @@ impl Compiler<'_> {
         (!options.selectors.is_empty()).then_some(options)
     }
 
-    /// `single_host_per_subset` is left unread, and so refused.
     fn selector(&mut self, selector: &Message) -> Option<Selector> {
-        if selector.boolean("single_host_per_subset") == Some(true) {
-            let field = "single_host_per_subset";
-            let (at, path) = (selector.at_of(field), selector.path_of(field));
-            self.unsupported(at, &path, "one host alone in each subset");
-        }
         let texts = |field: &str| {
             let mut texts: Vec<_> =
                 selector.texts(field).map(|(text, _)| text.to_owned()).collect();
@@ -81,6 +75,7 @@ impl Compiler<'_> {
             }
             _ => SelectorFallback::AsTheCluster,
         };
-        (!keys.is_empty()).then_some(Selector { keys, fallback })
+        let single_host = selector.boolean("single_host_per_subset").unwrap_or(false);
+        (!keys.is_empty()).then_some(Selector { keys, single_host, fallback })
     }
 }

@@ -46,6 +46,9 @@ impl Compiler<'_> {
             stat_prefix: proxy.text("stat_prefix").unwrap_or_default().to_owned(),
             clusters,
             weights,
+            hashes_source: proxy
+                .messages("hash_policy")
+                .any(|policy| policy.message("source_ip").is_some()),
             idle_timeout: limit(proxy.duration("idle_timeout"), Some(IDLE)),
             duration_max: proxy.duration("max_downstream_connection_duration"),
             duration_jitter_percent: jitter

@@ -46,7 +46,7 @@ struct Trust {
 impl Compiler<'_> {
     /// `envoy.extensions.transport_sockets.tls.v3.DownstreamTlsContext`
     pub(super) fn downstream_tls(&mut self, context: &Message) -> Option<ServerContext> {
-        let common = self.common_tls(context, Version::Tls12)?;
+        let common = self.common_tls(context, Version::Tls13)?;
         if common.certificates.is_empty() {
             let text = "No TLS certificates found for server context";
             let hint = "add `tls_certificates` to `common_tls_context`";
@@ -113,13 +113,13 @@ impl Compiler<'_> {
     }
 
     /// `CommonTlsContext`
-    fn common_tls(&mut self, context: &Message, from: Version) -> Option<Common> {
+    fn common_tls(&mut self, context: &Message, newest: Version) -> Option<Common> {
         let Some(common) = context.message("common_tls_context") else {
-            let parameters = Parameters::new(from, Version::Tls13, &[], &[]).ok()?;
+            let parameters = Parameters::new(Version::Tls12, newest, &[], &[]).ok()?;
             let (certificates, alpn) = (Vec::new(), Vec::new());
             return Some(Common { parameters, certificates, validation: None, alpn });
         };
-        let parameters = self.tls_parameters(common, from);
+        let parameters = self.tls_parameters(common, newest);
         let mut certificates = Vec::new();
         for certificate in common.messages("tls_certificates") {
             certificates.extend(self.tls_certificate(certificate).map(Secret::fixed));
@@ -134,12 +134,13 @@ impl Compiler<'_> {
         Some(Common { parameters: parameters?, certificates, validation, alpn })
     }
 
-    fn tls_parameters(&mut self, common: &Message, from: Version) -> Option<Parameters> {
+    /// `TlsParameters`; `newest` is the default of its maximum, which is TLS 1.2 towards hosts.
+    fn tls_parameters(&mut self, common: &Message, newest: Version) -> Option<Parameters> {
         let Some(set) = common.message("tls_params") else {
-            return Parameters::new(from, Version::Tls13, &[], &[]).ok();
+            return Parameters::new(Version::Tls12, newest, &[], &[]).ok();
         };
-        let from = self.tls_version(set, "tls_minimum_protocol_version", from)?;
-        let to = self.tls_version(set, "tls_maximum_protocol_version", Version::Tls13)?;
+        let from = self.tls_version(set, "tls_minimum_protocol_version", Version::Tls12)?;
+        let to = self.tls_version(set, "tls_maximum_protocol_version", newest)?;
         let list = |name: &str| set.texts(name).map(|(text, _)| text).collect::<Vec<_>>();
         let made = Parameters::new(from, to, &list("cipher_suites"), &list("ecdh_curves"));
         let hint =

@@ -15,11 +15,43 @@ pub struct ClientOptions {
     pub matches_upstream_scheme: bool,
     /// `add_user_agent`
     pub user_agent: Option<UserAgent>,
-    /// `forward_client_cert_details: ALWAYS_FORWARD_ONLY`. All others forward what a client's certificate
-    /// vouches for, and nobody has shown one on a plain connection.
-    pub forwards_client_cert: bool,
+    /// What is said of clients' certificates.
+    pub certificate: ClientCertificate,
     /// `UuidRequestIdConfig.pack_trace_reason`; Envoy's default is true.
     pub pack_trace_reason: bool,
+}
+
+/// What `x-forwarded-client-cert` says.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ClientCertificate {
+    /// `forward_client_cert_details`
+    pub forward: ForwardClientCert,
+    /// `set_current_client_cert_details.subject`
+    pub subject: bool,
+    /// The same, `cert`.
+    pub cert: bool,
+    /// The same, `chain`.
+    pub chain: bool,
+    /// The same, `dns`.
+    pub dns: bool,
+    /// The same, `uri`.
+    pub uri: bool,
+}
+
+/// `forward_client_cert_details`
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ForwardClientCert {
+    /// Nothing.
+    #[default]
+    Sanitize,
+    /// What a client with a certificate says.
+    ForwardOnly,
+    /// The same, and of its own certificate.
+    AppendForward,
+    /// Of its own certificate alone.
+    SanitizeSet,
+    /// What any client says.
+    AlwaysForwardOnly,
 }
 
 /// One of `original_ip_detection_extensions`.

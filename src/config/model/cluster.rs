@@ -2,6 +2,8 @@
 
 use std::{sync::Arc, time::Duration};
 
+use understudy_actors::plan::{EndpointPlan, LbMetadata};
+
 use super::{balancing::Balancing, http::Http2Options, http1::Http1Options, socket::Sockets};
 use crate::{matcher::AnswerMatcher, tls::ClientContext};
 
@@ -34,12 +36,38 @@ pub struct Upstream {
     pub sockets: Sockets,
     /// How hosts are greeted, if connections to them are encrypted.
     pub tls: Option<Arc<ClientContext>>,
+    /// Transport sockets of hosts that have such metadata; the first that fits.
+    pub socket_matches: Vec<SocketMatch>,
+    /// `upstream_http_protocol_options.auto_sni`: a request says which name its host is asked for.
+    pub server_name_of: Option<ServerNameOf>,
     /// `connection_pool_per_downstream_connection`.
     pub apart_per_client: bool,
     /// `preconnect_policy.per_upstream_preconnect_ratio`; 1 opens none ahead.
     pub preconnect_ratio: f64,
+    /// `preconnect_policy.predictive_preconnect_ratio`: the same over all hosts, where it is known which come next.
+    pub predictive_ratio: f64,
     /// `circuit_breakers.per_host_thresholds`, default priority then high.
     pub host_connections_max: [u32; 2],
+}
+
+/// One of `Cluster.transport_socket_matches`.
+#[derive(Clone, Debug)]
+pub struct SocketMatch {
+    /// `name`
+    pub name: String,
+    /// What must stand under `envoy.transport_socket_match` in a host's metadata.
+    pub wanted: LbMetadata,
+    /// How such hosts are greeted, if connections to them are encrypted.
+    pub tls: Option<Arc<ClientContext>>,
+}
+
+/// Where a request says which name its host is asked for.
+#[derive(Clone, Debug)]
+pub enum ServerNameOf {
+    /// In its authority.
+    Authority,
+    /// In this header, and in its authority where it has none (`override_auto_sni_header`).
+    Header(String),
 }
 
 /// What is spoken upstream.
@@ -51,18 +79,46 @@ pub enum UpstreamProtocol {
     Http2(Http2Options),
     /// `use_downstream_protocol_config`: what the client speaks.
     ByDownstream(Http1Options, Http2Options),
+    /// `auto_config`: what the host's handshake chooses.
+    Auto(Http1Options, Http2Options),
 }
 
 // === impl Upstream ===
 
 impl Upstream {
+    /// How a host is greeted, and by which of `transport_socket_matches` if by one.
+    pub fn transport_to(
+        &self,
+        endpoint: &EndpointPlan,
+    ) -> (Option<&SocketMatch>, &Option<Arc<ClientContext>>) {
+        let fits = |one: &&SocketMatch| {
+            one.wanted
+                .iter()
+                .all(|(key, value)| endpoint.transport_metadata.get(key) == Some(value))
+        };
+        match self.socket_matches.iter().find(fits) {
+            Some(found) => (Some(found), &found.tls),
+            None => (None, &self.tls),
+        }
+    }
+
+    /// How many requests one connection carries at a time.
+    pub fn streams_max(&self) -> u64 {
+        match &self.protocol {
+            UpstreamProtocol::Http2(options) => options.concurrent_streams_max.into(),
+            UpstreamProtocol::Http1(_)
+            | UpstreamProtocol::ByDownstream(..)
+            | UpstreamProtocol::Auto(..) => 1,
+        }
+    }
+
     /// Options for HTTP/1; those of nobody where it is not spoken.
     pub fn http1(&self) -> &Http1Options {
         static NONE: Http1Options = Http1Options::none();
         match &self.protocol {
-            UpstreamProtocol::Http1(options) | UpstreamProtocol::ByDownstream(options, _) => {
-                options
-            }
+            UpstreamProtocol::Http1(options)
+            | UpstreamProtocol::ByDownstream(options, _)
+            | UpstreamProtocol::Auto(options, _) => options,
             UpstreamProtocol::Http2(_) => &NONE,
         }
     }
@@ -85,8 +141,11 @@ impl Default for Upstream {
             buffer_bytes_max: 1 << 20,
             sockets: Sockets::default(),
             tls: None,
+            socket_matches: Vec::new(),
+            server_name_of: None,
             apart_per_client: false,
             preconnect_ratio: 1.0,
+            predictive_ratio: 1.0,
             host_connections_max: [u32::MAX; 2],
         }
     }

@@ -99,6 +99,8 @@ pub struct HttpConnectionManager {
     pub listener_logs: Vec<AccessLog>,
     /// `early_header_mutation_extensions`: done to requests before all else, one after the other.
     pub early_mutations: Vec<HeaderEdits>,
+    /// `proxy_status_config`; boxed: most have none.
+    pub proxy_status: Option<Box<ProxyStatus>>,
     /// `local_reply_config`; boxed: most have none.
     pub local_replies: Option<Box<LocalReplies>>,
     /// `FilterChain.name` of the chain it ends; empty for none.
@@ -107,6 +109,19 @@ pub struct HttpConnectionManager {
     pub node_cluster: String,
     /// What of a request's host is not to be seen.
     pub host_form: HostForm,
+}
+
+/// `ProxyStatusConfig`: the `proxy-status` header (RFC 9209).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ProxyStatus {
+    /// What we call ourselves there.
+    pub name: String,
+    /// Not `remove_details`.
+    pub tells_details: bool,
+    /// Not `remove_response_flags`.
+    pub tells_flags: bool,
+    /// `set_recommended_response_code`
+    pub sets_status: bool,
 }
 
 /// What of a request's host is taken away before anybody looks at it, the upstream too.

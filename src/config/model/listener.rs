@@ -1,6 +1,9 @@
 //! Owns a listener's compiled filter chains; the payload of `ListenerPlan::chains`.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, atomic::AtomicUsize},
+    time::Duration,
+};
 
 use super::{
     access_log::AccessLog, filter_chain_match::FilterChainMatch, http::HttpConnectionManager,
@@ -21,6 +24,8 @@ pub struct FilterChains {
     pub listener_filters_timeout: Option<Duration>,
     /// `continue_on_listener_filters_timeout`
     pub continues_on_timeout: bool,
+    /// How many workers run it: whoever else holds it is a listener.
+    pub workers: AtomicUsize,
 }
 
 /// One filter chain.

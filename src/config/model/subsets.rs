@@ -42,6 +42,8 @@ pub enum Fallback {
 pub struct Selector {
     /// `keys`, in order.
     pub keys: Vec<String>,
+    /// `single_host_per_subset`: each of its subsets has one host, the first of those that would be in it.
+    pub single_host: bool,
     /// `fallback_policy`.
     pub fallback: SelectorFallback,
 }

@@ -15,6 +15,8 @@ pub struct TcpProxy {
     pub clusters: Vec<(Slot, u32)>,
     /// The sum of the weights.
     pub weights: u32,
+    /// `hash_policy.source_ip`: the client's address is hashed, for balancers that choose by that.
+    pub hashes_source: bool,
     /// `idle_timeout`; Envoy's default is an hour; `None` is off.
     pub idle_timeout: Option<Duration>,
     /// `max_downstream_connection_duration`

@@ -165,7 +165,11 @@ fn route(walk: &mut Walk<'_>, node: &mut Node, path: &str) {
 }
 
 fn route_action(walk: &mut Walk<'_>, node: &mut Node, path: &str) {
-    rename(walk, node, path, "host_rewrite", "host_rewrite_literal");
+    // Envoy 1.40 has a field of that name again, for a format; a plain text says the same in both.
+    let plain = |node: &Node| !node.as_text().unwrap_or_default().contains('%');
+    if node.get("host_rewrite").is_some_and(plain) && node.get("host_rewrite_literal").is_none() {
+        rename(walk, node, path, "host_rewrite", "host_rewrite_literal");
+    }
     rename(walk, node, path, "auto_host_rewrite_header", "host_rewrite_header");
     if let Some(Entry { at, value, .. }) = node.take("request_mirror_policy") {
         node.put("request_mirror_policies", at, Node::list(at, vec![value]));

@@ -2,6 +2,7 @@
 
 use std::{borrow::Borrow, rc::Rc, sync::atomic::Ordering::Relaxed};
 
+use futures_util::future::LocalBoxFuture;
 use understudy_actors::{
     snapshot::{ClusterSnapshot, Host},
     stats::{ClusterStat, HostStat},
@@ -12,8 +13,11 @@ use super::{
     overriding::Named,
 };
 use crate::{
-    codec::{Switch, Version, http1::response::Asked},
-    config::model::{cluster::Upstream, route::Forward},
+    codec::{RequestHead, Switch, Version, http1::response::Asked},
+    config::model::{
+        cluster::{ServerNameOf, Upstream},
+        route::Forward,
+    },
     filter::FilteredResponse,
     local_reply::LocalReply,
     stream::{BodySize, Pump, RequestSource, Reset, ResponseSink, ResponseSource},
@@ -22,7 +26,7 @@ use crate::{
         balancer::Choice,
         http1::Http1Stream,
         http2::Http2Stream,
-        pool::{HostPool, HostPools, Sharing, Target},
+        pool::{HostPool, HostPools, PoolError, Sharing, Target},
         proxy_protocol,
         tcp::TcpTunnel,
     },
@@ -91,6 +95,9 @@ impl<'c> Exchange<'c> {
         }
         match pool {
             Some(pool) => {
+                if current.upstream.predictive_ratio > 1.0 {
+                    current.open_ahead(worker, version, sharing.as_ref());
+                }
                 self.tell_filters(&pool.target().host);
                 let chosen = Chosen::of(current, pool, None);
                 self.tally.tries(&chosen, !self.manager.logs().is_empty());
@@ -111,7 +118,12 @@ impl<'c> Exchange<'c> {
     #[inline]
     pub(super) fn sharing(&self, upstream: &Upstream, high_priority: bool) -> Option<Sharing> {
         let sockets = &upstream.sockets;
-        if !high_priority && !upstream.apart_per_client && sockets.greeting.is_none() {
+        let asks = upstream.server_name_of.as_ref();
+        if !high_priority
+            && !upstream.apart_per_client
+            && sockets.greeting.is_none()
+            && asks.is_none()
+        {
             return None;
         }
         let Peer { remote, local, proxied, .. } = self.peer;
@@ -121,7 +133,7 @@ impl<'c> Exchange<'c> {
             high_priority,
             client: upstream.apart_per_client.then_some(self.peer.id),
             greeting: sockets.greeting.as_ref().map(greeting).map(Rc::from),
-            server_name: None,
+            server_name: asks.and_then(|of| server_name(of, &self.heads.request)),
         })
     }
 
@@ -140,6 +152,10 @@ impl<'c> Exchange<'c> {
                 return Box::pin(self.tunnel(route, chosen, source, sink)).await;
             }
             match &*chosen.pool {
+                // Boxed: few hosts are asked what they speak.
+                HostPool::Auto(_) => {
+                    Box::pin(self.attempt_settled(route, chosen, source, sink)).await
+                }
                 HostPool::Http1(pool) => {
                     let connection = match pool.checkout() {
                         Some(connection) => connection,
@@ -199,6 +215,21 @@ impl<'c> Exchange<'c> {
         }
     }
 
+    /// Hears what the host speaks, and tries it then.
+    async fn attempt_settled<Q: RequestSource, P: ResponseSink>(
+        &mut self,
+        route: &Forward,
+        chosen: &Chosen,
+        source: &mut Q,
+        sink: &mut P,
+    ) -> Result<(), Failure> {
+        let settling = Box::pin(chosen.clone().settled());
+        let settled = self.while_client_waits(settling, source, sink).await?;
+        let settled = settled.map_err(|error| self.no_connection(chosen, error))?;
+        let trying: LocalBoxFuture<'_, _> = Box::pin(self.attempt(route, &settled, source, sink));
+        trying.await
+    }
+
     /// Takes a tunnel's payload to the host, over a connection of its own.
     async fn tunnel<Q: RequestSource, P: ResponseSink>(
         &mut self,
@@ -254,20 +285,27 @@ fn stale_if(reused: bool, done: Result<(), Failure>) -> Result<(), Failure> {
     }
 }
 
+/// The name that a host is asked for, where a request says it.
+///
+/// Source: `UpstreamHttpProtocolOptions.auto_sni`; without a port, and lower case as names are compared.
+#[cold]
+fn server_name(of: &ServerNameOf, request: &RequestHead) -> Option<Rc<str>> {
+    let named = match of {
+        ServerNameOf::Header(name) => request.headers.get_name(name.as_bytes()),
+        ServerNameOf::Authority => None,
+    };
+    let text = std::str::from_utf8(named.unwrap_or(request.authority())).ok()?;
+    let host = match text.rsplit_once(':') {
+        Some((host, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => host,
+        _ => text,
+    };
+    let host = host.trim_start_matches('[').trim_end_matches(']');
+    (!host.is_empty()).then(|| host.to_ascii_lowercase().into())
+}
+
 // === impl Chosen ===
 
 impl Chosen {
-    /// The host whose turn it is, if there is any.
-    pub(super) fn pick(
-        current: Rc<Current>,
-        worker: usize,
-        version: Version,
-        sharing: Option<&Sharing>,
-    ) -> Option<Self> {
-        let pool = current.pick(worker, Choice::default())?.pool(version, sharing)?;
-        Some(Self::of(current, pool, None))
-    }
-
     /// That one; what it answers may be counted elsewhere.
     pub(super) fn of(
         current: Rc<Current>,
@@ -281,6 +319,15 @@ impl Chosen {
     #[inline]
     pub(super) fn answers(&self) -> &Target {
         self.answers.as_deref().unwrap_or_else(|| self.pool.target())
+    }
+
+    /// The same with a pool of the protocol that the host speaks.
+    pub(super) async fn settled(self) -> Result<Self, PoolError> {
+        let pool = match &*self.pool {
+            HostPool::Auto(auto) => auto.settle().await?,
+            _ => self.pool.clone(),
+        };
+        Ok(Self { pool, ..self })
     }
 
     /// The host's pool.

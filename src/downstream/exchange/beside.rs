@@ -191,7 +191,10 @@ pub(super) async fn connect(
     asked: Asked,
     priority: usize,
 ) -> Result<Connected, Unconnected> {
+    let chosen = chosen.settled().await.map_err(Unconnected::Pool)?;
     match chosen.pool() {
+        // Settled pools are of one protocol.
+        HostPool::Auto(_) => Err(Unconnected::Pool(PoolError::Terminated)),
         HostPool::Http1(pool) => {
             let connection = pool.acquire().await.map_err(Unconnected::Pool)?;
             let Some(_in_flight) = InFlight::begin(chosen.clone(), priority) else {

@@ -318,6 +318,7 @@ where
             response.headers.append_name(b"set-cookie", &cookie);
         }
         self.exchange.mutate_response();
+        self.exchange.tell_proxy_status();
         if self.exchange.tally.told.is_some() || self.chosen.host().reported.is_some() {
             self.up_source.keep_trailers();
         }

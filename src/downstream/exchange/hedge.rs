@@ -76,7 +76,7 @@ impl Exchange<'_> {
     ) -> Result<(), Failure> {
         self.timers.answer_try();
         if let Some(told) = &mut self.tally.told {
-            first.connection = told.connection;
+            first.connection = told.connection.clone();
             first.trying = told.trying.take();
         }
         let cluster = self.worker.clusters.named(first.chosen.snapshot().plan.name.as_bytes());
@@ -225,7 +225,7 @@ impl Exchange<'_> {
         let stream = &mut connected.stream;
         self.tally.begins_try();
         self.tally.connected(beside.chosen.host(), stream.life(), stream.version());
-        beside.connection = self.tally.told.as_ref().and_then(|told| told.connection);
+        beside.connection = self.tally.told.as_ref().and_then(|told| told.connection.clone());
         if !self.manager.upstream_logs().is_empty() {
             beside.trying.get_or_insert_with(|| Box::new(Trying::new()));
         }

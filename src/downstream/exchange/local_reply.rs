@@ -52,6 +52,7 @@ impl Exchange<'_> {
             let filters = begun.unwrap_or_else(|| self.begin_filters(|_| None));
             filters.show_reply(&mut self.heads.response);
         }
+        self.tell_proxy_status();
         let Heads { request, response, .. } = &mut *self.heads;
         headers::finish_reply(response, request, self.manager, self.worker);
         // A head says how long the body would have been, and gRPC has none.

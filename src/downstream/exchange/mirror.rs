@@ -9,26 +9,26 @@ use super::{
     Exchange,
     attempt::{Chosen, InFlight},
     outcome,
+    overriding::Named,
 };
 use crate::{
     codec::{HeaderBlock, Known, Method, RequestHead, ResponseHead, http1::response::Asked},
-    config::model::route::{Mirror, MirrorTarget},
+    config::model::route::{Forward, Mirror, MirrorTarget},
     stream::{BodySize, Data, Frame, RequestSink, Reset, ResponseSource, Source},
     upstream::{
-        Cluster,
+        Aggregate, Current,
+        balancer::Choice,
         http1::Http1Stream,
         http2::Http2Stream,
-        pool::{HostPool, Sharing},
+        pool::{HostPool, Target},
     },
     worker::Buffers,
 };
 
 /// A copy on its way. It owns all it needs: the request it was made of may be over before.
 struct Copied {
-    cluster: Rc<Cluster>,
-    sharing: Option<Sharing>,
+    chosen: Chosen,
     buffers: Buffers,
-    worker: usize,
     head: RequestHead,
     size: BodySize,
     body: Vec<u8>,
@@ -74,6 +74,7 @@ impl Exchange<'_> {
             return;
         }
         let (mirrors, timeout) = (std::mem::take(&mut tries.mirrors), tries.whole);
+        let route = tries.route.clone();
         if body.is_none() && self.body != BodySize::None {
             return;
         }
@@ -89,12 +90,16 @@ impl Exchange<'_> {
             // A cluster that is gone gets no copies, and nobody hears of it. Observed: Envoy 1.40.
             let Some(cluster) = cluster else { continue };
             let (bytes, trailers) = body.unwrap_or_default();
-            let sharing = self.sharing(&cluster.current().upstream, false);
+            let current = cluster.current();
+            let Some(chosen) = self.choose_for_copy(&current, &route) else {
+                let stats = current.snapshot.shared.stats.lane(self.worker.index);
+                stats.inc(ClusterStat::UpstreamCxNoneHealthy);
+                count::upstream_status(stats, 503, true);
+                continue;
+            };
             let copy = Copied {
-                cluster,
-                sharing,
+                chosen,
                 buffers: self.worker.buffers.clone(),
-                worker: self.worker.index,
                 head: self.copied_head(mirror),
                 size: self.body,
                 body: bytes.to_vec(),
@@ -103,6 +108,31 @@ impl Exchange<'_> {
             };
             tokio::task::spawn_local(copy.send());
         }
+    }
+
+    /// The host of a copy: it is chosen as for the request, but that no hash counts.
+    ///
+    /// Observed: Envoy 1.40 (tests/mirroring.rs).
+    fn choose_for_copy(&self, current: &Rc<Current>, route: &Forward) -> Option<Chosen> {
+        let (worker, version) = (self.worker.index, self.heads.request.version);
+        let choice = Choice { metadata: route.wanted(self.heads.part), ..Choice::default() };
+        let Some(aggregate) = Aggregate::of(current, &self.worker.clusters) else {
+            let sharing = self.sharing(&current.upstream, false);
+            let headers = &current.upstream.balancing.override_headers;
+            let pools = match self.named_by_headers(current, headers) {
+                Named::Host(host) => current.pools_at(host),
+                Named::Nobody | Named::Gone => current.pick(worker, choice),
+            };
+            let pool = pools?.pool(version, sharing.as_ref())?;
+            return Some(Chosen::of(current.clone(), pool, None));
+        };
+        let drawn = aggregate.draw(&aggregate.load(), fastrand::u64(..))?;
+        let sharing = self.sharing(&drawn.cluster.upstream, false);
+        let choice = Choice { load: Some(&drawn.load), ..choice };
+        let pool = drawn.cluster.pick(worker, choice)?.pool(version, sharing.as_ref())?;
+        let shared = current.snapshot.shared.clone();
+        let answers = Target { shared, zone_stats: None, ..pool.target().clone() };
+        Some(Chosen::of(drawn.cluster.clone(), pool, Some(Rc::new(answers))))
     }
 
     /// The head of a copy: it says that it is one. Observed: Envoy 1.40.
@@ -134,15 +164,8 @@ fn shadow_host(host: &[u8]) -> Vec<u8> {
 impl Copied {
     /// Sends the copy and reads what comes back, to count it and throw it away.
     async fn send(mut self) {
-        let (current, version) = (self.cluster.current(), self.head.version);
-        let Some(chosen) = Chosen::pick(current, self.worker, version, self.sharing.as_ref())
-        else {
-            let current = self.cluster.current();
-            let stats = current.snapshot.shared.stats.lane(self.worker);
-            stats.inc(ClusterStat::UpstreamCxNoneHealthy);
-            return count::upstream_status(stats, 503, true);
-        };
-        let (target, has_streams) = (chosen.target(), chosen.has_streams());
+        let chosen = self.chosen.clone();
+        let (target, has_streams) = (chosen.answers(), chosen.has_streams());
         let started = std::time::Instant::now();
         let answer = match self.timeout {
             None => Some(self.exchange(&chosen).await),
@@ -154,13 +177,13 @@ impl Copied {
             }
             Some(Err(reset)) => {
                 count::upstream_reset(target, &reset, has_streams);
-                outcome::reset(target, &reset);
+                outcome::reset(chosen.target(), &reset);
                 let status = if reset == Reset::Protocol { 502 } else { 503 };
                 count::upstream_failure(target, status, true);
             }
             None => {
                 count::upstream_timeout(target);
-                outcome::timed_out(target, Passed::Response, false);
+                outcome::timed_out(chosen.target(), Passed::Response, false);
                 count::upstream_failure(target, 504, true);
             }
         }
@@ -168,7 +191,10 @@ impl Copied {
 
     /// The status of the answer, and whether it comes from a canary.
     async fn exchange(&mut self, chosen: &Chosen) -> Result<(u16, bool), Reset> {
+        let chosen = &chosen.clone().settled().await?;
         match chosen.pool() {
+            // Settled pools are of one protocol.
+            HostPool::Auto(_) => Err(Reset::Terminated),
             HostPool::Http1(pool) => {
                 let connection = match pool.checkout() {
                     Some(connection) => connection,

@@ -21,6 +21,8 @@ mod local_reply;
 mod mirror;
 mod outcome;
 mod overriding;
+mod proxy_status;
+mod readdress;
 mod record;
 mod redirect;
 mod retry;
@@ -116,6 +118,8 @@ pub struct Peer {
     pub proxied: Option<Rc<Proxied>>,
     /// What its handshake came to.
     pub tls: Option<Rc<Session>>,
+    /// The name that it asked for, as the TLS inspector saw it.
+    pub server_name: Option<Rc<str>>,
 }
 
 /// How an exchange ended, for the connection it was on.
@@ -182,8 +186,8 @@ impl Peer {
     pub fn of(arrival: &Arrival) -> Self {
         let text = AddressText::new(arrival.peer.ip());
         let (id, tls) = (next_connection_id(), arrival.tls.clone());
-        let proxied = arrival.proxied.clone();
-        Self { remote: arrival.peer, local: arrival.local, text, id, proxied, tls }
+        let (proxied, server_name) = (arrival.proxied.clone(), arrival.server_name.clone());
+        Self { remote: arrival.peer, local: arrival.local, text, id, proxied, tls, server_name }
     }
 
     /// Whether it comes by TLS.
@@ -207,6 +211,11 @@ impl Lots for Draw<'_> {
     fn weight(&self, key: &str, default: u32) -> u32 {
         let weight = self.worker.with_runtime(|runtime| runtime.integer(key, u64::from(default)));
         u32::try_from(weight).unwrap_or(u32::MAX)
+    }
+
+    fn certificate(&self) -> Option<bool> {
+        let shown = self.asks.peer.tls.as_ref()?.peer.as_ref()?;
+        Some(shown.validated)
     }
 
     fn hash(&self, policies: &[HashPolicy], request: &RequestHead) -> Option<u64> {
@@ -399,8 +408,11 @@ impl<'c> Exchange<'c> {
                 if let Some(mutations) = part.or(found.route.mutations.as_ref()) {
                     self.mutate_request(mutations);
                 }
+                self.format_host(forward);
                 let request = &mut self.heads.request;
                 headers::rewrite(request, forward, found.part, rule, self.manager);
+                self.format_path(forward);
+                let request = &mut self.heads.request;
                 headers::empty_length(request, self.body);
                 Ok((forward, cluster))
             }

@@ -61,7 +61,7 @@ impl Exchange<'_> {
     /// Each try goes to the next of those that the cluster has.
     ///
     /// Source: `OverrideHost.override_host_sources`; observed: Envoy 1.40, whatever the host's health is.
-    fn named_by_headers(&self, current: &Current, headers: &[Vec<u8>]) -> Named {
+    pub(super) fn named_by_headers(&self, current: &Current, headers: &[Vec<u8>]) -> Named {
         let request = &self.heads.request;
         let values = headers.iter().filter_map(|name| request.value(name));
         let names =

@@ -96,8 +96,8 @@ impl Tally {
                 connection_id: life.id(),
             });
             let (local, remote, id) = (life.local(), life.remote(), life.id());
-            told.connection =
-                Some(UpstreamConnection { local, remote, id, protocol: Some(protocol) });
+            let (protocol, tls) = (Some(protocol), life.tls().cloned());
+            told.connection = Some(UpstreamConnection { local, remote, id, protocol, tls });
             told.timing.pool_ready = Some(Instant::now());
         }
     }

@@ -105,13 +105,17 @@ impl Exchange<'_> {
         let (Some(table), Some(found)) = (table, found) else { return };
         self.tally.way = Some(Way::to(table, found));
         let part_mutates = found.part.is_some_and(|part| part.mutations.is_some());
-        if self.tally.told.is_none() && found.route.mutations.is_none() && !part_mutates {
-            return;
-        }
-        let cluster = match &found.route.action {
-            RouteAction::Forward(forward) => self.cluster_of(forward, found.part),
+        let forward = match &found.route.action {
+            RouteAction::Forward(forward) => Some(forward),
             _ => None,
         };
+        let asks = found.route.mutations.is_some()
+            || part_mutates
+            || forward.is_some_and(|forward| forward.formats_address());
+        if self.tally.told.is_none() && !asks {
+            return;
+        }
+        let cluster = forward.and_then(|forward| self.cluster_of(forward, found.part));
         let told = self.tally.told.get_or_insert_default();
         told.cluster = cluster.map(|cluster| cluster.current());
     }
@@ -155,7 +159,7 @@ impl Exchange<'_> {
         let upstream = tally.chosen.as_ref().map(|chosen| UpstreamInfo {
             address: &chosen.host().address_text,
             hostname: &chosen.host().endpoint.hostname,
-            connection: told.and_then(|told| told.connection),
+            connection: told.and_then(|told| told.connection.as_ref()),
         });
         let cluster = told.and_then(|told| told.cluster.as_ref());
         let plan = cluster.map(|current| &*current.snapshot.plan);
@@ -182,6 +186,8 @@ impl Exchange<'_> {
             dynamic_metadata: None,
             connection_id: self.peer.id,
             tls: self.peer.tls.as_deref(),
+            requested_server_name: self.peer.server_name.as_deref().unwrap_or_default(),
+            downstream_failure: "",
             filter_chain: &self.manager.config.filter_chain,
             route_name: route.map_or("", |route| &route.name),
             route_metadata: route.and_then(|route| route.metadata.as_ref()),

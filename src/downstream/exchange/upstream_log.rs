@@ -104,7 +104,7 @@ impl Exchange<'_> {
             upstream: Some(UpstreamInfo {
                 address: &beside.chosen.host().address_text,
                 hostname: &beside.chosen.host().endpoint.hostname,
-                connection: beside.connection,
+                connection: beside.connection.as_ref(),
             }),
             ..self.info(AccessLogType::UpstreamEnd)
         };

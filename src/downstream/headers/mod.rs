@@ -3,6 +3,7 @@
 //! Source: Envoy's "HTTP header manipulation" documents; every rule was observed on Envoy 1.40.
 
 mod client;
+mod client_certificate;
 mod hop_by_hop;
 mod mutation;
 mod paths;
@@ -20,4 +21,4 @@ pub(super) use response::{
     Local, add_to_reply, begin_reply, continue_head, finish_reply, finish_response, is_grpc,
     local_reply, response,
 };
-pub(super) use rewrite::{direct_response, rewrite, rewrite_to_upstream};
+pub(super) use rewrite::{change_host, direct_response, rewrite, rewrite_to_upstream};

@@ -7,6 +7,7 @@ use std::{
 
 use super::{
     client::{Client, client},
+    client_certificate::client_certificate,
     hop_by_hop::hop_by_hop,
     paths, referer,
 };
@@ -104,9 +105,7 @@ pub(in crate::downstream) fn request(
         }
     }
     request_id(head, manager, worker, edge && !internal);
-    if !config.client.forwards_client_cert {
-        head.headers.remove(Known::XForwardedClientCert);
-    }
+    client_certificate(head, &config.client.certificate, peer);
     Ok(client.named)
 }
 

@@ -53,7 +53,12 @@ pub(in crate::downstream) fn rewrite_to_upstream(
 }
 
 /// Changes the host, and tells the upstream the old one.
-fn change_host(head: &mut RequestHead, host: &[u8], appends: bool, tells: bool) {
+pub(in crate::downstream) fn change_host(
+    head: &mut RequestHead,
+    host: &[u8],
+    appends: bool,
+    tells: bool,
+) {
     let old = head.authority().to_vec();
     head.set_authority(host);
     if tells {

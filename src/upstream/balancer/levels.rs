@@ -109,6 +109,12 @@ impl Levels {
         }
     }
 
+    /// The list that takes all requests, where one does.
+    pub(super) fn only_list(&self) -> Option<&List> {
+        let level = self.levels.get(self.load.only()?)?;
+        level.healthy.localities.is_none().then_some(&level.healthy.all)
+    }
+
     /// A list there is.
     pub(super) fn list(&self, source: Source) -> Option<&List> {
         let level = self.levels.get(source.level)?;

@@ -1,6 +1,6 @@
 //! Owns lists of hosts of which one is taken, each in the order of its policy.
 
-use std::{cell::RefCell, sync::Arc, time::Duration};
+use std::{cell::RefCell, collections::VecDeque, sync::Arc, time::Duration};
 
 use understudy_actors::{
     snapshot::{ClusterShared, Host},
@@ -66,7 +66,11 @@ pub(super) struct Place<'a> {
 
 /// A worker's schedules for the tables in force, made when they are needed.
 #[derive(Debug, Default)]
-pub(super) struct Schedules(RefCell<Vec<Option<Edf>>>);
+pub(super) struct Schedules {
+    all: RefCell<Vec<Option<Edf>>>,
+    /// The numbers of picks that were foreseen, and are to come.
+    foreseen: RefCell<VecDeque<usize>>,
+}
 
 /// Schedules begin anywhere, so that not all workers go to the same hosts after each change.
 const PICKS_BEFORE_MAX: u32 = 1 << 16;
@@ -98,13 +102,51 @@ impl List {
                     fastrand::u32(..alike) == 0
                 })
             }
-            Order::Random => fastrand::choice(&*self.hosts).map(|host| *host as usize),
+            Order::Random => {
+                let foreseen = place.schedules.foreseen.borrow_mut().pop_front();
+                self.at(foreseen.unwrap_or_else(|| fastrand::usize(..)))
+            }
             Order::Hashed(hashed) => {
                 // Without anything to hash, any.
                 let hash = choice.hash.unwrap_or_else(|| fastrand::u64(..));
                 hashed.pick(&self.hosts, place, hash, choice.attempt)
             }
         }
+    }
+}
+
+impl List {
+    /// Whoever takes the request after those foreseen already. No more are foreseen than there are hosts.
+    pub(super) fn foresee(&self, schedules: &Schedules) -> Option<usize> {
+        let mut foreseen = schedules.foreseen.borrow_mut();
+        if foreseen.len() >= self.hosts.len() {
+            return None;
+        }
+        let (host, number) = match &self.order {
+            Order::Rotation(rotation) => (rotation.foresee(foreseen.len()), 0),
+            Order::Random => {
+                let number = fastrand::usize(..);
+                (self.at(number), number)
+            }
+            Order::Scheduled { .. } | Order::FewestRequests { .. } | Order::Hashed(_) => {
+                return None;
+            }
+        };
+        foreseen.push_back(number);
+        host
+    }
+
+    /// A request was picked for: of a rotation, one that was foreseen.
+    pub(super) fn has_picked(&self, schedules: &Schedules) {
+        if let Order::Rotation(_) = &self.order {
+            schedules.foreseen.borrow_mut().pop_front();
+        }
+    }
+
+    /// The host that a number drawn at random leads to.
+    fn at(&self, number: usize) -> Option<usize> {
+        let at = number.checked_rem(self.hosts.len())?;
+        self.hosts.get(at).map(|host| *host as usize)
     }
 }
 
@@ -197,7 +239,7 @@ impl Schedules {
         weights: impl FnOnce() -> W,
         weight: impl FnOnce(u32) -> f64,
     ) -> Option<u32> {
-        let mut all = self.0.borrow_mut();
+        let mut all = self.all.borrow_mut();
         if all.len() <= schedule {
             all.resize_with(schedule + 1, || None);
         }

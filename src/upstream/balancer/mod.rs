@@ -35,7 +35,7 @@ pub use load::{Availability, Load, Priority, Standing};
 use self::{
     build::Builder,
     levels::Levels,
-    list::{Place, Schedules},
+    list::{List, Place, Schedules},
     round_robin::Rotation,
     subsets::Subsets,
     zones::{Zones, Zoning},
@@ -157,6 +157,26 @@ impl Picker {
     /// What is chosen from.
     pub fn tables(&self) -> &Tables {
         &self.tables
+    }
+
+    /// The position of the host that the next request but those foreseen already will go to, if that can be said.
+    ///
+    /// Observed: Envoy 1.40, which foresees what a rotation and chance do, and no more picks than there are hosts.
+    pub fn foresee(&self) -> Option<usize> {
+        self.foreseeable()?.foresee(&self.schedules)
+    }
+
+    /// A request has gone to its host.
+    pub fn has_picked(&self) {
+        if let Some(list) = self.foreseeable() {
+            list.has_picked(&self.schedules);
+        }
+    }
+
+    /// The list that all requests are picked from, where there is one.
+    fn foreseeable(&self) -> Option<&List> {
+        let plain = self.tables.subsets.is_none() && self.zones.is_none();
+        self.tables.levels.as_ref().filter(|_| plain)?.only_list()
     }
 
     /// The position among `snapshot.hosts` of the host that takes the next request, if there is any.

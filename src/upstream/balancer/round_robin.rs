@@ -42,6 +42,13 @@ impl Rotation {
         &self.cursor
     }
 
+    /// Whose turn it is after so many others.
+    pub(super) fn foresee(&self, after: usize) -> Option<usize> {
+        let turn = self.cursor.load(Relaxed).wrapping_add(after);
+        let turn = turn.checked_rem(self.turns.len())?;
+        self.turns.get(turn).map(|host| *host as usize)
+    }
+
     /// Whose turn it is.
     #[inline]
     pub(super) fn pick(&self) -> Option<usize> {

@@ -21,9 +21,19 @@ const OF_HOST_MAX: usize = 1024;
 #[derive(Debug)]
 pub(super) struct Subsets {
     options: SubsetOptions,
-    by_metadata: HashMap<LbMetadata, Levels>,
+    by_metadata: HashMap<LbMetadata, Subset>,
+    /// Hosts that would be a second one where there is to be one.
+    duplicates: u64,
     /// Those that `default_subset` names.
     default: Option<Levels>,
+}
+
+/// The hosts of one subset.
+#[derive(Debug)]
+enum Subset {
+    Levels(Levels),
+    /// One alone (`single_host_per_subset`), whatever its health is.
+    Host(u32),
 }
 
 // === impl Subsets ===
@@ -36,11 +46,17 @@ impl Subsets {
         before: Option<&'a Subsets>,
     ) -> Self {
         let mut members: BTreeMap<LbMetadata, Vec<u32>> = BTreeMap::new();
-        let mut default = Vec::new();
+        let mut alone: BTreeMap<LbMetadata, u32> = BTreeMap::new();
+        let (mut default, mut duplicates) = (Vec::new(), 0);
         for at in 0..builder.hosts() as u32 {
             let Some(host) = builder.host(at) else { continue };
             for selector in &options.selectors {
                 for metadata in found(host, &selector.keys, options.list_as_any) {
+                    if selector.single_host {
+                        // Observed: Envoy 1.40 takes the first, and counts the others.
+                        duplicates += u64::from(*alone.entry(metadata).or_insert(at) != at);
+                        continue;
+                    }
                     let members = members.entry(metadata).or_default();
                     if members.last() != Some(&at) {
                         members.push(at);
@@ -57,16 +73,17 @@ impl Subsets {
         let by_metadata = members
             .into_iter()
             .map(|(metadata, members)| {
-                let before = before.and_then(|before| before.by_metadata.get(&metadata));
+                let before = before.and_then(|before| before.by_metadata.get(&metadata)?.levels());
                 let levels = of(builder, members, before);
-                (metadata, levels)
+                (metadata, Subset::Levels(levels))
             })
+            .chain(alone.into_iter().map(|(metadata, host)| (metadata, Subset::Host(host))))
             .collect();
         let default = options.needs_default().then(|| {
             let before = before.and_then(|before| before.default.as_ref());
             of(builder, default, before)
         });
-        let subsets = Self { options: options.clone(), by_metadata, default };
+        let subsets = Self { options: options.clone(), by_metadata, duplicates, default };
         subsets.count(before, builder);
         subsets
     }
@@ -86,7 +103,7 @@ impl Subsets {
         stats.add(ClusterStat::LbSubsetsCreated, came as u64 * threads);
         stats.add(ClusterStat::LbSubsetsRemoved, went as u64 * threads);
         stats.set(ClusterStat::LbSubsetsActive, self.by_metadata.len() as u64 * threads);
-        stats.set(ClusterStat::LbSubsetsSingleHostPerSubsetDuplicate, 0);
+        stats.set(ClusterStat::LbSubsetsSingleHostPerSubsetDuplicate, self.duplicates);
     }
 
     /// Whoever takes a request whose route asks for such hosts; `all` are those of the whole cluster.
@@ -124,9 +141,12 @@ impl Subsets {
         if let Some(wanted) = wanted {
             let reduced = self.reduced(wanted);
             let wanted = reduced.as_ref().unwrap_or(wanted);
-            if let Some(levels) = self.by_metadata.get(wanted) {
+            if let Some(subset) = self.by_metadata.get(wanted) {
                 place.stats().inc(ClusterStat::LbSubsetsSelected);
-                return levels.pick(place, choice);
+                return match subset {
+                    Subset::Levels(levels) => levels.pick(place, choice),
+                    Subset::Host(host) => Some(*host as usize),
+                };
             }
             let is_its = |keys: &[String]| keys.iter().eq(wanted.keys());
             let selector = self.options.selectors.iter().find(|selector| is_its(&selector.keys));
@@ -168,6 +188,17 @@ impl Subsets {
         let selector = selectors.find(|selector| all(&selector.keys))?;
         let own = wanted.iter().filter(|(key, _)| selector.keys.contains(key));
         Some(own.map(|(key, value)| (key.clone(), value.clone())).collect())
+    }
+}
+
+// === impl Subset ===
+
+impl Subset {
+    fn levels(&self) -> Option<&Levels> {
+        match self {
+            Self::Levels(levels) => Some(levels),
+            Self::Host(_) => None,
+        }
     }
 }
 

@@ -4,6 +4,7 @@ use std::{
     cell::{Cell, RefCell},
     collections::VecDeque,
     rc::Rc,
+    task::{Context, Waker},
 };
 
 use tokio::sync::oneshot;
@@ -111,13 +112,17 @@ impl Http1Pool {
     async fn open_or_wait(self: &Rc<Self>) -> Result<Http1Connection, PoolError> {
         let Target { shared, host, worker, .. } = &self.target;
         let host_stats = host.stats.lane(*worker);
+        if self.ahead.get() as usize > self.waiting.borrow().len() {
+            // One is on its way that nobody waits for.
+            if let Some(connection) = self.wait().await {
+                return Ok(connection);
+            }
+        }
         if self.target.is_full() {
             shared.stats.lane(*worker).inc(ClusterStat::UpstreamCxOverflow);
             // A host without any connection of this worker gets one: nobody would ever give one back.
             if host_stats.gauge(HostStat::CxActive) > 0 {
-                let (give, given) = oneshot::channel();
-                self.waiting.borrow_mut().push_back(give);
-                if let Ok(connection) = given.await {
+                if let Some(connection) = self.wait().await {
                     return Ok(connection);
                 }
             }
@@ -126,12 +131,25 @@ impl Http1Pool {
         Ok(self.in_use(open, false))
     }
 
+    /// The next connection that is to be had; none where whoever waits is to open one.
+    async fn wait(&self) -> Option<Http1Connection> {
+        let (give, given) = oneshot::channel();
+        self.waiting.borrow_mut().push_back(give);
+        given.await.ok()
+    }
+
     async fn open(&self) -> Result<Box<Open>, ConnectError> {
         let Target { shared, worker, .. } = &self.target;
         shared.stats.lane(*worker).inc(ClusterStat::UpstreamCxHttp1Total);
         shared.http1_stats.get();
         let (stream, life) = connect(&self.target, Speaks::Http1).await?;
         Ok(Box::new(Open { stream, life }))
+    }
+
+    /// Keeps a connection that was opened before it was known what is spoken on it.
+    pub(super) fn adopt(self: &Rc<Self>, stream: Stream, life: Life) {
+        self.target.shared.http1_stats.get();
+        self.put(Box::new(Open { stream, life }));
     }
 
     /// Opens connections that the next requests may need, while this many are in use.
@@ -144,20 +162,34 @@ impl Http1Pool {
         let unused = self.idle.borrow().len() as u64 + u64::from(self.ahead.get());
         let wanted = (all.saturating_sub(unused) as f64 * ratio).ceil() as u64;
         for _ in 0..wanted.saturating_sub(all).min(AHEAD_MAX) {
-            if self.closed.get() || self.target.is_full() {
+            if !self.may_open_ahead() {
                 return;
             }
-            self.ahead.set(self.ahead.get() + 1);
-            let pool = self.clone();
-            tokio::task::spawn_local(async move {
-                let opened = pool.open().await;
-                pool.ahead.set(pool.ahead.get() - 1);
-                // A failure is counted, and nobody's: whoever needs a connection tries itself.
-                if let Ok(open) = opened {
-                    pool.put(open);
-                }
-            });
+            self.open_one_ahead();
         }
+    }
+
+    /// Opens a connection for nobody yet. It is counted when this returns.
+    pub(super) fn open_one_ahead(self: &Rc<Self>) {
+        self.ahead.set(self.ahead.get() + 1);
+        let pool = self.clone();
+        let mut opening = Box::pin(async move {
+            let opened = pool.open().await;
+            pool.ahead.set(pool.ahead.get() - 1);
+            match opened {
+                Ok(open) => pool.put(open),
+                // Counted, and nobody's: whoever waits for it tries itself.
+                Err(_) => drop(pool.next_waiting()),
+            }
+        });
+        if opening.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending() {
+            tokio::task::spawn_local(opening);
+        }
+    }
+
+    /// Whether there may be more connections of this worker's to the host.
+    pub(super) fn may_open_ahead(&self) -> bool {
+        !self.closed.get() && !self.target.is_full()
     }
 
     fn next_waiting(&self) -> Option<oneshot::Sender<Http1Connection>> {

@@ -23,6 +23,7 @@ use crate::{
     format::counts_wire,
     stream::Wires,
     tls::Speaks,
+    transport::Stream,
     upstream::connect::{ConnectError, Life, connect},
     worker::{
         Deadlines, Meter, Metered, Tick,
@@ -175,6 +176,15 @@ impl Http2Pool {
         opening
     }
 
+    /// Opens a connection for nobody yet, if there is none.
+    pub(super) fn open_first(self: &Rc<Self>) -> bool {
+        let opens = self.is_empty() && !self.closed.get() && !self.target.is_full();
+        if opens {
+            self.opening();
+        }
+        opens
+    }
+
     /// Opens a connection and drives it to its end.
     async fn open(self: Rc<Self>, opening: Rc<Opening>) {
         let opened = self.handshake().await;
@@ -185,25 +195,48 @@ impl Http2Pool {
                 opening.changed.notify_waiters();
             }
             Ok((connection, driver)) => {
-                let life = connection.life.clone();
                 self.connections.borrow_mut().push(connection.clone());
                 let _ = opening.done.set(Ok(()));
                 opening.changed.notify_waiters();
                 drop(opening);
-                // No handle is kept here: the driver ends when the last is gone.
-                let (signs, handle) = (connection.signs.clone(), Rc::downgrade(&connection));
-                drop(connection);
-                let end = self.drive(signs, driver).await;
-                let Some(connection) = handle.upgrade() else { return };
-                if end == End::Failed || connection.streams.get() > 0 {
-                    life.cut_with_request();
-                }
-                if end != End::Silent {
-                    life.closed_by_host();
-                }
-                self.forget(&connection);
+                self.see_through(connection, driver).await;
             }
         }
+    }
+
+    /// Takes a connection that was opened before it was known what is spoken on it.
+    ///
+    /// # Errors
+    ///
+    /// [`PoolError::Terminated`]: it does not speak HTTP/2 after all.
+    pub(super) async fn adopt(
+        self: &Rc<Self>,
+        stream: Stream,
+        life: Life,
+    ) -> Result<(), PoolError> {
+        let begun = self.begin_on(stream, life).await;
+        let (connection, driver) = begun.map_err(|_| PoolError::Terminated)?;
+        self.connections.borrow_mut().push(connection.clone());
+        let pool = self.clone();
+        tokio::task::spawn_local(async move { pool.see_through(connection, driver).await });
+        Ok(())
+    }
+
+    /// Drives a connection to its end, and takes leave of it.
+    async fn see_through(self: &Rc<Self>, connection: Rc<Http2Connection>, driver: Driver) {
+        let life = connection.life.clone();
+        // No handle is kept here: the driver ends when the last is gone.
+        let (signs, handle) = (connection.signs.clone(), Rc::downgrade(&connection));
+        drop(connection);
+        let end = self.drive(signs, driver).await;
+        let Some(connection) = handle.upgrade() else { return };
+        if end == End::Failed || connection.streams.get() > 0 {
+            life.cut_with_request();
+        }
+        if end != End::Silent {
+            life.closed_by_host();
+        }
+        self.forget(&connection);
     }
 
     /// Drives a connection to its end.
@@ -232,12 +265,22 @@ impl Http2Pool {
     }
 
     async fn handshake(&self) -> Result<(Rc<Http2Connection>, Driver), OpenError> {
-        let Target { shared, worker, deadlines, .. } = &self.target;
+        let Target { shared, worker, .. } = &self.target;
         shared.stats.lane(*worker).inc(ClusterStat::UpstreamCxHttp2Total);
-        let http2_stats = shared.http2_stats.get().lane(*worker);
-        http2_stats.inc(ClusterHttp2Stat::Nghttp2UpstreamConnections);
         let (stream, life) =
             connect(&self.target, Speaks::Http2).await.map_err(OpenError::Connect)?;
+        self.begin_on(stream, life).await
+    }
+
+    /// Begins to speak HTTP/2 on a connection.
+    async fn begin_on(
+        &self,
+        stream: Stream,
+        life: Life,
+    ) -> Result<(Rc<Http2Connection>, Driver), OpenError> {
+        let Target { shared, worker, deadlines, .. } = &self.target;
+        let http2_stats = shared.http2_stats.get().lane(*worker);
+        http2_stats.inc(ClusterHttp2Stat::Nghttp2UpstreamConnections);
         let signs = self.options.keepalive.as_ref().map(|options| Signs::new(options, deadlines));
         let wires = counts_wire().then(Wires::of_host);
         let meter = UpstreamMeter {

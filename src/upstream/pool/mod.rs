@@ -1,9 +1,11 @@
 //! Owns a worker's connections to one host: HTTP/1 ones that are idle, HTTP/2 ones that are shared.
 
+mod auto;
 mod http1;
 mod http2;
 mod sharing;
 
+pub use auto::AutoPool;
 pub use http1::{Http1Connection, Http1Pool};
 pub use http2::{Http2Connection, Http2Lease, Http2Pool};
 pub use sharing::{HostPools, Place, Sharing};
@@ -63,6 +65,8 @@ pub enum HostPool {
     Http1(Rc<Http1Pool>),
     /// Many requests on each connection.
     Http2(Rc<Http2Pool>),
+    /// Whichever the host's handshake chooses.
+    Auto(AutoPool),
 }
 
 /// Why a pool gives no connection.
@@ -159,6 +163,10 @@ impl HostPool {
                 let second = http2(Target { place, ..target.clone() }, two);
                 (http1(target, one), Some(second))
             }
+            UpstreamProtocol::Auto(one, two) => {
+                let http1 = Rc::new(Http1Pool::new(target.clone(), one));
+                (HostPool::Auto(AutoPool::new(http1, Rc::new(Http2Pool::new(target, two)))), None)
+            }
         }
     }
 
@@ -170,11 +178,36 @@ impl HostPool {
         max == u32::MAX || target.place.take(max, target.worker)
     }
 
+    /// Opens a connection ahead, if this worker's to the host could carry less than is to be expected; whether it
+    /// does. A host that is not well is spared.
+    pub fn open_ahead(&self, ratio: f64) -> bool {
+        let Target { host, worker, .. } = self.target();
+        let stats = host.stats.lane(*worker);
+        let requests = stats.gauge(HostStat::RqActive) + stats.gauge(HostStat::RqPendingActive);
+        let wanted = (requests + 1) as f64 * ratio;
+        if !host.healthy() || host.is_degraded() {
+            return false;
+        }
+        match self {
+            HostPool::Http1(pool) => {
+                let opens =
+                    wanted > stats.gauge(HostStat::CxActive) as f64 && pool.may_open_ahead();
+                if opens {
+                    pool.open_one_ahead();
+                }
+                opens
+            }
+            HostPool::Http2(pool) => pool.open_first(),
+            HostPool::Auto(pool) => pool.settled().is_some_and(|settled| settled.open_ahead(ratio)),
+        }
+    }
+
     /// No connection is left, and nobody waits for one.
     fn is_unused(&self) -> bool {
         match self {
             HostPool::Http1(pool) => Rc::strong_count(pool) == 1 && pool.is_empty(),
             HostPool::Http2(pool) => Rc::strong_count(pool) == 1 && pool.is_empty(),
+            HostPool::Auto(pool) => pool.is_unused(),
         }
     }
 
@@ -183,6 +216,7 @@ impl HostPool {
         match self {
             HostPool::Http1(pool) => pool.target(),
             HostPool::Http2(pool) => pool.target(),
+            HostPool::Auto(pool) => pool.target(),
         }
     }
 
@@ -206,6 +240,7 @@ impl HostPool {
         match self {
             HostPool::Http1(pool) => pool.close(),
             HostPool::Http2(pool) => pool.close(),
+            HostPool::Auto(pool) => pool.each(HostPool::close),
         }
     }
 
@@ -216,6 +251,7 @@ impl HostPool {
         match self {
             HostPool::Http1(pool) => pool.drain(),
             HostPool::Http2(pool) => pool.drain(),
+            HostPool::Auto(pool) => pool.each(HostPool::drain),
         }
     }
 
@@ -224,6 +260,7 @@ impl HostPool {
         match self {
             HostPool::Http1(pool) => pool.sweep(),
             HostPool::Http2(pool) => pool.sweep(),
+            HostPool::Auto(pool) => pool.each(HostPool::sweep),
         }
         if self.is_unused() {
             self.target().place.leave();

@@ -131,9 +131,10 @@ impl Compiler<'_> {
         let regex = action.message("regex_rewrite").map(|regex| self.substitution(regex));
         let policy = action.message("path_rewrite_policy");
         let path = rule.map(|rule| &rule.path);
-        let count = [prefix.is_some(), regex.is_some(), policy.is_some()];
+        let format = action.text("path_rewrite").filter(|text| !text.is_empty());
+        let count = [prefix.is_some(), regex.is_some(), policy.is_some(), format.is_some()];
         if count.iter().filter(|set| **set).count() > 1 {
-            let text = "Specify only one of prefix_rewrite, regex_rewrite or path_rewrite_policy";
+            let text = "Specify only one of prefix_rewrite, regex_rewrite, path_rewrite_policy or path_rewrite";
             self.error(action.at, &action.path, text, "");
         }
         if let Some(prefix) = prefix {
@@ -147,6 +148,10 @@ impl Compiler<'_> {
         }
         if let Some(regex) = regex {
             return regex.map(PathChange::Regex);
+        }
+        if let Some(text) = format {
+            let (at, path) = (action.at_of("path_rewrite"), action.path_of("path_rewrite"));
+            return self.format(at, &path, text).map(PathChange::Format);
         }
         let Some(policy) = policy else { return Some(PathChange::Keep) };
         policy.ignore("name", "free text; the type decides");
@@ -180,6 +185,10 @@ impl Compiler<'_> {
         }
         if let Some(rewrite) = action.message("host_rewrite_path_regex") {
             return self.substitution(rewrite).map(HostChange::Path);
+        }
+        if let Some(text) = action.text("host_rewrite").filter(|text| !text.is_empty()) {
+            let (at, path) = (action.at_of("host_rewrite"), action.path_of("host_rewrite"));
+            return self.format(at, &path, text).map(HostChange::Format);
         }
         Some(match action.boolean("auto_host_rewrite") {
             Some(true) => HostChange::Upstream,

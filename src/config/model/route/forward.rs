@@ -8,6 +8,7 @@ use super::Substitution;
 use crate::{
     config::model::{hash_policy::HashPolicy, upgrade::RouteUpgrade},
     filter::OfRoute,
+    format::Format,
     uri_template::PathRewrite,
 };
 
@@ -110,6 +111,8 @@ pub enum PathChange {
     Regex(Substitution),
     /// `path_rewrite_policy`: from the parts of the route's own template.
     Template(PathRewrite),
+    /// `path_rewrite`
+    Format(Format),
 }
 
 /// What becomes of a request's host.
@@ -126,6 +129,8 @@ pub enum HostChange {
     Path(Substitution),
     /// `auto_host_rewrite`: the name of the host that is chosen, if it has one.
     Upstream,
+    /// `host_rewrite`
+    Format(Format),
 }
 
 // === impl Forward ===
@@ -138,6 +143,14 @@ impl Forward {
             _ => &self.metadata_match,
         };
         Some(wanted).filter(|wanted| !wanted.is_empty())
+    }
+}
+
+impl Forward {
+    /// Whether a format makes its path or host.
+    pub fn formats_address(&self) -> bool {
+        matches!(self.path_rewrite, PathChange::Format(_))
+            || matches!(self.host_rewrite, HostChange::Format(_))
     }
 }
 

@@ -20,7 +20,8 @@ fn metadata(fields: &Value) -> LbMetadata {
 }
 
 fn selector(keys: &[&str], fallback: SelectorFallback) -> Selector {
-    Selector { keys: keys.iter().map(|key| (*key).to_owned()).collect(), fallback }
+    let keys = keys.iter().map(|key| (*key).to_owned()).collect();
+    Selector { keys, single_host: false, fallback }
 }
 
 fn options() -> SubsetOptions {
@@ -157,4 +158,23 @@ fn a_route_may_say_more_than_a_selector_asks_for_where_that_is_taken() {
     let takes_more = SubsetOptions { takes_more_keys: true, ..options() };
     // The first selector whose keys are all there.
     assert_eq!(reached(&with(takes_more), Some(&more)), "12");
+}
+
+/// Observed: Envoy 1.40, `single_host_per_subset`.
+#[test]
+fn a_subset_of_one_host_is_the_first_of_those_it_would_have_whatever_its_health() {
+    let mut alone = options();
+    alone.selectors[0].single_host = true;
+    let mut cluster = with(alone);
+    cluster.health(&[ILL, WELL, WELL, WELL, WELL]);
+    for (wanted, expected) in [
+        (json!({"version": "1"}), "1"),
+        (json!({"version": "2"}), "3"),
+        (json!({"version": "1", "stage": "dev"}), "2"),
+        (json!({"version": "9"}), "-"),
+    ] {
+        assert_eq!(reached(&cluster, Some(&wanted)), expected, "{wanted}");
+    }
+    let stats = &cluster.snapshot.shared.stats;
+    assert_eq!(stats.sum(ClusterStat::LbSubsetsSingleHostPerSubsetDuplicate), 1);
 }

@@ -1,0 +1,157 @@
+//! Owns certificates for tests: an authority, and what it signs.
+
+use std::{fs, path::Path, sync::Arc};
+
+use rcgen::{
+    BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair, KeyUsagePurpose,
+    SanType,
+};
+use rustls::{
+    ClientConfig, ClientConnection, RootCertStore, ServerConfig, StreamOwned,
+    crypto::{CryptoProvider, ring},
+    pki_types::{CertificateDer, PrivateKeyDer, ServerName, pem::PemObject},
+};
+
+/// Signs certificates.
+pub struct Authority {
+    issuer: CertifiedIssuer<'static, KeyPair>,
+}
+
+/// A certificate and its key, PEM.
+#[derive(Clone)]
+pub struct Identity {
+    /// The certificate.
+    pub chain: String,
+    /// Its key.
+    pub key: String,
+}
+
+/// What a client says in a handshake, and whom it trusts.
+pub struct Greeting<'a> {
+    /// Whom it asks for; an address is not told.
+    pub server_name: &'a str,
+    /// What it offers.
+    pub alpn: &'a [&'a str],
+    /// Whom it trusts.
+    pub trusts: &'a Authority,
+    /// What it shows.
+    pub shows: Option<&'a Identity>,
+    /// The algorithms it has; all, if none.
+    pub provider: Option<CryptoProvider>,
+}
+
+/// A connection of a client's, encrypted.
+pub type TlsClient = StreamOwned<ClientConnection, std::net::TcpStream>;
+
+impl Authority {
+    /// One with a key of its own.
+    pub fn new(name: &str) -> Self {
+        let mut params = CertificateParams::new(Vec::new()).expect("no names");
+        params.distinguished_name.push(DnType::CommonName, name);
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+        let key = KeyPair::generate().expect("a key");
+        let issuer = CertifiedIssuer::self_signed(params, key).expect("an authority");
+        Self { issuer }
+    }
+
+    /// Its own certificate, PEM.
+    pub fn pem(&self) -> String {
+        self.issuer.pem()
+    }
+
+    /// A certificate for these names: domains, or URIs where there is a `:` in them.
+    pub fn issue(&self, names: &[&str]) -> Identity {
+        self.issue_with(names, &KeyPair::generate().expect("a key"))
+    }
+
+    /// The same with an RSA key.
+    pub fn issue_rsa(&self, names: &[&str]) -> Identity {
+        let key = include_str!("../fixtures/rsa.key");
+        self.issue_with(names, &KeyPair::from_pem(key).expect("the key of the fixture"))
+    }
+
+    fn issue_with(&self, names: &[&str], key: &KeyPair) -> Identity {
+        let (uris, domains): (Vec<&str>, Vec<&str>) = names.iter().partition(|n| n.contains(':'));
+        let domains = domains.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
+        let mut params = CertificateParams::new(domains).expect("names");
+        for uri in uris {
+            params.subject_alt_names.push(SanType::URI(uri.try_into().expect("a URI")));
+        }
+        params.distinguished_name.push(DnType::CommonName, names[0]);
+        let certificate = params.signed_by(key, &self.issuer).expect("a signature");
+        Identity { chain: certificate.pem(), key: key.serialize_pem() }
+    }
+
+    fn roots(&self) -> RootCertStore {
+        let mut roots = RootCertStore::empty();
+        let der = CertificateDer::from_pem_slice(self.pem().as_bytes()).expect("a certificate");
+        roots.add(der).expect("an authority");
+        roots
+    }
+}
+
+impl Identity {
+    /// Writes both files: `NAME.pem` and `NAME.key`.
+    pub fn write(&self, folder: &Path, name: &str) {
+        fs::write(folder.join(format!("{name}.pem")), &self.chain).expect("a file");
+        fs::write(folder.join(format!("{name}.key")), &self.key).expect("a file");
+    }
+
+    fn parts(&self) -> (Vec<CertificateDer<'static>>, PrivateKeyDer<'static>) {
+        let chain = CertificateDer::pem_slice_iter(self.chain.as_bytes());
+        let chain = chain.collect::<Result<Vec<_>, _>>().expect("certificates");
+        (chain, PrivateKeyDer::from_pem_slice(self.key.as_bytes()).expect("a key"))
+    }
+
+    /// How a host with this identity greets; with `trusts`, clients show a certificate of that authority.
+    pub fn server(&self, trusts: Option<&Authority>, alpn: &[&str]) -> Arc<ServerConfig> {
+        let (chain, key) = self.parts();
+        let provider = Arc::new(ring::default_provider());
+        let builder = ServerConfig::builder_with_provider(provider.clone())
+            .with_safe_default_protocol_versions()
+            .expect("versions");
+        let builder = match trusts {
+            Some(authority) => {
+                let roots = Arc::new(authority.roots());
+                let verifier =
+                    rustls::server::WebPkiClientVerifier::builder_with_provider(roots, provider);
+                builder.with_client_cert_verifier(verifier.build().expect("a verifier"))
+            }
+            None => builder.with_no_client_auth(),
+        };
+        let mut config = builder.with_single_cert(chain, key).expect("an identity");
+        config.alpn_protocols = alpn.iter().map(|name| name.as_bytes().to_vec()).collect();
+        Arc::new(config)
+    }
+}
+
+impl<'a> Greeting<'a> {
+    /// One that asks for this, and says nothing more.
+    pub fn new(server_name: &'a str, trusts: &'a Authority) -> Self {
+        Self { server_name, alpn: &[], trusts, shows: None, provider: None }
+    }
+
+    /// How it is said; each has a memory of its own for sessions.
+    pub fn config(&self) -> Arc<ClientConfig> {
+        let provider = self.provider.clone().unwrap_or_else(ring::default_provider);
+        let builder = ClientConfig::builder_with_provider(Arc::new(provider))
+            .with_safe_default_protocol_versions()
+            .expect("versions")
+            .with_root_certificates(self.trusts.roots());
+        let mut config = match self.shows {
+            Some(identity) => {
+                let (chain, key) = identity.parts();
+                builder.with_client_auth_cert(chain, key).expect("an identity")
+            }
+            None => builder.with_no_client_auth(),
+        };
+        config.alpn_protocols = self.alpn.iter().map(|name| name.as_bytes().to_vec()).collect();
+        Arc::new(config)
+    }
+
+    /// Whom it asks for, as rustls has it.
+    pub fn name(&self) -> ServerName<'static> {
+        self.server_name.to_owned().try_into().expect("a name")
+    }
+}
