@@ -111,7 +111,7 @@ impl Exchange<'_> {
         };
         let asks = found.route.mutations.is_some()
             || part_mutates
-            || forward.is_some_and(|forward| forward.formats_address());
+            || forward.is_some_and(|forward| forward.has_formats());
         if self.tally.told.is_none() && !asks {
             return;
         }
