@@ -190,6 +190,11 @@ fn files_bring_change_and_take_away_and_what_is_refused_stays_as_it_was() {
     until("the cluster to go", main, "/", 503, "");
     files.put("lds.yaml", "3", &[]);
     wait_for("the listener to go", || TcpStream::connect(main).is_err().then_some(()));
+    // Its connections have their time to end. Observed: Envoy 1.40.
+    wait_for("a listener that drains", || {
+        let dump = client::get(admin, "/config_dump?resource=dynamic_listeners").text();
+        (dump.contains("\"draining_state\"") && !dump.contains("\"active_state\"")).then_some(())
+    });
 }
 
 #[test]

@@ -116,6 +116,11 @@ fn where_a_copy_goes_and_what_its_host_is_called_is_for_the_policy_to_say() {
         ("{cluster_header: x-copy}", "", None),
         ("{cluster: copies, disable_shadow_host_suffix_append: true}", "", Some("host: t\r\n")),
         ("{cluster: copies, host_rewrite_literal: other}", "", Some("host: other\r\n")),
+        (
+            "{cluster: copies, request_headers_mutations: [{append: {header: {key: x-of, value: '%REQ(:authority)% %UPSTREAM_CLUSTER%'}}}]}",
+            "",
+            Some("x-of: t a\r\n"),
+        ),
         ("{cluster: copies, runtime_fraction: {default_value: {numerator: 0}}}", "", None),
     ] {
         let (main, mirror) = (Origin::saying("main"), Origin::saying("copy"));

@@ -145,3 +145,52 @@ fn what_a_client_speaks_is_spoken_upstream() {
         assert_eq!(proxy.stat(&format!("cluster.a.{name}")), Some(count), "{name}");
     }
 }
+
+#[test]
+fn floods_of_frames_end_a_connection_where_they_are_bounded() {
+    let origin = Origin::answering(|_, _| std::thread::sleep(std::time::Duration::from_secs(1)));
+    let options = "max_consecutive_inbound_frames_with_empty_payload: 2, \
+                   max_inbound_priority_frames_per_stream: 3, \
+                   max_inbound_window_update_frames_per_data_frame_sent: 1";
+    let manager = format!("          http2_protocol_options: {{{options}}}");
+    let config = front_with(&[("a", &[origin.address])], &manager);
+    let proxy = Proxy::start_with(&config, &["--concurrency", "1"]);
+    let head = [0x83, 0x84, 0x86, 0x41, 1, b'x'];
+    let frame = |kind: u8, flags: u8, stream: u8, payload: &[u8]| {
+        let mut frame = vec![0, 0, payload.len() as u8, kind, flags, 0, 0, 0, stream];
+        frame.extend_from_slice(payload);
+        frame
+    };
+    for (flood, enough, stat) in [
+        (frame(0, 0, 1, b""), 3, "http2.inbound_empty_frames_flood"),
+        (frame(2, 0, 1, b"\0\0\0\0\x10"), 7, "http2.inbound_priority_frames_flood"),
+        (frame(8, 0, 0, b"\0\0\0\x01"), 8, "http2.inbound_window_update_frames_flood"),
+    ] {
+        for (count, ends) in [(enough - 1, 0), (enough, 1)] {
+            let mut client = Client::connect(proxy.listener("main"));
+            client.send(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n");
+            client.send([frame(4, 0, 0, b""), frame(1, 4, 1, &head)].concat());
+            client.send(flood.repeat(count));
+            // The answer to a ping comes after all that was before it.
+            client.send(frame(6, 0, 0, b"12345678"));
+            let mut read = Vec::new();
+            while !read.ends_with(b"12345678") {
+                match client.exactly(1) {
+                    Ok(byte) if !byte.is_empty() => read.extend(byte),
+                    _ => break,
+                }
+            }
+            assert_eq!(read.ends_with(b"12345678"), ends == 0, "{stat}");
+            assert_eq!(proxy.stat(stat), Some(ends), "{stat}");
+        }
+    }
+    for field in ["max_outbound_frames", "max_outbound_control_frames"] {
+        let manager = format!("          http2_protocol_options: {{{field}: 100}}");
+        let file = support::proxy::folder().join("config.yaml");
+        std::fs::write(&file, front_with(&[], &manager)).expect("the file can be written");
+        let validate = ["--mode", "validate", "-c"];
+        let run = support::proxy::binary().args(validate).arg(&file).output().expect("it runs");
+        let said = String::from_utf8_lossy(&run.stderr).into_owned();
+        assert!(said.contains(field) && said.contains("bounded by flow control"), "{said}");
+    }
+}

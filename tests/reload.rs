@@ -87,6 +87,8 @@ fn a_signal_or_a_post_reads_the_file_again_and_a_bad_file_changes_nothing_and_st
         }
         assert_eq!(get(main, "/more").text(), "a", "{what}");
         let last = get(proxy.admin, "/reload/last").text();
+        let home = get(proxy.admin, "/overview").text();
+        assert!(home.contains("\"refused\": true") || home.contains("\"refused\":true"), "{home}");
         assert!(last.contains("refused at") && last.contains(what), "{last}");
         assert!(proxy.log().contains(what), "{what}");
     }

@@ -13,7 +13,7 @@ use std::{
 
 use rustls::{CipherSuite, SignatureScheme, crypto::ring};
 use support::{
-    certificates::{Authority, Greeting},
+    certificates::{Authority, Greeting, Identity},
     client::{self, Client},
     proxy::{Proxy, folder},
     tls::{connect, connect_with, get, origin},
@@ -269,6 +269,28 @@ fn a_host_over_tls_is_asked_for_by_its_name_and_shown_who_we_are() {
     // The connection is kept, whatever tickets came on it.
     assert_eq!(proxy.stat("cluster.up.upstream_cx_total"), Some(1));
     assert_eq!(proxy.stat("cluster.up.ssl.handshake"), Some(1));
+    assert_eq!(proxy.stat("cluster.up.ssl.sigalgs.ecdsa_secp256r1_sha256"), Some(1));
+}
+
+#[test]
+fn a_client_that_shows_too_much_is_refused() {
+    let (authority, folder) = stage();
+    let context = shows(&folder, &["one"], &trusted(&folder, ""));
+    let proxy = Proxy::start(&config("", &chain("one", "", &context), &nobody()));
+    let at = proxy.listener("main");
+    let friend = authority.issue(&["friend.test"]);
+    let huge = Identity { chain: friend.chain.repeat(300), ..friend.clone() };
+    let asks = |shows| {
+        let greeting = Greeting { shows: Some(shows), ..Greeting::new("one.test", &authority) };
+        connect(at, &greeting).and_then(|mut client| get(&mut client, "/"))
+    };
+    let before = proxy.resident_kib();
+    for _ in 0..20 {
+        assert!(asks(&huge).is_err());
+    }
+    assert!(asks(&friend).expect("an answer").ends_with("one"));
+    assert_eq!(proxy.stat("listener.main.ssl.connection_error"), Some(20));
+    assert!(proxy.resident_kib() < before + 4 * 1024, "{} KiB", proxy.resident_kib() - before);
 }
 
 #[test]

@@ -4,7 +4,7 @@
 use std::{
     collections::{BTreeMap, HashSet},
     sync::{Arc, LazyLock},
-    time::SystemTime,
+    time::{Duration, SystemTime},
 };
 
 use crate::{
@@ -22,9 +22,29 @@ pub struct Configured {
     pub base: Option<Arc<Base>>,
     /// What discovery has brought.
     pub resources: Resources,
+    /// Listeners of discovery that others took the place of, or nobody, and that may still drain: the oldest first.
+    pub drained: Vec<Arc<Drained>>,
     /// What became of the last reload that somebody asked for.
     pub last_reload: Option<Arc<Reloaded>>,
 }
+
+/// A listener of discovery that is in force no more. Of it is kept what is shown alone: what it ran is let go of.
+#[derive(Debug)]
+pub struct Drained {
+    /// Its name.
+    pub name: String,
+    /// `version_info` of the response that brought it.
+    pub version: String,
+    /// When that was.
+    pub updated: SystemTime,
+    /// The message, for those who show it.
+    pub message: Payload,
+    /// When its connections have had the time that they are given.
+    pub until: SystemTime,
+}
+
+/// Drained listeners that are remembered at most.
+const DRAINED_MAX: usize = 256;
 
 /// A static configuration.
 pub struct Base {
@@ -49,6 +69,39 @@ pub struct Reloaded {
     pub who: String,
     /// What it changed, or why it changed nothing.
     pub outcome: Result<String, String>,
+}
+
+// === impl Configured ===
+
+impl Configured {
+    /// The listeners that drain now.
+    pub fn draining(&self) -> impl Iterator<Item = &Arc<Drained>> {
+        let now = SystemTime::now();
+        self.drained.iter().filter(move |drained| drained.until > now)
+    }
+
+    /// Goes on from what was in force before: its listeners that are not here drain for so long.
+    pub(crate) fn drain_after(&mut self, before: &Self, drain_time: Duration) {
+        let until = SystemTime::now() + drain_time;
+        let now = self.all_of(Kind::Listener);
+        let gone = before.all_of(Kind::Listener).into_iter().flat_map(|all| &all.resources);
+        let gone = gone.filter(|(name, old)| {
+            let new = now.and_then(|all| all.resources.get(*name));
+            new.is_none_or(|new| !Arc::ptr_eq(new, old))
+        });
+        let gone = gone.map(|(name, old)| {
+            Arc::new(Drained {
+                name: name.clone(),
+                version: old.version.clone(),
+                updated: old.updated,
+                message: old.message.clone(),
+                until,
+            })
+        });
+        let mut drained: Vec<_> = before.draining().cloned().chain(gone).collect();
+        drained.drain(..drained.len().saturating_sub(DRAINED_MAX));
+        self.drained = drained;
+    }
 }
 
 // === impl Base ===

@@ -36,6 +36,9 @@ const LISTED_MAX: usize = 1000;
 /// Hosts of one cluster that are told; those that take no traffic come first.
 const HOSTS_MAX: usize = 50;
 
+/// Letters of what became of a reload; `/reload/last` has all.
+const RELOAD_LETTERS_MAX: usize = 2000;
+
 /// Answers are counted by class.
 const CLASSES: [(HttpStat, &str); 5] = [
     (HttpStat::DownstreamRq1xx, "rq_1xx"),
@@ -76,7 +79,22 @@ pub(super) fn overview(desk: &Desk, ask: &Ask) -> Answer {
         "loggers": loggers(view),
         "runtime": runtime(&view.runtime.read(), wanted.limit),
         "temporary": temporary(view, wanted.limit),
+        "reload": reload(view),
     }))
+}
+
+/// What became of the last reload, if there was one.
+fn reload(view: &View) -> Value {
+    let configured = view.configured.read();
+    let Some(last) = &configured.last_reload else { return Value::Null };
+    let (refused, told) = match &last.outcome {
+        Ok(told) => (false, told),
+        Err(why) => (true, why),
+    };
+    let end = told.char_indices().map(|(at, _)| at).nth(RELOAD_LETTERS_MAX);
+    let says = told.get(..end.unwrap_or(told.len())).unwrap_or_default();
+    let at = last.at.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs();
+    json!({"at": at, "who": last.who, "refused": refused, "says": says})
 }
 
 /// What is set for a time only.

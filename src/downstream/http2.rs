@@ -3,6 +3,7 @@
 use std::{
     cell::Cell,
     future::poll_fn,
+    io,
     pin::pin,
     rc::Rc,
     task::{Context, Poll, ready},
@@ -35,11 +36,14 @@ use crate::{
     format::counts_wire,
     local_reply::LocalReply,
     stream::{
-        BodyError, BodySize, CountedStream, Data, Frame, RequestSource, ResponseSink, Sink, Source,
-        WireBytes, Wires,
+        BodyError, BodySize, CountedStream, Data, Floods, Frame, RequestSource, ResponseSink, Sink,
+        Source, WireBytes, Wires,
     },
     transport::Stream as Transport,
-    upstream::http2::{Incoming, Outgoing},
+    upstream::{
+        http2::{Incoming, Outgoing},
+        pool::count_flood,
+    },
     worker::{Meter, Metered, keepalive::Signs},
 };
 
@@ -63,6 +67,9 @@ struct DownstreamMeter {
     signs: Option<Rc<Signs>>,
     /// Told of all bytes, where those of streams are counted.
     wires: Option<Rc<Wires>>,
+    /// Told of them, too, where frames are bounded.
+    floods: Option<Box<Floods>>,
+    worker: Rc<Worker>,
 }
 
 /// Serves a connection whose first bytes, already read, said HTTP/2.
@@ -85,8 +92,17 @@ pub(super) async fn serve(
     if let Some(wires) = &wires {
         wires.received(&first);
     }
-    let meter =
-        DownstreamMeter { opened: opened.clone(), signs: signs.clone(), wires: wires.clone() };
+    let floods = config.http2.floods.map(|limits| Box::new(Floods::of_client(limits)));
+    if let Some(flood) = floods.as_ref().and_then(|floods| floods.received(&first)) {
+        return count_flood(worker.http2_stats(), flood);
+    }
+    let meter = DownstreamMeter {
+        opened: opened.clone(),
+        signs: signs.clone(),
+        wires: wires.clone(),
+        floods,
+        worker: worker.clone(),
+    };
     let metered = Metered::new(stream, first, meter);
     let builder = http2::server(&config.http2, config.request_headers_bytes_max);
     let handshake = builder.handshake::<_, Bytes>(metered);
@@ -161,7 +177,11 @@ async fn accept(
                 if !error.is_io() {
                     manager.stats().inc(HttpStat::DownstreamCxProtocolError);
                 }
-                opened.ended_by(EndedBy::Client);
+                opened.ended_by(match opened.is_flooded() {
+                    true if streams.active.get() > 0 => EndedBy::UsWithRequest,
+                    true => EndedBy::Us,
+                    false => EndedBy::Client,
+                });
                 return;
             }
             Event::Accepted(None) => {
@@ -497,7 +517,7 @@ impl Sink for Http2Response {
 // === impl DownstreamMeter ===
 
 impl Meter for DownstreamMeter {
-    fn received(&self, bytes: &[u8]) {
+    fn received(&self, bytes: &[u8]) -> io::Result<()> {
         self.opened.received(bytes.len());
         if let Some(wires) = &self.wires {
             wires.received(bytes);
@@ -505,10 +525,21 @@ impl Meter for DownstreamMeter {
         if let Some(signs) = &self.signs {
             signs.hear();
         }
+        match self.floods.as_ref().and_then(|floods| floods.received(bytes)) {
+            None => Ok(()),
+            Some(flood) => {
+                self.opened.ended_by(EndedBy::UsForFlood);
+                count_flood(self.worker.http2_stats(), flood);
+                Err(io::Error::from(io::ErrorKind::InvalidData))
+            }
+        }
     }
 
     fn sent(&self, bytes: &[u8]) {
         self.opened.sent(bytes.len());
+        if let Some(floods) = &self.floods {
+            floods.sent(bytes);
+        }
         if let Some(wires) = &self.wires {
             wires.sent(bytes);
         }

@@ -40,6 +40,10 @@ pub(super) enum Protocol {
 pub(super) enum EndedBy {
     /// We.
     Us,
+    /// We, for what the client has sent, and it is known later whether it had requests on the way.
+    UsForFlood,
+    /// We, while a request was on the way.
+    UsWithRequest,
     /// The client.
     Client,
     /// The client, while a request of its was on the way.
@@ -134,6 +138,11 @@ impl Opened {
         }
     }
 
+    /// Whether it ends for what the client has sent.
+    pub(super) fn is_flooded(&self) -> bool {
+        self.ended_by.get() == EndedBy::UsForFlood
+    }
+
     /// Who ends it.
     pub(super) fn ended_by(&self, who: EndedBy) {
         self.ended_by.set(who);
@@ -155,7 +164,12 @@ impl Drop for Opened {
         }
         stats.inc(S::DownstreamCxDestroy);
         match self.ended_by.get() {
-            EndedBy::Us => stats.inc(S::DownstreamCxDestroyLocal),
+            EndedBy::Us | EndedBy::UsForFlood => stats.inc(S::DownstreamCxDestroyLocal),
+            EndedBy::UsWithRequest => {
+                stats.inc(S::DownstreamCxDestroyLocal);
+                stats.inc(S::DownstreamCxDestroyActiveRq);
+                stats.inc(S::DownstreamCxDestroyLocalActiveRq);
+            }
             EndedBy::Client => stats.inc(S::DownstreamCxDestroyRemote),
             EndedBy::ClientWithRequest => {
                 stats.inc(S::DownstreamCxDestroyRemote);

@@ -2,12 +2,14 @@
 //!
 //! Everything is polled, nothing is spawned: one task carries a request from end to end.
 
+mod floods;
 mod pump;
 mod replay;
 mod reset;
 mod wire;
 mod wires;
 
+pub use floods::{Flood, Floods};
 pub use pump::{Pump, PumpError};
 pub use replay::{Kept, Replay};
 pub use reset::Reset;

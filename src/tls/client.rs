@@ -19,6 +19,7 @@ use super::{
     certificate::Certificate,
     parameters::Parameters,
     server::told,
+    signatures::Signatures,
     validation::{HostName, Refusal, Validation},
 };
 
@@ -50,6 +51,8 @@ pub struct ClientContext {
     configs: [Arc<ClientConfig>; 4],
     /// What was asked for.
     pub settings: ClientSettings,
+    /// By what hosts have signed.
+    pub signatures: Arc<Signatures>,
 }
 
 /// What will be spoken on a connection: offered where the configuration names no protocols.
@@ -69,6 +72,7 @@ pub enum Speaks {
 #[derive(Debug)]
 struct Verifier {
     provider: Arc<CryptoProvider>,
+    signatures: Arc<Signatures>,
     validation: Option<Secret<Validation>>,
     verifies_server_name: bool,
 }
@@ -88,8 +92,10 @@ impl ClientContext {
     ///
     /// rustls' own, for settings that contradict each other.
     pub fn new(settings: ClientSettings) -> Result<Self, Error> {
+        let signatures = Arc::new(Signatures::default());
         let verifier = Verifier {
             provider: settings.parameters.provider.clone(),
+            signatures: signatures.clone(),
             validation: settings.validation.clone(),
             verifies_server_name: settings.verifies_server_name,
         };
@@ -113,7 +119,7 @@ impl ClientContext {
         };
         let (http1, http2) = (offering(&[b"http/1.1"]), offering(&[b"h2"]));
         let either = offering(&[b"h2", b"http/1.1"]);
-        Ok(Self { configs: [Arc::new(config), http1, http2, either], settings })
+        Ok(Self { configs: [Arc::new(config), http1, http2, either], settings, signatures })
     }
 
     /// The same, where the certificate must be for the name that is asked for (`auto_san_validation`).
@@ -188,7 +194,9 @@ impl ServerCertVerifier for Verifier {
         signature: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
         let algorithms = &self.provider.signature_verification_algorithms;
-        verify_tls12_signature(message, leaf, signature, algorithms)
+        let verified = verify_tls12_signature(message, leaf, signature, algorithms)?;
+        self.signatures.verified(signature.scheme);
+        Ok(verified)
     }
 
     fn verify_tls13_signature(
@@ -198,7 +206,9 @@ impl ServerCertVerifier for Verifier {
         signature: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
         let algorithms = &self.provider.signature_verification_algorithms;
-        verify_tls13_signature(message, leaf, signature, algorithms)
+        let verified = verify_tls13_signature(message, leaf, signature, algorithms)?;
+        self.signatures.verified(signature.scheme);
+        Ok(verified)
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {

@@ -9,6 +9,7 @@ pub mod names;
 mod parameters;
 mod server;
 mod session;
+mod signatures;
 mod validation;
 
 pub use certificate::{Certificate, CertificateError, CertificateInfo, NameKind, SubjectAltName};
@@ -16,6 +17,7 @@ pub use client::{ClientContext, ClientSettings, Speaks};
 pub use parameters::{Parameters, ParametersError, Version};
 pub use server::{ServerContext, ServerSettings, refusal};
 pub use session::{Peer, Session};
+pub use signatures::Signatures;
 pub use validation::{
     HostName, Refusal, SanKind, SanMatcher, Validation, ValidationError, ValidationSettings,
 };

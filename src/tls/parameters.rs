@@ -26,6 +26,8 @@ pub enum Version {
 #[derive(Clone, Debug)]
 pub struct Parameters {
     pub(super) provider: Arc<CryptoProvider>,
+    /// The same with suites that are equal to each other (`[A|B]`) the other way round.
+    pub(super) turned: Arc<CryptoProvider>,
     pub(super) versions: Vec<&'static SupportedProtocolVersion>,
 }
 
@@ -49,6 +51,14 @@ pub enum ParametersError {
     UnknownGroup(String),
 }
 
+/// Envoy's order, which is the server's in TLS 1.2.
+const DEFAULT_CIPHERS: &[&str] = &[
+    "[ECDHE-ECDSA-AES128-GCM-SHA256|ECDHE-ECDSA-CHACHA20-POLY1305]",
+    "[ECDHE-RSA-AES128-GCM-SHA256|ECDHE-RSA-CHACHA20-POLY1305]",
+    "ECDHE-ECDSA-AES256-GCM-SHA384",
+    "ECDHE-RSA-AES256-GCM-SHA384",
+];
+
 // === impl Parameters ===
 
 impl Parameters {
@@ -71,15 +81,16 @@ impl Parameters {
         }
         let all = provider();
         let mut provider = CryptoProvider { kx_groups: Vec::new(), ..all.clone() };
-        // `[A|B]` are equal to each other; the client's order decides among them, ours otherwise.
-        let chosen = ciphers.iter().flat_map(|text| text.split(['[', ']', '|', ':']));
-        let chosen = chosen.filter(|name| !name.is_empty()).collect::<Vec<_>>();
-        // Observed: what Envoy 1.40 prefers where nothing is said; AES with 128 bits first.
-        let default = || CIPHERS.iter().map(|cipher| cipher.name).collect();
-        let chosen = if chosen.is_empty() { default() } else { chosen };
         provider.cipher_suites.retain(|suite| matches!(suite, SupportedCipherSuite::Tls13(_)));
-        for name in chosen {
-            provider.cipher_suites.push(find_cipher(name, &all)?);
+        let mut turned = provider.cipher_suites.clone();
+        let ciphers = if ciphers.is_empty() { DEFAULT_CIPHERS } else { ciphers };
+        for group in ciphers.iter().flat_map(|text| text.split(':')) {
+            // `[A|B]` are equal to each other; the client's order decides among them.
+            let names = group.trim_matches(['[', ']']).split('|').filter(|name| !name.is_empty());
+            let suites =
+                names.map(|name| find_cipher(name, &all)).collect::<Result<Vec<_>, _>>()?;
+            turned.extend(suites.iter().rev());
+            provider.cipher_suites.extend(suites);
         }
         // Observed: Envoy 1.40 offers X25519 and P-256.
         let groups = if groups.is_empty() { &["X25519", "P-256"][..] } else { groups };
@@ -92,7 +103,8 @@ impl Parameters {
                 None => return Err(ParametersError::OtherGroup(name.to_owned())),
             }
         }
-        Ok(Self { provider: Arc::new(provider), versions })
+        let turned = Arc::new(CryptoProvider { cipher_suites: turned, ..provider.clone() });
+        Ok(Self { provider: Arc::new(provider), turned, versions })
     }
 }
 

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use rustls::{
-    DigitallySignedStruct, DistinguishedName, Error, ServerConfig, SignatureScheme,
+    CipherSuite, DigitallySignedStruct, DistinguishedName, Error, ServerConfig, SignatureScheme,
     client::danger::HandshakeSignatureValid,
     crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature},
     pki_types::{CertificateDer, UnixTime},
@@ -12,6 +12,7 @@ use rustls::{
         danger::{ClientCertVerified, ClientCertVerifier},
     },
     sign::CertifiedKey,
+    version::TLS13,
 };
 use webpki::KeyUsage;
 
@@ -19,6 +20,7 @@ use super::{
     Secret,
     certificate::{Certificate, dns_name_matches},
     parameters::Parameters,
+    signatures::Signatures,
     validation::{Refusal, Validation},
 };
 
@@ -49,12 +51,26 @@ pub struct ServerSettings {
 /// How clients of a filter chain are greeted. One for all workers.
 #[derive(Debug)]
 pub struct ServerContext {
-    /// For rustls.
-    pub config: Arc<ServerConfig>,
+    configs: Configs,
     /// What is shown.
     pub certificates: Vec<Secret<Certificate>>,
     /// Who may come.
     pub validation: Option<Secret<Validation>>,
+    /// By what clients have signed.
+    pub signatures: Arc<Signatures>,
+}
+
+/// For rustls, which has one order of cipher suites for all versions, and takes equal ones in that order.
+///
+/// Observed: Envoy 1.40 goes by the client's order in TLS 1.3, and by its own in 1.2.
+#[derive(Debug)]
+struct Configs {
+    by_their_order: Arc<ServerConfig>,
+    by_ours: Arc<ServerConfig>,
+    /// With equal suites turned round.
+    by_ours_turned: Arc<ServerConfig>,
+    prefers_theirs: bool,
+    speak_1_3: bool,
 }
 
 /// Chooses a certificate for each handshake.
@@ -67,6 +83,7 @@ struct Resolver {
 #[derive(Debug)]
 struct Verifier {
     provider: Arc<CryptoProvider>,
+    signatures: Arc<Signatures>,
     validation: Option<Secret<Validation>>,
     required: bool,
 }
@@ -81,21 +98,27 @@ impl ServerContext {
     /// rustls' own, for settings that contradict each other.
     pub fn new(settings: ServerSettings) -> Result<Self, Error> {
         let ServerSettings { parameters, certificates, validation, .. } = settings;
+        let signatures = Arc::new(Signatures::default());
         let verifier = Verifier {
             provider: parameters.provider.clone(),
+            signatures: signatures.clone(),
             validation: validation.clone(),
             required: settings.requires_certificate,
         };
-        let builder = ServerConfig::builder_with_provider(parameters.provider)
-            .with_protocol_versions(&parameters.versions)?;
-        let builder = match validation.is_some() || settings.requires_certificate {
-            true => builder.with_client_cert_verifier(Arc::new(verifier)),
-            false => builder.with_no_client_auth(),
+        let asks = validation.is_some() || settings.requires_certificate;
+        let (verifier, resolver) =
+            (Arc::new(verifier), Arc::new(Resolver { certificates: certificates.clone() }));
+        let begun = |provider: &Arc<CryptoProvider>| {
+            let builder = ServerConfig::builder_with_provider(provider.clone())
+                .with_protocol_versions(&parameters.versions)?;
+            let builder = match asks {
+                true => builder.with_client_cert_verifier(verifier.clone()),
+                false => builder.with_no_client_auth(),
+            };
+            Ok::<_, Error>(builder.with_cert_resolver(resolver.clone()))
         };
-        let resolver = Resolver { certificates: certificates.clone() };
-        let mut config = builder.with_cert_resolver(Arc::new(resolver));
+        let mut config = begun(&parameters.provider)?;
         config.alpn_protocols = settings.alpn;
-        config.ignore_client_order = !settings.prefers_client_order;
         config.session_storage = match settings.keeps_sessions {
             true => ServerSessionMemoryCache::new(SESSIONS_KEPT),
             false => Arc::new(NoServerSessionStorage {}),
@@ -105,7 +128,27 @@ impl ServerContext {
             None if !settings.keeps_sessions => config.send_tls13_tickets = 0,
             None => {}
         }
-        Ok(Self { config: Arc::new(config), certificates, validation })
+        let mut by_ours = config.clone();
+        by_ours.ignore_client_order = true;
+        let mut turned = begun(&parameters.turned)?;
+        turned.alpn_protocols.clone_from(&config.alpn_protocols);
+        turned.session_storage = config.session_storage.clone();
+        turned.ticketer = config.ticketer.clone();
+        turned.send_tls13_tickets = config.send_tls13_tickets;
+        turned.ignore_client_order = true;
+        let configs = Configs {
+            by_their_order: Arc::new(config),
+            by_ours: Arc::new(by_ours),
+            by_ours_turned: Arc::new(turned),
+            prefers_theirs: settings.prefers_client_order,
+            speak_1_3: parameters.versions.contains(&&TLS13),
+        };
+        Ok(Self { configs, certificates, validation, signatures })
+    }
+
+    /// How a client that says this is greeted.
+    pub fn config(&self, hello: &ClientHello<'_>) -> &Arc<ServerConfig> {
+        self.configs.config(hello)
     }
 
     /// The same as long as the configuration shows and trusts nothing that it did not before. What discovery brings
@@ -163,6 +206,38 @@ fn choose(
     named.or_else(|| best(&|_| true))
 }
 
+// === impl Configs ===
+
+impl Configs {
+    fn config(&self, hello: &ClientHello<'_>) -> &Arc<ServerConfig> {
+        let offers = hello.cipher_suites();
+        let first = |of: &[CipherSuite]| offers.iter().position(|suite| of.contains(suite));
+        if self.prefers_theirs || (self.speak_1_3 && first(&OF_TLS_1_3).is_some()) {
+            return &self.by_their_order;
+        }
+        match (first(&WITH_CHACHA20), first(&WITH_AES_128)) {
+            (Some(chacha), Some(aes)) if chacha < aes => &self.by_ours_turned,
+            _ => &self.by_ours,
+        }
+    }
+}
+
+const OF_TLS_1_3: [CipherSuite; 3] = [
+    CipherSuite::TLS13_AES_128_GCM_SHA256,
+    CipherSuite::TLS13_AES_256_GCM_SHA384,
+    CipherSuite::TLS13_CHACHA20_POLY1305_SHA256,
+];
+
+const WITH_CHACHA20: [CipherSuite; 2] = [
+    CipherSuite::TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256,
+    CipherSuite::TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256,
+];
+
+const WITH_AES_128: [CipherSuite; 2] = [
+    CipherSuite::TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256,
+    CipherSuite::TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256,
+];
+
 // === impl Resolver ===
 
 impl ResolvesServerCert for Resolver {
@@ -213,7 +288,9 @@ impl ClientCertVerifier for Verifier {
         signature: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
         let algorithms = &self.provider.signature_verification_algorithms;
-        verify_tls12_signature(message, leaf, signature, algorithms)
+        let verified = verify_tls12_signature(message, leaf, signature, algorithms)?;
+        self.signatures.verified(signature.scheme);
+        Ok(verified)
     }
 
     fn verify_tls13_signature(
@@ -223,7 +300,9 @@ impl ClientCertVerifier for Verifier {
         signature: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
         let algorithms = &self.provider.signature_verification_algorithms;
-        verify_tls13_signature(message, leaf, signature, algorithms)
+        let verified = verify_tls13_signature(message, leaf, signature, algorithms)?;
+        self.signatures.verified(signature.scheme);
+        Ok(verified)
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {

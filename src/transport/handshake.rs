@@ -1,14 +1,16 @@
 //! Owns handshakes: from a socket to an encrypted connection, told to a tally as Envoy counts them.
 
-use std::{io, net::IpAddr, sync::Arc};
+use std::{io, net::IpAddr};
 
-use rustls::{ClientConfig, pki_types::ServerName, server::Acceptor};
+use rustls::{SignatureScheme, pki_types::ServerName, server::Acceptor};
 use tokio::net::TcpStream;
 use tokio_rustls::{LazyConfigAcceptor, TlsConnector, TlsStream};
 use understudy_actors::stats::SslStat;
 
 use super::Stream;
-use crate::tls::{Refusal, ServerContext, Session, names, refusal};
+use crate::tls::{
+    ClientContext, Refusal, ServerContext, Session, Signatures, Speaks, names, refusal,
+};
 
 /// Why a handshake came to nothing.
 #[derive(Debug, thiserror::Error)]
@@ -37,16 +39,16 @@ pub async fn accept(
     context: &ServerContext,
     tally: impl Fn(SslStat),
 ) -> Result<(Stream, Session), HandshakeError> {
-    let begun = LazyConfigAcceptor::new(Acceptor::default(), socket).await;
-    let begun = begun.map_err(|error| HandshakeError::of(error, &tally))?;
-    let local = context.choose(&begun.client_hello());
-    let accepted = begun.into_stream(context.config.clone()).await;
-    let tls = accepted.map_err(|error| HandshakeError::of(error, &tally))?;
+    let told = |error| HandshakeError::of(error, &tally);
+    let begun = LazyConfigAcceptor::new(Acceptor::default(), socket).await.map_err(told)?;
+    let hello = begun.client_hello();
+    let (config, local) = (context.config(&hello).clone(), context.choose(&hello));
+    let tls = begun.into_stream(config).await.map_err(told)?;
     let (_, connection) = tls.get_ref();
     let validated = context.trusts(connection.peer_certificates().unwrap_or_default());
     let mut session = Session::of(connection, connection.server_name(), validated);
     session.local = local;
-    count(&session, &tally);
+    count(&session, &context.signatures, &tally);
     Ok((TlsStream::Server(tls).into(), session))
 }
 
@@ -57,7 +59,8 @@ pub async fn accept(
 /// [`HandshakeError`], counted.
 pub async fn connect(
     socket: TcpStream,
-    config: Arc<ClientConfig>,
+    context: &ClientContext,
+    speaks: Speaks,
     server_name: Option<&str>,
     host: IpAddr,
     tally: impl Fn(SslStat),
@@ -65,10 +68,10 @@ pub async fn connect(
     // rustls wants a name for each handshake, and tells none that is an address.
     let name = server_name.and_then(|name| ServerName::try_from(name.to_owned()).ok());
     let name = name.unwrap_or_else(|| ServerName::IpAddress(host.into()));
-    let connected = TlsConnector::from(config).connect(name, socket).await;
+    let connected = TlsConnector::from(context.config(speaks).clone()).connect(name, socket).await;
     let tls = connected.map_err(|error| HandshakeError::of(error, &tally))?;
     let session = Session::of(tls.get_ref().1, server_name, true);
-    count(&session, &tally);
+    count(&session, &context.signatures, &tally);
     Ok((TlsStream::Client(tls).into(), session))
 }
 
@@ -112,7 +115,7 @@ fn code(why: &Refusal) -> &'static str {
     }
 }
 
-fn count(session: &Session, tally: &impl Fn(SslStat)) {
+fn count(session: &Session, signatures: &Signatures, tally: &impl Fn(SslStat)) {
     tally(SslStat::Handshake);
     if session.resumed {
         tally(SslStat::SessionReused);
@@ -124,6 +127,7 @@ fn count(session: &Session, tally: &impl Fn(SslStat)) {
     {
         tally(algorithm);
     }
+    signatures.tell(|scheme| signature_stat(scheme).into_iter().for_each(tally));
     tally(match session.version {
         names::TLS_1_3 => SslStat::Version13,
         _ => SslStat::Version12,
@@ -142,6 +146,22 @@ fn cipher_stat(name: &str) -> Option<SslStat> {
         "ECDHE-RSA-AES128-GCM-SHA256" => S::CipherRsaAes128,
         "ECDHE-RSA-AES256-GCM-SHA384" => S::CipherRsaAes256,
         "ECDHE-RSA-CHACHA20-POLY1305" => S::CipherRsaChaCha20,
+        _ => return None,
+    })
+}
+
+fn signature_stat(scheme: SignatureScheme) -> Option<SslStat> {
+    use SslStat as S;
+    Some(match names::signature_name(scheme) {
+        "ecdsa_secp256r1_sha256" => S::SigalgEcdsaP256,
+        "ecdsa_secp384r1_sha384" => S::SigalgEcdsaP384,
+        "ed25519" => S::SigalgEd25519,
+        "rsa_pkcs1_sha256" => S::SigalgRsaPkcs1Sha256,
+        "rsa_pkcs1_sha384" => S::SigalgRsaPkcs1Sha384,
+        "rsa_pkcs1_sha512" => S::SigalgRsaPkcs1Sha512,
+        "rsa_pss_rsae_sha256" => S::SigalgRsaPssSha256,
+        "rsa_pss_rsae_sha384" => S::SigalgRsaPssSha384,
+        "rsa_pss_rsae_sha512" => S::SigalgRsaPssSha512,
         _ => return None,
     })
 }

@@ -138,8 +138,8 @@ pub async fn secure(
     let own = Some(host.endpoint.hostname.as_str());
     let own = own.filter(|own| context.settings.host_name_is_asked_for && !own.is_empty());
     let name = name.or(own).or(context.settings.server_name.as_deref());
-    let config = context.config(speaks).clone();
-    let connected = transport::connect(socket, config, name, host.address.ip(), tally);
+    let ip = host.address.ip();
+    let connected = transport::connect(socket, context, speaks, name, ip, tally);
     let (stream, mut session) = connected.await?;
     session.local = context.shown();
     Ok((stream, session))

@@ -120,10 +120,9 @@ impl Http2Stream {
     pub fn wire(&self) -> (WireBytes, WireBytes) {
         let received = self.body.as_ref().map_or(0, Incoming::received);
         let counted = self.between.counted.get();
-        let of = |counted: &Box<CountedStream>| {
-            (counted.received(received), counted.sent(self.out.sent()))
-        };
-        counted.map(of).unwrap_or_default()
+        let of =
+            |counted: &CountedStream| (counted.received(received), counted.sent(self.out.sent()));
+        counted.map(|counted| of(counted)).unwrap_or_default()
     }
 }
 

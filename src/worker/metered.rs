@@ -13,7 +13,11 @@ use crate::transport::Stream;
 /// Told of every read and write.
 pub trait Meter {
     /// These bytes came in.
-    fn received(&self, bytes: &[u8]);
+    ///
+    /// # Errors
+    ///
+    /// The connection is to end, for what they are.
+    fn received(&self, bytes: &[u8]) -> io::Result<()>;
     /// These bytes went out.
     fn sent(&self, bytes: &[u8]);
 }
@@ -49,8 +53,7 @@ impl<M: Meter + Unpin> AsyncRead for Metered<M> {
         }
         let before = into.filled().len();
         ready!(Pin::new(&mut self.stream).poll_read(cx, into))?;
-        self.meter.received(into.filled().get(before..).unwrap_or_default());
-        Poll::Ready(Ok(()))
+        Poll::Ready(self.meter.received(into.filled().get(before..).unwrap_or_default()))
     }
 }
 

@@ -150,11 +150,13 @@ impl Configuration {
     }
 
     /// Publishes what is in force, and watches what it subscribes to.
-    fn take_over(&self, next: Configured, settled: &Settled, ctx: &mut Context<Self>) {
+    fn take_over(&self, mut next: Configured, settled: &Settled, ctx: &mut Context<Self>) {
         let sources = Ledger::sources(&next);
         self.seed.stage.seams.secrets.publish(&next.resources);
         let registry = &self.seed.stage.view.registry;
         self.seed.ledger.count_contexts(&next, &settled.secrets, registry);
+        let drain_time = self.seed.stage.options.drain_time;
+        next.drain_after(&self.seed.publisher.read(), drain_time);
         self.seed.publisher.publish(next);
         settled.commit(&self.seed.ledger);
         let mut files = self.seed.files.borrow_mut();

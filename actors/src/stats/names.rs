@@ -35,6 +35,9 @@ macro_rules! stat_set {
     };
 }
 
+pub(super) use listed;
+pub(super) use stat_set;
+
 stat_set! {
     /// What a cluster counts: `cluster.NAME.`.
     pub enum ClusterStat {

@@ -1,10 +1,11 @@
 //! Owns the parts of `/config_dump` that discovery has brought: what is in force, in which version, and what was refused.
 
-use std::time::SystemTime;
+use std::{collections::BTreeMap, time::SystemTime};
 
 use regex::bytes::Regex;
 use serde_json::{Map, Value, json};
 use understudy_actors::{
+    configured::{Configured, Drained},
     plan::Payload,
     resources::{Kind, Refused, Resource, Subscription},
 };
@@ -49,7 +50,7 @@ pub(super) fn brought(desk: &Desk, named: Option<&Regex>) -> Brought {
     }
     if let Some(listeners) = configured.all_of(Kind::Listener) {
         out.listeners_version = version(listeners);
-        out.listeners = dynamic_listeners(listeners, &fits);
+        out.listeners = dynamic_listeners(&configured, listeners, &fits);
         out.tables = tables(listeners, &fits);
     }
     let routes = configured.resources.iter().filter(|(topic, _)| topic.kind == Kind::Routes);
@@ -96,16 +97,31 @@ fn version(subscription: &Subscription) -> Fields {
 }
 
 /// Observed: Envoy 1.40 lists what the last update could not have once more, without a name.
-fn dynamic_listeners(listeners: &Subscription, fits: &dyn Fn(&str) -> bool) -> Vec<Doc> {
+fn dynamic_listeners(
+    configured: &Configured,
+    listeners: &Subscription,
+    fits: &dyn Fn(&str) -> bool,
+) -> Vec<Doc> {
     let mut out = Vec::new();
+    // Observed: Envoy 1.40 shows the oldest of those of one name that drain.
+    let mut draining = BTreeMap::new();
+    for drained in configured.draining().filter(|drained| fits(&drained.name)) {
+        draining.entry(drained.name.as_str()).or_insert(&**drained);
+    }
     for (name, resource) in listeners.resources.iter().filter(|(name, _)| fits(name)) {
         let mut listener = Map::new();
         listener.insert("name".to_owned(), json!(name));
         listener.insert("active_state".to_owned(), Value::Object(state(resource, "listener")));
+        if let Some(drained) = draining.remove(name.as_str()) {
+            listener.insert("draining_state".to_owned(), draining_state(drained));
+        }
         if let Some(refused) = last(listeners, name) {
             listener.insert("error_state".to_owned(), error_state(refused));
         }
         out.push(Doc::Value(Value::Object(listener)));
+    }
+    for (name, drained) in draining {
+        out.push(Doc::Value(json!({"name": name, "draining_state": draining_state(drained)})));
     }
     let refused = || listeners.refused.iter().filter(|refused| fits(&refused.name));
     for one in refused().filter(|one| !listeners.resources.contains_key(&one.name)) {
@@ -136,13 +152,21 @@ fn tables(listeners: &Subscription, fits: &dyn Fn(&str) -> bool) -> Vec<Doc> {
 
 /// A resource with its version.
 fn state(resource: &Resource, key: &str) -> Map<String, Value> {
+    state_of(&resource.version, &resource.message, resource.updated, key)
+}
+
+fn draining_state(drained: &Drained) -> Value {
+    Value::Object(state_of(&drained.version, &drained.message, drained.updated, "listener"))
+}
+
+fn state_of(version: &str, shown: &Payload, updated: SystemTime, key: &str) -> Map<String, Value> {
     let mut state = Map::new();
-    if !resource.version.is_empty() {
-        state.insert("version_info".to_owned(), json!(resource.version));
+    if !version.is_empty() {
+        state.insert("version_info".to_owned(), json!(version));
     }
-    let shown = message(&resource.message).map(with_type);
+    let shown = message(shown).map(with_type);
     state.insert(key.to_owned(), shown.unwrap_or_default());
-    state.insert("last_updated".to_owned(), json!(timestamp(resource.updated)));
+    state.insert("last_updated".to_owned(), json!(timestamp(updated)));
     state
 }
 

@@ -54,6 +54,7 @@ function show() {
   showClusters(shown.clusters, next, at);
   showActors(shown.actors);
   showHealth(shown.health_failed, locked);
+  showReload(shown.reload);
   showLoggers(shown.loggers, locked);
   showRuntime(shown.runtime, locked);
   note(by('locked'), locked ? 'This port is read-only: nothing can be changed here.' : '');
@@ -64,6 +65,15 @@ function showTop(data) {
   say(by('state'), data.state);
   by('state').classList.toggle('live', data.state === 'LIVE');
   say(by('up'), `up ${span(data.uptime_ms / 1000)}`);
+}
+
+function showReload(last) {
+  const ago = last && span(Math.max(0, Date.now() / 1000 - last.at));
+  const outcome = last && (last.refused ? '✕ Refused' : '✓ In force');
+  say(by('reload-says'), last ? `${outcome}, ${ago} ago, asked for by ${last.who}` : 'Nobody has reloaded yet');
+  by('reload-says').className = !last ? '' : last.refused ? 'bad' : 'good';
+  by('reload-more').hidden = !last;
+  say(by('reload-told'), last ? last.says : '');
 }
 
 function showTiles(data, next, at) {

@@ -19,7 +19,7 @@ use crate::config::{
     model::{
         filter_chain_match::{FilterChainMatch, SourceType},
         http::HttpConnectionManager,
-        listener::{FilterChain, FilterChains, ListenerFilter, Terminal},
+        listener::{FilterChain, FilterChains, Terminal},
     },
 };
 use crate::tls::ServerContext;
@@ -39,8 +39,6 @@ pub(super) const CONNECTION_MANAGER: &str =
 const RAW: &str = "envoy.extensions.transport_sockets.raw_buffer.v3.RawBuffer";
 
 const DOWNSTREAM_TLS: &str = "envoy.extensions.transport_sockets.tls.v3.DownstreamTlsContext";
-
-const TLS_INSPECTOR: &str = "envoy.extensions.filters.listener.tls_inspector.v3.TlsInspector";
 
 /// Envoy's `listener_filters_timeout` default.
 const LISTENER_FILTERS_WAIT: Duration = Duration::from_secs(15);
@@ -273,32 +271,6 @@ impl Compiler<'_> {
         );
         let hint = "give each a `filter_chain_match` of its own";
         self.error(chain.at, &chain.path, text, hint);
-    }
-
-    /// `listener_filters`, and the one that chains need and nobody has asked for. Observed: Envoy 1.40 adds it as well.
-    fn listener_filters(
-        &mut self,
-        listener: &Message,
-        chains: &[FilterChain],
-    ) -> Vec<ListenerFilter> {
-        let mut filters = Vec::new();
-        for filter in listener.messages("listener_filters") {
-            filter.ignore("name", "free text; the type decides");
-            let Some(config) = filter.any("typed_config") else {
-                let text = "`typed_config` is missing";
-                self.error(filter.at, &filter.path, text, "its `@type` says which filter it is");
-                continue;
-            };
-            match config.message.name() {
-                TLS_INSPECTOR => filters.push(ListenerFilter::TlsInspector),
-                other => self.refuse_whole(&config.message, other),
-            }
-        }
-        let asked = chains.iter().any(|chain| chain.matches.asks_for_tls());
-        if asked && !filters.contains(&ListenerFilter::TlsInspector) {
-            filters.insert(0, ListenerFilter::TlsInspector);
-        }
-        filters
     }
 
     /// Refuses an extension as a whole, so that its fields are not refused one by one.

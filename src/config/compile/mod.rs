@@ -18,6 +18,7 @@ mod http;
 mod keepalive;
 mod lb_metadata;
 pub(super) mod listener;
+mod listener_filter;
 mod local_reply;
 mod logging;
 mod matcher;

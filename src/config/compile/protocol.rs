@@ -1,5 +1,4 @@
-//! Owns compiling protocol options, for both sides. What bounds floods of frames is the h2 crate's own and
-//! cannot be set: such fields are left unread, and so refused.
+//! Owns compiling protocol options, for both sides.
 
 use std::{sync::Arc, time::Duration};
 
@@ -11,7 +10,7 @@ use crate::{
         message::Value,
         model::{
             cluster::{ServerNameOf, Upstream, UpstreamProtocol},
-            http::Http2Options,
+            http::{FloodLimits, Http2Options},
             http1::{HeaderCase, Http1Options},
         },
     },
@@ -81,6 +80,13 @@ impl Compiler<'_> {
             let what = "`allow_metadata: true`";
             self.unsupported(options.at_of(field), &options.path_of(field), what);
         }
+        for field in ["max_outbound_frames", "max_outbound_control_frames"] {
+            if options.get(field).is_some() {
+                let why = "(what waits to be sent is bounded by flow control and the h2 crate)";
+                let what = format!("`{field}` {why}");
+                self.unsupported(options.at_of(field), &options.path_of(field), &what);
+            }
+        }
         let why = "a bad stream ends alone, whatever this says";
         options.ignore("override_stream_error_on_invalid_http_message", why);
         options.ignore("stream_error_on_invalid_http_messaging", why);
@@ -94,6 +100,7 @@ impl Compiler<'_> {
             hpack_table_bytes: number("hpack_table_size", default.hpack_table_bytes),
             allow_connect: options.boolean("allow_connect").unwrap_or(false),
             keepalive: keepalive(options),
+            floods: flood_limits(options),
         }
     }
 
@@ -211,4 +218,17 @@ fn common_options(common: &Message, upstream: &mut Upstream) {
     upstream.response_headers_bytes_max =
         size("max_response_headers_kb").map(|kb| kb.saturating_mul(1024));
     common.ignore("headers_with_underscores_action", "of requests alone. Observed: Envoy 1.40");
+}
+
+/// Limits of frames, where any is set. Source: the defaults of `Http2ProtocolOptions`.
+fn flood_limits(options: &Message) -> Option<FloodLimits> {
+    let empty = options.number_u32("max_consecutive_inbound_frames_with_empty_payload");
+    let priority = options.number_u32("max_inbound_priority_frames_per_stream");
+    let updates = options.number_u32("max_inbound_window_update_frames_per_data_frame_sent");
+    empty.or(priority).or(updates)?;
+    Some(FloodLimits {
+        empty_in_a_row_max: empty.unwrap_or(1),
+        priority_per_stream_max: priority.unwrap_or(100),
+        window_updates_per_data_max: updates.unwrap_or(10),
+    })
 }

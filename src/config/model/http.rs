@@ -200,6 +200,19 @@ pub struct Http2Options {
     pub allow_connect: bool,
     /// `connection_keepalive`.
     pub keepalive: Option<Keepalive>,
+    /// Limits of frames that cost their sender little, where any is set.
+    pub floods: Option<FloodLimits>,
+}
+
+/// How many frames of a kind a peer may send.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FloodLimits {
+    /// `max_consecutive_inbound_frames_with_empty_payload`; Envoy's default is 1.
+    pub empty_in_a_row_max: u32,
+    /// `max_inbound_priority_frames_per_stream`; Envoy's default is 100.
+    pub priority_per_stream_max: u32,
+    /// `max_inbound_window_update_frames_per_data_frame_sent`; Envoy's default is 10.
+    pub window_updates_per_data_max: u32,
 }
 
 // === impl Http2Options ===
@@ -214,6 +227,7 @@ impl Default for Http2Options {
             hpack_table_bytes: 4096,
             allow_connect: false,
             keepalive: None,
+            floods: None,
         }
     }
 }

@@ -14,6 +14,7 @@ use super::{
 use crate::{
     codec::{HeaderBlock, Known, Method, RequestHead, ResponseHead, http1::response::Asked},
     config::model::route::{Forward, Mirror, MirrorTarget},
+    format::AccessLogType,
     stream::{BodySize, Data, Frame, RequestSink, Reset, ResponseSource, Source},
     upstream::{
         Aggregate, Current,
@@ -138,6 +139,11 @@ impl Exchange<'_> {
     /// The head of a copy: it says that it is one. Observed: Envoy 1.40.
     fn copied_head(&self, mirror: &Mirror) -> RequestHead {
         let mut head = self.heads.request.clone();
+        for edits in &mirror.edits {
+            edits.remove_from(&mut head.headers);
+            let made = edits.make(&head.headers, &self.info(AccessLogType::NotSet));
+            made.put_into(&mut head.headers);
+        }
         if !mirror.host.is_empty() {
             head.set_authority(mirror.host.as_bytes());
         } else if mirror.suffix {

@@ -121,10 +121,10 @@ impl Http1Pool {
         if self.target.is_full() {
             shared.stats.lane(*worker).inc(ClusterStat::UpstreamCxOverflow);
             // A host without any connection of this worker gets one: nobody would ever give one back.
-            if host_stats.gauge(HostStat::CxActive) > 0 {
-                if let Some(connection) = self.wait().await {
-                    return Ok(connection);
-                }
+            if host_stats.gauge(HostStat::CxActive) > 0
+                && let Some(connection) = self.wait().await
+            {
+                return Ok(connection);
             }
         }
         let open = self.open().await?;

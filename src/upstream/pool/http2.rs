@@ -3,6 +3,7 @@
 use std::{
     cell::{Cell, OnceCell, RefCell},
     future::poll_fn,
+    io,
     pin::pin,
     rc::Rc,
     sync::Arc,
@@ -14,14 +15,14 @@ use h2::client::SendRequest;
 use tokio::sync::Notify;
 use understudy_actors::{
     snapshot::ClusterShared,
-    stats::{ClusterHttp2Stat, ClusterStat},
+    stats::{ClusterHttp2Stat, ClusterStat, Lane},
 };
 
 use super::{Pending, PoolError, Target};
 use crate::{
     config::model::http::Http2Options,
     format::counts_wire,
-    stream::Wires,
+    stream::{Flood, Floods, Wires},
     tls::Speaks,
     transport::Stream,
     upstream::connect::{ConnectError, Life, connect},
@@ -97,6 +98,8 @@ struct UpstreamMeter {
     signs: Option<Rc<Signs>>,
     /// Told of all bytes, where those of streams are counted.
     wires: Option<Rc<Wires>>,
+    /// Told of them, too, where frames are bounded.
+    floods: Option<Box<Floods>>,
 }
 
 type Driver = h2::client::Connection<Metered<UpstreamMeter>, Bytes>;
@@ -288,6 +291,7 @@ impl Http2Pool {
             worker: *worker,
             signs: signs.clone(),
             wires: wires.clone(),
+            floods: self.options.floods.map(|limits| Box::new(Floods::of_host(limits))),
         };
         let metered = Metered::new(stream, Vec::new(), meter);
         let (send, driver) = crate::codec::http2::client(&self.options)
@@ -423,7 +427,7 @@ impl Drop for Http2Lease {
 // === impl UpstreamMeter ===
 
 impl Meter for UpstreamMeter {
-    fn received(&self, bytes: &[u8]) {
+    fn received(&self, bytes: &[u8]) -> io::Result<()> {
         let stats = self.shared.stats.lane(self.worker);
         stats.add(ClusterStat::UpstreamCxRxBytesTotal, bytes.len() as u64);
         if let Some(wires) = &self.wires {
@@ -432,13 +436,33 @@ impl Meter for UpstreamMeter {
         if let Some(signs) = &self.signs {
             signs.hear();
         }
+        match self.floods.as_ref().and_then(|floods| floods.received(bytes)) {
+            None => Ok(()),
+            Some(flood) => {
+                stats.inc(ClusterStat::UpstreamCxProtocolError);
+                count_flood(self.shared.http2_stats.get().lane(self.worker), flood);
+                Err(io::Error::from(io::ErrorKind::InvalidData))
+            }
+        }
     }
 
     fn sent(&self, bytes: &[u8]) {
         let stats = self.shared.stats.lane(self.worker);
         stats.add(ClusterStat::UpstreamCxTxBytesTotal, bytes.len() as u64);
+        if let Some(floods) = &self.floods {
+            floods.sent(bytes);
+        }
         if let Some(wires) = &self.wires {
             wires.sent(bytes);
         }
     }
+}
+
+/// Counts a flood, on whichever side.
+pub fn count_flood(stats: &Lane<ClusterHttp2Stat>, flood: Flood) {
+    stats.inc(match flood {
+        Flood::Empty => ClusterHttp2Stat::InboundEmptyFramesFlood,
+        Flood::Priority => ClusterHttp2Stat::InboundPriorityFramesFlood,
+        Flood::WindowUpdate => ClusterHttp2Stat::InboundWindowUpdateFramesFlood,
+    });
 }

@@ -7,7 +7,7 @@ mod sharing;
 
 pub use auto::AutoPool;
 pub use http1::{Http1Connection, Http1Pool};
-pub use http2::{Http2Connection, Http2Lease, Http2Pool};
+pub use http2::{Http2Connection, Http2Lease, Http2Pool, count_flood};
 pub use sharing::{HostPools, Place, Sharing};
 
 use std::{

@@ -60,6 +60,7 @@ impl Compiler<'_> {
             target,
             fraction: policy.message("runtime_fraction").map(super::matching::runtime_fraction),
             host: text("host_rewrite_literal").unwrap_or_default().to_owned(),
+            edits: self.header_mutations(policy, "request_headers_mutations"),
             suffix: !policy.boolean("disable_shadow_host_suffix_append").unwrap_or(false),
         })
     }

@@ -64,16 +64,23 @@ impl Compiler<'_> {
                 self.refuse_whole(&config.message, config.message.name());
                 continue;
             }
-            for mutation in config.message.messages("mutations") {
-                let mut step = HeaderEdits::default();
-                if let Some(append) = mutation.message("append") {
-                    step.add.extend(self.header_edit(append));
-                } else if let Some(name) = mutation.text("remove") {
-                    self.check_removal(mutation.at_of("remove"), &mutation.path_of("remove"), name);
-                    step.remove.push(EditedName::new(name));
-                }
-                steps.push(step);
+            steps.extend(self.header_mutations(&config.message, "mutations"));
+        }
+        steps
+    }
+
+    /// A list of `HeaderMutation`s. One of a kind that is not taken is left unread, and so refused.
+    pub(super) fn header_mutations(&mut self, holder: &Message, field: &str) -> Vec<HeaderEdits> {
+        let mut steps = Vec::new();
+        for mutation in holder.messages(field) {
+            let mut step = HeaderEdits::default();
+            if let Some(append) = mutation.message("append") {
+                step.add.extend(self.header_edit(append));
+            } else if let Some(name) = mutation.text("remove") {
+                self.check_removal(mutation.at_of("remove"), &mutation.path_of("remove"), name);
+                step.remove.push(EditedName::new(name));
             }
+            steps.push(step);
         }
         steps
     }

@@ -147,9 +147,10 @@ impl Forward {
 }
 
 impl Forward {
-    /// Whether a format makes its path or host.
-    pub fn formats_address(&self) -> bool {
-        matches!(self.path_rewrite, PathChange::Format(_))
+    /// Whether a format makes its path or host, or something of its copies.
+    pub fn has_formats(&self) -> bool {
+        self.attempts.mirrors.iter().any(|mirror| !mirror.edits.is_empty())
+            || matches!(self.path_rewrite, PathChange::Format(_))
             || matches!(self.host_rewrite, HostChange::Format(_))
     }
 }

@@ -2,7 +2,7 @@
 
 use understudy_actors::plan::Slot;
 
-use super::RuntimeFraction;
+use super::{HeaderEdits, RuntimeFraction};
 
 /// `RouteAction.RequestMirrorPolicy`.
 #[derive(Clone, Debug)]
@@ -13,6 +13,8 @@ pub struct Mirror {
     pub fraction: Option<RuntimeFraction>,
     /// The copy's host; empty for the request's own.
     pub host: String,
+    /// `request_headers_mutations`: done to the copy alone, one after the other.
+    pub edits: Vec<HeaderEdits>,
     /// `-shadow` is appended to the host, unless `disable_shadow_host_suffix_append`.
     pub suffix: bool,
 }

@@ -156,3 +156,44 @@ fn without_a_hash_any_host_is_taken_and_a_next_attempt_leads_elsewhere() {
     let none = Cluster::new(ring(1024, RING_MAX), Vec::new());
     assert!(none.picks(3).is_empty());
 }
+
+/// Observed: Envoy 1.40, fourteen requests of each key `a`, `b` and `c`, held open one after the other.
+#[test]
+fn requests_that_are_held_open_spread_as_they_do_in_envoy() {
+    let maglev = || hashing(HashTable::Maglev { size: 65_537 });
+    let (equal, weighted) = ([1; 4], [1, 2, 3, 4]);
+    let ring = || ring(1024, RING_MAX);
+    for (balancing, percent, weights, expected) in [
+        (ring(), 100, equal, "22332311231123 33113122312231 44114122412241"),
+        (ring(), 100, weighted, "22333231142313 33131232243123 44411424224142"),
+        (ring(), 150, equal, "22233233232312 33311311313123 44411411414124"),
+        (ring(), 150, weighted, "22323323332312 33313131323223 44444141414424"),
+        (maglev(), 100, equal, "33113144314431 33113122312231 22112133213321"),
+        (maglev(), 100, weighted, "33131434443143 44411424224142 22113233342133"),
+        (maglev(), 150, equal, "33311311313143 33311311313123 22211211212132"),
+        (maglev(), 150, weighted, "33313131343443 44444141414424 22121321332332"),
+    ] {
+        let Policy::Hash(hashing) = balancing.policy else { unreachable!() };
+        let hashing = Hashing { bound_percent: Some(percent), ..hashing };
+        let hosts = weights.iter().enumerate().map(|(at, weight)| {
+            let mut host = host(0, *weight, "", 0);
+            let key = LbValue::Text(format!("k{at}"));
+            host.metadata.insert("hash_key".to_owned(), key);
+            host
+        });
+        let balancing = Balancing { policy: Policy::Hash(hashing), ..Balancing::default() };
+        let hosts: Vec<_> = hosts.collect();
+        let held = ["a", "b", "c"].map(|key| {
+            let cluster = Cluster::new(balancing.clone(), hosts.clone());
+            let hash = Some(xxh64(key.as_bytes(), 0));
+            let hold = |_| {
+                let host = cluster.pick(Choice { hash, ..Choice::default() }).unwrap();
+                cluster.snapshot.shared.stats.lane(0).inc(ClusterStat::UpstreamRqActive);
+                cluster.snapshot.hosts[host].stats.lane(0).inc(HostStat::RqActive);
+                (host + 1).to_string()
+            };
+            (0..14).map(hold).collect::<String>()
+        });
+        assert_eq!(held.join(" "), expected, "{percent} {weights:?}");
+    }
+}
