@@ -24,10 +24,14 @@ use crate::{
     config::{
         Diagnostics, Source,
         compile::{self, AllSlots, Compiled},
-        model::{admin::AdminOptions, listener::Terminal},
+        model::{
+            admin::AdminOptions,
+            listener::{FilterChains, Terminal},
+        },
     },
     discovery::{Prober, Resolver},
     downstream::{self, DataPlane},
+    listener,
     loader::{self, Loader},
     logging::Logging,
     upstream::balancer::Balancers,
@@ -150,6 +154,11 @@ fn access_log(registry: &Registry, flags: &Flags) -> Result<Arc<Writer>, ServerE
 fn listed(registry: &Registry, plan: &Plan) -> Vec<Arc<dyn AnyGroup>> {
     let mut groups: Vec<Arc<dyn AnyGroup>> = Vec::new();
     groups.push(registry.group::<Http1Stat>(Scope::plain("http1.")));
+    for chains in
+        plan.listeners.iter().filter_map(|plan| plan.chains.downcast_ref::<FilterChains>())
+    {
+        groups.extend(listener::listed(&chains.listener_filters, registry));
+    }
     for terminal in plan.listeners.iter().flat_map(|listener| loader::terminals(listener)) {
         let manager = match terminal {
             Terminal::Http(manager) => manager,
@@ -199,6 +208,7 @@ fn seams(
         balance: Arc::new(Balancers),
         record: access_log.clone(),
         face: Arc::new(face),
+        secrets: loader.secrets(),
         load: loader.clone(),
         understand: loader,
         house: Arc::new(OurHouse {

@@ -58,7 +58,6 @@ pub(crate) fn start(
     control: Rc<Control>,
     serving: LocalBoxFuture<'static, ()>,
 ) {
-    place.opened();
     let actor = Beside::new(Connection { control: control.clone() });
     let line = Line { connection: actor.address(), control: control.clone() };
     line.control.mail(true);
@@ -109,7 +108,8 @@ impl Future for Task {
 
 impl Drop for Task {
     fn drop(&mut self) {
-        self.place.closed(self.place.now_ms().wrapping_sub(self.since_ms));
+        let lasted_ms = self.place.now_ms().wrapping_sub(self.since_ms);
+        self.place.left(self.control.admitted().then_some(lasted_ms));
         self.place.connections.borrow_mut().remove(&self.number);
     }
 }

@@ -28,8 +28,8 @@ use crate::{
     published::Cached,
     roster::Roster,
     runtime::Runtime,
-    seams::{Accepted, Control, Drain, Serve},
-    stats::{Group, ListenerDiscoveryStat, ListenerStat, ListenerWorkerStat, Scope},
+    seams::{Accepted, Control, Drain, Entrance, Serve},
+    stats::{Group, Lane, ListenerDiscoveryStat, ListenerStat, ListenerWorkerStat, Scope},
     supervise::{Fall, falls, words},
     view::View,
 };
@@ -169,25 +169,32 @@ impl Place {
         }
     }
 
-    /// Counts a connection that was accepted.
-    pub(crate) fn opened(&self) {
+    /// `listener.ADDRESS.`
+    pub(crate) fn stats(&self) -> &Lane<ListenerStat> {
+        self.stats.lane(self.worker)
+    }
+
+    /// A connection was accepted: it counts against the limits.
+    pub(crate) fn entered(&self) {
         self.open.fetch_add(1, Relaxed);
         self.roster.connections.fetch_add(1, Relaxed);
-        let (lane, own) = (self.stats.lane(self.worker), self.worker_stats.lane(self.worker));
+    }
+
+    /// Counts a connection that a filter chain has taken.
+    pub(crate) fn admitted(&self) {
+        let (lane, own) = (self.stats(), self.worker_stats.lane(self.worker));
         lane.inc(ListenerStat::DownstreamCxTotal);
         lane.inc(ListenerStat::DownstreamCxActive);
-        // No listener filter holds a connection back: it has been and gone.
-        lane.inc(ListenerStat::DownstreamPreCxActive);
-        lane.dec(ListenerStat::DownstreamPreCxActive);
         own.inc(ListenerWorkerStat::DownstreamCxTotal);
         own.inc(ListenerWorkerStat::DownstreamCxActive);
     }
 
-    /// Counts a connection's end.
-    pub(crate) fn closed(&self, after_ms: u32) {
+    /// A connection has ended; the time is that of one that a filter chain has had.
+    pub(crate) fn left(&self, admitted: Option<u32>) {
         self.open.fetch_sub(1, Relaxed);
         self.roster.connections.fetch_sub(1, Relaxed);
-        let (lane, own) = (self.stats.lane(self.worker), self.worker_stats.lane(self.worker));
+        let Some(after_ms) = admitted else { return };
+        let (lane, own) = (self.stats(), self.worker_stats.lane(self.worker));
         lane.dec(ListenerStat::DownstreamCxActive);
         lane.inc(ListenerStat::DownstreamCxDestroy);
         lane.record(ListenerStat::DownstreamCxLengthMs, u64::from(after_ms));
@@ -230,14 +237,22 @@ impl Place {
         let local = self.local.map_or_else(|| stream.local_addr(), Ok)?;
         let number = self.next_number();
         let control = Rc::new(Control::default());
-        let accepted = Accepted { stream, peer, local, listener: plan, stats: self.stats.clone() };
+        // Where no listener filter holds it back, it has been and gone.
+        self.stats().inc(ListenerStat::DownstreamPreCxActive);
+        self.stats().dec(ListenerStat::DownstreamPreCxActive);
+        self.entered();
+        let entrance = Entrance(self.clone());
+        let accepted = Accepted { stream, peer, local, listener: plan, entrance };
         if self.drain.borrow().is_some_and(|sequence| sequence.end <= Instant::now()) {
             control.tell(Drain::Discourage);
         }
         let serving = AssertUnwindSafe(|| self.serve.serve(accepted, control.clone()));
         match catch_unwind(serving) {
             Ok(serving) => connection::start(self, number, control, serving),
-            Err(panic) => self.fallen(number, &words(&*panic)),
+            Err(panic) => {
+                self.left(control.admitted().then_some(0));
+                self.fallen(number, &words(&*panic));
+            }
         }
         Ok(())
     }

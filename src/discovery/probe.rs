@@ -173,8 +173,8 @@ impl Prober {
         let upstream = cluster.upstream.downcast_ref::<Upstream>().unwrap_or(&default);
         let mut socket = socket::connect(to, &upstream.sockets).await?;
         socket.set_nodelay(true)?;
-        if let Some(version) = upstream.sockets.greeting {
-            let header = own_header(version, socket.local_addr()?, to);
+        if let Some(greeting) = &upstream.sockets.greeting {
+            let header = own_header(greeting.version, socket.local_addr()?, to);
             socket.write_all(&header).await?;
         }
         let Some(context) = upstream.transport_to(&host.endpoint).1 else {

@@ -11,17 +11,19 @@ use std::{
 use tokio::{net::TcpStream, time::timeout};
 use understudy_actors::{
     seams::{Accepted, Control},
-    stats::{Lane, ListenerStat, TlsInspectorStat},
+    stats::ListenerStat,
 };
 
-use super::{chains::Chains, connection_log::Unwelcome, serve::Worker};
+use super::{
+    chains::{Chain, Chains},
+    connection_log::Unwelcome,
+    serve::Worker,
+};
 use crate::{
-    config::model::{
-        filter_chain_match::{FilterChainMatch, Traits},
-        listener::ListenerFilter,
-    },
+    config::model::filter_chain_match::{FilterChainMatch, Traits},
+    listener::{Found, Proxied, Verdict},
     tls::Session,
-    transport::{self, Hello, Peeked, Stream, Told, peek},
+    transport::{self, Stream},
 };
 
 /// How long a handshake may take where the configuration does not say. Envoy waits for ever.
@@ -31,36 +33,25 @@ const HANDSHAKE_WAIT: Duration = Duration::from_secs(60);
 pub struct Arrival {
     /// Its bytes.
     pub stream: Stream,
-    /// Who connected.
+    /// Who it is from.
     pub peer: SocketAddr,
     /// Whereto.
     pub local: SocketAddr,
+    /// What it really is, where it stands for another.
+    pub proxied: Option<Rc<Proxied>>,
     /// What its handshake came to.
     pub tls: Option<Rc<Session>>,
     /// The name that was asked for, as the TLS inspector saw it.
     pub server_name: Option<Rc<str>>,
 }
 
-/// What is known of a connection before its chain is chosen.
-#[derive(Debug, Default)]
-struct Found {
-    hello: Option<Hello>,
-}
-
 // === impl Arrival ===
 
-impl From<Accepted> for Arrival {
-    fn from(accepted: Accepted) -> Self {
-        let Accepted { stream, peer, local, .. } = accepted;
-        Self { stream: stream.into(), peer, local, tls: None, server_name: None }
-    }
-}
-
-// === impl Found ===
-
-impl Found {
-    fn server_name(&self) -> Option<Rc<str>> {
-        self.hello.as_ref()?.server_name.as_deref().map(Rc::from)
+impl Arrival {
+    /// A connection whose bytes are plain.
+    pub(super) fn plain(stream: TcpStream, peer: SocketAddr, local: SocketAddr) -> Self {
+        let stream = stream.into();
+        Self { stream, peer, local, proxied: None, tls: None, server_name: None }
     }
 }
 
@@ -71,23 +62,25 @@ pub(super) async fn welcome(
     accepted: Accepted,
     control: Rc<Control>,
 ) {
-    let stats = accepted.stats.clone();
-    let (stats, started) = (stats.lane(worker.index), Instant::now());
-    let Some(found) = inspect(&worker, &chains, &accepted, stats).await else { return };
-    let Some(chain) = choose(&chains, &accepted, &found) else {
-        stats.inc(ListenerStat::NoFilterChainMatch);
-        let Accepted { peer, local, .. } = accepted;
+    let started = Instant::now();
+    let Some(found) = inspect(&worker, &chains, &accepted).await else { return };
+    let Some(chain) = choose(&chains, &found) else {
+        accepted.entrance.stats().inc(ListenerStat::NoFilterChainMatch);
+        let Found { peer, local, proxied, .. } = found;
         // Observed: Envoy 1.40 tells of no name then.
         let (server_name, reason, unmatched) = (None, String::new(), true);
-        let unwelcome = Unwelcome { started, peer, local, server_name, reason, unmatched };
+        let proxied = proxied.map(Rc::new);
+        let unwelcome = Unwelcome { started, peer, local, proxied, server_name, reason, unmatched };
         return chains.log_unmatched(&worker, &unwelcome);
     };
-    let server_name = found.server_name();
+    let Accepted { stream: socket, entrance, .. } = accepted;
+    entrance.admit(&control);
+    let Found { peer, local, proxied, server_name, .. } = found;
+    let (proxied, server_name) = (proxied.map(Rc::new), server_name.map(Rc::from));
     let Some(tls) = &chain.tls else {
-        let arrival = Arrival { server_name, ..accepted.into() };
+        let arrival = Arrival { proxied, server_name, ..Arrival::plain(socket, peer, local) };
         return chain.serve(worker, arrival, control).await;
     };
-    let Accepted { stream: socket, peer, local, .. } = accepted;
     if !tls.context.is_ready() {
         return tls.not_ready(&worker);
     }
@@ -96,55 +89,42 @@ pub(super) async fn welcome(
     let reason = match timeout(chain.handshake_timeout.unwrap_or(HANDSHAKE_WAIT), handshake).await {
         Ok(Ok((stream, session))) => {
             let tls = Some(Rc::new(session));
-            let arrival = Arrival { stream, peer, local, tls, server_name };
+            let arrival = Arrival { stream, peer, local, proxied, tls, server_name };
             return chain.serve(worker, arrival, control).await;
         }
         // It was counted.
         Ok(Err(error)) => error.reason(),
         Err(_) => {
-            stats.inc(ListenerStat::DownstreamCxTransportSocketConnectTimeout);
+            entrance.stats().inc(ListenerStat::DownstreamCxTransportSocketConnectTimeout);
             String::new()
         }
     };
     let unmatched = false;
-    let unwelcome = Unwelcome { started, peer, local, server_name, reason, unmatched };
+    let unwelcome = Unwelcome { started, peer, local, proxied, server_name, reason, unmatched };
     chain.log_unwelcome(&worker, &unwelcome);
 }
 
 /// Lets the listener filters look; none where the connection has ended or must.
-async fn inspect(
-    worker: &Worker,
-    chains: &Chains,
-    accepted: &Accepted,
-    stats: &Lane<ListenerStat>,
-) -> Option<Found> {
-    let config = chains.config()?;
-    if config.listener_filters.is_empty() {
-        return Some(Found::default());
+async fn inspect(worker: &Worker, chains: &Chains, accepted: &Accepted) -> Option<Found> {
+    let mut found = Found::new(accepted.peer, accepted.local);
+    if chains.filters.is_empty() {
+        return Some(found);
     }
+    let (config, stats) = (chains.config()?, accepted.entrance.stats());
     stats.inc(ListenerStat::DownstreamPreCxActive);
-    let looking = async {
-        let mut found = Found::default();
-        for filter in &config.listener_filters {
-            match filter {
-                ListenerFilter::TlsInspector => {
-                    found.hello = look_for_tls(worker, &accepted.stream).await?;
-                }
-            }
-        }
-        Some(found)
-    };
-    let found = within(config.listener_filters_timeout, looking).await;
+    let looking = chains.filters.look(worker, &accepted.stream, &mut found);
+    let verdict = within(config.listener_filters_timeout, looking).await;
     stats.dec(ListenerStat::DownstreamPreCxActive);
-    match found {
-        Some(Some(found)) => Some(found),
-        Some(None) => {
+    match verdict {
+        Some(Verdict::Continue) => Some(found),
+        Some(Verdict::Refuse) => None,
+        Some(Verdict::Gone) => {
             stats.inc(ListenerStat::DownstreamListenerFilterRemoteClose);
             None
         }
         None => {
             stats.inc(ListenerStat::DownstreamPreCxTimeout);
-            config.continues_on_timeout.then(Found::default)
+            config.continues_on_timeout.then_some(found)
         }
     }
 }
@@ -157,44 +137,17 @@ async fn within<T>(wait: Option<Duration>, work: impl Future<Output = T>) -> Opt
     }
 }
 
-/// What a client says of TLS; `None` outside where it has gone first.
-async fn look_for_tls(worker: &Worker, socket: &TcpStream) -> Option<Option<Hello>> {
-    use TlsInspectorStat as S;
-    let stats = worker.tls_inspector_stats();
-    let hello = match peek(socket, Told::BYTES_MAX, Told::look).await.ok()? {
-        Peeked::Closed => return None,
-        Peeked::TooMuch => {
-            stats.inc(S::ClientHelloTooLarge);
-            return None;
-        }
-        Peeked::Seen(Told::Else) => {
-            stats.inc(S::TlsNotFound);
-            return Some(None);
-        }
-        Peeked::Seen(Told::Tls(hello)) => hello,
-    };
-    stats.inc(S::TlsFound);
-    stats.inc(if hello.server_name.is_some() { S::SniFound } else { S::SniNotFound });
-    stats.inc(if hello.alpn.is_empty() { S::AlpnNotFound } else { S::AlpnFound });
-    stats.record(S::BytesProcessed, hello.bytes as u64);
-    Some(Some(hello))
-}
-
 /// The chain that takes it.
-fn choose<'c>(
-    chains: &'c Chains,
-    accepted: &Accepted,
-    found: &Found,
-) -> Option<&'c Rc<super::chains::Chain>> {
+fn choose<'c>(chains: &'c Chains, found: &Found) -> Option<&'c Rc<Chain>> {
     let config = chains.config()?;
-    let hello = found.hello.as_ref();
+    let direct = found.proxied.as_ref().map_or(found.peer, |proxied| proxied.peer);
     let traits = Traits {
-        destination: (accepted.local.ip().to_canonical(), accepted.local.port()),
-        source: (accepted.peer.ip().to_canonical(), accepted.peer.port()),
-        direct_source: accepted.peer.ip().to_canonical(),
-        server_name: hello.and_then(|hello| hello.server_name.as_deref()).unwrap_or_default(),
-        transport_protocol: if hello.is_some() { "tls" } else { "raw_buffer" },
-        application_protocols: hello.map_or(&[], |hello| &hello.alpn),
+        destination: (found.local.ip().to_canonical(), found.local.port()),
+        source: (found.peer.ip().to_canonical(), found.peer.port()),
+        direct_source: direct.ip().to_canonical(),
+        server_name: found.server_name.as_deref().unwrap_or_default(),
+        transport_protocol: if found.is_tls { "tls" } else { "raw_buffer" },
+        application_protocols: &found.application_protocols,
     };
     let matches = config.chains.iter().map(|chain| &chain.matches).collect::<Vec<_>>();
     let chosen = FilterChainMatch::choose(&matches, &traits);

@@ -24,6 +24,7 @@ use crate::{
         http::CodecType,
         listener::{FilterChain, FilterChains, Terminal},
     },
+    listener::Filters,
     network::TcpProxy,
     tls::ServerContext,
 };
@@ -31,6 +32,8 @@ use crate::{
 /// The chains of one listener.
 pub(super) struct Chains {
     payload: Payload,
+    /// What looks at connections first.
+    pub(super) filters: Filters,
     /// In the order of the file, the default one last.
     all: Vec<Rc<Chain>>,
     /// The chain that takes every connection as it comes, where there is no other.
@@ -77,7 +80,8 @@ impl Chains {
         let all = config.all().map(new).collect::<Vec<_>>();
         let only = config.only().and(all.first()).filter(|chain| chain.tls.is_none()).cloned();
         config.workers.fetch_add(1, Relaxed);
-        Some(Self { payload, all, only })
+        let filters = Filters::new(&config.listener_filters, &view.registry);
+        Some(Self { payload, filters, all, only })
     }
 
     /// What it was made of.

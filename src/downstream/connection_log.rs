@@ -12,6 +12,7 @@ use crate::{
     access_log::{Record, ResponseFlag, ResponseFlags},
     codec::Version,
     format::StreamInfo,
+    listener::Proxied,
     worker::next_connection_id,
 };
 
@@ -32,6 +33,7 @@ pub(super) struct Unwelcome {
     pub(super) started: Instant,
     pub(super) peer: SocketAddr,
     pub(super) local: SocketAddr,
+    pub(super) proxied: Option<Rc<Proxied>>,
     pub(super) server_name: Option<Rc<str>>,
     /// Why; empty where the client has gone, or has taken too long.
     pub(super) reason: String,
@@ -59,6 +61,7 @@ impl Unwelcome {
             details: if self.unmatched { "filter_chain_not_found" } else { "" },
             peer: Some(self.peer),
             local: Some(self.local),
+            proxied: self.proxied.as_deref(),
             connection_id: next_connection_id(),
             requested_server_name: self.server_name.as_deref().unwrap_or_default(),
             downstream_failure: &self.reason,
@@ -122,6 +125,7 @@ impl Drop for ConnectionLog {
             sent,
             peer: Some(self.peer.remote),
             local: Some(self.peer.local),
+            proxied: self.peer.proxied.as_deref(),
             connection_id: self.peer.id,
             tls: self.peer.tls.as_deref(),
             requested_server_name: self.peer.server_name.as_deref().unwrap_or_default(),

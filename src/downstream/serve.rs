@@ -13,11 +13,16 @@ use understudy_actors::{
     runtime::Runtime,
     seams::{Accepted, Control, MakeServe, Serve},
     server_state::ServerState,
-    stats::{ClusterHttp2Stat, Http1Stat, Lane, Later, Scope, TlsInspectorStat},
+    stats::{ClusterHttp2Stat, Http1Stat, Lane, Later, Scope},
     view::View,
 };
 
-use super::{arrival, chains::Chains, exchange::Loan, headers};
+use super::{
+    arrival::{self, Arrival},
+    chains::Chains,
+    exchange::Loan,
+    headers,
+};
 use crate::{
     access_log::Writer,
     filter::Lookout,
@@ -61,7 +66,6 @@ pub struct Worker {
     runtime: RefCell<Cached<Runtime>>,
     http1: Later<Http1Stat>,
     http2: Later<ClusterHttp2Stat>,
-    tls_inspector: Later<TlsInspectorStat>,
     heads: RefCell<Vec<Loan>>,
     chains: RefCell<Vec<Rc<Chains>>>,
     text: RefCell<Vec<u8>>,
@@ -109,7 +113,11 @@ impl Serve for Server {
             return Box::pin(async {});
         };
         match &chains.only {
-            Some(only) => only.serve(worker, accepted.into(), control),
+            Some(only) => {
+                accepted.entrance.admit(&control);
+                let Accepted { stream, peer, local, .. } = accepted;
+                only.serve(worker, Arrival::plain(stream, peer, local), control)
+            }
             None => Box::pin(arrival::welcome(worker, chains, accepted, control)),
         }
     }
@@ -135,7 +143,6 @@ impl Worker {
             runtime: RefCell::new(view.runtime.cached()),
             http1: Later::new(view.registry.clone(), Scope::plain("http1.")),
             http2: Later::new(view.registry.clone(), Scope::plain("http2.")),
-            tls_inspector: Later::new(view.registry.clone(), Scope::plain("tls_inspector.")),
             heads: RefCell::default(),
             chains: RefCell::default(),
             text: RefCell::default(),
@@ -158,11 +165,6 @@ impl Worker {
     /// `http2.`, listed from the first client on that speaks it.
     pub fn http2_stats(&self) -> &Lane<ClusterHttp2Stat> {
         self.http2.get().lane(self.index)
-    }
-
-    /// `tls_inspector.`, listed from the first connection on that it looks at.
-    pub fn tls_inspector_stats(&self) -> &Lane<TlsInspectorStat> {
-        self.tls_inspector.get().lane(self.index)
     }
 
     /// Lets `read` see the runtime in force.

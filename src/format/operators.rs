@@ -320,15 +320,15 @@ pub static OPERATORS: &[Kind] = &[
         |args, info| args.ip(info.remote_address()),
     ),
     plain("DOWNSTREAM_REMOTE_PORT", |_, info| args::port(info.remote_address())),
-    plain("DOWNSTREAM_DIRECT_REMOTE_ADDRESS", |_, info| args::address(info.peer)),
+    plain("DOWNSTREAM_DIRECT_REMOTE_ADDRESS", |_, info| args::address(info.direct_peer())),
     with(
         "DOWNSTREAM_DIRECT_REMOTE_ADDRESS_WITHOUT_PORT",
         Params::Optional,
         false,
         args::prefix,
-        |args, info| args.ip(info.peer),
+        |args, info| args.ip(info.direct_peer()),
     ),
-    plain("DOWNSTREAM_DIRECT_REMOTE_PORT", |_, info| args::port(info.peer)),
+    plain("DOWNSTREAM_DIRECT_REMOTE_PORT", |_, info| args::port(info.direct_peer())),
     plain("DOWNSTREAM_LOCAL_ADDRESS", |_, info| args::address(info.local)),
     with(
         "DOWNSTREAM_LOCAL_ADDRESS_WITHOUT_PORT",
@@ -339,15 +339,15 @@ pub static OPERATORS: &[Kind] = &[
     ),
     plain("DOWNSTREAM_LOCAL_PORT", |_, info| args::port(info.local)),
     plain("DOWNSTREAM_LOCAL_ADDRESS_ENDPOINT_ID", |_, _| Value::text("")),
-    plain("DOWNSTREAM_DIRECT_LOCAL_ADDRESS", |_, info| args::address(info.local)),
+    plain("DOWNSTREAM_DIRECT_LOCAL_ADDRESS", |_, info| args::address(info.direct_local())),
     with(
         "DOWNSTREAM_DIRECT_LOCAL_ADDRESS_WITHOUT_PORT",
         Params::Optional,
         false,
         args::prefix,
-        |args, info| args.ip(info.local),
+        |args, info| args.ip(info.direct_local()),
     ),
-    plain("DOWNSTREAM_DIRECT_LOCAL_PORT", |_, info| args::port(info.local)),
+    plain("DOWNSTREAM_DIRECT_LOCAL_PORT", |_, info| args::port(info.direct_local())),
     plain("DOWNSTREAM_DIRECT_LOCAL_ADDRESS_ENDPOINT_ID", |_, _| Value::text("")),
     plain("CONNECTION_ID", |_, info| Value::Number(info.connection_id)),
     plain("STREAM_ID", |_, info| {
@@ -465,7 +465,9 @@ pub static OPERATORS: &[Kind] = &[
     // What was noted: nothing is traced, and no filter notes anything yet.
     absent("TRACE_ID"),
     absent("SPAN_ID"),
-    with("DYNAMIC_METADATA", Params::Required, true, args::text, |_, _| Value::Nothing),
+    with("DYNAMIC_METADATA", Params::Required, true, args::dynamic_metadata, |args, info| {
+        args.metadata(info)
+    }),
     with("CLUSTER_METADATA", Params::Required, true, args::text, |_, _| Value::Nothing),
     with("UPSTREAM_METADATA", Params::Required, true, args::text, |_, _| Value::Nothing),
     with("METADATA", Params::Optional, true, args::metadata, |args, info| args.metadata(info)),

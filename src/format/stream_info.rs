@@ -9,6 +9,7 @@ use std::{
 use crate::{
     access_log::ResponseFlags,
     codec::{HeaderBlock, RequestHead, ResponseHead, Version},
+    listener::Proxied,
     stream::Wire,
     tls::Session,
 };
@@ -50,6 +51,10 @@ pub struct StreamInfo<'a> {
     pub peer: Option<SocketAddr>,
     /// Whereto.
     pub local: Option<SocketAddr>,
+    /// What the connection really is, where it stands for another.
+    pub proxied: Option<&'a Proxied>,
+    /// What filters have noted of it, by namespace.
+    pub dynamic_metadata: Option<&'a serde_json::Value>,
     /// The connection's number.
     pub connection_id: u64,
     /// What the client's handshake came to.
@@ -186,6 +191,16 @@ impl StreamInfo<'_> {
             Some(told) if told != peer.ip() => Some(SocketAddr::new(told, 0)),
             _ => Some(peer),
         }
+    }
+
+    /// Who has really connected.
+    pub fn direct_peer(&self) -> Option<SocketAddr> {
+        self.proxied.map(|proxied| proxied.peer).or(self.peer)
+    }
+
+    /// Whereto.
+    pub fn direct_local(&self) -> Option<SocketAddr> {
+        self.proxied.map(|proxied| proxied.local).or(self.local)
     }
 
     /// When it began.

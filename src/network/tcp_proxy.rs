@@ -25,6 +25,7 @@ use crate::{
     config::model::tcp_proxy,
     downstream::{Arrival, logs::Log, serve::Worker},
     format::{AccessLogType, StreamInfo, UpstreamConnection, UpstreamInfo},
+    listener::Proxied,
     stream::{Reset, Wire, WireBytes},
     tls::Session,
     transport::Stream,
@@ -60,6 +61,7 @@ struct Carried {
     client: Stream,
     peer: SocketAddr,
     local: SocketAddr,
+    proxied: Option<Rc<Proxied>>,
     tls: Option<Rc<Session>>,
     server_name: Option<Rc<str>>,
     id: u64,
@@ -153,6 +155,7 @@ impl TcpProxy {
             client: arrival.stream,
             peer: arrival.peer,
             local: arrival.local,
+            proxied: arrival.proxied,
             tls: arrival.tls,
             server_name: arrival.server_name,
             id: next_connection_id(),
@@ -229,11 +232,14 @@ impl Carried {
     }
 
     fn choose(&self, current: &Current) -> Option<Rc<HostPool>> {
-        let greeting = |version| proxy_protocol::header(version, self.peer, self.local);
-        let sharing = current.upstream.sockets.greeting.map(|version| Sharing {
-            greeting: Some(Rc::from(greeting(version))),
-            ..Sharing::default()
-        });
+        let greeting = |greeting| {
+            proxy_protocol::header(greeting, self.peer, self.local, self.proxied.as_deref())
+        };
+        let sharing =
+            current.upstream.sockets.greeting.as_ref().map(|told| Sharing {
+                greeting: Some(Rc::from(greeting(told))),
+                ..Sharing::default()
+            });
         let aggregate = Aggregate::of(current, &self.worker.clusters);
         let hash = self.proxy.config.hashes_source.then(|| {
             let address = AddressText::new(self.peer.ip());
@@ -401,6 +407,8 @@ impl Carried {
             sent: self.down.bytes,
             peer: Some(self.peer),
             local: Some(self.local),
+            proxied: self.proxied.as_deref(),
+            dynamic_metadata: self.proxied.as_ref().map(|proxied| &proxied.metadata),
             connection_id: self.id,
             tls: self.tls.as_deref(),
             requested_server_name: self.server_name.as_deref().unwrap_or_default(),

@@ -28,9 +28,6 @@ pub struct Hello {
 const HANDSHAKE: u8 = 22;
 
 impl Told {
-    /// The most that is looked at. Source: Envoy's `Config::TLS_MAX_CLIENT_HELLO`.
-    pub const BYTES_MAX: usize = 16 * 1024;
-
     /// What these bytes say, if they are all of it.
     pub fn look(bytes: &[u8]) -> Look<Told> {
         match bytes.first() {

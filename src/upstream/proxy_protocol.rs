@@ -2,12 +2,12 @@
 //!
 //! Source: HAProxy, "The PROXY protocol", versions 1 and 2.
 
-use std::{
-    io::Write,
-    net::{IpAddr, SocketAddr},
-};
+use std::net::{IpAddr, SocketAddr};
 
-use crate::config::model::socket::ProxyProtocol;
+use crate::{
+    config::model::socket::{Greeting, ProxyProtocol},
+    listener::{Proxied, Tlv},
+};
 
 /// What begins every header of version 2.
 const SIGNATURE: [u8; 12] = *b"\r\n\r\n\0\r\nQUIT\n";
@@ -22,8 +22,23 @@ const V2_LOCAL: u8 = 0x20;
 const TCP_V4: u8 = 0x11;
 const TCP_V6: u8 = 0x21;
 
-/// The header that tells of a client at `from`, which has connected to `to`.
-pub fn header(version: ProxyProtocol, from: SocketAddr, to: SocketAddr) -> Vec<u8> {
+/// The header that tells of a client at `from`, which has connected to `to`, and what its own header said.
+pub fn header(
+    greeting: &Greeting,
+    from: SocketAddr,
+    to: SocketAddr,
+    proxied: Option<&Proxied>,
+) -> Vec<u8> {
+    let told = proxied.into_iter().flat_map(|proxied| proxied.told(&greeting.kept));
+    of_version(greeting.version, from, to, told)
+}
+
+fn of_version<'t>(
+    version: ProxyProtocol,
+    from: SocketAddr,
+    to: SocketAddr,
+    tlvs: impl Iterator<Item = &'t Tlv>,
+) -> Vec<u8> {
     let (source, destination) = one_family(from.ip(), to.ip());
     match version {
         ProxyProtocol::V1 => {
@@ -32,19 +47,29 @@ pub fn header(version: ProxyProtocol, from: SocketAddr, to: SocketAddr) -> Vec<u
             format!("PROXY {family} {source} {destination} {from} {to}\r\n").into_bytes()
         }
         ProxyProtocol::V2 => {
-            let (family, length) = if source.is_ipv4() { (TCP_V4, 12) } else { (TCP_V6, 36) };
-            let mut out = SIGNATURE.to_vec();
-            out.extend_from_slice(&[V2_PROXY, family, 0, length]);
+            let family = if source.is_ipv4() { TCP_V4 } else { TCP_V6 };
+            let mut body = Vec::new();
             for ip in [source, destination] {
-                // Writing to a vector cannot fail.
-                let _ = match ip {
-                    IpAddr::V4(ip) => out.write_all(&ip.octets()),
-                    IpAddr::V6(ip) => out.write_all(&ip.octets()),
-                };
+                match ip {
+                    IpAddr::V4(ip) => body.extend_from_slice(&ip.octets()),
+                    IpAddr::V6(ip) => body.extend_from_slice(&ip.octets()),
+                }
             }
-            out.extend_from_slice(&from.port().to_be_bytes());
-            out.extend_from_slice(&to.port().to_be_bytes());
-            out
+            body.extend_from_slice(&from.port().to_be_bytes());
+            body.extend_from_slice(&to.port().to_be_bytes());
+            let mut length = u16::try_from(body.len()).unwrap_or_default();
+            for (tlv_type, value) in tlvs {
+                let size = u16::try_from(value.len()).unwrap_or(u16::MAX);
+                // What came in one header fits into one of the same family.
+                let Some(longer) = length.checked_add(3).and_then(|l| l.checked_add(size)) else {
+                    break;
+                };
+                length = longer;
+                body.push(*tlv_type);
+                body.extend_from_slice(&size.to_be_bytes());
+                body.extend_from_slice(value);
+            }
+            [&SIGNATURE[..], &[V2_PROXY, family], &length.to_be_bytes(), &body].concat()
         }
     }
 }
@@ -52,7 +77,7 @@ pub fn header(version: ProxyProtocol, from: SocketAddr, to: SocketAddr) -> Vec<u
 /// The header of a connection that is nobody's but ours, such as a health check's.
 pub fn own_header(version: ProxyProtocol, local: SocketAddr, remote: SocketAddr) -> Vec<u8> {
     match version {
-        ProxyProtocol::V1 => header(version, local, remote),
+        ProxyProtocol::V1 => of_version(version, local, remote, std::iter::empty()),
         ProxyProtocol::V2 => [&SIGNATURE[..], &[V2_LOCAL, 0, 0, 0]].concat(),
     }
 }
@@ -72,20 +97,47 @@ fn one_family(from: IpAddr, to: IpAddr) -> (IpAddr, IpAddr) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::model::listener_filter::KeptTlvs;
+
+    fn plain(version: ProxyProtocol, from: SocketAddr, to: SocketAddr) -> Vec<u8> {
+        header(&Greeting { version, kept: KeptTlvs::All }, from, to, None)
+    }
+
+    #[test]
+    fn what_the_clients_header_said_goes_on_as_far_as_it_is_asked_for() {
+        let (from, to) = ("1.2.3.4:5".parse().unwrap(), "6.7.8.9:258".parse().unwrap());
+        let proxied = Proxied {
+            peer: from,
+            local: to,
+            tlvs: vec![(2, (*b"one").into()), (3, (*b"two").into()), (2, (*b"").into())],
+            metadata: serde_json::Value::Null,
+        };
+        for (kept, expected) in [
+            (KeptTlvs::None, &b""[..]),
+            (KeptTlvs::These(vec![2]), b"\x02\0\x03one\x02\0\0"),
+            (KeptTlvs::All, b"\x02\0\x03one\x03\0\x03two\x02\0\0"),
+        ] {
+            let greeting = Greeting { version: ProxyProtocol::V2, kept };
+            let header = header(&greeting, from, to, Some(&proxied));
+            let (fixed, tlvs) = header.split_at(16 + 12);
+            assert_eq!(tlvs, expected);
+            assert_eq!(usize::from(fixed[15]), 12 + expected.len());
+        }
+    }
 
     #[test]
     fn headers_are_what_the_protocol_says() {
         let (from, to) = ("1.2.3.4:5".parse().unwrap(), "6.7.8.9:258".parse().unwrap());
-        assert_eq!(header(ProxyProtocol::V1, from, to), b"PROXY TCP4 1.2.3.4 6.7.8.9 5 258\r\n");
+        assert_eq!(plain(ProxyProtocol::V1, from, to), b"PROXY TCP4 1.2.3.4 6.7.8.9 5 258\r\n");
         let v2 =
             b"\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x0c\x01\x02\x03\x04\x06\x07\x08\x09\0\x05\x01\x02";
-        assert_eq!(header(ProxyProtocol::V2, from, to), v2);
+        assert_eq!(plain(ProxyProtocol::V2, from, to), v2);
         let six = "[2001:db8::1]:5".parse().unwrap();
         assert_eq!(
-            header(ProxyProtocol::V1, six, to),
+            plain(ProxyProtocol::V1, six, to),
             b"PROXY TCP6 2001:db8::1 ::ffff:6.7.8.9 5 258\r\n"
         );
-        assert_eq!(header(ProxyProtocol::V2, six, to).len(), 16 + 36);
+        assert_eq!(plain(ProxyProtocol::V2, six, to).len(), 16 + 36);
         assert_eq!(own_header(ProxyProtocol::V2, from, to), b"\r\n\r\n\0\r\nQUIT\n\x20\0\0\0");
     }
 }

@@ -6,6 +6,7 @@
 mod by_zone;
 mod group;
 mod histogram;
+mod listening;
 mod names;
 mod scope;
 
@@ -19,11 +20,15 @@ use parking_lot::Mutex;
 pub use by_zone::ByZone;
 pub use group::{AnyGroup, Def, Group, Kind, Lane, Listed, Reading, StatSet, Value};
 pub use histogram::{BUCKETS, Bins, HistogramReading, QUANTILES};
+pub use listening::{
+    HttpInspectorStat, ListenerLocalRatelimitStat, ProxyProtocolErrorStat, ProxyProtocolStat,
+    ProxyProtocolVersionStat,
+};
 pub use names::{
     AllHealthChecksStat, AnswerStat, ClusterHttp2Stat, ClusterManagerStat, ClusterStat, DnsStat,
     EdsStat, FilesystemStat, HealthCheckStat, HostStat, Http1Stat, HttpStat, ListenerDiscoveryStat,
     ListenerHttpStat, ListenerManagerStat, ListenerStat, ListenerWorkerStat, MaglevStat,
-    OutlierStat, RdsStat, ReloadStat, RingHashStat, RouterStat, RuntimeStat, ServerStat,
+    OutlierStat, RdsStat, ReloadStat, RingHashStat, RouterStat, RuntimeStat, SdsStat, ServerStat,
     SslContextStat, SslStat, SubscriptionStat, TcpStat, TlsInspectorStat, TracingStat, VirtualStat,
     WatchdogStat,
 };

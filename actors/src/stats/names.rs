@@ -35,6 +35,9 @@ macro_rules! stat_set {
     };
 }
 
+pub(super) use listed;
+pub(super) use stat_set;
+
 stat_set! {
     /// What a cluster counts: `cluster.NAME.`.
     pub enum ClusterStat {
@@ -706,6 +709,13 @@ stat_set! {
     /// What the subscription to a route table counts besides: `http.PREFIX.rds.NAME.`.
     pub enum RdsStat {
         UpdateEmpty = Counter "update_empty",
+    }
+}
+
+stat_set! {
+    /// What the subscription to a secret counts besides: `sds.NAME.`.
+    pub enum SdsStat {
+        KeyRotationFailed = Counter "key_rotation_failed",
     }
 }
 

@@ -116,6 +116,11 @@ impl Scope {
         Self::new(prefix, vec![whole, manager])
     }
 
+    /// `sds.NAME.`, a secret's subscription.
+    pub fn sds(name: &str) -> Self {
+        Self::plain(&format!("sds.{}.", clean(name)))
+    }
+
     /// `vhost.HOST.vcluster.NAME.`, what a virtual host counts apart.
     pub fn virtual_cluster(host: &str, name: &str) -> Self {
         Self::in_virtual_host(host, "vcluster", "envoy.virtual_cluster", name)
@@ -148,6 +153,35 @@ impl Scope {
         let prefix = format!("{before}{}.", clean(stat_prefix));
         let tag = Tag::token("envoy.http_conn_manager_prefix", &prefix, before.len());
         Self::new(prefix, [vec![tag], listener.tags].concat())
+    }
+
+    /// `listener_local_ratelimit.PREFIX.`, a listener filter's `stat_prefix`.
+    pub fn listener_local_ratelimit(stat_prefix: &str) -> Self {
+        let before = "listener_local_ratelimit.";
+        let prefix = format!("{before}{}.", clean(stat_prefix));
+        let tag = Tag::token("envoy.local_listener_ratelimit_prefix", &prefix, before.len());
+        Self::new(prefix, vec![tag])
+    }
+
+    /// `proxy_proto.PREFIX.`, and of a version `versions.vN.` after it.
+    pub fn proxy_protocol(stat_prefix: &str, version: Option<u8>) -> Self {
+        let before = "proxy_proto.";
+        let (mut prefix, mut tags) = (before.to_owned(), Vec::new());
+        if !stat_prefix.is_empty() {
+            prefix = format!("{before}{}.", clean(stat_prefix));
+            tags.push(Tag::token("envoy.proxy_protocol_prefix", &prefix, before.len()));
+        }
+        if let Some(version) = version {
+            // Behind a prefix with dots in it no rule finds the version.
+            let whole = tags.iter().all(|tag| tag.cut.end == prefix.len());
+            let start = prefix.len();
+            prefix = format!("{prefix}versions.v{version}.");
+            if whole {
+                let (value, cut) = (version.to_string(), start..prefix.len());
+                tags.push(Tag { name: "envoy.proxy_protocol_version", value, cut });
+            }
+        }
+        Self::new(prefix, tags)
     }
 
     /// `listener.admin.http.admin.`: the admin port's listener is no tag.
@@ -236,6 +270,23 @@ mod tests {
                 "listener_address=my-list",
             ),
             (Scope::server_worker(3), "server.worker_", "worker_id=3"),
+            (
+                Scope::listener_local_ratelimit("a"),
+                "listener_local_ratelimit.",
+                "local_listener_ratelimit_prefix=a",
+            ),
+            (Scope::proxy_protocol("", None), "proxy_proto.", ""),
+            (Scope::proxy_protocol("", Some(1)), "proxy_proto.", "proxy_protocol_version=1"),
+            (
+                Scope::proxy_protocol("c", Some(2)),
+                "proxy_proto.",
+                "proxy_protocol_prefix=c proxy_protocol_version=2",
+            ),
+            (
+                Scope::proxy_protocol("a.b", Some(2)),
+                "proxy_proto.b.versions.v2.",
+                "proxy_protocol_prefix=a",
+            ),
             (Scope::admin_http(), "listener.admin.http.", "http_conn_manager_prefix=admin"),
         ] {
             let told =

@@ -19,7 +19,7 @@ use crate::config::{
     model::{
         filter_chain_match::{FilterChainMatch, SourceType},
         http::HttpConnectionManager,
-        listener::{FilterChain, FilterChains, ListenerFilter, Terminal},
+        listener::{FilterChain, FilterChains, Terminal},
     },
 };
 use crate::tls::ServerContext;
@@ -39,8 +39,6 @@ pub(super) const CONNECTION_MANAGER: &str =
 const RAW: &str = "envoy.extensions.transport_sockets.raw_buffer.v3.RawBuffer";
 
 const DOWNSTREAM_TLS: &str = "envoy.extensions.transport_sockets.tls.v3.DownstreamTlsContext";
-
-const TLS_INSPECTOR: &str = "envoy.extensions.filters.listener.tls_inspector.v3.TlsInspector";
 
 /// Envoy's `listener_filters_timeout` default.
 const LISTENER_FILTERS_WAIT: Duration = Duration::from_secs(15);
@@ -107,6 +105,7 @@ impl Compiler<'_> {
         let stat_prefix = stat_prefix.map_or_else(|| named.clone(), str::to_owned);
         let mut chains: Vec<FilterChain> = Vec::new();
         self.rds.clear();
+        self.sds.clear();
         let all = listener.messages("filter_chains").map(|chain| (chain, false));
         let default = listener.message("default_filter_chain").map(|chain| (chain, true));
         let mut default_chain = None;
@@ -155,8 +154,9 @@ impl Compiler<'_> {
             inbound,
             connections_max: CONNECTIONS_MAX,
             rds: std::mem::take(&mut self.rds),
+            sds: std::mem::take(&mut self.sds),
             chains_fingerprint: chains_fingerprint(listener, &chains),
-            fingerprint: digest(listener),
+            fingerprint: fingerprint(listener, &chains),
             chains: Arc::new(chains),
         })
     }
@@ -273,33 +273,6 @@ impl Compiler<'_> {
         self.error(chain.at, &chain.path, text, hint);
     }
 
-    /// `listener_filters`, and the one that chains need and nobody has asked for: without it they would take nothing, as in
-    /// Envoy 1.40. That of 2019 added it, and files of that time count on it.
-    fn listener_filters(
-        &mut self,
-        listener: &Message,
-        chains: &[FilterChain],
-    ) -> Vec<ListenerFilter> {
-        let mut filters = Vec::new();
-        for filter in listener.messages("listener_filters") {
-            filter.ignore("name", "free text; the type decides");
-            let Some(config) = filter.any("typed_config") else {
-                let text = "`typed_config` is missing";
-                self.error(filter.at, &filter.path, text, "its `@type` says which filter it is");
-                continue;
-            };
-            match config.message.name() {
-                TLS_INSPECTOR => filters.push(ListenerFilter::TlsInspector),
-                other => self.refuse_whole(&config.message, other),
-            }
-        }
-        let asked = chains.iter().any(|chain| chain.matches.asks_for_tls());
-        if asked && !filters.contains(&ListenerFilter::TlsInspector) {
-            filters.insert(0, ListenerFilter::TlsInspector);
-        }
-        filters
-    }
-
     /// Refuses an extension as a whole, so that its fields are not refused one by one.
     pub(super) fn refuse_whole(&mut self, message: &Message, what: &str) {
         for set in &message.fields {
@@ -330,12 +303,21 @@ impl Compiler<'_> {
     }
 }
 
+/// A certificate's file may hold another than before, though the listener says the same.
+fn fingerprint(listener: &Message, chains: &FilterChains) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    digest(listener).hash(&mut hasher);
+    for tls in chains.all().filter_map(|chain| chain.tls.as_ref()) {
+        tls.fingerprint().hash(&mut hasher);
+    }
+    hasher.finish()
+}
+
 /// Route tables are replaced where they are; but by their names connections find them.
 fn chains_fingerprint(listener: &Message, chains: &FilterChains) -> u64 {
     let mut hasher = DefaultHasher::new();
     digest_without(listener, is_route_config).hash(&mut hasher);
     for chain in chains.all() {
-        // A certificate's file may hold another than before.
         if let Some(tls) = &chain.tls {
             tls.fingerprint().hash(&mut hasher);
         }

@@ -2,12 +2,15 @@
 
 use std::{sync::Arc, time::Duration};
 
-use super::{Compiler, address::numeric};
+use super::{Compiler, address::numeric, listener_filter::kept_tlvs};
 use crate::{
     config::{
         Message,
         message::Value,
-        model::socket::{ProxyProtocol, SocketOption, Sockets, SourceAddress, TcpKeepalive},
+        model::listener_filter::KeptTlvs,
+        model::socket::{
+            Greeting, ProxyProtocol, SocketOption, Sockets, SourceAddress, TcpKeepalive,
+        },
     },
     tls::ClientContext,
 };
@@ -24,7 +27,7 @@ pub(super) struct Transport {
     /// How they are greeted, if connections are encrypted.
     pub(super) tls: Option<Arc<ClientContext>>,
     /// What is said first.
-    pub(super) greeting: Option<ProxyProtocol>,
+    pub(super) greeting: Option<Greeting>,
 }
 
 impl Compiler<'_> {
@@ -121,12 +124,15 @@ impl Compiler<'_> {
             PROXY => {
                 let inner = config.message("transport_socket");
                 let inner = inner.map(|inner| self.upstream_transport_socket(inner));
-                let version = config.message("config").and_then(|config| config.choice("version"));
-                let version = match version {
+                let proxy = config.message("config");
+                let version = match proxy.and_then(|proxy| proxy.choice("version")) {
                     Some("V2") => ProxyProtocol::V2,
                     _ => ProxyProtocol::V1,
                 };
-                Transport { greeting: Some(version), ..inner.unwrap_or_default() }
+                let kept = proxy.and_then(|proxy| proxy.message("pass_through_tlvs"));
+                let kept = kept.map_or(KeptTlvs::None, kept_tlvs);
+                let greeting = Some(Greeting { version, kept });
+                Transport { greeting, ..inner.unwrap_or_default() }
             }
             other => {
                 self.refuse_whole(config, other);

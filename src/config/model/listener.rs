@@ -7,7 +7,7 @@ use std::{
 
 use super::{
     access_log::AccessLog, filter_chain_match::FilterChainMatch, http::HttpConnectionManager,
-    tcp_proxy::TcpProxy,
+    listener_filter::ListenerFilter, tcp_proxy::TcpProxy,
 };
 use crate::tls::ServerContext;
 
@@ -41,13 +41,6 @@ pub struct FilterChain {
     pub handshake_timeout: Option<Duration>,
     /// The terminal network filter.
     pub terminal: Terminal,
-}
-
-/// What looks at a connection before its chain is chosen.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ListenerFilter {
-    /// `envoy.filters.listener.tls_inspector`
-    TlsInspector,
 }
 
 /// The last network filter of a chain, which owns the connection.

@@ -2,6 +2,8 @@
 
 use std::{net::SocketAddr, time::Duration};
 
+use super::listener_filter::KeptTlvs;
+
 /// How sockets to a cluster's hosts are made.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Sockets {
@@ -10,7 +12,7 @@ pub struct Sockets {
     /// `upstream_connection_options.tcp_keepalive`.
     pub keepalive: Option<TcpKeepalive>,
     /// What is said first on a connection, before anything of HTTP.
-    pub greeting: Option<ProxyProtocol>,
+    pub greeting: Option<Greeting>,
 }
 
 /// An address that connections come from.
@@ -31,6 +33,15 @@ pub struct TcpKeepalive {
     pub idle: Option<Duration>,
     /// `keepalive_interval`.
     pub interval: Option<Duration>,
+}
+
+/// `ProxyProtocolConfig`: what a host is told of the client before anything else.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Greeting {
+    /// `version`
+    pub version: ProxyProtocol,
+    /// `pass_through_tlvs`: of what the client's own header said.
+    pub kept: KeptTlvs,
 }
 
 /// `ProxyProtocolConfig.version`.

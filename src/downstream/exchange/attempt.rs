@@ -9,7 +9,7 @@ use understudy_actors::{
 };
 
 use super::{
-    super::count, Exchange, conversation::Conversation, failure::Failure, outcome,
+    super::count, Exchange, Peer, conversation::Conversation, failure::Failure, outcome,
     overriding::Named,
 };
 use crate::{
@@ -126,11 +126,13 @@ impl<'c> Exchange<'c> {
         {
             return None;
         }
-        let greeting = |version| proxy_protocol::header(version, self.peer.remote, self.peer.local);
+        let Peer { remote, local, proxied, .. } = self.peer;
+        let greeting =
+            |greeting| proxy_protocol::header(greeting, *remote, *local, proxied.as_deref());
         Some(Sharing {
             high_priority,
             client: upstream.apart_per_client.then_some(self.peer.id),
-            greeting: sockets.greeting.map(greeting).map(Rc::from),
+            greeting: sockets.greeting.as_ref().map(greeting).map(Rc::from),
             server_name: asks.and_then(|of| server_name(of, &self.heads.request)),
         })
     }

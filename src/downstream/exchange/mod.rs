@@ -59,6 +59,7 @@ use crate::{
     },
     filter::Filters,
     format::AccessLogType,
+    listener::Proxied,
     local_reply::LocalReply,
     route::{Found, Lots, RouteTable, form_host},
     stream::{BodySize, RequestSource, ResponseSink, WireBytes},
@@ -113,6 +114,8 @@ pub struct Peer {
     pub text: AddressText,
     /// The connection's number.
     pub id: u64,
+    /// What its connection really is, where that stands for another.
+    pub proxied: Option<Rc<Proxied>>,
     /// What its handshake came to.
     pub tls: Option<Rc<Session>>,
     /// The name that it asked for, as the TLS inspector saw it.
@@ -183,8 +186,8 @@ impl Peer {
     pub fn of(arrival: &Arrival) -> Self {
         let text = AddressText::new(arrival.peer.ip());
         let (id, tls) = (next_connection_id(), arrival.tls.clone());
-        let server_name = arrival.server_name.clone();
-        Self { remote: arrival.peer, local: arrival.local, text, id, tls, server_name }
+        let (proxied, server_name) = (arrival.proxied.clone(), arrival.server_name.clone());
+        Self { remote: arrival.peer, local: arrival.local, text, id, proxied, tls, server_name }
     }
 
     /// Whether it comes by TLS.

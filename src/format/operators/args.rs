@@ -222,11 +222,16 @@ pub(super) fn metadata(params: &str) -> Result<Args, FormatError> {
         "VIRTUAL_HOST" => {
             Ok(Args::Metadata(Owner::VirtualHost, words.map(str::to_owned).collect()))
         }
-        "DYNAMIC" | "CLUSTER" | "UPSTREAM_HOST" | "LISTENER" | "LISTENER_FILTER_CHAIN" => {
+        "DYNAMIC" => Ok(Args::Metadata(Owner::Dynamic, words.map(str::to_owned).collect())),
+        "CLUSTER" | "UPSTREAM_HOST" | "LISTENER" | "LISTENER_FILTER_CHAIN" => {
             Ok(Args::Metadata(Owner::Nobody, Vec::new()))
         }
         other => refused(format!("{other} is not supported type of metadata")),
     }
+}
+
+pub(super) fn dynamic_metadata(params: &str) -> Result<Args, FormatError> {
+    Ok(Args::Metadata(Owner::Dynamic, params.split(':').map(str::to_owned).collect()))
 }
 
 pub(super) fn filter_state(params: &str) -> Result<Args, FormatError> {
@@ -297,6 +302,8 @@ pub(super) enum Owner {
     Route,
     /// `VIRTUAL_HOST`.
     VirtualHost,
+    /// `DYNAMIC`.
+    Dynamic,
     /// What has none here.
     Nobody,
 }
@@ -387,6 +394,7 @@ impl Args {
         let metadata = match owner {
             Owner::Route => info.route_metadata,
             Owner::VirtualHost => info.virtual_host_metadata,
+            Owner::Dynamic => info.dynamic_metadata,
             Owner::Nobody => None,
         };
         let Some(mut found) = metadata else { return Value::Nothing };

@@ -1,0 +1,30 @@
+//! Owns what a connection really is where a header, or a redirect, says that it stands for another.
+
+use std::net::SocketAddr;
+
+use crate::config::model::listener_filter::KeptTlvs;
+
+/// A connection that stands for another one.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Proxied {
+    /// Who has really connected.
+    pub peer: SocketAddr,
+    /// Whereto.
+    pub local: SocketAddr,
+    /// TLVs of its header that may go on to hosts: types and values, in its order.
+    pub tlvs: Vec<Tlv>,
+    /// What was noted of it, by namespace.
+    pub metadata: serde_json::Value,
+}
+
+/// One more thing that a header says: its type, and its value.
+pub type Tlv = (u8, Box<[u8]>);
+
+// === impl Proxied ===
+
+impl Proxied {
+    /// Those of its TLVs that a host is to be told.
+    pub fn told<'p>(&'p self, kept: &'p KeptTlvs) -> impl Iterator<Item = &'p Tlv> {
+        self.tlvs.iter().filter(|(tlv_type, _)| kept.keeps(*tlv_type))
+    }
+}

@@ -1,0 +1,60 @@
+//! `envoy.filters.listener.tls_inspector`: what a client says of TLS before its handshake.
+
+use std::sync::Arc;
+
+use tokio::net::TcpStream;
+use understudy_actors::stats::{AnyGroup, Group, Registry, Scope, TlsInspectorStat as S};
+
+use super::{Found, Verdict};
+use crate::transport::{Peeked, Told, peek};
+
+pub(super) struct TlsInspector {
+    hello_bytes_max: usize,
+    stats: Arc<Group<S>>,
+}
+
+/// `tls_inspector.`
+fn stats(registry: &Registry) -> Arc<Group<S>> {
+    registry.group(Scope::plain("tls_inspector."))
+}
+
+pub(super) fn listed(registry: &Registry) -> Vec<Arc<dyn AnyGroup>> {
+    vec![stats(registry)]
+}
+
+// === impl TlsInspector ===
+
+impl TlsInspector {
+    pub(super) fn new(hello_bytes_max: usize, registry: &Registry) -> Self {
+        Self { hello_bytes_max, stats: stats(registry) }
+    }
+
+    pub(super) async fn look(
+        &self,
+        worker: usize,
+        socket: &TcpStream,
+        found: &mut Found,
+    ) -> Verdict {
+        let stats = self.stats.lane(worker);
+        let hello = match peek(socket, self.hello_bytes_max, Told::look).await {
+            Err(_) | Ok(Peeked::Closed) => return Verdict::Gone,
+            Ok(Peeked::TooMuch) => {
+                stats.inc(S::ClientHelloTooLarge);
+                return Verdict::Refuse;
+            }
+            Ok(Peeked::Seen(Told::Else)) => {
+                stats.inc(S::TlsNotFound);
+                return Verdict::Continue;
+            }
+            Ok(Peeked::Seen(Told::Tls(hello))) => hello,
+        };
+        stats.inc(S::TlsFound);
+        stats.inc(if hello.server_name.is_some() { S::SniFound } else { S::SniNotFound });
+        stats.inc(if hello.alpn.is_empty() { S::AlpnNotFound } else { S::AlpnFound });
+        stats.record(S::BytesProcessed, hello.bytes as u64);
+        found.is_tls = true;
+        found.server_name = hello.server_name;
+        found.application_protocols = hello.alpn;
+        Verdict::Continue
+    }
+}
