@@ -31,6 +31,7 @@ pub mod seams;
 pub mod server_state;
 mod settings;
 pub mod snapshot;
+pub mod socket_option;
 pub mod stage;
 pub mod stats;
 mod supervise;
