@@ -7,6 +7,7 @@ use understudy_actors::{
     plan::{ClusterPlan, ListenerPlan, Plan},
     resources::{Document, Kind, Known, ResourcePlan, Response, ResponseError},
     seams::{Load, Understand},
+    secrets::Secrets,
 };
 
 use crate::{
@@ -148,6 +149,11 @@ impl Loader {
         Self { first, flags, slots: Arc::new(slots), defaults, access_log }
     }
 
+    /// Where secrets of discovery stand.
+    pub fn secrets(&self) -> Arc<Secrets> {
+        self.slots.secrets.clone()
+    }
+
     /// Where access logs are written.
     pub fn access_log(&self) -> Arc<Writer> {
         self.access_log.clone()
@@ -186,7 +192,9 @@ impl Understand for Loader {
             let opened = match &plan {
                 ResourcePlan::Listener(listener, _) => open_logs_of_listener(&access_log, listener),
                 ResourcePlan::Cluster(cluster) => open_logs_of_cluster(&access_log, cluster),
-                ResourcePlan::Endpoints(_) | ResourcePlan::Routes(_) => Ok(()),
+                ResourcePlan::Endpoints(_) | ResourcePlan::Routes(_) | ResourcePlan::Secret(_) => {
+                    Ok(())
+                }
             };
             opened.map_err(|error| {
                 let mut errors = Diagnostics::default();

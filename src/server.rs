@@ -211,6 +211,7 @@ fn seams(
         balance: Arc::new(Balancers),
         record: access_log.clone(),
         face: Arc::new(face),
+        secrets: loader.secrets(),
         load: loader.clone(),
         understand: loader,
         house: Arc::new(OurHouse {

@@ -27,15 +27,17 @@ use crate::{
     plan::{
         AdminPlan, Assignment, ClusterPlan, Discovery, DnsPlan, EndpointPlan, HealthCheckKind,
         HealthCheckPlan, HostPlan, ListenerPlan, LookupFamily, NamePlan, Payload, Plan, RdsPlan,
-        RoutesPlan, SocketPlan,
+        RoutesPlan, SdsPlan, SocketPlan,
     },
     resources::{
-        ConfigSource, Document, Found, Kind, Known, ResourcePlan, Response, ResponseError, Wrong,
+        ConfigSource, Document, Found, Kind, Known, ResourcePlan, Response, ResponseError, Secret,
+        Wrong, print_of,
     },
     seams::{
         Accepted, Answer, Balance, Control, Drain, Face, Load, Looked, LookupError, MakeServe,
         Membership, Probe, Probed, Query, Record, Report, Resolve, Serve, Understand,
     },
+    secrets::Secrets,
     snapshot::Host,
     stage::{House, Options, Seams, Threads},
     view::View,
@@ -76,6 +78,7 @@ pub(crate) struct World {
     pub(crate) dns: Arc<Script>,
     pub(crate) health: Arc<Health>,
     pub(crate) events: Arc<Events>,
+    pub(crate) secrets: Arc<Secrets>,
     pub(crate) logs_reopened: Arc<Mutex<u32>>,
     /// What the file asks for, or what is wrong with it.
     pub(crate) file: Arc<Mutex<Option<Result<Plan, String>>>>,
@@ -282,6 +285,20 @@ fn planned(
             ResourcePlan::Endpoints(Arc::new(Assignment { hosts, ..Assignment::default() }))
         }
         (Kind::Routes, _) => ResourcePlan::Routes(routes(name, slot, rest[0].parse().unwrap())),
+        (Kind::Secret, _) => {
+            let files = rest.iter().filter_map(|word| word.strip_prefix("file="));
+            let files = files.map(|name| {
+                let held = std::fs::read(folder.join(name)).unwrap_or_default();
+                (file(name), print_of(&held))
+            });
+            let files: Vec<_> = files.collect();
+            if files.iter().any(|(_, held)| *held == print_of(b"bad")) {
+                return wrong(format!("a file of {name} is bad"));
+            }
+            let held = files.iter().map(|(_, held)| *held).sum::<u64>();
+            let (value, fingerprint) = (Arc::new(rest[0].to_owned()), fingerprint ^ held);
+            ResourcePlan::Secret(Arc::new(Secret { value, files, fingerprint }))
+        }
         (Kind::Listener, _) => {
             let needs = rest.iter().find_map(|word| word.strip_prefix("needs="));
             if let Some(needs) = needs.filter(|needs| !known.clusters.contains(*needs)) {
@@ -295,10 +312,14 @@ fn planned(
                 source: file("rds"),
                 stat_prefix: "in".to_owned(),
             });
+            let sds = rest.iter().find_map(|word| word.strip_prefix("sds="));
+            let sds =
+                sds.map(|name| SdsPlan { name: name.to_owned(), source: file("sds"), wants: "" });
             let plan = ListenerPlan {
                 address,
                 fingerprint,
                 rds: rds.into_iter().collect(),
+                sds: sds.into_iter().collect(),
                 ..(*listener(name)).clone()
             };
             ResourcePlan::Listener(Arc::new(plan), Vec::new())
@@ -333,6 +354,7 @@ impl World {
             face: Arc::new(Hello),
             load: Arc::new(self.clone()),
             understand: Arc::new(self.clone()),
+            secrets: self.secrets.clone(),
             house: Arc::new(self.clone()),
         }
     }
@@ -425,6 +447,7 @@ pub(crate) fn listener(name: &str) -> Arc<ListenerPlan> {
         accepts_max: None,
         chains: Arc::new(()),
         rds: Vec::new(),
+        sds: Vec::new(),
         chains_fingerprint: 1,
         fingerprint: 1,
     })

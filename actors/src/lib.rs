@@ -28,6 +28,7 @@ pub mod roster;
 mod routes;
 pub mod runtime;
 pub mod seams;
+pub mod secrets;
 pub mod server_state;
 mod settings;
 pub mod snapshot;

@@ -124,6 +124,8 @@ pub struct ListenerPlan {
     pub chains: Payload,
     /// Route tables that its chains subscribe to.
     pub rds: Vec<RdsPlan>,
+    /// Secrets that its chains subscribe to, once for each context.
+    pub sds: Vec<SdsPlan>,
     /// Equal for two plans whose connections are served alike, by whichever route tables.
     pub chains_fingerprint: u64,
     /// Equal for two plans that ask for the same.
@@ -159,6 +161,17 @@ pub struct RdsPlan {
     pub source: ConfigSource,
     /// Whose connection manager wants it, for stats.
     pub stat_prefix: String,
+}
+
+/// A secret that comes by itself.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct SdsPlan {
+    /// `SdsSecretConfig.sds_config`
+    pub source: ConfigSource,
+    /// `SdsSecretConfig.name`
+    pub name: String,
+    /// The field that it must have.
+    pub wants: &'static str,
 }
 
 /// One route table.
@@ -212,6 +225,8 @@ pub struct ClusterPlan {
     pub from_zone: String,
     /// Brought by an API rather than by the file.
     pub added_via_api: bool,
+    /// Secrets that it subscribes to, once for each context.
+    pub sds: Vec<SdsPlan>,
     /// Protocol and balancer options; opened by the data plane and by [`Balance`](crate::seams::Balance).
     pub upstream: Payload,
     /// Equal for two plans that ask for the same, be it of other hosts that are known by their addresses.
@@ -292,6 +307,7 @@ impl ClusterPlan {
             ignore_health_on_host_removal: false,
             from_zone: String::new(),
             added_via_api: false,
+            sds: Vec::new(),
             upstream: Arc::new(()),
             fingerprint: 1,
             hosts_fingerprint: 1,

@@ -6,6 +6,7 @@
 use std::{
     collections::{BTreeMap, HashSet},
     fmt,
+    hash::{DefaultHasher, Hash, Hasher},
     path::PathBuf,
     sync::Arc,
     time::SystemTime,
@@ -24,6 +25,8 @@ pub enum Kind {
     Listener,
     /// `envoy.config.route.v3.RouteConfiguration`
     Routes,
+    /// `envoy.extensions.transport_sockets.tls.v3.Secret`
+    Secret,
 }
 
 /// `ConfigSource`: who is asked.
@@ -89,6 +92,19 @@ pub enum ResourcePlan {
     Routes(Arc<RoutesPlan>),
     /// A cluster's hosts.
     Endpoints(Arc<Assignment>),
+    /// A secret.
+    Secret(Arc<Secret>),
+}
+
+/// A secret that discovery has brought.
+#[derive(Clone)]
+pub struct Secret {
+    /// What handshakes read.
+    pub value: Payload,
+    /// The files that it names, each with a number for what it held: a secret is another when one of them is.
+    pub files: Vec<(ConfigSource, u64)>,
+    /// Equal for two secrets that hold the same, whatever files they name.
+    pub fingerprint: u64,
 }
 
 /// A resource that was refused.
@@ -143,6 +159,8 @@ pub type Planning = Box<dyn Fn(&Known) -> Result<ResourcePlan, Wrong>>;
 pub struct Known {
     /// Names of clusters.
     pub clusters: HashSet<String>,
+    /// The field that a secret must have for who subscribes to it; empty for any.
+    pub secret: &'static str,
 }
 
 /// What is wrong with a resource.
@@ -163,6 +181,13 @@ pub enum ResponseError {
     Rejected(String),
 }
 
+/// A number for what a file holds.
+pub fn print_of(bytes: &[u8]) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    bytes.hash(&mut hasher);
+    hasher.finish()
+}
+
 // === impl Kind ===
 
 impl Kind {
@@ -173,6 +198,7 @@ impl Kind {
             Kind::Endpoints => "envoy.config.endpoint.v3.ClusterLoadAssignment",
             Kind::Listener => "envoy.config.listener.v3.Listener",
             Kind::Routes => "envoy.config.route.v3.RouteConfiguration",
+            Kind::Secret => "envoy.extensions.transport_sockets.tls.v3.Secret",
         }
     }
 
@@ -183,6 +209,7 @@ impl Kind {
             Kind::Endpoints => "eds",
             Kind::Listener => "lds",
             Kind::Routes => "rds",
+            Kind::Secret => "sds",
         }
     }
 }
@@ -213,6 +240,7 @@ impl fmt::Debug for ResourcePlan {
             ResourcePlan::Listener(..) => "Listener",
             ResourcePlan::Routes(_) => "Routes",
             ResourcePlan::Endpoints(_) => "Endpoints",
+            ResourcePlan::Secret(_) => "Secret",
         })
     }
 }

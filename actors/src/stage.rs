@@ -8,6 +8,7 @@ use crate::{
     plan::Plan,
     roster::Roster,
     seams::{Balance, Face, Load, MakeServe, Probe, Record, Resolve, Understand},
+    secrets::Secrets,
     supervise::{Cast, Reports},
     view::View,
 };
@@ -31,6 +32,8 @@ pub struct Seams {
     pub load: Arc<dyn Load>,
     /// Understands what discovery sends.
     pub understand: Arc<dyn Understand>,
+    /// Where the secrets of it stand.
+    pub secrets: Arc<Secrets>,
     /// What the process does beside the actors: logs, profiler.
     pub house: Arc<dyn House>,
 }

@@ -113,13 +113,13 @@ fn sections(desk: &Desk, named: Option<&Regex>, include_eds: bool) -> Vec<Sectio
         route_configs(listener, &mut tables);
         tables
     });
-    let bootstrap = [
-        ("bootstrap".to_owned(), with_node(desk, bootstrap)),
+    let shown = [
+        ("bootstrap".to_owned(), with_node(desk, bootstrap.clone())),
         ("last_updated".to_owned(), Doc::Value(json!(at))),
     ];
     let empty = || Doc::object([]);
     let mut out = vec![
-        Section::new("BootstrapConfigDump", Doc::object(bootstrap)),
+        Section::new("BootstrapConfigDump", Doc::object(shown)),
         Section::of(
             "ClustersConfigDump",
             [
@@ -154,8 +154,31 @@ fn sections(desk: &Desk, named: Option<&Regex>, include_eds: bool) -> Vec<Sectio
             list("dynamic_route_configs", brought.routes.into_iter()),
         ],
     ));
-    out.push(Section::new("SecretsConfigDump", empty()));
+    out.push(Section::of(
+        "SecretsConfigDump",
+        [
+            list("static_secrets", static_secrets(bootstrap, named)),
+            list("dynamic_active_secrets", brought.secrets.into_iter()),
+            list("dynamic_warming_secrets", brought.warming_secrets.into_iter()),
+        ],
+    ));
     out
+}
+
+/// Secrets that stand in the file; keys are not shown.
+fn static_secrets(
+    bootstrap: Arc<Message>,
+    named: Option<&Regex>,
+) -> impl Iterator<Item = Doc> + Send + 'static {
+    let named = named.cloned();
+    let count =
+        resources(&bootstrap).and_then(|resources| resources.peek("secrets")).map_or(0, length);
+    (0..count).filter_map(move |index| {
+        let secret = item(resources(&bootstrap)?.peek("secrets")?, index)?;
+        let name = secret.peek_text("name").unwrap_or_default();
+        let fits = named.as_ref().is_none_or(|regex| regex.is_match(name.as_bytes()));
+        fits.then(|| Doc::Value(json!({"name": name, "secret": with_type(secret)})))
+    })
 }
 
 /// What of a static resource is shown.

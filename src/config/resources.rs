@@ -99,7 +99,7 @@ fn found(
     let name = match kind {
         Kind::Endpoints => message.peek_text("cluster_name").map(str::to_owned),
         Kind::Listener => name_of(&message),
-        Kind::Cluster | Kind::Routes => message.peek_text("name").map(str::to_owned),
+        Kind::Cluster | Kind::Routes | Kind::Secret => message.peek_text("name").map(str::to_owned),
     };
     let (fingerprint, message) = (digest(&message), Arc::new(message));
     let payload: Payload = message.clone();

@@ -135,6 +135,11 @@ impl Certificate {
         Ok(Self { key: Arc::new(certified), chain: infos, path: path.to_owned() })
     }
 
+    /// The same as long as the same is shown.
+    pub fn fingerprint(&self) -> impl Iterator<Item = String> {
+        self.chain.iter().map(|certificate| certificate.sha256.clone())
+    }
+
     /// The certificate itself.
     pub fn leaf(&self) -> Option<&CertificateInfo> {
         self.chain.first()

@@ -147,6 +147,14 @@ impl ClientContext {
         self.settings.certificates.iter().find_map(Secret::read)
     }
 
+    /// The same as long as the configuration shows and trusts nothing that it did not before.
+    pub fn fingerprint(&self) -> Vec<String> {
+        let shown = self.settings.certificates.iter().filter_map(Secret::as_fixed);
+        let shown = shown.flat_map(|certificate| certificate.fingerprint());
+        let trusted = self.settings.validation.iter().filter_map(Secret::as_fixed);
+        shown.chain(trusted.flat_map(|validation| validation.fingerprint())).collect()
+    }
+
     /// Whether all that a handshake needs has been said.
     pub fn is_ready(&self) -> bool {
         self.settings.certificates.iter().all(|certificate| certificate.read().is_some())

@@ -22,14 +22,32 @@ pub use validation::{
     HostName, Refusal, SanKind, SanMatcher, Validation, ValidationError, ValidationSettings,
 };
 
-use std::sync::Arc;
+use std::{fmt, sync::Arc};
 
-use understudy_actors::published::Published;
+use understudy_actors::{
+    plan::Payload,
+    published::{Published, Publisher},
+};
 
 /// A secret, wherever it comes from: none until its source has said it.
 #[derive(Debug)]
 pub struct Secret<T> {
-    published: Published<Option<Arc<T>>>,
+    from: From<T>,
+}
+
+#[derive(Debug)]
+enum From<T> {
+    /// The configuration itself.
+    Fixed(Arc<T>),
+    /// Discovery.
+    Brought(Arc<Brought<T>>),
+}
+
+/// What discovery brings, and what was made of it last.
+struct Brought<T> {
+    published: Published<Option<Payload>>,
+    make: Box<dyn Fn(&Payload) -> Option<Arc<T>> + Send + Sync>,
+    made: Publisher<Option<(Payload, Arc<T>)>>,
 }
 
 // === impl Secret ===
@@ -37,23 +55,66 @@ pub struct Secret<T> {
 impl<T> Secret<T> {
     /// One that stands in the configuration.
     pub fn fixed(value: Arc<T>) -> Self {
-        Self { published: Published::constant(Some(value)) }
+        Self { from: From::Fixed(value) }
     }
 
-    /// One that its source publishes.
-    pub fn published(published: Published<Option<Arc<T>>>) -> Self {
-        Self { published }
+    /// One that its source publishes, and what is made of it: by the first handshake that sees it.
+    pub fn brought(
+        published: Published<Option<Payload>>,
+        make: impl Fn(&Payload) -> Option<Arc<T>> + Send + Sync + 'static,
+    ) -> Self {
+        let (make, made) = (Box::new(make), Publisher::new(None));
+        Self { from: From::Brought(Arc::new(Brought { published, make, made })) }
     }
 
     /// What it is now.
     pub fn read(&self) -> Option<Arc<T>> {
-        self.published.read().as_ref().clone()
+        match &self.from {
+            From::Fixed(value) => Some(value.clone()),
+            From::Brought(brought) => brought.read(),
+        }
+    }
+
+    /// What it will always be, if it stands in the configuration.
+    pub fn as_fixed(&self) -> Option<&Arc<T>> {
+        match &self.from {
+            From::Fixed(value) => Some(value),
+            From::Brought(_) => None,
+        }
     }
 }
 
 impl<T> Clone for Secret<T> {
     fn clone(&self) -> Self {
-        Self { published: self.published.clone() }
+        let from = match &self.from {
+            From::Fixed(value) => From::Fixed(value.clone()),
+            From::Brought(brought) => From::Brought(brought.clone()),
+        };
+        Self { from }
+    }
+}
+
+// === impl Brought ===
+
+impl<T> Brought<T> {
+    fn read(&self) -> Option<Arc<T>> {
+        let now = self.published.read();
+        let payload = now.as_ref().as_ref()?;
+        if let Some((of, made)) = self.made.read().as_ref()
+            && Arc::ptr_eq(of, payload)
+        {
+            return Some(made.clone());
+        }
+        // Whoever makes it at the same time makes the same.
+        let made = (self.make)(payload)?;
+        self.made.publish(Some((payload.clone(), made.clone())));
+        Some(made)
+    }
+}
+
+impl<T> fmt::Debug for Brought<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Brought")
     }
 }
 

@@ -151,11 +151,12 @@ impl ServerContext {
         self.configs.config(hello)
     }
 
-    /// The same as long as nothing is shown or trusted that was not before.
+    /// The same as long as the configuration shows and trusts nothing that it did not before. What discovery brings
+    /// changes under it.
     pub fn fingerprint(&self) -> Vec<String> {
-        let shown = self.certificates.iter().filter_map(Secret::read);
-        let shown = shown.filter_map(|certificate| Some(certificate.leaf()?.sha256.clone()));
-        let trusted = self.validation.iter().filter_map(Secret::read);
+        let shown = self.certificates.iter().filter_map(Secret::as_fixed);
+        let shown = shown.flat_map(|certificate| certificate.fingerprint());
+        let trusted = self.validation.iter().filter_map(Secret::as_fixed);
         let trusted = trusted.flat_map(|validation| validation.fingerprint());
         shown.chain(trusted).collect()
     }

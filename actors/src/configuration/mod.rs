@@ -130,6 +130,7 @@ impl Configuration {
         mut next: Configured,
         mut settled: Settled,
     ) -> ResponseActFuture<Self, Result<Begun, ApplyError>> {
+        self.seed.stage.seams.secrets.publish_first(&next.resources);
         let applying = self.seed.ask(Apply(next.plan()));
         Box::pin(applying.into_actor(self).then(move |applied, this, ctx| {
             if let Err(ApplyError::Bind(error)) = &applied
@@ -151,6 +152,9 @@ impl Configuration {
     /// Publishes what is in force, and watches what it subscribes to.
     fn take_over(&self, mut next: Configured, settled: &Settled, ctx: &mut Context<Self>) {
         let sources = Ledger::sources(&next);
+        self.seed.stage.seams.secrets.publish(&next.resources);
+        let registry = &self.seed.stage.view.registry;
+        self.seed.ledger.count_contexts(&next, &settled.secrets, registry);
         let drain_time = self.seed.stage.options.drain_time;
         next.drain_after(&self.seed.publisher.read(), drain_time);
         self.seed.publisher.publish(next);

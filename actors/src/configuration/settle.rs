@@ -6,9 +6,7 @@
 use std::{
     cell::RefCell,
     collections::{BTreeMap, BTreeSet, HashMap, HashSet},
-    fs,
-    hash::{DefaultHasher, Hash, Hasher},
-    io,
+    fs, io,
     path::Path,
     sync::Arc,
 };
@@ -16,13 +14,13 @@ use std::{
 use super::{store, tally::Tally};
 use crate::{
     configured::{Base, Configured},
-    plan::{ClusterPlan, Discovery, ListenerPlan},
+    plan::{ClusterPlan, Discovery, ListenerPlan, SdsPlan},
     resources::{
         ConfigSource, Document, Kind, Known, ResourcePlan, Resources, ResponseError, Subscription,
-        Topic,
+        Topic, print_of,
     },
     seams::Understand,
-    stats::Registry,
+    stats::{Group, Registry, Scope, SslContextStat},
 };
 
 /// Bytes of a document at most.
@@ -34,6 +32,7 @@ pub(super) struct Ledger {
     /// What each file held when it was read last.
     read: RefCell<HashMap<ConfigSource, u64>>,
     tallies: RefCell<BTreeMap<(Topic, String), Arc<Tally>>>,
+    contexts: RefCell<Vec<Arc<Group<SslContextStat>>>>,
 }
 
 /// Which documents are to be looked at besides those nobody has seen yet.
@@ -51,7 +50,9 @@ pub(super) enum Look {
 pub(super) struct Settled {
     /// Whether anything asks for something else now.
     pub(super) changed: bool,
-    /// Documents that were read, and what they held.
+    /// Secrets that are others now.
+    pub(super) secrets: Vec<Topic>,
+    /// Documents that were read, and files that secrets name, and what they held.
     read: Vec<(ConfigSource, u64)>,
     verdicts: Vec<Verdict>,
 }
@@ -111,9 +112,46 @@ impl Ledger {
         settled
     }
 
-    /// The files that somebody subscribes to.
+    /// Counts the contexts that have another secret now.
+    pub(super) fn count_contexts(
+        &self,
+        configured: &Configured,
+        secrets: &[Topic],
+        registry: &Registry,
+    ) {
+        if secrets.is_empty() {
+            return;
+        }
+        let plan = configured.plan();
+        let listeners = plan.listeners.iter().map(|listener| {
+            let scope = Scope::listener(&listener.stat_prefix);
+            (scope.within("server_ssl_socket_factory"), &listener.sds)
+        });
+        let clusters = plan.clusters.iter().map(|cluster| {
+            let scope = Scope::cluster(&cluster.stat_name);
+            (scope.within("client_ssl_socket_factory"), &cluster.sds)
+        });
+        let mut held = Vec::new();
+        for (scope, subscribed) in listeners.chain(clusters) {
+            let is_one = |sds: &&SdsPlan| {
+                secrets
+                    .iter()
+                    .any(|one| one.source == sds.source && one.name.as_ref() == Some(&sds.name))
+            };
+            let count = subscribed.iter().filter(is_one).count() as u64;
+            let contexts = registry.group::<SslContextStat>(scope);
+            contexts.add(SslContextStat::SslContextUpdateBySds, count);
+            held.push(contexts);
+        }
+        // A listener makes its own when the first client comes; what was counted before is not to be lost.
+        self.contexts.replace(held);
+    }
+
+    /// The files that somebody subscribes to, and those that secrets name.
     pub(super) fn sources(configured: &Configured) -> BTreeSet<ConfigSource> {
-        configured.resources.keys().map(|topic| topic.source.clone()).collect()
+        let named = configured.resources.values().filter_map(Subscription::secret);
+        let named = named.flat_map(|secret| secret.files.iter().map(|(source, _)| source));
+        configured.resources.keys().map(|topic| &topic.source).chain(named).cloned().collect()
     }
 }
 
@@ -148,6 +186,14 @@ impl Pass<'_> {
             let (prefix, name) = (&rds.stat_prefix, &rds.name);
             self.subscribe(topic, prefix, &known, |all| Tally::rds(all, prefix, name));
         }
+        let secrets = clusters.iter().flat_map(|cluster| &cluster.sds);
+        let secrets = secrets.chain(listeners.iter().flat_map(|listener| &listener.sds));
+        for sds in secrets.collect::<BTreeSet<_>>() {
+            let (source, name) = (sds.source.clone(), Some(sds.name.clone()));
+            let topic = Topic { kind: Kind::Secret, source, name };
+            known.secret = sds.wants;
+            self.subscribe(topic, "", &known, |all| Tally::sds(all, &sds.name));
+        }
         let gone = self.before.keys().any(|topic| !self.after.contains_key(topic));
         self.settled.changed |= gone;
     }
@@ -172,8 +218,13 @@ impl Pass<'_> {
         }
         let before = self.before.get(&topic);
         let begun = self.after.get(&topic).or(before).cloned();
+        let rotated = begun.as_ref().is_some_and(|begun| self.is_rotated(begun));
         if !(new || begun.is_none() || self.is_called_for(&topic.source)) {
-            self.after.entry(topic).or_insert_with(|| begun.unwrap_or_default());
+            let mut subscription = begun.unwrap_or_default();
+            if rotated {
+                self.rotate(&topic, &mut subscription, known, &tally);
+            }
+            self.after.entry(topic).or_insert(subscription);
             return;
         }
         let mut subscription = begun.unwrap_or_default();
@@ -190,6 +241,43 @@ impl Pass<'_> {
         }
     }
 
+    /// Whether a file that a secret names is to be looked at.
+    fn is_rotated(&mut self, subscription: &Subscription) -> bool {
+        let Some(secret) = subscription.secret() else { return false };
+        secret.files.iter().any(|(file, _)| self.is_called_for(file))
+    }
+
+    /// Takes a secret again whose files are others, though its document is the same.
+    ///
+    /// Observed: Envoy 1.40 counts that as no update.
+    fn rotate(
+        &mut self,
+        topic: &Topic,
+        subscription: &mut Subscription,
+        known: &Known,
+        tally: &Tally,
+    ) {
+        let document = self.document(&topic.source);
+        let read = document.map(|document| self.understand.understand(topic.kind, &document));
+        // What is wrong with the document was told when it was looked at.
+        let Some(Ok(response)) = read else { return };
+        let taken = store::take(topic, subscription, &response, known);
+        match taken.refused {
+            Some(_) => tally.rotation_failed(),
+            None => self.took(topic, subscription, &taken.updated),
+        }
+    }
+
+    /// Takes note of what a subscription has brought.
+    fn took(&mut self, topic: &Topic, subscription: &Subscription, updated: &[String]) {
+        let Some(secret) = subscription.secret() else { return };
+        self.settled.read.extend(secret.files.iter().cloned());
+        if !updated.is_empty() {
+            self.settled.secrets.push(topic.clone());
+            self.settled.changed = true;
+        }
+    }
+
     /// Reads a document once in each pass.
     fn document(&mut self, source: &ConfigSource) -> Option<Document> {
         if let Some(known) = self.documents.get(source) {
@@ -201,9 +289,7 @@ impl Pass<'_> {
             |error| tracing::warn!(target: "config", "cannot read {}: {error}", path.display());
         let document: Option<Document> = read.map_err(told).ok();
         if let Some(document) = &document {
-            let mut hasher = DefaultHasher::new();
-            document.text.hash(&mut hasher);
-            let now = hasher.finish();
+            let now = print_of(document.text.as_bytes());
             if self.ledger.read.borrow().get(source) != Some(&now) {
                 self.others.insert(source.clone());
             }
@@ -240,6 +326,7 @@ impl Pass<'_> {
         };
         let taken = store::take(topic, subscription, &response, known);
         let updated = !taken.updated.is_empty();
+        self.took(topic, subscription, &taken.updated);
         self.settled.changed |= updated || !taken.removed.is_empty();
         self.settled.verdicts.push(Verdict {
             topic: topic.clone(),

@@ -3,7 +3,7 @@
 use std::{collections::HashSet, sync::Arc, time::SystemTime};
 
 use crate::resources::{
-    Found, Kind, Known, Refused, Resource, Response, Subscription, Topic, Wrong,
+    Found, Kind, Known, Refused, Resource, ResourcePlan, Response, Subscription, Topic, Wrong,
 };
 
 /// What came of a response.
@@ -75,6 +75,10 @@ fn take_one(
     subscription.refused.clear();
     let mut taken = Taken::default();
     let found = match response.resources.as_slice() {
+        [] if kind == Kind::Secret => {
+            taken.refused = Some(format!("Missing SDS resources for {name} in onConfigUpdate()"));
+            return taken;
+        }
         [] => {
             taken.empty = true;
             subscription.version.clone_from(&response.version);
@@ -83,6 +87,14 @@ fn take_one(
         [found] if found.name == name => found,
         [other] => {
             taken.refused = Some(stranger(kind, name, &other.name));
+            return taken;
+        }
+        several if kind == Kind::Secret => {
+            let count = several.len();
+            taken.refused = Some(format!(
+                "Unexpected SDS secrets length for {name}, number of added resources {count}, number of removed \
+                 resources 0. Expected sum is 1"
+            ));
             return taken;
         }
         several => {
@@ -115,8 +127,16 @@ fn put(
 ) -> Result<bool, Wrong> {
     let before = subscription.resources.get(&found.name);
     if before.is_some_and(|before| before.fingerprint == found.fingerprint)
-        // A cluster is told of its hosts again: it counts that they are the same.
-        && kind != Kind::Endpoints
+        // A cluster is told of its hosts again: it counts that they are the same. And a secret may name files.
+        && !matches!(kind, Kind::Endpoints | Kind::Secret)
+    {
+        return Ok(false);
+    }
+    let plan = (found.plan)(known)?;
+    if let (ResourcePlan::Secret(now), Some(ResourcePlan::Secret(was))) =
+        (&plan, before.map(|before| &before.plan))
+        && now.fingerprint == was.fingerprint
+        && now.files == was.files
     {
         return Ok(false);
     }
@@ -125,7 +145,7 @@ fn put(
         updated: SystemTime::now(),
         message: found.message.clone(),
         fingerprint: found.fingerprint,
-        plan: (found.plan)(known)?,
+        plan,
     };
     subscription.resources.insert(found.name.clone(), Arc::new(resource));
     Ok(true)
@@ -160,6 +180,7 @@ fn twice(kind: Kind, name: &str) -> Wrong {
 
 fn stranger(kind: Kind, expected: &str, name: &str) -> String {
     match kind {
+        Kind::Secret => format!("Unexpected SDS secret (expecting {expected}): {name}"),
         Kind::Endpoints => format!("Unexpected EDS cluster (expecting {expected}): {name}"),
         _ => format!("Unexpected RDS configuration (expecting {expected}): {name}"),
     }

@@ -6,16 +6,17 @@ use std::{
 };
 
 use crate::stats::{
-    ClusterStat, EdsStat, Group, RdsStat, Registry, ReloadStat, Scope, SubscriptionStat,
+    ClusterStat, EdsStat, Group, RdsStat, Registry, ReloadStat, Scope, SdsStat, SubscriptionStat,
 };
 
 /// What one subscriber counts. Observed: Envoy 1.40 `/stats`.
 pub(super) enum Tally {
-    /// `cluster_manager.cds.`, `listener_manager.lds.`, `http.PREFIX.rds.NAME.`
+    /// `cluster_manager.cds.`, `listener_manager.lds.`, `http.PREFIX.rds.NAME.`, `sds.NAME.`
     Own {
         stats: Arc<Group<SubscriptionStat>>,
         reloads: Option<Arc<Group<ReloadStat>>>,
         routes: Option<Arc<Group<RdsStat>>>,
+        secrets: Option<Arc<Group<SdsStat>>>,
     },
     /// `cluster.NAME.`
     OfCluster { cluster: Arc<Group<ClusterStat>>, stats: Arc<Group<EdsStat>> },
@@ -27,19 +28,25 @@ impl Tally {
     pub(super) fn cds(registry: &Registry) -> Self {
         let scope = Scope::plain("cluster_manager.cds.");
         let reloads = Some(registry.group(scope.clone()));
-        Tally::Own { stats: registry.group(scope), reloads, routes: None }
+        Tally::Own { stats: registry.group(scope), reloads, routes: None, secrets: None }
     }
 
     pub(super) fn lds(registry: &Registry) -> Self {
         let stats = registry.group(Scope::plain("listener_manager.lds."));
-        Tally::Own { stats, reloads: None, routes: None }
+        Tally::Own { stats, reloads: None, routes: None, secrets: None }
     }
 
     pub(super) fn rds(registry: &Registry, stat_prefix: &str, name: &str) -> Self {
         let scope = Scope::rds(stat_prefix, name);
         let reloads = Some(registry.group(scope.clone()));
         let routes = Some(registry.group(scope.clone()));
-        Tally::Own { stats: registry.group(scope), reloads, routes }
+        Tally::Own { stats: registry.group(scope), reloads, routes, secrets: None }
+    }
+
+    pub(super) fn sds(registry: &Registry, name: &str) -> Self {
+        let scope = Scope::sds(name);
+        let secrets = Some(registry.group(scope.clone()));
+        Tally::Own { stats: registry.group(scope), reloads: None, routes: None, secrets }
     }
 
     pub(super) fn eds(registry: &Registry, cluster: &str) -> Self {
@@ -91,6 +98,13 @@ impl Tally {
                 stats.set(EdsStat::UpdateTime, now);
                 stats.say(EdsStat::VersionText, version);
             }
+        }
+    }
+
+    /// A file that a secret names is another, and cannot be used.
+    pub(super) fn rotation_failed(&self) {
+        if let Tally::Own { secrets: Some(secrets), .. } = self {
+            secrets.add(SdsStat::KeyRotationFailed, 1);
         }
     }
 

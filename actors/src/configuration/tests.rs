@@ -11,7 +11,7 @@ use crate::{
     resources::{ConfigSource, Kind},
     server_state::Lifecycle,
     snapshot::Host,
-    stats::{Scope, SubscriptionStat},
+    stats::{Scope, SdsStat, SubscriptionStat},
 };
 
 const RELOAD: Command = Command::Reload(Reload::Apply);
@@ -183,7 +183,11 @@ impl Folder {
     }
 
     async fn raise(&self) -> Raised {
-        let raised = raise(World::default());
+        self.raise_in(World::default()).await
+    }
+
+    async fn raise_in(&self, world: World) -> Raised {
+        let raised = raise(world);
         let base = Base {
             clusters_from: self.source("cds"),
             listeners_from: self.source("lds"),
@@ -320,4 +324,69 @@ async fn a_cluster_is_told_of_its_hosts_once_and_other_updates_touch_it_not() {
     folder.put("other", &["1", "of c3 10.0.0.3:80"]);
     until("hosts", || addresses(&raised, "c3") == ["10.0.0.3:80"]).await;
     assert_eq!(version("b2"), b2);
+}
+
+fn secret(raised: &Raised, folder: &Folder, name: &str) -> Option<String> {
+    let place = raised.world.secrets.of(&folder.source("sds").unwrap(), name).read();
+    place.as_ref().as_ref()?.downcast_ref::<String>().cloned()
+}
+
+#[actix::test]
+async fn a_secret_is_published_stays_what_it_was_when_another_is_refused_and_survives_falls() {
+    let folder = Folder::new("secrets");
+    folder.put("cds", &["1"]);
+    folder.put("lds", &["1", "listener x sds=s1"]);
+    folder.put("sds", &["1", "secret s1 first"]);
+    let world = World::default();
+    // Who compiles a context has asked for its place before.
+    let _place = world.secrets.of(&folder.source("sds").unwrap(), "s1");
+    let raised = folder.raise_in(world).await;
+    assert_eq!(secret(&raised, &folder, "s1").as_deref(), Some("first"));
+    let stats = "sds.s1.";
+    for (refused, lines) in [
+        &["2", "bad s1"][..],
+        &["2", "secret other 2"],
+        &["2"],
+        &["2", "secret s1 a", "secret s2 b"],
+    ]
+    .iter()
+    .enumerate()
+    {
+        folder.put("sds", lines);
+        let rejected = || count(&raised, stats, SubscriptionStat::UpdateRejected);
+        until("a refusal", || rejected() == refused as u64 + 1).await;
+        assert_eq!(secret(&raised, &folder, "s1").as_deref(), Some("first"));
+    }
+    for (round, name) in ["configuration/files", "configuration"].iter().enumerate() {
+        let value = format!("next{round}");
+        folder.put("sds", &["3", &format!("secret s1 {value}")]);
+        raised.kill(name).await;
+        until(name, || secret(&raised, &folder, "s1").as_ref() == Some(&value)).await;
+    }
+}
+
+#[actix::test]
+async fn a_secret_is_another_when_a_file_that_it_names_is_and_one_that_is_bad_changes_nothing() {
+    let folder = Folder::new("secret-files");
+    folder.put("cds", &["1"]);
+    folder.put("lds", &["1", "listener x sds=s1"]);
+    folder.put("key", &["one"]);
+    folder.put("sds", &["1", "secret s1 value file=key"]);
+    let world = World::default();
+    let place = world.secrets.of(&folder.source("sds").unwrap(), "s1");
+    let raised = folder.raise_in(world).await;
+    let first = place.read().as_ref().clone().expect("it is there");
+    until("the watch", || raised.cast().contains(&"configuration/files".to_owned())).await;
+    let failed = || {
+        let group = raised.view.registry.group::<SdsStat>(Scope::plain("sds.s1."));
+        group.sum(SdsStat::KeyRotationFailed)
+    };
+    folder.put("key", &["bad"]);
+    until("a failure", || failed() > 0).await;
+    assert!(Arc::ptr_eq(&first, &place.read().as_ref().clone().expect("it is there still")));
+    folder.put("key", &["two"]);
+    let is_another = || place.read().as_ref().as_ref().is_some_and(|now| !Arc::ptr_eq(&first, now));
+    until("another", is_another).await;
+    // The document is the same: that was no update.
+    assert_eq!(count(&raised, "sds.s1.", SubscriptionStat::UpdateSuccess), 1);
 }

@@ -28,7 +28,7 @@ pub use names::{
     AllHealthChecksStat, AnswerStat, ClusterHttp2Stat, ClusterManagerStat, ClusterStat, DnsStat,
     EdsStat, FilesystemStat, HealthCheckStat, HostStat, Http1Stat, HttpStat, ListenerDiscoveryStat,
     ListenerHttpStat, ListenerManagerStat, ListenerStat, ListenerWorkerStat, MaglevStat,
-    OutlierStat, RdsStat, ReloadStat, RingHashStat, RouterStat, RuntimeStat, ServerStat,
+    OutlierStat, RdsStat, ReloadStat, RingHashStat, RouterStat, RuntimeStat, SdsStat, ServerStat,
     SslContextStat, SslStat, SubscriptionStat, TcpStat, TlsInspectorStat, TracingStat, VirtualStat,
     WatchdogStat,
 };

@@ -713,6 +713,13 @@ stat_set! {
 }
 
 stat_set! {
+    /// What the subscription to a secret counts besides: `sds.NAME.`.
+    pub enum SdsStat {
+        KeyRotationFailed = Counter "key_rotation_failed",
+    }
+}
+
+stat_set! {
     /// What a cluster that subscribes to its hosts counts besides: `cluster.NAME.`.
     pub enum EdsStat {
         InitFetchTimeout = Counter "init_fetch_timeout",

@@ -116,6 +116,11 @@ impl Scope {
         Self::new(prefix, vec![whole, manager])
     }
 
+    /// `sds.NAME.`, a secret's subscription.
+    pub fn sds(name: &str) -> Self {
+        Self::plain(&format!("sds.{}.", clean(name)))
+    }
+
     /// `vhost.HOST.vcluster.NAME.`, what a virtual host counts apart.
     pub fn virtual_cluster(host: &str, name: &str) -> Self {
         Self::in_virtual_host(host, "vcluster", "envoy.virtual_cluster", name)

@@ -11,6 +11,8 @@ use understudy_actors::plan::{
     LbMetadata, LbValue, Locality, NamePlan, RetryBudget, Thresholds,
 };
 
+use understudy_actors::resources::print_of;
+
 use super::{
     Compiler,
     address::Named,
@@ -62,7 +64,9 @@ impl Compiler<'_> {
         let stat_name = cluster.text("alt_stat_name").filter(|name| !name.is_empty());
         let common = cluster.message("common_lb_config");
         let panic = common.and_then(|common| common.message("healthy_panic_threshold"));
+        self.sds.clear();
         let upstream = self.upstream(cluster);
+        let contexts = upstream.contexts().flat_map(|tls| tls.fingerprint()).collect::<Vec<_>>();
         let ignore_health = cluster.boolean("ignore_health_on_host_removal");
         Some(ClusterPlan {
             stat_name: stat_name.unwrap_or(&name).to_owned(),
@@ -90,11 +94,16 @@ impl Compiler<'_> {
             from_zone: self.node.zone.clone(),
             added_via_api: self.added_via_api,
             upstream: Arc::new(upstream),
-            fingerprint: match discovery {
-                Some(Discovery::Static(_)) => digest_without(cluster, |message, set| {
-                    message.name() == ASSIGNMENT && set.field.name == "endpoints"
-                }),
-                _ => digest(cluster),
+            sds: std::mem::take(&mut self.sds),
+            fingerprint: {
+                let own = match discovery {
+                    Some(Discovery::Static(_)) => digest_without(cluster, |message, set| {
+                        message.name() == ASSIGNMENT && set.field.name == "endpoints"
+                    }),
+                    _ => digest(cluster),
+                };
+                // A certificate's file may hold another than before.
+                if contexts.is_empty() { own } else { own ^ print_of(contexts.concat().as_bytes()) }
             },
             hosts_fingerprint: match cluster.message("load_assignment") {
                 Some(assignment) => digest(assignment),

@@ -1,6 +1,8 @@
 //! Owns reading `DataSource`: text or bytes that stand in the configuration, in a file or in the environment.
 
-use std::{env, fs};
+use std::{env, fs, path::PathBuf};
+
+use understudy_actors::resources::print_of;
 
 use super::Compiler;
 use crate::config::{Message, message::Value};
@@ -15,7 +17,9 @@ impl Compiler<'_> {
             return Some(bytes.clone());
         }
         let read = if let Some(path) = source.text("filename") {
-            fs::read(path).map_err(|error| format!("cannot read {path:?}: {error}"))
+            let read = fs::read(path);
+            self.files.extend(read.iter().map(|held| (PathBuf::from(path), print_of(held))));
+            read.map_err(|error| format!("cannot read {path:?}: {error}"))
         } else {
             let name = source.text("environment_variable")?;
             let missing = |_| format!("environment variable {name} is not set");

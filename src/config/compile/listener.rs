@@ -115,6 +115,7 @@ impl Compiler<'_> {
         let stat_prefix = stat_prefix.map_or_else(|| named.clone(), str::to_owned);
         let mut chains: Vec<FilterChain> = Vec::new();
         self.rds.clear();
+        self.sds.clear();
         let all = listener.messages("filter_chains").map(|chain| (chain, false));
         let default = listener.message("default_filter_chain").map(|chain| (chain, true));
         let mut default_chain = None;
@@ -169,8 +170,9 @@ impl Compiler<'_> {
             inbound,
             connections_max: CONNECTIONS_MAX,
             rds: std::mem::take(&mut self.rds),
+            sds: std::mem::take(&mut self.sds),
             chains_fingerprint: chains_fingerprint(listener, &chains),
-            fingerprint: digest(listener),
+            fingerprint: fingerprint(listener, &chains),
             chains: Arc::new(chains),
         })
     }
@@ -380,12 +382,21 @@ fn plain(filter_chain: &str) -> Arc<Plain> {
     Arc::new(Plain { filter_chain: filter_chain.to_owned(), listener_logs: Vec::new() })
 }
 
+/// A certificate's file may hold another than before, though the listener says the same.
+fn fingerprint(listener: &Message, chains: &FilterChains) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    digest(listener).hash(&mut hasher);
+    for tls in chains.all().filter_map(|chain| chain.tls.as_ref()) {
+        tls.fingerprint().hash(&mut hasher);
+    }
+    hasher.finish()
+}
+
 /// Route tables are replaced where they are; but by their names connections find them.
 fn chains_fingerprint(listener: &Message, chains: &FilterChains) -> u64 {
     let mut hasher = DefaultHasher::new();
     digest_without(listener, is_route_config).hash(&mut hasher);
     for chain in chains.all() {
-        // A certificate's file may hold another than before.
         if let Some(tls) = &chain.tls {
             tls.fingerprint().hash(&mut hasher);
         }

@@ -45,12 +45,13 @@ use std::{
 };
 
 use understudy_actors::{
-    plan::{Plan, RdsPlan, ResolverPlan, Slot, Slots},
+    plan::{Plan, RdsPlan, ResolverPlan, SdsPlan, Slot, Slots},
     resources::ConfigSource,
+    secrets::Secrets,
 };
 
 pub use resource::resource;
-use tls::StaticSecret;
+use tls::SecretParts;
 
 use super::{
     Checked, Message, Source, check,
@@ -83,6 +84,8 @@ pub struct AllSlots {
     pub clusters: Slots,
     /// Route tables.
     pub tables: Slots,
+    /// Where secrets of discovery stand.
+    pub secrets: Arc<Secrets>,
 }
 
 /// A configuration that can be put in force.
@@ -114,7 +117,7 @@ pub struct Defaults {
     outlier_log: Option<PathBuf>,
     source_addresses: Vec<SourceAddress>,
     resolver: Arc<ResolverPlan>,
-    secrets: Arc<HashMap<String, StaticSecret>>,
+    secrets: Arc<HashMap<String, SecretParts>>,
 }
 
 /// `Bootstrap.node`.
@@ -181,6 +184,10 @@ struct Compiler<'o> {
     connection_buffer_bytes: usize,
     /// Route tables that the listener that is being compiled subscribes to.
     rds: Vec<RdsPlan>,
+    /// Secrets that the listener or the cluster subscribes to.
+    sds: Vec<SdsPlan>,
+    /// Files that were read, with a number for what they held.
+    files: Vec<(PathBuf, u64)>,
     /// What is being compiled was brought by discovery.
     added_via_api: bool,
     /// `ClusterManager.upstream_bind_config`, for clusters that say nothing of their own.
@@ -188,7 +195,7 @@ struct Compiler<'o> {
     /// `Bootstrap.typed_dns_resolver_config`: for clusters without one of their own.
     resolver: Arc<ResolverPlan>,
     /// `static_resources.secrets`
-    secrets: Arc<HashMap<String, StaticSecret>>,
+    secrets: Arc<HashMap<String, SecretParts>>,
 }
 
 // === impl Compiler ===
@@ -205,6 +212,8 @@ impl<'o> Compiler<'o> {
             outlier_log: None,
             connection_buffer_bytes: listener::CONNECTION_BUFFER_BYTES,
             rds: Vec::new(),
+            sds: Vec::new(),
+            files: Vec::new(),
             added_via_api: false,
             source_addresses: Vec::new(),
             resolver: Arc::default(),

@@ -50,6 +50,7 @@ pub fn resource(
             listener.map(|listener| ResourcePlan::Listener(Arc::new(listener), routes))
         }
         Kind::Routes => Some(compiler.table(message, path, known)),
+        Kind::Secret => compiler.secret(message, known.secret),
     };
     compiler.refuse_unread(message);
     match plan {

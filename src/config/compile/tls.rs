@@ -1,10 +1,16 @@
 //! Owns compiling TLS: contexts for clients and hosts, and the secrets in them.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{collections::HashMap, path::PathBuf, sync::Arc};
+
+use understudy_actors::{
+    plan::{Payload, SdsPlan},
+    published::Published,
+    resources::{ConfigSource, ResourcePlan, Secret as SecretPlan, print_of},
+};
 
 use super::Compiler;
 use crate::{
-    config::{Message, diagnostic::Span},
+    config::{Message, diagnostic::Span, digest::digest},
     tls::{
         Certificate, ClientContext, ClientSettings, Parameters, SanKind, SanMatcher, Secret,
         ServerContext, ServerSettings, Validation, ValidationError, ValidationSettings, Version,
@@ -26,9 +32,9 @@ struct Common {
     alpn: Vec<Vec<u8>>,
 }
 
-/// One of `static_resources.secrets`.
+/// What a `Secret` holds, be it static or brought.
 #[derive(Clone, Debug, Default)]
-pub(super) struct StaticSecret {
+pub(super) struct SecretParts {
     certificate: Option<Arc<Certificate>>,
     trust: Option<Trust>,
 }
@@ -122,11 +128,17 @@ impl Compiler<'_> {
         let parameters = self.tls_parameters(common, newest);
         let mut certificates = Vec::new();
         for certificate in common.messages("tls_certificates") {
+            certificate.ignore("watched_directory", "it counts for secrets that discovery brings");
             certificates.extend(self.tls_certificate(certificate).map(Secret::fixed));
         }
         for named in common.messages("tls_certificate_sds_secret_configs") {
-            let found = self.static_secret(named, |secret| secret.certificate.clone());
-            certificates.extend(found.map(Secret::fixed));
+            let part = |secret: &SecretParts| secret.certificate.clone();
+            certificates.extend(match self.brought(named, "tls_certificate") {
+                Some(published) => {
+                    Some(Secret::brought(published, move |payload| part(payload.downcast_ref()?)))
+                }
+                None => self.static_secret(named, part).map(Secret::fixed),
+            });
         }
         let validation = self.validation_of(common);
         let alpn = common.texts("alpn_protocols").map(|(name, _)| name.as_bytes().to_vec());
@@ -170,8 +182,9 @@ impl Compiler<'_> {
 
     /// `TlsCertificate`
     fn tls_certificate(&mut self, certificate: &Message) -> Option<Arc<Certificate>> {
-        let chain = self.secret_text(certificate, "certificate_chain")?;
-        let key = self.secret_text(certificate, "private_key")?;
+        let [chain, key] =
+            ["certificate_chain", "private_key"].map(|field| self.secret_text(certificate, field));
+        let (chain, key) = (chain?, key?);
         let made = Certificate::new((&chain.0, &chain.1), (&key.0, &key.1));
         made.map(Arc::new)
             .map_err(|error| self.error(certificate.at, &certificate.path, error.to_string(), ""))
@@ -203,15 +216,68 @@ impl Compiler<'_> {
         let own = common.message("validation_context").or(default);
         let named = both.map_or_else(|| common.message(by_name), |both| both.message(by_name));
         let at = own.or(named)?;
-        let mut parts = match named {
+        let own = own.map(|own| {
+            own.ignore("watched_directory", "it counts for secrets that discovery brings");
+            self.trust(own)
+        });
+        let own = own.unwrap_or_default();
+        if let Some(published) = named.and_then(|named| self.brought(named, "validation_context")) {
+            self.told_of(own.clone().read(), at)?;
+            return Some(Secret::brought(published, move |payload| {
+                let parts = payload.downcast_ref::<SecretParts>()?.trust.clone()?;
+                // Both were read before: what they hold together can be read as well.
+                parts.or(own.clone()).read().ok().map(Arc::new)
+            }));
+        }
+        let parts = match named {
             Some(named) => self.static_secret(named, |secret| secret.trust.clone())?,
             None => Trust::default(),
         };
-        if let Some(own) = own {
-            parts = parts.or(self.trust(own));
+        self.told_of(parts.or(own).read(), at).map(|made| Secret::fixed(Arc::new(made)))
+    }
+
+    fn told_of<T>(&mut self, made: Result<T, ValidationError>, of: &Message) -> Option<T> {
+        made.map_err(|error| self.error(of.at, &of.path, error.to_string(), "")).ok()
+    }
+
+    /// Where a secret stands that discovery brings; none of one that is static.
+    fn brought(
+        &mut self,
+        named: &Message,
+        wants: &'static str,
+    ) -> Option<Published<Option<Payload>>> {
+        let source = named.message("sds_config").and_then(|source| self.config_source(source))?;
+        let name = named.text("name").unwrap_or_default().to_owned();
+        let published = self.slots.secrets.of(&source, &name);
+        self.sds.push(SdsPlan { source, name, wants });
+        Some(published)
+    }
+
+    /// A `Secret` that discovery has brought, of which this part is wanted.
+    pub(super) fn secret(&mut self, secret: &Message, wants: &str) -> Option<ResourcePlan> {
+        let _ = secret.text("name");
+        self.files.clear();
+        let parts = self.secret_parts(secret);
+        let watched = [secret.message("tls_certificate"), secret.message("validation_context")];
+        let watched = watched
+            .into_iter()
+            .flatten()
+            .find_map(|part| part.message("watched_directory")?.text("path").map(PathBuf::from));
+        if !wants.is_empty() && secret.peek(wants).is_none() {
+            let text = format!("this secret is wanted for its `{wants}`, and has none");
+            self.error(secret.at, &secret.path, text, "");
         }
-        let told = parts.read().map_err(|error| self.error(at.at, &at.path, error.to_string(), ""));
-        told.ok().map(|made| Secret::fixed(Arc::new(made)))
+        if let Some(trust) = parts.trust.clone() {
+            self.told_of(trust.read(), secret)?;
+        }
+        let files = std::mem::take(&mut self.files).into_iter();
+        let files =
+            files.map(|(path, held)| (ConfigSource::File { path, watched: watched.clone() }, held));
+        let files = files.collect::<Vec<_>>();
+        let held = files.iter().map(|(_, held)| held.to_string()).collect::<String>();
+        let fingerprint = digest(secret) ^ print_of(held.as_bytes());
+        let value: Payload = Arc::new(parts);
+        Some(ResourcePlan::Secret(Arc::new(SecretPlan { value, files, fingerprint })))
     }
 
     /// `CertificateValidationContext`
@@ -302,14 +368,15 @@ impl Compiler<'_> {
     }
 
     /// `static_resources.secrets`
-    pub(super) fn secrets(&mut self, resources: &Message) -> HashMap<String, StaticSecret> {
+    pub(super) fn secrets(&mut self, resources: &Message) -> HashMap<String, SecretParts> {
         let mut all = HashMap::new();
         for secret in resources.messages("secrets") {
             let name = secret.text("name").unwrap_or_default().to_owned();
-            let certificate = secret.message("tls_certificate");
-            let certificate = certificate.and_then(|certificate| self.tls_certificate(certificate));
-            let trust = secret.message("validation_context").map(|context| self.trust(context));
-            let made = StaticSecret { certificate, trust };
+            let parts = [secret.message("tls_certificate"), secret.message("validation_context")];
+            for part in parts.into_iter().flatten() {
+                part.ignore("watched_directory", "it counts for secrets that discovery brings");
+            }
+            let made = self.secret_parts(secret);
             if all.insert(name.clone(), made).is_some() {
                 let text = format!("Duplicate static secret name {name}");
                 self.error(secret.at, &secret.path, text, "give each its own");
@@ -318,11 +385,18 @@ impl Compiler<'_> {
         all
     }
 
+    fn secret_parts(&mut self, secret: &Message) -> SecretParts {
+        let certificate = secret.message("tls_certificate");
+        let certificate = certificate.and_then(|certificate| self.tls_certificate(certificate));
+        let trust = secret.message("validation_context").map(|context| self.trust(context));
+        SecretParts { certificate, trust }
+    }
+
     /// The part of a static secret that a `SdsSecretConfig` without a source names.
     fn static_secret<T>(
         &mut self,
         named: &Message,
-        part: impl FnOnce(&StaticSecret) -> Option<T>,
+        part: impl FnOnce(&SecretParts) -> Option<T>,
     ) -> Option<T> {
         let name = named.text("name").unwrap_or_default();
         if named.peek("sds_config").is_some() {

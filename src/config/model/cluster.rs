@@ -86,6 +86,11 @@ pub enum UpstreamProtocol {
 // === impl Upstream ===
 
 impl Upstream {
+    /// All ways in which its hosts are greeted.
+    pub fn contexts(&self) -> impl Iterator<Item = &Arc<ClientContext>> {
+        self.tls.iter().chain(self.socket_matches.iter().filter_map(|one| one.tls.as_ref()))
+    }
+
     /// How a host is greeted, and by which of `transport_socket_matches` if by one.
     pub fn transport_to(
         &self,
