@@ -21,6 +21,7 @@ pub mod matcher;
 pub mod network;
 mod numbers;
 pub mod path;
+pub mod rbac;
 pub mod re2;
 pub mod route;
 pub mod server;

@@ -159,6 +159,8 @@ fn listed(registry: &Registry, plan: &Plan) -> Vec<Arc<dyn AnyGroup>> {
         plan.listeners.iter().filter_map(|plan| plan.chains.downcast_ref::<FilterChains>())
     {
         groups.extend(listener::listed(&chains.listener_filters, registry));
+        let filters = chains.all().flat_map(|chain| &chain.filters);
+        groups.extend(filters.flat_map(|filter| filter.listed(registry)));
     }
     for terminal in plan.listeners.iter().flat_map(|listener| loader::terminals(listener)) {
         let manager = match terminal {
@@ -167,6 +169,7 @@ fn listed(registry: &Registry, plan: &Plan) -> Vec<Arc<dyn AnyGroup>> {
                 groups.push(registry.group::<TcpStat>(Scope::tcp(&proxy.stat_prefix)));
                 continue;
             }
+            Terminal::Echo(_) | Terminal::DirectResponse(..) => continue,
         };
         let by_listener = Scope::listener_http(&manager.listener_stat_prefix, &manager.stat_prefix);
         let prefix = &manager.stat_prefix;

@@ -22,8 +22,8 @@ pub use by_zone::ByZone;
 pub use group::{AnyGroup, Def, Group, Kind, Lane, Listed, Reading, StatSet, Value};
 pub use histogram::{BUCKETS, Bins, HistogramReading, QUANTILES};
 pub use listening::{
-    HttpInspectorStat, ListenerLocalRatelimitStat, ProxyProtocolErrorStat, ProxyProtocolStat,
-    ProxyProtocolVersionStat,
+    ConnectionLimitStat, HttpInspectorStat, ListenerLocalRatelimitStat, LocalRateLimitStat,
+    ProxyProtocolErrorStat, ProxyProtocolStat, ProxyProtocolVersionStat, RbacStat, ShadowRbacStat,
 };
 pub use names::{
     AllHealthChecksStat, AnswerStat, CertificateStat, ClusterHttp2Stat, ClusterManagerStat,

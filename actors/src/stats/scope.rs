@@ -171,6 +171,30 @@ impl Scope {
         Self::new(prefix, vec![tag])
     }
 
+    /// `local_rate_limit.PREFIX.`, a network filter's `stat_prefix`.
+    pub fn local_rate_limit(stat_prefix: &str) -> Self {
+        let before = "local_rate_limit.";
+        let prefix = format!("{before}{}.", clean(stat_prefix));
+        let tag = Tag::token("envoy.local_network_ratelimit_prefix", &prefix, before.len());
+        Self::new(prefix, vec![tag])
+    }
+
+    /// `connection_limit.PREFIX.`
+    pub fn connection_limit(stat_prefix: &str) -> Self {
+        let before = "connection_limit.";
+        let prefix = format!("{before}{}.", clean(stat_prefix));
+        let tag = Tag::token("envoy.connection_limit_prefix", &prefix, before.len());
+        Self::new(prefix, vec![tag])
+    }
+
+    /// `PREFIX.rbac.`, a network filter's `stat_prefix`, which may end in a dot of its own.
+    pub fn rbac(stat_prefix: &str) -> Self {
+        let name = clean(stat_prefix.trim_end_matches('.'));
+        let prefix = format!("{name}.rbac.");
+        let tag = Tag { name: "envoy.rbac_prefix", cut: 0..name.len() + 1, value: name };
+        Self::new(prefix, vec![tag])
+    }
+
     /// `proxy_proto.PREFIX.`, and of a version `versions.vN.` after it.
     pub fn proxy_protocol(stat_prefix: &str, version: Option<u8>) -> Self {
         let before = "proxy_proto.";
@@ -283,6 +307,9 @@ mod tests {
                 "listener_local_ratelimit.",
                 "local_listener_ratelimit_prefix=a",
             ),
+            (Scope::local_rate_limit("a"), "local_rate_limit.", "local_network_ratelimit_prefix=a"),
+            (Scope::connection_limit("a"), "connection_limit.", "connection_limit_prefix=a"),
+            (Scope::rbac("rb."), "rbac.", "rbac_prefix=rb"),
             (Scope::proxy_protocol("", None), "proxy_proto.", ""),
             (Scope::proxy_protocol("", Some(1)), "proxy_proto.", "proxy_protocol_version=1"),
             (
