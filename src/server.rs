@@ -29,6 +29,7 @@ use crate::{
             listener::{FilterChains, Terminal},
         },
     },
+    contexts::Gauges,
     discovery::{Prober, Resolver},
     downstream::{self, DataPlane},
     listener,
@@ -158,6 +159,8 @@ fn listed(registry: &Registry, plan: &Plan) -> Vec<Arc<dyn AnyGroup>> {
         plan.listeners.iter().filter_map(|plan| plan.chains.downcast_ref::<FilterChains>())
     {
         groups.extend(listener::listed(&chains.listener_filters, registry));
+        let filters = chains.all().flat_map(|chain| &chain.filters);
+        groups.extend(filters.flat_map(|filter| filter.listed(registry)));
     }
     for terminal in plan.listeners.iter().flat_map(|listener| loader::terminals(listener)) {
         let manager = match terminal {
@@ -166,6 +169,7 @@ fn listed(registry: &Registry, plan: &Plan) -> Vec<Arc<dyn AnyGroup>> {
                 groups.push(registry.group::<TcpStat>(Scope::tcp(&proxy.stat_prefix)));
                 continue;
             }
+            Terminal::Echo(_) | Terminal::DirectResponse(..) => continue,
         };
         let by_listener = Scope::listener_http(&manager.listener_stat_prefix, &manager.stat_prefix);
         let prefix = &manager.stat_prefix;
@@ -212,6 +216,7 @@ fn seams(
         load: loader.clone(),
         understand: loader,
         house: Arc::new(OurHouse {
+            gauges: gauges(view),
             log: log.clone(),
             access_log,
             profiler: admin::Profiler::new(profile_path),
@@ -228,6 +233,15 @@ struct OurHouse {
     profiler: admin::Profiler,
     registry: Arc<Registry>,
     listed: Mutex<Vec<Arc<dyn AnyGroup>>>,
+    gauges: Arc<Gauges>,
+}
+
+/// When certificates end; days go by, and secrets change, without another plan.
+fn gauges(view: &View) -> Arc<Gauges> {
+    let (gauges, plan) = (Arc::new(Gauges::default()), view.plan.clone());
+    let told = gauges.clone();
+    view.registry.measure(move |registry| told.tell_again(&plan.read(), registry));
+    gauges
 }
 
 impl House for OurHouse {
@@ -244,6 +258,7 @@ impl House for OurHouse {
 
     fn plan_in_force(&self, plan: &Plan) {
         *self.listed.lock() = listed(&self.registry, plan);
+        self.gauges.tell(plan, &self.registry);
         let clusters = plan.clusters.iter();
         let logs = clusters.flat_map(|cluster| loader::event_logs(cluster)).collect::<Vec<_>>();
         self.access_log.close_events_but(&logs);

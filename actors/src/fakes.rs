@@ -27,7 +27,7 @@ use crate::{
     plan::{
         AdminPlan, Assignment, ClusterPlan, Discovery, DnsPlan, EndpointPlan, HealthCheckKind,
         HealthCheckPlan, HostPlan, ListenerPlan, LookupFamily, NamePlan, Payload, Plan, RdsPlan,
-        RoutesPlan, SdsPlan,
+        RoutesPlan, SdsPlan, SocketPlan,
     },
     resources::{
         ConfigSource, Document, Found, Kind, Known, ResourcePlan, Response, ResponseError, Secret,
@@ -440,7 +440,11 @@ pub(crate) fn listener(name: &str) -> Arc<ListenerPlan> {
         stat_prefix: name.to_owned(),
         backlog: 128,
         inbound: false,
+        socket: SocketPlan::default(),
+        additional: Vec::new(),
         connections_max: 100,
+        ignores_global_limit: false,
+        accepts_max: None,
         chains: Arc::new(()),
         rds: Vec::new(),
         sds: Vec::new(),

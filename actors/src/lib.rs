@@ -32,6 +32,7 @@ pub mod secrets;
 pub mod server_state;
 mod settings;
 pub mod snapshot;
+pub mod socket_option;
 pub mod stage;
 pub mod stats;
 mod supervise;

@@ -64,8 +64,6 @@ pub(crate) struct Place {
     /// Connections of this listener on all workers, against `connections_max`.
     open: Arc<AtomicU32>,
     limits: RefCell<Limits>,
-    /// Where every connection ends up; `None` for a listener on all addresses.
-    local: Option<SocketAddr>,
     accepted: Cell<u32>,
     since: std::time::Instant,
     drain: RefCell<Option<DrainSequence>>,
@@ -90,8 +88,8 @@ struct Limits {
 /// Accepts connections on one worker.
 pub(crate) struct Listener {
     place: Rc<Place>,
-    /// The socket and its backlog outlive a fall.
-    socket: Arc<StdListener>,
+    /// The sockets and their backlogs outlive a fall.
+    sockets: Arc<[StdListener]>,
 }
 
 /// The same address with other filter chains: connections that are open keep theirs, and are told to
@@ -124,7 +122,6 @@ impl Place {
         worker: usize,
         plan: Arc<ListenerPlan>,
         open: Arc<AtomicU32>,
-        local: Option<SocketAddr>,
         serve: Rc<dyn Serve>,
         view: &View,
     ) -> Self {
@@ -146,7 +143,6 @@ impl Place {
             roster: view.roster.clone(),
             open,
             limits: RefCell::new(limits),
-            local: local.filter(|local| !local.ip().is_unspecified()),
             accepted: Cell::default(),
             since: std::time::Instant::now(),
             drain: RefCell::default(),
@@ -219,7 +215,8 @@ impl Place {
     fn overflows(&self, plan: &ListenerPlan) -> Option<ListenerStat> {
         let limits = self.limits.borrow_mut().in_force(&plan.name);
         let most = limits.listener.unwrap_or(plan.connections_max.into());
-        if limits.global.is_some_and(|all| self.roster.connections.load(Relaxed) >= all) {
+        let global = limits.global.filter(|_| !plan.ignores_global_limit);
+        if global.is_some_and(|all| self.roster.connections.load(Relaxed) >= all) {
             return Some(ListenerStat::DownstreamGlobalCxOverflow);
         }
         let full = u64::from(self.open.load(Relaxed)) >= most;
@@ -227,14 +224,20 @@ impl Place {
     }
 
     /// Takes an accepted connection in, unless there are too many.
-    fn take(self: &Rc<Self>, stream: TcpStream, peer: SocketAddr) -> io::Result<()> {
+    fn take(
+        self: &Rc<Self>,
+        stream: TcpStream,
+        peer: SocketAddr,
+        local: Option<SocketAddr>,
+    ) -> io::Result<()> {
         let plan = self.plan.borrow().clone();
         if let Some(overflow) = self.overflows(&plan) {
             self.stats.lane(self.worker).inc(overflow);
             return Ok(());
         }
         stream.set_nodelay(true)?;
-        let local = self.local.map_or_else(|| stream.local_addr(), Ok)?;
+        let local = local.map_or_else(|| stream.local_addr(), Ok)?;
+        let (peer, local) = (canonical(peer), canonical(local));
         let number = self.next_number();
         let control = Rc::new(Control::default());
         // Where no listener filter holds it back, it has been and gone.
@@ -257,8 +260,13 @@ impl Place {
         Ok(())
     }
 
-    fn take_or_lose(self: &Rc<Self>, stream: TcpStream, peer: SocketAddr) {
-        if let Err(error) = self.take(stream, peer) {
+    fn take_or_lose(
+        self: &Rc<Self>,
+        stream: TcpStream,
+        peer: SocketAddr,
+        local: Option<SocketAddr>,
+    ) {
+        if let Err(error) = self.take(stream, peer, local) {
             tracing::debug!(target: "conn_handler", "{}: {peer} was lost at once: {error}", self.name);
         }
     }
@@ -267,18 +275,20 @@ impl Place {
     fn poll_accept(
         self: &Rc<Self>,
         socket: &TcpListener,
+        local: Option<SocketAddr>,
         cx: &mut TaskContext<'_>,
     ) -> Poll<io::Error> {
+        let accepts_max = self.plan.borrow().accepts_max.map_or(BATCH, |max| BATCH.min(max.into()));
         let mut count = 0;
         let done = loop {
-            if count == BATCH {
+            if count == accepts_max {
                 cx.waker().wake_by_ref();
                 break Poll::Pending;
             }
             match socket.poll_accept(cx) {
                 Poll::Ready(Ok((stream, peer))) => {
                     count += 1;
-                    self.take_or_lose(stream, peer);
+                    self.take_or_lose(stream, peer, local);
                 }
                 Poll::Ready(Err(error)) if is_clients_fault(&error) => {}
                 Poll::Ready(Err(error)) => break Poll::Ready(error),
@@ -326,6 +336,16 @@ impl Limits {
     }
 }
 
+/// Where every connection of a socket ends up; `None` for one on all addresses.
+fn everybodys(socket: &StdListener) -> Option<SocketAddr> {
+    socket.local_addr().ok().filter(|local| !local.ip().is_unspecified())
+}
+
+/// An IPv4 address that came by an IPv6 socket is an IPv4 address.
+fn canonical(address: SocketAddr) -> SocketAddr {
+    SocketAddr::new(address.ip().to_canonical(), address.port())
+}
+
 /// Whether the connection that was to be accepted is gone already.
 fn is_clients_fault(error: &io::Error) -> bool {
     use io::ErrorKind::{ConnectionAborted, ConnectionReset, Interrupted};
@@ -335,16 +355,18 @@ fn is_clients_fault(error: &io::Error) -> bool {
 // === impl Listener ===
 
 impl Listener {
-    pub(crate) fn new(place: Rc<Place>, socket: Arc<StdListener>) -> Self {
-        Self { place, socket }
+    pub(crate) fn new(place: Rc<Place>, sockets: Arc<[StdListener]>) -> Self {
+        Self { place, sockets }
     }
 
     /// Accepts for ever; a part of the actor, so that it ends and falls with it.
-    async fn accept(place: Rc<Place>, socket: Arc<StdListener>) {
+    async fn accept(place: Rc<Place>, sockets: Arc<[StdListener]>, at: usize) {
+        let Some(socket) = sockets.get(at) else { return };
+        let local = everybodys(socket);
         loop {
             let error = match socket.try_clone().and_then(TcpListener::from_std) {
                 Ok(socket) => loop {
-                    let error = poll_fn(|cx| place.poll_accept(&socket, cx)).await;
+                    let error = poll_fn(|cx| place.poll_accept(&socket, local, cx)).await;
                     tracing::error!(target: "conn_handler", "{} cannot accept: {error}", place.name);
                     tokio::time::sleep(REST).await;
                 },
@@ -355,13 +377,17 @@ impl Listener {
         }
     }
 
-    /// Takes what the kernel has accepted for us: closing the socket would reset it.
-    fn empty_backlog(&self) {
-        for _ in 0..LAST_BATCH {
-            let Ok((stream, peer)) = self.socket.accept() else { return };
-            let stream = stream.set_nonblocking(true).and_then(|()| TcpStream::from_std(stream));
-            if let Ok(stream) = stream {
-                self.place.take_or_lose(stream, peer);
+    /// Takes what the kernel has accepted for us: closing the sockets would reset it.
+    fn empty_backlogs(&self) {
+        for socket in &*self.sockets {
+            let local = everybodys(socket);
+            for _ in 0..LAST_BATCH {
+                let Ok((stream, peer)) = socket.accept() else { break };
+                let stream =
+                    stream.set_nonblocking(true).and_then(|()| TcpStream::from_std(stream));
+                if let Ok(stream) = stream {
+                    self.place.take_or_lose(stream, peer, local);
+                }
             }
         }
     }
@@ -377,8 +403,10 @@ impl Actor for Listener {
     type Context = Context<Self>;
 
     fn started(&mut self, ctx: &mut Context<Self>) {
-        let accepting = Listener::accept(self.place.clone(), self.socket.clone());
-        ctx.spawn(accepting.into_actor(self));
+        for at in 0..self.sockets.len() {
+            let accepting = Listener::accept(self.place.clone(), self.sockets.clone(), at);
+            ctx.spawn(accepting.into_actor(self));
+        }
         self.drain_each_step(ctx);
     }
 }
@@ -386,7 +414,7 @@ impl Actor for Listener {
 impl Supervised for Listener {
     /// The socket has its backlog, and the connections never fell.
     fn restarting(&mut self, _: &mut Context<Self>) {
-        *self = Listener::new(self.place.clone(), self.socket.clone());
+        *self = Listener::new(self.place.clone(), self.sockets.clone());
     }
 }
 
@@ -409,7 +437,7 @@ impl Handler<Close> for Listener {
     fn handle(&mut self, Close(drain): Close, ctx: &mut Context<Self>) {
         // Those that are taken now have had no chance to ask; they are told when it comes to waiting.
         self.place.tell(drain);
-        self.empty_backlog();
+        self.empty_backlogs();
         ctx.stop();
     }
 }

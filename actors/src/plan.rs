@@ -21,7 +21,9 @@ use std::{
 
 use parking_lot::Mutex;
 
-use crate::{reported::Weighing, resources::ConfigSource, runtime::RuntimeValue};
+use crate::{
+    reported::Weighing, resources::ConfigSource, runtime::RuntimeValue, socket_option::SocketOption,
+};
 
 pub use dns::{DnsPlan, LookupFamily, ResolverPlan};
 pub use happy_eyeballs::HappyEyeballs;
@@ -102,6 +104,10 @@ pub struct ListenerPlan {
     pub name: String,
     /// Where to bind. Port 0 asks the kernel.
     pub address: SocketAddr,
+    /// How that socket is made.
+    pub socket: SocketPlan,
+    /// `additional_addresses`, and how their sockets are made.
+    pub additional: Vec<(SocketAddr, SocketPlan)>,
     /// Prefix for stats: the address, or `Listener.stat_prefix`.
     pub stat_prefix: String,
     /// `Listener.tcp_backlog_size`; Envoy's default is the kernel's limit.
@@ -110,6 +116,10 @@ pub struct ListenerPlan {
     pub inbound: bool,
     /// Connections accepted at most at a time; beyond it they are closed at once.
     pub connections_max: u32,
+    /// `ignore_global_conn_limit`
+    pub ignores_global_limit: bool,
+    /// `max_connections_to_accept_per_socket_event`; none takes all that have come.
+    pub accepts_max: Option<u32>,
     /// The filter chains; opened by [`Serve`](crate::seams::Serve).
     pub chains: Payload,
     /// Route tables that its chains subscribe to.
@@ -120,6 +130,26 @@ pub struct ListenerPlan {
     pub chains_fingerprint: u64,
     /// Equal for two plans that ask for the same.
     pub fingerprint: u64,
+}
+
+/// How a socket that listens is made.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SocketPlan {
+    /// `ipv4_compat`: an IPv6 socket takes connections by IPv4, too.
+    pub ipv4_compat: bool,
+    /// What is set of it, and when. What is accepted inherits it.
+    pub options: Vec<(SocketState, SocketOption)>,
+}
+
+/// `SocketOption.SocketState`
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SocketState {
+    /// Before it is bound.
+    Prebind,
+    /// Once it is bound.
+    Bound,
+    /// Once it listens.
+    Listening,
 }
 
 /// A route table that comes by itself.
@@ -219,6 +249,21 @@ pub struct AdminPlan {
 #[derive(Debug, Default)]
 pub struct Slots {
     by_name: Mutex<HashMap<String, Slot>>,
+}
+
+// === impl ListenerPlan ===
+
+impl ListenerPlan {
+    /// Where it listens, and how its sockets are made; its own address first.
+    pub fn binds(&self) -> impl Iterator<Item = (SocketAddr, &SocketPlan)> {
+        let additional = self.additional.iter().map(|(address, socket)| (*address, socket));
+        std::iter::once((self.address, &self.socket)).chain(additional)
+    }
+
+    /// Whether both listen at the same places, by sockets that are made alike.
+    pub fn binds_like(&self, other: &ListenerPlan) -> bool {
+        self.binds().eq(other.binds())
+    }
 }
 
 // === impl Slots ===

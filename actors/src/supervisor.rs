@@ -130,9 +130,9 @@ struct RoutesChild {
 
 struct ListenerChild {
     plan: Arc<ListenerPlan>,
-    local: SocketAddr,
-    /// One for each worker; none once it is closed.
-    sockets: Vec<Arc<StdListener>>,
+    locals: Vec<SocketAddr>,
+    /// Those of each worker; none once it is closed.
+    sockets: Vec<Arc<[StdListener]>>,
     /// Connections on all workers.
     open: Arc<AtomicU32>,
     closed: bool,

@@ -54,6 +54,8 @@ pub struct BoundListener {
     pub plan: Arc<ListenerPlan>,
     /// Where it listens.
     pub local: SocketAddr,
+    /// Where else.
+    pub additional: Vec<SocketAddr>,
     /// It no longer accepts (`/drain_listeners`).
     pub closed: bool,
 }

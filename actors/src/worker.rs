@@ -31,7 +31,7 @@ pub(crate) struct WorkerSeed {
 
 struct Child {
     plan: Arc<ListenerPlan>,
-    socket: Arc<StdListener>,
+    sockets: Arc<[StdListener]>,
     listener: Addr<Listener>,
     place: Rc<Place>,
 }
@@ -41,12 +41,12 @@ pub(crate) struct Worker {
     seed: Rc<WorkerSeed>,
 }
 
-/// Accept on this socket as this plan says. Said again, it changes nothing.
+/// Accept on these sockets as this plan says. Said again, it changes nothing.
 #[derive(Clone, Message)]
 #[rtype(result = "()")]
 pub(crate) struct Listen {
     pub(crate) plan: Arc<ListenerPlan>,
-    pub(crate) socket: Arc<StdListener>,
+    pub(crate) sockets: Arc<[StdListener]>,
     /// Connections of this listener on all workers.
     pub(crate) open: Arc<AtomicU32>,
 }
@@ -100,15 +100,14 @@ impl WorkerSeed {
         format!("worker/{}", self.index)
     }
 
-    fn begin(&self, Listen { plan, socket, open }: Listen, worker: Addr<Worker>) {
+    fn begin(&self, Listen { plan, sockets, open }: Listen, worker: Addr<Worker>) {
         let (serve, name) = (self.serve.clone(), plan.name.clone());
-        let (index, local) = (self.index, socket.local_addr().ok());
-        let place = Place::new(index, plan.clone(), open, local, serve, &self.stage.view);
+        let place = Place::new(self.index, plan.clone(), open, serve, &self.stage.view);
         let place = Rc::new(place);
         let reports = reports_to(worker.recipient());
         let cast = self.stage.cast("Listener", place.name.clone(), &self.name(), reports);
-        let listener = supervise(cast, |_| Listener::new(place.clone(), socket.clone()));
-        self.children.borrow_mut().insert(name, Child { plan, socket, listener, place });
+        let listener = supervise(cast, |_| Listener::new(place.clone(), sockets.clone()));
+        self.children.borrow_mut().insert(name, Child { plan, sockets, listener, place });
     }
 
     fn end(&self, name: &str, drain: Drain) {
@@ -164,7 +163,7 @@ impl Handler<Listen> for Worker {
         let (name, drain_time) = (listen.plan.name.clone(), self.seed.stage.options.drain_time);
         let mut children = self.seed.children.borrow_mut();
         match children.get_mut(&name) {
-            Some(child) if Arc::ptr_eq(&child.socket, &listen.socket) => {
+            Some(child) if Arc::ptr_eq(&child.sockets, &listen.sockets) => {
                 if !Arc::ptr_eq(&child.plan, &listen.plan) {
                     child.plan = listen.plan.clone();
                     child.listener.do_send(Replan(listen.plan));

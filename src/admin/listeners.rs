@@ -13,7 +13,12 @@ pub(super) fn listeners(desk: &Desk, ask: &Ask) -> Answer {
             .iter()
             .map(|listener| {
                 let at = print::socket_address(listener.local);
-                json!({"name": listener.plan.name, "local_address": at})
+                let mut status = json!({"name": listener.plan.name, "local_address": at});
+                if !listener.additional.is_empty() {
+                    let also = listener.additional.iter().map(|at| print::socket_address(*at));
+                    status["additional_local_addresses"] = also.collect();
+                }
+                status
             })
             .collect();
         return Answer::json(&match statuses.is_empty() {
@@ -23,8 +28,10 @@ pub(super) fn listeners(desk: &Desk, ask: &Ask) -> Answer {
     }
     let mut out = String::new();
     for listener in listeners.iter() {
-        // Writing to a string cannot fail.
-        let _ = writeln!(out, "{}::{}", listener.plan.name, listener.local);
+        for local in std::iter::once(&listener.local).chain(&listener.additional) {
+            // Writing to a string cannot fail.
+            let _ = writeln!(out, "{}::{local}", listener.plan.name);
+        }
     }
     Answer::text(out)
 }

@@ -43,15 +43,23 @@ pub struct Arrival {
     pub tls: Option<Rc<Session>>,
     /// The name that was asked for, as the TLS inspector saw it.
     pub server_name: Option<Rc<str>>,
+    /// The cluster that a filter has chosen for it.
+    pub cluster: Option<Rc<str>>,
 }
 
 // === impl Arrival ===
 
 impl Arrival {
+    /// The name that was asked for, whoever saw it.
+    pub fn asked_for(&self) -> Option<&str> {
+        let agreed = self.tls.as_ref().and_then(|session| session.server_name.as_deref());
+        self.server_name.as_deref().or(agreed)
+    }
+
     /// A connection whose bytes are plain.
     pub(super) fn plain(stream: TcpStream, peer: SocketAddr, local: SocketAddr) -> Self {
         let stream = stream.into();
-        Self { stream, peer, local, proxied: None, tls: None, server_name: None }
+        Self { stream, peer, local, proxied: None, tls: None, server_name: None, cluster: None }
     }
 }
 
@@ -89,7 +97,7 @@ pub(super) async fn welcome(
     let reason = match timeout(chain.handshake_timeout.unwrap_or(HANDSHAKE_WAIT), handshake).await {
         Ok(Ok((stream, session))) => {
             let tls = Some(Rc::new(session));
-            let arrival = Arrival { stream, peer, local, proxied, tls, server_name };
+            let arrival = Arrival { stream, peer, local, proxied, tls, server_name, cluster: None };
             return chain.serve(worker, arrival, control).await;
         }
         // It was counted.

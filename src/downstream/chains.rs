@@ -25,7 +25,7 @@ use crate::{
         listener::{FilterChain, FilterChains, Terminal},
     },
     listener::Filters,
-    network::TcpProxy,
+    network::{DirectResponse, Echo, Gate, TcpProxy},
     tls::ServerContext,
 };
 
@@ -46,6 +46,7 @@ pub(super) struct Chain {
     pub(super) tls: Option<Tls>,
     /// How long a handshake may take.
     pub(super) handshake_timeout: Option<Duration>,
+    gate: Gate,
     runs: Runs,
 }
 
@@ -62,6 +63,8 @@ pub(super) struct Tls {
 enum Runs {
     Http(Rc<Manager>),
     Tcp(Rc<TcpProxy>),
+    Echo(Rc<Echo>),
+    DirectResponse(Rc<DirectResponse>),
 }
 
 // === impl Chains ===
@@ -151,12 +154,38 @@ impl Chain {
             Terminal::Tcp(config) => {
                 Runs::Tcp(Rc::new(TcpProxy::new(config.clone(), worker, view, log)))
             }
+            Terminal::Echo(config) => Runs::Echo(Rc::new(Echo::new(config.clone(), log))),
+            Terminal::DirectResponse(config, response) => {
+                let made = DirectResponse::new(config.clone(), response.clone(), log);
+                Runs::DirectResponse(Rc::new(made))
+            }
         };
-        Self { tls, handshake_timeout: config.handshake_timeout, runs }
+        let logs = config.terminal.connection_logs().cloned().collect::<Vec<_>>();
+        let logs = Log::open(&logs, log);
+        let gate = Gate::new(&config.filters, &view.registry, &config.name, logs);
+        let handshake_timeout = config.handshake_timeout;
+        Self { tls, handshake_timeout, gate, runs }
     }
 
-    /// Serves a connection to its end.
+    /// Serves a connection to its end, where its filters let it in.
     pub(super) fn serve(
+        self: &Rc<Self>,
+        worker: Rc<Worker>,
+        mut arrival: Arrival,
+        control: Rc<Control>,
+    ) -> LocalBoxFuture<'static, ()> {
+        if self.gate.is_open() {
+            return self.let_in(worker, arrival, control);
+        }
+        let chain = self.clone();
+        Box::pin(async move {
+            let Some(held) = chain.gate.pass(&worker, &mut arrival).await else { return };
+            chain.let_in(worker, arrival, control).await;
+            drop(held);
+        })
+    }
+
+    fn let_in(
         &self,
         worker: Rc<Worker>,
         arrival: Arrival,
@@ -165,6 +194,10 @@ impl Chain {
         let manager = match &self.runs {
             Runs::Http(manager) => manager.clone(),
             Runs::Tcp(proxy) => return Box::pin(proxy.clone().serve(worker, arrival, control)),
+            Runs::Echo(echo) => return Box::pin(echo.clone().serve(worker, arrival, control)),
+            Runs::DirectResponse(filter) => {
+                return Box::pin(filter.clone().serve(worker, arrival));
+            }
         };
         let agreed = arrival.tls.as_ref().and_then(|session| session.alpn.as_deref());
         let http2 = match manager.config.codec {
@@ -199,6 +232,8 @@ impl Chain {
         match &self.runs {
             Runs::Http(manager) => (manager.listener_logs(), manager.config.filter_chain.as_str()),
             Runs::Tcp(proxy) => (proxy.listener_logs(), proxy.filter_chain()),
+            Runs::Echo(echo) => (echo.logs(), echo.filter_chain()),
+            Runs::DirectResponse(filter) => (filter.logs(), filter.filter_chain()),
         }
     }
 
@@ -207,6 +242,8 @@ impl Chain {
         match &self.runs {
             Runs::Http(manager) => Rc::strong_count(manager) > 1,
             Runs::Tcp(proxy) => Rc::strong_count(proxy) > 1,
+            Runs::Echo(echo) => Rc::strong_count(echo) > 1,
+            Runs::DirectResponse(filter) => Rc::strong_count(filter) > 1,
         }
     }
 }

@@ -319,7 +319,8 @@ async fn carry(
         // RFC 9113, 8.5: the connection behind a tunnel is lost. Observed: Envoy 1.40, for upgrades too.
         Ended::TunnelEnded => sink.cut(Reason::CONNECT_ERROR).await,
     }
-    if worker.draining() || control.drain() >= Drain::Discourage {
+    let drains = manager.config.drains_with_server && worker.draining();
+    if drains || control.drain() >= Drain::Discourage {
         manager.stats().inc(HttpStat::DownstreamCxDrainClose);
         guard.streams.goodbye.set(true);
     }

@@ -62,6 +62,8 @@ struct Carried {
     peer: SocketAddr,
     local: SocketAddr,
     proxied: Option<Rc<Proxied>>,
+    /// The cluster that a filter has named.
+    named: Option<Rc<str>>,
     tls: Option<Rc<Session>>,
     server_name: Option<Rc<str>>,
     id: u64,
@@ -156,6 +158,7 @@ impl TcpProxy {
             peer: arrival.peer,
             local: arrival.local,
             proxied: arrival.proxied,
+            named: arrival.cluster,
             tls: arrival.tls,
             server_name: arrival.server_name,
             id: next_connection_id(),
@@ -197,7 +200,11 @@ impl TcpProxy {
 
 impl Carried {
     async fn run(&mut self) {
-        let cluster = self.proxy.draw().and_then(|slot| self.worker.clusters.get(slot));
+        let clusters = &self.worker.clusters;
+        let cluster = match &self.named {
+            Some(name) => clusters.named(name.as_bytes()),
+            None => self.proxy.draw().and_then(|slot| clusters.get(slot)),
+        };
         let Some(cluster) = cluster else {
             self.proxy.stats().inc(TcpStat::DownstreamCxNoRoute);
             return self.flag(ResponseFlag::NoClusterFound);

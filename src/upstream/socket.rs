@@ -5,7 +5,7 @@ use std::{io, net::SocketAddr};
 use socket2::{SockRef, TcpKeepalive};
 use tokio::net::{TcpSocket, TcpStream};
 
-use crate::config::model::socket::{self, SocketOption, Sockets};
+use crate::config::model::socket::{self, Sockets};
 
 /// Connects to an address.
 ///
@@ -27,7 +27,8 @@ pub async fn connect(to: SocketAddr, sockets: &Sockets) -> io::Result<TcpStream>
     // Source: `core.v3.UpstreamBindConfig`, the default local address selector.
     let source = sockets.sources.iter().find(family).or(sockets.sources.first());
     if let Some(source) = source {
-        source.options.iter().try_for_each(|option| set(&socket, option))?;
+        let made = SockRef::from(&socket);
+        source.options.iter().try_for_each(|option| option.set(&made))?;
         socket.bind(source.address)?;
     }
     socket.connect(to).await
@@ -47,39 +48,6 @@ fn probes(keepalive: &socket::TcpKeepalive) -> TcpKeepalive {
     probes
 }
 
-fn set(socket: &TcpSocket, option: &SocketOption) -> io::Result<()> {
-    let socket = SockRef::from(socket);
-    match option {
-        SocketOption::ReuseAddress(on) => socket.set_reuse_address(*on),
-        SocketOption::SendBuffer(bytes) => socket.set_send_buffer_size(*bytes),
-        SocketOption::ReceiveBuffer(bytes) => socket.set_recv_buffer_size(*bytes),
-        SocketOption::KeepAlive(on) => socket.set_keepalive(*on),
-        SocketOption::Priority(priority) => socket.set_priority(*priority),
-        SocketOption::Mark(mark) => socket.set_mark(*mark),
-        SocketOption::Device(name) => socket.bind_device(Some(name)),
-        SocketOption::NoDelay(on) => socket.set_tcp_nodelay(*on),
-        SocketOption::MaxSegment(bytes) => socket.set_tcp_mss(*bytes),
-        SocketOption::KeepIdle(time) => {
-            socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(*time))
-        }
-        SocketOption::KeepInterval(time) => {
-            socket.set_tcp_keepalive(&TcpKeepalive::new().with_interval(*time))
-        }
-        SocketOption::KeepProbes(count) => {
-            socket.set_tcp_keepalive(&TcpKeepalive::new().with_retries(*count))
-        }
-        SocketOption::UserTimeout(time) => socket.set_tcp_user_timeout(Some(*time)),
-        SocketOption::Congestion(name) => socket.set_tcp_congestion(name),
-        SocketOption::TypeOfService(value) => socket.set_tos_v4(*value),
-        SocketOption::Freebind(on) => {
-            // A socket of the other family has its own, or none.
-            socket.set_freebind_v4(*on).or_else(|_| socket.set_freebind_v6(*on))
-        }
-        SocketOption::Transparent(on) => socket.set_ip_transparent_v4(*on),
-        SocketOption::TrafficClass(value) => socket.set_tclass_v6(*value),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::time::Duration;
@@ -87,7 +55,7 @@ mod tests {
     use tokio::net::TcpListener;
 
     use super::*;
-    use crate::config::model::socket::SourceAddress;
+    use crate::config::model::socket::{SocketOption, SourceAddress};
 
     #[tokio::test]
     async fn a_socket_comes_from_its_source_and_has_its_options() {

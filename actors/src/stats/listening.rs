@@ -46,3 +46,34 @@ stat_set! {
         RateLimited = Counter "rate_limited",
     }
 }
+
+stat_set! {
+    /// What a connection limit counts: `connection_limit.PREFIX.`.
+    pub enum ConnectionLimitStat {
+        ActiveConnections = Gauge "active_connections",
+        LimitedConnections = Counter "limited_connections",
+    }
+}
+
+stat_set! {
+    /// What a chain's local rate limit counts: `local_rate_limit.PREFIX.`.
+    pub enum LocalRateLimitStat {
+        RateLimited = Counter "rate_limited",
+    }
+}
+
+stat_set! {
+    /// What role-based access control counts: `PREFIX.rbac.`.
+    pub enum RbacStat {
+        Allowed = Counter "allowed",
+        Denied = Counter "denied",
+    }
+}
+
+stat_set! {
+    /// What it counts of rules that are not in force: `PREFIX.rbac.SHADOW.`.
+    pub enum ShadowRbacStat {
+        ShadowAllowed = Counter "shadow_allowed",
+        ShadowDenied = Counter "shadow_denied",
+    }
+}

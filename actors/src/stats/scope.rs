@@ -146,6 +146,14 @@ impl Scope {
         Self::new(prefix, vec![tag])
     }
 
+    /// `listener.ADDRESS.ssl.certificate.NAME.` and the like of clusters. Observed: Envoy 1.40 keeps the name as it is.
+    pub fn certificate(&self, name: &str) -> Self {
+        let before = format!("{}ssl.certificate.", self.prefix);
+        let prefix = format!("{before}{name}.");
+        let own = Tag::token("envoy.tls_certificate", &prefix, before.len());
+        Self::new(prefix, [vec![own], self.tags.clone()].concat())
+    }
+
     /// `listener.ADDRESS.http.PREFIX.`
     pub fn listener_http(address: &str, stat_prefix: &str) -> Self {
         let listener = Self::listener(address);
@@ -160,6 +168,30 @@ impl Scope {
         let before = "listener_local_ratelimit.";
         let prefix = format!("{before}{}.", clean(stat_prefix));
         let tag = Tag::token("envoy.local_listener_ratelimit_prefix", &prefix, before.len());
+        Self::new(prefix, vec![tag])
+    }
+
+    /// `local_rate_limit.PREFIX.`, a network filter's `stat_prefix`.
+    pub fn local_rate_limit(stat_prefix: &str) -> Self {
+        let before = "local_rate_limit.";
+        let prefix = format!("{before}{}.", clean(stat_prefix));
+        let tag = Tag::token("envoy.local_network_ratelimit_prefix", &prefix, before.len());
+        Self::new(prefix, vec![tag])
+    }
+
+    /// `connection_limit.PREFIX.`
+    pub fn connection_limit(stat_prefix: &str) -> Self {
+        let before = "connection_limit.";
+        let prefix = format!("{before}{}.", clean(stat_prefix));
+        let tag = Tag::token("envoy.connection_limit_prefix", &prefix, before.len());
+        Self::new(prefix, vec![tag])
+    }
+
+    /// `PREFIX.rbac.`, a network filter's `stat_prefix`, which may end in a dot of its own.
+    pub fn rbac(stat_prefix: &str) -> Self {
+        let name = clean(stat_prefix.trim_end_matches('.'));
+        let prefix = format!("{name}.rbac.");
+        let tag = Tag { name: "envoy.rbac_prefix", cut: 0..name.len() + 1, value: name };
         Self::new(prefix, vec![tag])
     }
 
@@ -275,6 +307,9 @@ mod tests {
                 "listener_local_ratelimit.",
                 "local_listener_ratelimit_prefix=a",
             ),
+            (Scope::local_rate_limit("a"), "local_rate_limit.", "local_network_ratelimit_prefix=a"),
+            (Scope::connection_limit("a"), "connection_limit.", "connection_limit_prefix=a"),
+            (Scope::rbac("rb."), "rbac.", "rbac_prefix=rb"),
             (Scope::proxy_protocol("", None), "proxy_proto.", ""),
             (Scope::proxy_protocol("", Some(1)), "proxy_proto.", "proxy_protocol_version=1"),
             (

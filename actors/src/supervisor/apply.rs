@@ -141,20 +141,22 @@ impl Supervisor {
         let workers = self.seed.stage.options.concurrency;
         let mut bound: HashMap<String, Bound> = HashMap::new();
         for (at, listener) in plan.listeners.iter().enumerate() {
-            let (name, address) = (&listener.name, listener.address);
-            let earlier = plan.listeners.iter().take(at);
-            let twin = earlier.filter(|_| address.port() != 0).find(|l| l.address == address);
-            if let Some(twin) = twin {
-                return Err(BindError::taken_twice(address, name, &twin.name));
+            let name = &listener.name;
+            for (address, _) in listener.binds().filter(|(address, _)| address.port() != 0) {
+                let mut earlier = plan.listeners.iter().take(at);
+                if let Some(twin) = earlier.find(|twin| twin.binds().any(|(a, _)| a == address)) {
+                    return Err(BindError::taken_twice(address, name, &twin.name));
+                }
             }
             let known = children.listeners.get(name);
-            if known.is_some_and(|known| known.plan.address == address && !known.closed) {
+            if known.is_some_and(|known| known.plan.binds_like(listener) && !known.closed) {
                 continue;
             }
             // A listener of ours that gives the address up meanwhile is no stranger.
-            let ours = children.listeners.values().any(|l| l.local == address && !l.closed);
-            let sockets = sockets::shared(address, name, listener.backlog, workers, !ours)?;
-            bound.insert(name.clone(), sockets);
+            let ours = |address| {
+                children.listeners.values().any(|l| l.locals.contains(&address) && !l.closed)
+            };
+            bound.insert(name.clone(), sockets::shared(listener, workers, ours)?);
         }
         Ok(bound)
     }

@@ -122,7 +122,7 @@ impl Supervisor {
                 None => {
                     Some(format!("listener {name} closes: {end}, or when idle after {drain:?}"))
                 }
-                Some(after) if after.address != listener.address => {
+                Some(after) if !after.binds_like(listener) => {
                     let to = after.address;
                     Some(format!(
                         "listener {name} moves to {to}: {end}, or when idle after {drain:?}"

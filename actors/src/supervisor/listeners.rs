@@ -82,8 +82,8 @@ impl Supervisor {
         stats.set(ListenerManagerStat::TotalListenersWarming, 0);
         seed.publishers.listeners.publish(listing(plan, &children.listeners));
         for child in children.listeners.values() {
-            for (worker, socket) in workers.iter().zip(&child.sockets) {
-                worker.do_send(child.listen_on(socket));
+            for (worker, sockets) in workers.iter().zip(&child.sockets) {
+                worker.do_send(child.listen_on(sockets));
             }
         }
         for worker in workers {
@@ -109,7 +109,12 @@ impl Supervisor {
 fn listing(plan: &Plan, children: &BTreeMap<String, ListenerChild>) -> Vec<BoundListener> {
     let bound = |wanted: &Arc<ListenerPlan>| {
         let child = children.get(&wanted.name)?;
-        Some(BoundListener { plan: child.plan.clone(), local: child.local, closed: child.closed })
+        Some(BoundListener {
+            plan: child.plan.clone(),
+            local: *child.locals.first()?,
+            additional: child.locals.get(1..).unwrap_or_default().to_vec(),
+            closed: child.closed,
+        })
     };
     plan.listeners.iter().filter_map(bound).collect()
 }
@@ -117,9 +122,9 @@ fn listing(plan: &Plan, children: &BTreeMap<String, ListenerChild>) -> Vec<Bound
 // === impl ListenerChild ===
 
 impl ListenerChild {
-    fn new(plan: Arc<ListenerPlan>, Bound { local, sockets }: Bound) -> Self {
-        let sockets = sockets.into_iter().map(Arc::new).collect();
-        Self { plan, local, sockets, open: Arc::default(), closed: false }
+    fn new(plan: Arc<ListenerPlan>, Bound { locals, sockets }: Bound) -> Self {
+        let sockets = sockets.into_iter().map(Arc::from).collect();
+        Self { plan, locals, sockets, open: Arc::default(), closed: false }
     }
 
     /// The same address with another plan. Where connections are served alike they are served by what they had:
@@ -132,7 +137,7 @@ impl ListenerChild {
         self.plan = Arc::new(plan);
     }
 
-    fn listen_on(&self, socket: &Arc<StdListener>) -> Listen {
-        Listen { plan: self.plan.clone(), socket: socket.clone(), open: self.open.clone() }
+    fn listen_on(&self, sockets: &Arc<[StdListener]>) -> Listen {
+        Listen { plan: self.plan.clone(), sockets: sockets.clone(), open: self.open.clone() }
     }
 }

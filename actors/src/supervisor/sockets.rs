@@ -7,6 +7,8 @@ use std::{
 
 use socket2::{Domain, Protocol, Socket, Type};
 
+use crate::plan::{ListenerPlan, SocketPlan, SocketState};
+
 /// Why an address cannot be listened on.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot listen on {address} for {whom}: {error}; {way_out}")]
@@ -20,43 +22,50 @@ pub struct BindError {
 }
 
 /// Sockets that were bound for a listener.
+#[derive(Default)]
 pub(super) struct Bound {
-    /// Where they are bound; the kernel may have chosen the port.
-    pub(super) local: SocketAddr,
-    /// One for each worker.
-    pub(super) sockets: Vec<TcpListener>,
+    /// Where they are bound, in the order of the plan; the kernel may have chosen ports.
+    pub(super) locals: Vec<SocketAddr>,
+    /// For each worker one at each of these places.
+    pub(super) sockets: Vec<Vec<TcpListener>>,
 }
 
-/// Sockets that share one address, as many as there are workers; the kernel spreads connections. With
-/// `alone`, nobody else may have the address.
+/// Sockets that share their addresses, as many as there are workers; the kernel spreads connections. Where it is not
+/// `ours` already, nobody else may have an address.
 ///
 /// # Errors
 ///
 /// [`BindError`] that names the address and the way out.
 pub(super) fn shared(
-    address: SocketAddr,
-    listener: &str,
-    backlog: u32,
+    plan: &ListenerPlan,
     count: usize,
-    alone: bool,
+    ours: impl Fn(SocketAddr) -> bool,
 ) -> Result<Bound, BindError> {
-    let fail = |error| bind_error(address, listener, error);
-    // Two processes that both share an address would split its connections without a word: look
-    // whether somebody has it before sharing it ourselves.
-    if alone && address.port() != 0 {
-        bind(address, false).map_err(fail)?;
+    let count = count.max(1);
+    let mut bound = Bound::default();
+    bound.sockets.resize_with(count, Vec::new);
+    for (address, socket) in plan.binds() {
+        let fail = |error| bind_error(address, &plan.name, error);
+        // Two processes that both share an address would split its connections without a word: look
+        // whether somebody has it before sharing it ourselves.
+        if address.port() != 0 && !ours(address) {
+            bind(address, socket, false).map_err(fail)?;
+        }
+        let mut local = address;
+        for sockets in &mut bound.sockets {
+            let listening = bind(local, socket, true).and_then(|bound| {
+                bound.listen(i32::try_from(plan.backlog).unwrap_or(i32::MAX))?;
+                set(socket, SocketState::Listening, &bound)?;
+                Ok(bound)
+            });
+            let listening = TcpListener::from(listening.map_err(fail)?);
+            // With port 0 the kernel chooses for the first; the others follow.
+            local = listening.local_addr().map_err(fail)?;
+            sockets.push(listening);
+        }
+        bound.locals.push(local);
     }
-    let mut sockets = Vec::with_capacity(count);
-    let mut address = address;
-    for _ in 0..count.max(1) {
-        let socket = bind(address, true).map_err(fail)?;
-        socket.listen(i32::try_from(backlog).unwrap_or(i32::MAX)).map_err(fail)?;
-        let socket = TcpListener::from(socket);
-        // With port 0 the kernel chooses for the first; the others follow.
-        address = socket.local_addr().map_err(fail)?;
-        sockets.push(socket);
-    }
-    Ok(Bound { local: address, sockets })
+    Ok(bound)
 }
 
 /// One socket for the admin port's address.
@@ -66,18 +75,29 @@ pub(super) fn shared(
 /// [`BindError`] that names the address and the way out.
 pub(super) fn single(address: SocketAddr) -> Result<TcpListener, BindError> {
     let fail = |error| bind_error(address, "", error);
-    let socket = bind(address, false).map_err(fail)?;
+    let socket = bind(address, &SocketPlan::default(), false).map_err(fail)?;
     socket.listen(1024).map_err(fail)?;
     Ok(TcpListener::from(socket))
 }
 
-fn bind(address: SocketAddr, shared: bool) -> io::Result<Socket> {
+fn bind(address: SocketAddr, plan: &SocketPlan, shared: bool) -> io::Result<Socket> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     socket.set_reuse_address(true)?;
     socket.set_reuse_port(shared)?;
     socket.set_nonblocking(true)?;
+    if address.is_ipv6() {
+        socket.set_only_v6(!plan.ipv4_compat)?;
+    }
+    set(plan, SocketState::Prebind, &socket)?;
     socket.bind(&address.into())?;
+    set(plan, SocketState::Bound, &socket)?;
     Ok(socket)
+}
+
+/// Sets what is to be set at this moment.
+fn set(plan: &SocketPlan, now: SocketState, socket: &Socket) -> io::Result<()> {
+    let due = plan.options.iter().filter(|(state, _)| *state == now);
+    due.map(|(_, option)| option).try_for_each(|option| option.set(socket))
 }
 
 // === impl BindError ===
@@ -116,14 +136,22 @@ fn bind_error(address: SocketAddr, listener: &str, error: io::Error) -> BindErro
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::fakes::listener;
 
     #[test]
     fn workers_share_an_address_and_nobody_shares_it_with_a_stranger() {
-        let any = "127.0.0.1:0".parse().unwrap();
-        let ours = shared(any, "a", 128, 3, true).unwrap();
-        let address = ours.local;
-        assert!(ours.sockets.iter().all(|socket| socket.local_addr().unwrap() == address));
-        let error = shared(address, "b", 128, 1, true).err().unwrap().to_string();
+        let plan = ListenerPlan::clone(&listener("a"));
+        let elsewhere = ("127.0.0.2:0".parse().unwrap(), SocketPlan::default());
+        let plan = ListenerPlan { additional: vec![elsewhere], ..plan };
+        let ours = shared(&plan, 3, |_| false).unwrap();
+        assert_eq!(ours.sockets.len(), 3);
+        for sockets in &ours.sockets {
+            let bound = sockets.iter().map(|socket| socket.local_addr().unwrap());
+            assert!(bound.eq(ours.locals.iter().copied()));
+        }
+        let address = ours.locals[1];
+        let other = ListenerPlan { address, ..ListenerPlan::clone(&listener("b")) };
+        let error = shared(&other, 1, |_| false).err().unwrap().to_string();
         assert!(
             error.contains(&address.to_string()) && error.contains("another process"),
             "{error}"

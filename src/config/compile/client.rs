@@ -93,20 +93,19 @@ impl Compiler<'_> {
 
     /// A list of `CidrRange`.
     pub(super) fn ranges(&mut self, message: &Message, field: &str) -> Vec<IpNet> {
-        let mut ranges = Vec::new();
-        for range in message.messages(field) {
-            let text = range.text("address_prefix").unwrap_or_default();
-            let length = range.number("prefix_len").and_then(|length| u8::try_from(length).ok());
-            let parsed = text.parse().ok().and_then(|ip| IpNet::new(ip, length.unwrap_or(0)).ok());
-            match parsed {
-                Some(range) => ranges.push(range.trunc()),
-                None => {
-                    let text = format!("`{text}` with that length is not an address range");
-                    self.error(range.at, &range.path, text, "");
-                }
-            }
+        message.messages(field).filter_map(|range| self.range(range)).collect()
+    }
+
+    /// `CidrRange`; none where an error was told.
+    pub(super) fn range(&mut self, range: &Message) -> Option<IpNet> {
+        let text = range.text("address_prefix").unwrap_or_default();
+        let length = range.number("prefix_len").and_then(|length| u8::try_from(length).ok());
+        let parsed = text.parse().ok().and_then(|ip| IpNet::new(ip, length.unwrap_or(0)).ok());
+        if parsed.is_none() {
+            let text = format!("`{text}` with that length is not an address range");
+            self.error(range.at, &range.path, text, "");
         }
-        ranges
+        parsed.map(|range| range.trunc())
     }
 
     fn pack_trace_reason(&mut self, manager: &Message) -> bool {

@@ -47,6 +47,7 @@ impl Compiler<'_> {
         HttpConnectionManager {
             stat_prefix: manager.text("stat_prefix").unwrap_or_default().to_owned(),
             listener_stat_prefix: listener_stat_prefix.to_owned(),
+            drains_with_server: true,
             codec: self.codec_type(manager),
             routes: self.route_table(manager, key, clusters, routes),
             filters,

@@ -8,9 +8,12 @@ use std::{
     time::Duration,
 };
 
-use understudy_actors::plan::{ListenerPlan, RoutesPlan};
+use understudy_actors::{
+    plan::{ListenerPlan, RoutesPlan, SocketPlan, SocketState},
+    socket_option::SocketOption,
+};
 
-use super::{Compiler, http::is_route_config};
+use super::{Compiler, http::is_route_config, socket::tcp_keepalive};
 use crate::config::{
     Message,
     diagnostic::Span,
@@ -19,10 +22,10 @@ use crate::config::{
     model::{
         filter_chain_match::{FilterChainMatch, SourceType},
         http::HttpConnectionManager,
-        listener::{FilterChain, FilterChains, Terminal},
+        listener::{FilterChain, FilterChains, Plain, Terminal},
     },
 };
-use crate::tls::ServerContext;
+use crate::{network::KINDS, tls::ServerContext};
 
 /// Envoy's `tcp_backlog_size` default is the kernel's limit; this is more than most kernels allow.
 const BACKLOG: u32 = 4096;
@@ -43,6 +46,10 @@ const DOWNSTREAM_TLS: &str = "envoy.extensions.transport_sockets.tls.v3.Downstre
 /// Envoy's `listener_filters_timeout` default.
 const LISTENER_FILTERS_WAIT: Duration = Duration::from_secs(15);
 
+const ECHO: &str = "envoy.extensions.filters.network.echo.v3.Echo";
+
+const DIRECT_RESPONSE: &str = "envoy.extensions.filters.network.direct_response.v3.Config";
+
 const TCP_PROXY: &str = "envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy";
 
 impl Compiler<'_> {
@@ -58,12 +65,13 @@ impl Compiler<'_> {
                 let text = format!("duplicate listener name {:?}", plan.name);
                 self.error(listener.at, &listener.path, text, "give each its own");
             }
-            let taken = listeners
-                .iter()
-                .find(|known| known.address == plan.address && plan.address.port() != 0);
-            if let Some(taken) = taken {
-                let text =
-                    format!("listener {:?} has the address {} already", taken.name, plan.address);
+            let taken = listeners.iter().find_map(|known| {
+                let its = |at| known.binds().any(|(its, _)| its == at);
+                let fixed = plan.binds().map(|(at, _)| at).filter(|at| at.port() != 0);
+                fixed.into_iter().find(|at| its(*at)).map(|at| (&known.name, at))
+            });
+            if let Some((name, at)) = taken {
+                let text = format!("listener {name:?} has the address {at} already");
                 self.error(listener.at_of("address"), &listener.path_of("address"), text, "");
             }
             listeners.push(Arc::new(plan));
@@ -97,7 +105,9 @@ impl Compiler<'_> {
             self.error(listener.at, &listener.path, text, "add `address`");
             return None;
         };
+        let socket = self.socket_plan(listener, address, listener);
         let address = self.ip_address(address);
+        let additional = self.additional_addresses(listener);
         let name = listener.text("name").filter(|name| !name.is_empty()).map(str::to_owned);
         let named = address.map_or(String::new(), |address| address.to_string());
         let name = name.unwrap_or_else(|| made_up_name(&named));
@@ -123,8 +133,10 @@ impl Compiler<'_> {
             }
         }
         let logs = self.access_logs(listener);
+        let drains_with_server = listener.choice("drain_type") != Some("MODIFY_ONLY");
         for chain in chains.iter_mut().chain(&mut default_chain) {
             chain.terminal.log_connections(&logs);
+            chain.terminal.drains_with_server(drains_with_server);
         }
         if listener.list("filter_chains").is_empty() && default_chain.is_none() && default.is_none()
         {
@@ -149,6 +161,10 @@ impl Compiler<'_> {
         Some(ListenerPlan {
             name,
             address: address?,
+            socket,
+            additional,
+            ignores_global_limit: listener.boolean("ignore_global_conn_limit") == Some(true),
+            accepts_max: listener.number_u32("max_connections_to_accept_per_socket_event"),
             stat_prefix,
             backlog,
             inbound,
@@ -161,6 +177,45 @@ impl Compiler<'_> {
         })
     }
 
+    /// How the socket of one of a listener's addresses is made; `own` has its options and keepalive.
+    fn socket_plan(&mut self, listener: &Message, address: &Message, own: &Message) -> SocketPlan {
+        let socket = address.message("socket_address");
+        let ipv4_compat = socket.and_then(|socket| socket.boolean("ipv4_compat")) == Some(true);
+        let prebind = |option| (SocketState::Prebind, option);
+        let mut options = Vec::new();
+        if let Some(on) = listener.boolean("freebind") {
+            options.push(prebind(SocketOption::Freebind(on)));
+        }
+        if let Some(on) = listener.boolean("transparent") {
+            options.push(prebind(SocketOption::Transparent(on)));
+        }
+        let kept = [own, listener].into_iter().find_map(|of| of.message("tcp_keepalive"));
+        if let Some(keepalive) = kept.map(tcp_keepalive) {
+            options.push(prebind(SocketOption::KeepAlive(true)));
+            options.extend(keepalive.idle.map(|idle| prebind(SocketOption::KeepIdle(idle))));
+            let interval = keepalive.interval.map(SocketOption::KeepInterval);
+            options.extend(interval.map(prebind));
+            options.extend(keepalive.probes.map(|count| prebind(SocketOption::KeepProbes(count))));
+        }
+        // Those of an additional address are in a message of their own.
+        let overriding = match std::ptr::eq(own, listener) {
+            true => None,
+            false => own.message("socket_options"),
+        };
+        options.extend(self.socket_options_by_state(overriding.unwrap_or(listener)));
+        SocketPlan { ipv4_compat, options }
+    }
+
+    fn additional_addresses(&mut self, listener: &Message) -> Vec<(SocketAddr, SocketPlan)> {
+        let mut additional = Vec::new();
+        for one in listener.messages("additional_addresses") {
+            let Some(address) = one.message("address") else { continue };
+            let socket = self.socket_plan(listener, address, one);
+            additional.extend(self.ip_address(address).map(|address| (address, socket)));
+        }
+        additional
+    }
+
     fn filter_chain(
         &mut self,
         chain: &Message,
@@ -170,14 +225,20 @@ impl Compiler<'_> {
         routes: &mut Vec<Arc<RoutesPlan>>,
     ) -> Option<FilterChain> {
         let tls = match chain.message("transport_socket") {
-            Some(socket) => self.downstream_transport_socket(socket)?,
-            None => None,
+            Some(socket) => self.downstream_transport_socket(socket),
+            None => Some(None),
+        };
+        let Some(tls) = tls else {
+            for set in &chain.fields {
+                chain.ignore(set.field.name, "its transport socket is refused");
+            }
+            return None;
         };
         let matches = chain.message("filter_chain_match");
         let matches = matches.map_or_else(FilterChainMatch::default, |set| self.chain_match(set));
         let handshake_timeout = chain.duration("transport_socket_connect_timeout");
         let name = chain.text("name").unwrap_or_default().to_owned();
-        let mut terminal = None;
+        let (mut filters, mut terminal) = (Vec::new(), None);
         for filter in chain.messages("filters") {
             filter.ignore("name", "free text; the type decides");
             let Some(config) = filter.any("typed_config") else {
@@ -206,14 +267,33 @@ impl Compiler<'_> {
                     let proxy = self.tcp_proxy(&config.message, &name);
                     terminal = proxy.map(|proxy| Terminal::Tcp(Arc::new(proxy)));
                 }
-                other => self.refuse_whole(&config.message, other),
+                ECHO => terminal = Some(Terminal::Echo(plain(&name))),
+                DIRECT_RESPONSE => {
+                    let response = config.message.message("response");
+                    let response = response.and_then(|response| self.data_source(response));
+                    let response = response.unwrap_or_default().into();
+                    terminal = Some(Terminal::DirectResponse(plain(&name), response));
+                }
+                other => match KINDS.iter().find(|kind| kind.config == other) {
+                    Some(kind) => filters.extend((kind.build)(&config.message, self)),
+                    None => self.refuse_whole(&config.message, other),
+                },
             }
         }
         if chain.list("filters").is_empty() {
             self.error(chain.at, &chain.path, "a filter chain needs a filter", "");
+        } else if terminal.is_none() && !filters.is_empty() {
+            let text = "non-terminal filter must not be the last filter in a network filter chain";
+            self.error(
+                chain.at_of("filters"),
+                &chain.path_of("filters"),
+                text,
+                "add one that serves",
+            );
         }
         let handshake_timeout = handshake_timeout.filter(|wait| !wait.is_zero());
-        Some(FilterChain { name, matches, tls, handshake_timeout, terminal: terminal? })
+        let terminal = terminal?;
+        Some(FilterChain { name, matches, tls, handshake_timeout, filters, terminal })
     }
 
     /// `FilterChainMatch`
@@ -301,6 +381,11 @@ impl Compiler<'_> {
             }
         }
     }
+}
+
+/// What a filter has that has no configuration of its own.
+fn plain(filter_chain: &str) -> Arc<Plain> {
+    Arc::new(Plain { filter_chain: filter_chain.to_owned(), listener_logs: Vec::new() })
 }
 
 /// A certificate's file may hold another than before, though the listener says the same.

@@ -2,6 +2,8 @@
 
 use std::{sync::Arc, time::Duration};
 
+use understudy_actors::plan::SocketState;
+
 use super::{Compiler, address::numeric, listener_filter::kept_tlvs};
 use crate::{
     config::{
@@ -79,10 +81,25 @@ impl Compiler<'_> {
 
     /// `socket_options` of a binding. Those for sockets that listen have nothing to say here.
     pub(super) fn socket_options(&mut self, of: &Message) -> Vec<SocketOption> {
+        let all = self.socket_options_by_state(of).into_iter();
+        all.filter(|(state, _)| *state != SocketState::Listening)
+            .map(|(_, option)| option)
+            .collect()
+    }
+
+    /// `socket_options`, and when each is set.
+    pub(super) fn socket_options_by_state(
+        &mut self,
+        of: &Message,
+    ) -> Vec<(SocketState, SocketOption)> {
         let mut known = Vec::new();
         for option in of.messages("socket_options") {
             option.ignore("description", "a remark");
-            let listening = option.choice("state") == Some("STATE_LISTENING");
+            let state = match option.choice("state") {
+                Some("STATE_BOUND") => SocketState::Bound,
+                Some("STATE_LISTENING") => SocketState::Listening,
+                _ => SocketState::Prebind,
+            };
             let kind = option.message("type");
             let datagrams = kind.is_some_and(|kind| {
                 let stream = kind.message("stream").is_some();
@@ -95,8 +112,8 @@ impl Compiler<'_> {
             });
             let (level, name) = (number("level"), number("name"));
             match SocketOption::numbered(level, name, number("int_value"), bytes) {
-                Some(_) if listening || datagrams => {}
-                Some(option) => known.push(option),
+                Some(_) if datagrams => {}
+                Some(option) => known.push((state, option)),
                 None => {
                     let what = format!("the socket option {name} of level {level}");
                     self.unsupported(option.at, &option.path, &what);
@@ -143,7 +160,7 @@ impl Compiler<'_> {
 }
 
 /// `core.v3.TcpKeepalive`.
-fn tcp_keepalive(keepalive: &Message) -> TcpKeepalive {
+pub(super) fn tcp_keepalive(keepalive: &Message) -> TcpKeepalive {
     let seconds =
         |name: &str| keepalive.number_u32(name).map(|number| Duration::from_secs(number.into()));
     TcpKeepalive {

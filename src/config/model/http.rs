@@ -23,6 +23,8 @@ pub struct HttpConnectionManager {
     pub stat_prefix: String,
     /// The listener's stat prefix, for `listener.ADDRESS.http.PREFIX.`.
     pub listener_stat_prefix: String,
+    /// The listener's `drain_type`: `MODIFY_ONLY` goes on while the server drains.
+    pub drains_with_server: bool,
     /// `codec_type`.
     pub codec: CodecType,
     /// The route table's slot in the directory of tables.

@@ -9,7 +9,7 @@ use super::{
     access_log::AccessLog, filter_chain_match::FilterChainMatch, http::HttpConnectionManager,
     listener_filter::ListenerFilter, tcp_proxy::TcpProxy,
 };
-use crate::tls::ServerContext;
+use crate::{network::Filter, tls::ServerContext};
 
 /// What a listener does with a connection.
 #[derive(Debug)]
@@ -39,7 +39,9 @@ pub struct FilterChain {
     pub tls: Option<Arc<ServerContext>>,
     /// `transport_socket_connect_timeout`: how long a handshake may take.
     pub handshake_timeout: Option<Duration>,
-    /// The terminal network filter.
+    /// The network filters before the last one.
+    pub filters: Vec<Arc<dyn Filter>>,
+    /// The last one.
     pub terminal: Terminal,
 }
 
@@ -50,6 +52,19 @@ pub enum Terminal {
     Http(Arc<HttpConnectionManager>),
     /// `envoy.filters.network.tcp_proxy`.
     Tcp(Arc<TcpProxy>),
+    /// `envoy.filters.network.echo`.
+    Echo(Arc<Plain>),
+    /// `envoy.filters.network.direct_response`: its `response`.
+    DirectResponse(Arc<Plain>, Arc<[u8]>),
+}
+
+/// What a filter without a configuration of its own has.
+#[derive(Debug, Default)]
+pub struct Plain {
+    /// `FilterChain.name`
+    pub filter_chain: String,
+    /// `access_log` of its listener.
+    pub listener_logs: Vec<AccessLog>,
 }
 
 // === impl FilterChains ===
@@ -94,6 +109,33 @@ impl Terminal {
                     proxy.listener_logs = logs.to_vec();
                 }
             }
+            Terminal::Echo(plain) | Terminal::DirectResponse(plain, _) => {
+                if let Some(plain) = Arc::get_mut(plain) {
+                    plain.listener_logs = logs.to_vec();
+                }
+            }
+        }
+    }
+
+    /// What is written of a connection that no filter has let through to it.
+    pub fn connection_logs(&self) -> impl Iterator<Item = &AccessLog> {
+        let none: &[AccessLog] = &[];
+        let (own, listener) = match self {
+            Terminal::Http(manager) => (none, &manager.listener_logs),
+            Terminal::Tcp(proxy) => (&*proxy.access_logs, &proxy.listener_logs),
+            Terminal::Echo(plain) | Terminal::DirectResponse(plain, _) => {
+                (none, &plain.listener_logs)
+            }
+        };
+        own.iter().chain(listener)
+    }
+
+    /// `drain_type` of its listener: whether its connections end while the server drains.
+    pub fn drains_with_server(&mut self, drains: bool) {
+        if let Terminal::Http(manager) = self
+            && let Some(manager) = Arc::get_mut(manager)
+        {
+            manager.drains_with_server = drains;
         }
     }
 
@@ -102,9 +144,12 @@ impl Terminal {
         let none: &[AccessLog] = &[];
         let (own, listener, upstream) = match self {
             Terminal::Http(manager) => {
-                (&manager.access_logs, &manager.listener_logs, &*manager.router.upstream_logs)
+                (&*manager.access_logs, &*manager.listener_logs, &*manager.router.upstream_logs)
             }
-            Terminal::Tcp(proxy) => (&proxy.access_logs, &proxy.listener_logs, none),
+            Terminal::Tcp(proxy) => (&*proxy.access_logs, &*proxy.listener_logs, none),
+            Terminal::Echo(plain) | Terminal::DirectResponse(plain, _) => {
+                (none, &*plain.listener_logs, none)
+            }
         };
         own.iter().chain(listener).chain(upstream)
     }

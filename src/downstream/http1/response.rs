@@ -122,8 +122,10 @@ impl ResponseSink for Http1Response<'_> {
             && framing == BodyHeader::AsIs
             && body == BodySize::Unknown;
         self.close |= head.close || unframed;
-        if !self.close && (self.worker.draining() || self.control.drain() >= Drain::Discourage) {
-            self.opened.manager().stats().inc(HttpStat::DownstreamCxDrainClose);
+        let manager = self.opened.manager();
+        let drains = manager.config.drains_with_server && self.worker.draining();
+        if !self.close && (drains || self.control.drain() >= Drain::Discourage) {
+            manager.stats().inc(HttpStat::DownstreamCxDrainClose);
             self.close = true;
         }
         // What becomes another protocol's ends without a word of ours, and so does what has a word of the

@@ -1,0 +1,131 @@
+//! `envoy.filters.network.rbac`: who may connect.
+//!
+//! Nothing that decides changes while a connection lasts, so that each is judged once, whatever `enforcement_type` says.
+
+use std::{sync::Arc, time::Duration};
+
+use understudy_actors::stats::{
+    AnyGroup, Group, Lane, RbacStat as S, Registry, Scope, ShadowRbacStat,
+};
+
+use super::{Build, Decide, Farewell, Filter, Kind, Verdict};
+use crate::{
+    config::Message,
+    downstream::{Arrival, serve::Worker},
+    rbac::{Rules, Subject},
+};
+
+pub(super) static KIND: Kind =
+    Kind { config: "envoy.extensions.filters.network.rbac.v3.RBAC", build };
+
+#[derive(Debug)]
+struct Rbac {
+    stat_prefix: String,
+    shadow_stat_prefix: String,
+    /// In force; none lets everybody in.
+    rules: Option<Rules>,
+    /// Whose judgements are only counted.
+    shadow_rules: Option<Rules>,
+    /// `delay_deny`
+    delay: Duration,
+}
+
+struct OnWorker {
+    config: Arc<Rbac>,
+    stats: Arc<Group<S>>,
+    shadow: Arc<Group<ShadowRbacStat>>,
+}
+
+fn build(config: &Message, builder: &mut dyn Build) -> Option<Arc<dyn Filter>> {
+    config.ignore("enforcement_type", "a connection is judged alike each time");
+    let text = |field: &str| config.text(field).unwrap_or_default().to_owned();
+    Some(Arc::new(Rbac {
+        stat_prefix: text("stat_prefix"),
+        shadow_stat_prefix: text("shadow_rules_stat_prefix"),
+        rules: builder.rules(config, "rules"),
+        shadow_rules: builder.rules(config, "shadow_rules"),
+        delay: config.duration("delay_deny").unwrap_or_default(),
+    }))
+}
+
+// === impl Rbac ===
+
+impl Rbac {
+    fn stats(&self, registry: &Registry) -> (Arc<Group<S>>, Arc<Group<ShadowRbacStat>>) {
+        let scope = Scope::rbac(&self.stat_prefix);
+        let shadow = match self.shadow_stat_prefix.trim_end_matches('.') {
+            "" => scope.clone(),
+            prefix => scope.within(prefix),
+        };
+        (registry.group(scope), registry.group(shadow))
+    }
+}
+
+impl Filter for Rbac {
+    fn listed(&self, registry: &Registry) -> Vec<Arc<dyn AnyGroup>> {
+        let (stats, shadow) = self.stats(registry);
+        vec![stats, shadow]
+    }
+
+    fn run(self: Arc<Self>, registry: &Registry) -> Box<dyn Decide> {
+        let (stats, shadow) = self.stats(registry);
+        Box::new(OnWorker { config: self, stats, shadow })
+    }
+}
+
+impl OnWorker {
+    fn stats(&self, worker: &Worker) -> &Lane<S> {
+        self.stats.lane(worker.index)
+    }
+
+    /// Counts what the rules that are not in force would have said.
+    fn count_shadow(&self, worker: &Worker, subject: &Subject<'_>) {
+        let Some(rules) = &self.config.shadow_rules else { return };
+        self.shadow.lane(worker.index).inc(match rules.judge(subject).allowed {
+            true => ShadowRbacStat::ShadowAllowed,
+            false => ShadowRbacStat::ShadowDenied,
+        });
+    }
+}
+
+impl Decide for OnWorker {
+    fn on_connection(&self, worker: &Worker, arrival: &mut Arrival) -> Verdict {
+        let subject = subject(arrival);
+        let Some(rules) = &self.config.rules else {
+            self.count_shadow(worker, &subject);
+            return Verdict::Continue;
+        };
+        let judged = rules.judge(&subject);
+        if judged.allowed {
+            self.count_shadow(worker, &subject);
+            self.stats(worker).inc(S::Allowed);
+            return Verdict::Continue;
+        }
+        let policy = judged.policy.unwrap_or("none");
+        Verdict::TurnAway(Farewell {
+            once_it_speaks: true,
+            delay: self.config.delay,
+            details: format!("rbac_access_denied_matched_policy[{policy}]"),
+            flag: None,
+        })
+    }
+
+    fn turned_away(&self, worker: &Worker, arrival: &Arrival) {
+        self.count_shadow(worker, &subject(arrival));
+        self.stats(worker).inc(S::Denied);
+    }
+}
+
+/// Who connects, and to what.
+fn subject(arrival: &Arrival) -> Subject<'_> {
+    Subject {
+        source: arrival.peer,
+        direct: arrival.proxied.as_ref().map_or(arrival.peer, |proxied| proxied.peer),
+        remote: arrival.peer.ip(),
+        destination: arrival.local,
+        server_name: arrival.asked_for().unwrap_or_default(),
+        tls: arrival.tls.as_deref(),
+        request: None,
+        metadata: arrival.proxied.as_ref().map(|proxied| &proxied.metadata),
+    }
+}

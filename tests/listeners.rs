@@ -1,0 +1,174 @@
+//! Listeners: where they listen, how their sockets are made, and what is theirs alone.
+
+mod support;
+
+use std::{
+    io::Read,
+    net::{SocketAddr, TcpListener, TcpStream},
+    time::Duration,
+};
+
+use support::{client, proxy::Proxy, wait_for};
+
+const TYPES: &str = "type.googleapis.com/envoy.extensions.filters";
+
+/// A proxy whose listeners have these lines, and a chain that tells the addresses of a connection.
+fn proxy(listeners: &[&str]) -> Proxy {
+    let listener = |lines: &&str| {
+        format!(
+            r#"  - {lines}
+    filter_chains:
+    - filters:
+      - name: http
+        typed_config:
+          "@type": {TYPES}.network.http_connection_manager.v3.HttpConnectionManager
+          stat_prefix: in
+          route_config:
+            virtual_hosts:
+            - name: all
+              domains: ["*"]
+              routes:
+              - match: {{prefix: /}}
+                direct_response: {{status: 200}}
+                response_headers_to_add:
+                - header: {{key: x-local, value: "%DOWNSTREAM_LOCAL_ADDRESS%"}}
+                - header: {{key: x-peer, value: "%DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT%"}}
+          http_filters: [{{name: router, typed_config: {{"@type": {TYPES}.http.router.v3.Router}}}}]
+"#
+        )
+    };
+    let listeners: String = listeners.iter().map(listener).collect();
+    Proxy::start(&format!(
+        "admin: {{address: {{socket_address: {{address: 127.0.0.1, port_value: 0}}}}}}\nstatic_resources:\n  listeners:\n{listeners}"
+    ))
+}
+
+/// Where a listener of this name is bound, in the order of its addresses.
+fn all_addresses(proxy: &Proxy, name: &str) -> Vec<SocketAddr> {
+    let listing = client::get(proxy.admin, "/listeners").text();
+    let lines = listing.lines().filter_map(|line| line.strip_prefix(&format!("{name}::")));
+    lines.map(|address| address.parse().expect("an address")).collect()
+}
+
+#[test]
+fn a_listener_has_as_many_addresses_as_it_says() {
+    let proxy = proxy(&[r#"name: main
+    stat_prefix: main
+    address: {socket_address: {address: 127.0.0.1, port_value: 0}}
+    additional_addresses:
+    - {address: {socket_address: {address: 127.0.0.2, port_value: 0}}}
+    - {address: {socket_address: {address: "::1", port_value: 0}}}"#]);
+    let all = all_addresses(&proxy, "main");
+    assert_eq!(all.len(), 3, "{all:?}");
+    for address in &all {
+        let answer = client::get(*address, "/");
+        assert_eq!(answer.header("x-local"), Some(address.to_string().as_str()));
+    }
+    assert_eq!(proxy.stat("listener.main.downstream_cx_total"), Some(3));
+    let json = client::get(proxy.admin, "/listeners?format=json").text();
+    assert_eq!(json.matches("port_value").count(), 3, "{json}");
+    let also = json.find("additional_local_addresses").expect("they are told");
+    assert!(json.find("127.0.0.2").expect("the second") > also, "{json}");
+    // All of them close with it.
+    client::post(proxy.admin, "/drain_listeners");
+    for address in all {
+        wait_for("it to be closed", || TcpStream::connect(address).is_err().then_some(()));
+    }
+}
+
+#[test]
+fn an_ipv6_socket_takes_ipv4_only_where_it_is_told_to() {
+    let proxy = proxy(&[
+        "name: both\n    address: {socket_address: {address: \"::\", port_value: 0, ipv4_compat: true}}",
+        "name: six\n    address: {socket_address: {address: \"::\", port_value: 0}}",
+    ]);
+    let port = |name| proxy.listener(name).port();
+    let answer = client::get(SocketAddr::from(([127, 0, 0, 1], port("both"))), "/");
+    assert_eq!(answer.header("x-local"), Some(format!("127.0.0.1:{}", port("both")).as_str()));
+    assert_eq!(answer.header("x-peer"), Some("127.0.0.1"));
+    let six = |port| SocketAddr::from(([0, 0, 0, 0, 0, 0, 0, 1], port));
+    assert_eq!(client::get(six(port("both")), "/").header("x-peer"), Some("::1"));
+    assert_eq!(client::get(six(port("six")), "/").status, 200);
+    assert!(TcpStream::connect(SocketAddr::from(([127, 0, 0, 1], port("six")))).is_err());
+}
+
+/// An address that no interface has can be bound all the same; and options are set at their moment.
+#[test]
+fn sockets_are_made_as_they_are_asked_for() {
+    let proxy = proxy(&[
+        "name: free\n    freebind: true\n    address: {socket_address: {address: 192.0.2.77, port_value: 0}}",
+        r#"name: options
+    address: {socket_address: {address: 127.0.0.1, port_value: 0}}
+    max_connections_to_accept_per_socket_event: 1
+    tcp_keepalive: {keepalive_time: 20, keepalive_probes: 3}
+    socket_options:
+    - {level: 1, name: 8, int_value: 65536, state: STATE_PREBIND}
+    - {level: 6, name: 5, int_value: 7, state: STATE_LISTENING}"#,
+    ]);
+    assert_eq!(proxy.listener("free").ip().to_string(), "192.0.2.77");
+    assert_eq!(client::get(proxy.listener("options"), "/").status, 200);
+}
+
+#[test]
+fn a_listener_may_ignore_the_limit_on_all_connections() {
+    let address = "address: {socket_address: {address: 127.0.0.1, port_value: 0}}";
+    let runtime = "layered_runtime: {layers: [{name: static, static_layer: {overload: {global_downstream_max_connections: 1}}}]}";
+    let plain = format!("name: plain\n    stat_prefix: plain\n    {address}");
+    let free = format!("name: free\n    {address}\n    ignore_global_conn_limit: true");
+    let listener = |lines: &str| {
+        format!(
+            "  - {lines}\n    filter_chains: [{{filters: [{{name: e, typed_config: {{\"@type\": {TYPES}.network.echo.v3.Echo}}}}]}}]\n"
+        )
+    };
+    let proxy = Proxy::start(&format!(
+        "admin: {{address: {{socket_address: {{address: 127.0.0.1, port_value: 0}}}}}}\n{runtime}\nstatic_resources:\n  listeners:\n{}{}",
+        listener(&plain),
+        listener(&free)
+    ));
+    let is_closed = |name| {
+        let mut stream = TcpStream::connect(proxy.listener(name)).expect("a connection");
+        stream.set_read_timeout(Some(Duration::from_millis(300))).expect("a timeout");
+        let closed = matches!(stream.read(&mut [0]), Ok(0));
+        (closed, stream)
+    };
+    let first = is_closed("free");
+    let second = is_closed("free");
+    assert!(!first.0 && !second.0, "it is not bound by the limit");
+    assert!(is_closed("plain").0, "two are open, and one may be");
+    assert_eq!(proxy.stat("listener.plain.downstream_global_cx_overflow"), Some(1));
+}
+
+#[test]
+fn a_listener_that_drains_when_it_is_modified_goes_on_while_the_server_drains() {
+    let address = "address: {socket_address: {address: 127.0.0.1, port_value: 0}}";
+    let proxy = proxy(&[
+        &format!("name: usual\n    {address}"),
+        &format!("name: modify\n    {address}\n    drain_type: MODIFY_ONLY"),
+    ]);
+    client::post(proxy.admin, "/healthcheck/fail");
+    assert_eq!(client::get(proxy.listener("usual"), "/").header("connection"), Some("close"));
+    assert_eq!(client::get(proxy.listener("modify"), "/").header("connection"), None);
+}
+
+#[test]
+fn no_two_listeners_share_an_address_of_theirs() {
+    let taken = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let port = taken.local_addr().expect("the bound address").port();
+    let folder = support::proxy::folder();
+    let file = folder.join("config.yaml");
+    let chains = format!(
+        "filter_chains: [{{filters: [{{name: e, typed_config: {{\"@type\": {TYPES}.network.echo.v3.Echo}}}}]}}]"
+    );
+    let address = format!("{{socket_address: {{address: 127.0.0.1, port_value: {port}}}}}");
+    let config = format!(
+        "static_resources:\n  listeners:\n  - name: one\n    address: {address}\n    {chains}\n  - name: two\n    address: {{socket_address: {{address: 127.0.0.1, port_value: 0}}}}\n    additional_addresses: [{{address: {address}}}]\n    {chains}\n"
+    );
+    std::fs::write(&file, config).expect("the configuration can be written");
+    let mut validate = support::proxy::binary();
+    let output = validate.args(["--mode", "validate", "-c"]).arg(&file).output();
+    let output = output.expect("the binary runs");
+    let told = String::from_utf8_lossy(&output.stderr).into_owned()
+        + &String::from_utf8_lossy(&output.stdout);
+    assert!(!output.status.success(), "{told}");
+    assert!(told.contains("listener \"one\" has the address"), "{told}");
+}
