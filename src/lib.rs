@@ -7,6 +7,7 @@ mod base64;
 pub mod cli;
 pub mod codec;
 pub mod config;
+pub mod contexts;
 pub mod demo;
 pub mod discovery;
 pub mod downstream;

@@ -29,6 +29,7 @@ use crate::{
             listener::{FilterChains, Terminal},
         },
     },
+    contexts::Gauges,
     discovery::{Prober, Resolver},
     downstream::{self, DataPlane},
     listener,
@@ -217,6 +218,7 @@ fn seams(
         load: loader.clone(),
         understand: loader,
         house: Arc::new(OurHouse {
+            gauges: gauges(view),
             log: log.clone(),
             access_log,
             profiler: admin::Profiler::new(profile_path),
@@ -233,6 +235,15 @@ struct OurHouse {
     profiler: admin::Profiler,
     registry: Arc<Registry>,
     listed: Mutex<Vec<Arc<dyn AnyGroup>>>,
+    gauges: Arc<Gauges>,
+}
+
+/// When certificates end; days go by, and secrets change, without another plan.
+fn gauges(view: &View) -> Arc<Gauges> {
+    let (gauges, plan) = (Arc::new(Gauges::default()), view.plan.clone());
+    let told = gauges.clone();
+    view.registry.measure(move |registry| told.tell_again(&plan.read(), registry));
+    gauges
 }
 
 impl House for OurHouse {
@@ -249,6 +260,7 @@ impl House for OurHouse {
 
     fn plan_in_force(&self, plan: &Plan) {
         *self.listed.lock() = listed(&self.registry, plan);
+        self.gauges.tell(plan, &self.registry);
         let clusters = plan.clusters.iter();
         let logs = clusters.flat_map(|cluster| loader::event_logs(cluster)).collect::<Vec<_>>();
         self.access_log.close_events_but(&logs);

@@ -105,6 +105,12 @@ fn the_next_handshake_has_the_next_certificate_and_no_connection_ends() {
         Some(2)
     );
 
+    // When it ends is told by its name.
+    let ends = "listener.main.ssl.certificate.own.expiration_unix_time_seconds";
+    assert!(proxy.stat(ends).is_some_and(|ends| ends > 1_700_000_000), "{:?}", proxy.stat(ends));
+    let days = proxy.stat("server.days_until_first_cert_expiring").expect("a gauge");
+    assert!(days > 0 && days < u64::from(u32::MAX), "{days}");
+
     // What is broken changes nothing, and says so.
     let mixed = Identity { key: one.key.clone(), ..two.clone() };
     let refused = [
@@ -151,6 +157,8 @@ fn who_is_trusted_changes_and_what_the_context_itself_asks_for_stays() {
         source(&folder, "sds.yaml")
     );
     let proxy = Proxy::start(&config(&context, ""));
+    let certs = || ask(proxy.admin, "/certs").text();
+    assert_eq!(certs().matches("serial_number").count(), 2, "{}", certs());
     let enters = |identity: &Identity| {
         let greeting = Greeting { shows: Some(identity), ..Greeting::new("a.test", &authority) };
         told(&proxy, &greeting).is_some()

@@ -29,6 +29,8 @@ pub struct Validation {
     pub authorities: Vec<CertificateInfo>,
     /// Where they were read.
     pub path: String,
+    /// The name of the secret that holds them; empty for none.
+    pub name: String,
 }
 
 /// What is asked of a certificate beside its chain.
@@ -139,6 +141,7 @@ impl Validation {
             settings,
             authorities: Vec::new(),
             path: String::new(),
+            name: String::new(),
         };
         if let Some((pem, path)) = authorities {
             path.clone_into(&mut made.path);

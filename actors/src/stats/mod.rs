@@ -12,6 +12,7 @@ mod scope;
 
 use std::{
     collections::BTreeMap,
+    fmt,
     sync::{Arc, OnceLock, Weak},
 };
 
@@ -25,12 +26,12 @@ pub use listening::{
     ProxyProtocolErrorStat, ProxyProtocolStat, ProxyProtocolVersionStat, RbacStat, ShadowRbacStat,
 };
 pub use names::{
-    AllHealthChecksStat, AnswerStat, ClusterHttp2Stat, ClusterManagerStat, ClusterStat, DnsStat,
-    EdsStat, FilesystemStat, HealthCheckStat, HostStat, Http1Stat, HttpStat, ListenerDiscoveryStat,
-    ListenerHttpStat, ListenerManagerStat, ListenerStat, ListenerWorkerStat, MaglevStat,
-    OutlierStat, RdsStat, ReloadStat, RingHashStat, RouterStat, RuntimeStat, SdsStat, ServerStat,
-    SslContextStat, SslStat, SubscriptionStat, TcpStat, TlsInspectorStat, TracingStat, VirtualStat,
-    WatchdogStat,
+    AllHealthChecksStat, AnswerStat, CertificateStat, ClusterHttp2Stat, ClusterManagerStat,
+    ClusterStat, DnsStat, EdsStat, FilesystemStat, HealthCheckStat, HostStat, Http1Stat, HttpStat,
+    ListenerDiscoveryStat, ListenerHttpStat, ListenerManagerStat, ListenerStat, ListenerWorkerStat,
+    MaglevStat, OutlierStat, RdsStat, ReloadStat, RingHashStat, RouterStat, RuntimeStat, SdsStat,
+    ServerStat, SslContextStat, SslStat, SubscriptionStat, TcpStat, TlsInspectorStat, TracingStat,
+    VirtualStat, WatchdogStat,
 };
 pub use scope::{Scope, Tag, cut_out};
 
@@ -39,7 +40,14 @@ pub use scope::{Scope, Tag, cut_out};
 pub struct Registry {
     workers: usize,
     groups: Mutex<BTreeMap<String, Vec<Weak<dyn AnyGroup>>>>,
+    measures: Measures,
 }
+
+/// What is measured only when stats are flushed.
+#[derive(Default)]
+struct Measures(Mutex<Vec<Arc<Measure>>>);
+
+type Measure = dyn Fn(&Registry) + Send + Sync;
 
 /// A group that is made when it is first needed, as Envoy makes those of a codec.
 #[derive(Debug)]
@@ -68,7 +76,7 @@ impl<S: StatSet> Later<S> {
 impl Registry {
     /// A registry for this many workers; lane 0 is the control plane's.
     pub fn new(workers: usize) -> Self {
-        Self { workers, groups: Mutex::default() }
+        Self { workers, groups: Mutex::default(), measures: Measures::default() }
     }
 
     /// How many workers write.
@@ -103,14 +111,27 @@ impl Registry {
         groups.values().flatten().filter_map(Weak::upgrade).collect()
     }
 
-    /// Closes the interval of every histogram (`stats_flush_interval`).
+    /// Has this measured whenever stats are flushed.
+    pub fn measure(&self, measure: impl Fn(&Registry) + Send + Sync + 'static) {
+        self.measures.0.lock().push(Arc::new(measure));
+    }
+
+    /// Measures, and closes the interval of every histogram (`stats_flush_interval`).
     pub fn flush(&self) {
+        let measures = self.measures.0.lock().clone();
+        measures.iter().for_each(|measure| measure(self));
         self.groups().iter().for_each(|group| group.flush());
     }
 
     /// `/reset_counters`: counters begin at zero again; gauges and histograms stay, as in Envoy.
     pub fn reset_counters(&self) {
         self.groups().iter().for_each(|group| group.reset());
+    }
+}
+
+impl fmt::Debug for Measures {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Measures")
     }
 }
 

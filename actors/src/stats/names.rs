@@ -426,6 +426,13 @@ stat_set! {
 }
 
 stat_set! {
+    /// What is known of a certificate of a TLS context: `listener.ADDRESS.ssl.certificate.NAME.` and the like of clusters.
+    pub enum CertificateStat {
+        ExpirationUnixTimeSeconds = Gauge "expiration_unix_time_seconds",
+    }
+}
+
+stat_set! {
     /// What a TLS inspector counts: `tls_inspector.`.
     pub enum TlsInspectorStat {
         AlpnFound = Counter "alpn_found",

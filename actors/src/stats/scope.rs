@@ -146,6 +146,14 @@ impl Scope {
         Self::new(prefix, vec![tag])
     }
 
+    /// `listener.ADDRESS.ssl.certificate.NAME.` and the like of clusters. Observed: Envoy 1.40 keeps the name as it is.
+    pub fn certificate(&self, name: &str) -> Self {
+        let before = format!("{}ssl.certificate.", self.prefix);
+        let prefix = format!("{before}{name}.");
+        let own = Tag::token("envoy.tls_certificate", &prefix, before.len());
+        Self::new(prefix, [vec![own], self.tags.clone()].concat())
+    }
+
     /// `listener.ADDRESS.http.PREFIX.`
     pub fn listener_http(address: &str, stat_prefix: &str) -> Self {
         let listener = Self::listener(address);

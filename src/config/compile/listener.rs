@@ -225,8 +225,14 @@ impl Compiler<'_> {
         routes: &mut Vec<Arc<RoutesPlan>>,
     ) -> Option<FilterChain> {
         let tls = match chain.message("transport_socket") {
-            Some(socket) => self.downstream_transport_socket(socket)?,
-            None => None,
+            Some(socket) => self.downstream_transport_socket(socket),
+            None => Some(None),
+        };
+        let Some(tls) = tls else {
+            for set in &chain.fields {
+                chain.ignore(set.field.name, "its transport socket is refused");
+            }
+            return None;
         };
         let matches = chain.message("filter_chain_match");
         let matches = matches.map_or_else(FilterChainMatch::default, |set| self.chain_match(set));

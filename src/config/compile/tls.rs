@@ -42,6 +42,8 @@ pub(super) struct SecretParts {
 /// What a `CertificateValidationContext` holds.
 #[derive(Clone, Debug, Default)]
 struct Trust {
+    /// The secret's; empty for none.
+    name: String,
     /// PEM, and where it was read.
     authorities: Option<(Vec<u8>, String)>,
     /// The same.
@@ -129,7 +131,7 @@ impl Compiler<'_> {
         let mut certificates = Vec::new();
         for certificate in common.messages("tls_certificates") {
             certificate.ignore("watched_directory", "it counts for secrets that discovery brings");
-            certificates.extend(self.tls_certificate(certificate).map(Secret::fixed));
+            certificates.extend(self.tls_certificate(certificate, "").map(Secret::fixed));
         }
         for named in common.messages("tls_certificate_sds_secret_configs") {
             let part = |secret: &SecretParts| secret.certificate.clone();
@@ -181,12 +183,12 @@ impl Compiler<'_> {
     }
 
     /// `TlsCertificate`
-    fn tls_certificate(&mut self, certificate: &Message) -> Option<Arc<Certificate>> {
+    fn tls_certificate(&mut self, certificate: &Message, name: &str) -> Option<Arc<Certificate>> {
         let [chain, key] =
             ["certificate_chain", "private_key"].map(|field| self.secret_text(certificate, field));
         let (chain, key) = (chain?, key?);
         let made = Certificate::new((&chain.0, &chain.1), (&key.0, &key.1));
-        made.map(Arc::new)
+        made.map(|made| Arc::new(Certificate { name: name.to_owned(), ..made }))
             .map_err(|error| self.error(certificate.at, &certificate.path, error.to_string(), ""))
             .ok()
     }
@@ -293,7 +295,7 @@ impl Compiler<'_> {
         let revoked = context.message("crl").and_then(|source| self.named_source(source));
         let mut settings = ValidationSettings::default();
         self.validation_settings(context, &mut settings);
-        Trust { authorities, revoked, settings }
+        Trust { name: String::new(), authorities, revoked, settings }
     }
 
     fn system_authorities(&mut self, context: &Message) -> Option<(Vec<u8>, String)> {
@@ -387,8 +389,10 @@ impl Compiler<'_> {
 
     fn secret_parts(&mut self, secret: &Message) -> SecretParts {
         let certificate = secret.message("tls_certificate");
-        let certificate = certificate.and_then(|certificate| self.tls_certificate(certificate));
-        let trust = secret.message("validation_context").map(|context| self.trust(context));
+        let name = secret.text("name").unwrap_or_default().to_owned();
+        let certificate = certificate.and_then(|one| self.tls_certificate(one, &name));
+        let trust = secret.message("validation_context");
+        let trust = trust.map(|context| Trust { name, ..self.trust(context) });
         SecretParts { certificate, trust }
     }
 
@@ -417,6 +421,7 @@ impl Trust {
     /// What these say, and what others say where these are silent.
     fn or(self, other: Trust) -> Trust {
         Trust {
+            name: if self.name.is_empty() { other.name } else { self.name },
             authorities: self.authorities.or(other.authorities),
             revoked: self.revoked.or(other.revoked),
             settings: self.settings.with(other.settings),
@@ -424,12 +429,14 @@ impl Trust {
     }
 
     fn read(self) -> Result<Validation, ValidationError> {
-        let Trust { authorities, revoked, settings } = self;
-        Validation::new(
+        let Trust { name, authorities, revoked, settings } = self;
+        let mut made = Validation::new(
             authorities.as_ref().map(|(pem, path)| (&pem[..], path.as_str())),
             revoked.as_ref().map(|(pem, path)| (&pem[..], path.as_str())),
             settings,
-        )
+        )?;
+        made.name = name;
+        Ok(made)
     }
 }
 
