@@ -177,6 +177,8 @@ fn listed(registry: &Registry, plan: &Plan) -> Vec<Arc<dyn AnyGroup>> {
         groups.push(registry.group::<RouterStat>(Scope::http(prefix)));
         groups.push(registry.group::<TracingStat>(Scope::http_tracing(prefix)));
         groups.push(registry.group::<ListenerHttpStat>(by_listener));
+        let filters = manager.filters.iter().map(|placed| &placed.filter);
+        groups.extend(filters.flat_map(|filter| filter.count_in(registry, prefix)));
     }
     groups
 }

@@ -74,6 +74,9 @@ impl Manager {
             || config.proxy_status.is_some()
             || !upstream_logs.is_empty();
         let registry = &view.registry;
+        for placed in &config.filters {
+            placed.filter.count_in(registry, &config.stat_prefix);
+        }
         let listener_scope =
             Scope::listener_http(&config.listener_stat_prefix, &config.stat_prefix);
         Self {

@@ -310,7 +310,7 @@ mod tests {
 
     fn begin(placed: &Placed, server: &Publisher<ServerState>, ends: bool) -> Filters {
         let lookout = fake::lookout(&server.subscribe(), Clusters::default());
-        let client = ([127, 0, 0, 1], 1).into();
+        let client = fake::client();
         Filters::begin(std::slice::from_ref(placed), |_| None, &lookout, client, ends)
     }
 

@@ -8,6 +8,7 @@
 mod buffer;
 mod health_check;
 mod passing;
+mod rbac;
 mod request;
 mod response;
 mod running;
@@ -19,22 +20,27 @@ mod tests;
 use std::{fmt, sync::Arc};
 
 use futures_util::future::LocalBoxFuture;
-use understudy_actors::plan::{Payload, Slot};
+use understudy_actors::{
+    plan::{Payload, Slot},
+    stats::{AnyGroup, Registry},
+};
 
 use crate::{
     codec::{HeaderBlock, RequestHead, ResponseHead},
     config::Message,
     local_reply::LocalReply,
     matcher::HeaderMatcher,
+    rbac::Rules,
 };
 
 pub use request::FilteredRequest;
 pub use response::FilteredResponse;
 pub use running::Filters;
-pub use seen::{Lookout, Seen, Sight, WantedHost};
+pub use seen::{Client, Lookout, Seen, Sight, WantedHost};
 
 /// The filters there are. The list that runs them is the list that documents them.
-pub static KINDS: &[&Kind] = &[&buffer::KIND, &health_check::KIND, &stateful_session::KIND];
+pub static KINDS: &[&Kind] =
+    &[&buffer::KIND, &health_check::KIND, &rbac::KIND, &stateful_session::KIND];
 
 /// One kind of filter.
 pub struct Kind {
@@ -67,6 +73,9 @@ pub trait Build {
     /// `envoy.config.route.v3.HeaderMatcher`; none where an error was told.
     fn header_matcher(&mut self, matcher: &Message) -> Option<HeaderMatcher>;
 
+    /// `envoy.config.rbac.v3.RBAC` in `field`; none where it is not set.
+    fn rules(&mut self, of: &Message, field: &str) -> Option<Rules>;
+
     /// Tells what is wrong with a field, and what to write.
     fn error(&mut self, message: &Message, field: &str, text: &str, hint: &str);
 }
@@ -79,6 +88,11 @@ pub trait Filter: fmt::Debug + Send + Sync {
     /// The state of one stream; `route` is the most specific configuration that its route has for this
     /// filter, as [`Kind::per_route`] made it.
     fn stream(&self, route: Option<&Payload>) -> Box<dyn StreamFilter>;
+
+    /// Where it counts, if it does, by its connection manager's `stat_prefix`; called before its first stream.
+    fn count_in(&self, _: &Registry, _stat_prefix: &str) -> Vec<Arc<dyn AnyGroup>> {
+        Vec::new()
+    }
 }
 
 /// A filter's state for one stream.

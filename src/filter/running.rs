@@ -1,10 +1,10 @@
 //! Owns the filters of one stream while it runs.
 
-use std::{cell::RefCell, net::SocketAddr, rc::Rc, sync::Arc};
+use std::{cell::RefCell, rc::Rc, sync::Arc};
 
 use understudy_actors::snapshot::Host;
 
-use super::{Hooks, Lookout, OfRoute, Placed, Seen, StreamFilter, Verdict, WantedHost};
+use super::{Client, Hooks, Lookout, OfRoute, Placed, Seen, StreamFilter, Verdict, WantedHost};
 use crate::{
     codec::{RequestHead, ResponseHead},
     local_reply::LocalReply,
@@ -34,12 +34,12 @@ pub(super) struct State {
 
 impl Filters {
     /// Begins a stream; `route` gives a filter's own configuration for the route, by its name. The client
-    /// is `remote`, and `ends` says that its request is a head alone.
+    /// is `client`, and `ends` says that its request is a head alone.
     pub fn begin<'r>(
         chain: &[Placed],
         route: impl Fn(&str) -> Option<&'r OfRoute>,
         lookout: &Rc<Lookout>,
-        remote: SocketAddr,
+        client: Client,
         ends: bool,
     ) -> Self {
         let states = chain.iter().filter_map(|placed| {
@@ -51,7 +51,7 @@ impl Filters {
             };
             Some(State { hooks: placed.filter.hooks(), filter: placed.filter.stream(own) })
         });
-        let (seen, lookout) = (Seen::new(remote, ends, lookout.look()), lookout.clone());
+        let (seen, lookout) = (Seen::new(client, ends, lookout.look()), lookout.clone());
         let running = Running { states: states.collect(), reply: None, seen, lookout };
         Self { running: Rc::new(RefCell::new(running)) }
     }

@@ -3,7 +3,7 @@
 use std::{
     cell::{Cell, RefCell},
     fmt,
-    net::SocketAddr,
+    net::{IpAddr, SocketAddr},
     rc::Rc,
     sync::Arc,
 };
@@ -16,11 +16,13 @@ use understudy_actors::{
     snapshot::{ClusterSnapshot, Clusters, Host},
 };
 
+use crate::tls::Session;
+
 /// What a filter is shown besides the message.
 #[derive(Debug)]
 pub struct Seen {
     /// The client.
-    pub remote: SocketAddr,
+    pub client: Client,
     /// Nothing follows the request's head.
     pub ends: bool,
     /// What is published at the time of the call.
@@ -31,6 +33,23 @@ pub struct Seen {
     /// Somebody wants to know which host that is.
     watches_host: Cell<bool>,
     host: RefCell<Option<Arc<Host>>>,
+}
+
+/// Whose request it is.
+#[derive(Clone, Debug)]
+pub struct Client {
+    /// Who it is from, as far as we trust what we are told.
+    pub remote: IpAddr,
+    /// Who has connected.
+    pub peer: SocketAddr,
+    /// Whose socket it is, without regard to what a PROXY header says.
+    pub direct: SocketAddr,
+    /// Whereto.
+    pub local: SocketAddr,
+    /// The name that was asked for (SNI).
+    pub server_name: Option<Rc<str>>,
+    /// What its handshake came to.
+    pub tls: Option<Rc<Session>>,
 }
 
 /// A host that a filter wants the request to go to.
@@ -70,9 +89,9 @@ struct Watched {
 
 impl Seen {
     /// What is to be seen at the beginning of a stream.
-    pub(super) fn new(remote: SocketAddr, ends: bool, now: Rc<Sight>) -> Self {
+    pub(super) fn new(client: Client, ends: bool, now: Rc<Sight>) -> Self {
         Self {
-            remote,
+            client,
             ends,
             now,
             health_check: Cell::new(false),
@@ -174,6 +193,19 @@ impl Lookout {
 
 #[cfg(test)]
 pub(super) mod fake {
+    /// A client of this machine.
+    pub(in crate::filter) fn client() -> super::Client {
+        let peer = std::net::SocketAddr::from(([127, 0, 0, 1], 1));
+        super::Client {
+            remote: peer.ip(),
+            peer,
+            direct: peer,
+            local: peer,
+            server_name: None,
+            tls: None,
+        }
+    }
+
     use std::time::SystemTime;
 
     use super::*;

@@ -135,7 +135,7 @@ fn chain(scripts: &[Role]) -> Filters {
 }
 
 fn begin(placed: &[Placed]) -> Filters {
-    Filters::begin(placed, |_| None, &seen::fake::dull(), ([127, 0, 0, 1], 1).into(), true)
+    Filters::begin(placed, |_| None, &seen::fake::dull(), seen::fake::client(), true)
 }
 
 /// A stream of parts that are here already, with or without trailers.

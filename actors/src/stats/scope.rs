@@ -191,8 +191,10 @@ impl Scope {
     pub fn rbac(stat_prefix: &str) -> Self {
         let name = clean(stat_prefix.trim_end_matches('.'));
         let prefix = format!("{name}.rbac.");
+        // A name with dots in it is no tag: Envoy's rule takes one token.
+        let whole = !name.contains('.');
         let tag = Tag { name: "envoy.rbac_prefix", cut: 0..name.len() + 1, value: name };
-        Self::new(prefix, vec![tag])
+        Self::new(prefix, if whole { vec![tag] } else { Vec::new() })
     }
 
     /// `proxy_proto.PREFIX.`, and of a version `versions.vN.` after it.
@@ -310,6 +312,7 @@ mod tests {
             (Scope::local_rate_limit("a"), "local_rate_limit.", "local_network_ratelimit_prefix=a"),
             (Scope::connection_limit("a"), "connection_limit.", "connection_limit_prefix=a"),
             (Scope::rbac("rb."), "rbac.", "rbac_prefix=rb"),
+            (Scope::rbac("a.b"), "a.b.rbac.", ""),
             (Scope::proxy_protocol("", None), "proxy_proto.", ""),
             (Scope::proxy_protocol("", Some(1)), "proxy_proto.", "proxy_protocol_version=1"),
             (

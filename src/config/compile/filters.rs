@@ -9,6 +9,7 @@ use crate::{
     filter::{Build, KINDS, OfRoute, Placed},
     format::count_wire,
     matcher::HeaderMatcher,
+    rbac::Rules,
 };
 
 const ROUTER: &str = "envoy.extensions.filters.http.router.v3.Router";
@@ -158,6 +159,10 @@ impl Build for Compiler<'_> {
 
     fn header_matcher(&mut self, matcher: &Message) -> Option<HeaderMatcher> {
         Compiler::header_matcher(self, matcher)
+    }
+
+    fn rules(&mut self, of: &Message, field: &str) -> Option<Rules> {
+        self.rbac_rules(of, field)
     }
 
     fn error(&mut self, message: &Message, field: &str, text: &str, hint: &str) {

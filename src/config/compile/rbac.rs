@@ -4,13 +4,15 @@ use ipnet::IpNet;
 
 use super::Compiler;
 use crate::{
-    config::{Message, message::Value},
+    config::{Message, diagnostic::Span, message::Value},
     rbac::{Action, Noted, Policy, Rule, Rules},
 };
 
 impl Compiler<'_> {
     /// `envoy.config.rbac.v3.RBAC` in `field`; none where it is not set.
     pub(super) fn rbac_rules(&mut self, of: &Message, field: &str) -> Option<Rules> {
+        let other = if field == "rules" { "matcher" } else { "shadow_matcher" };
+        self.refuse_access_matcher(of, other);
         let set = of.message(field)?;
         let action = match set.choice("action") {
             Some("DENY") => Action::Deny,
@@ -27,7 +29,25 @@ impl Compiler<'_> {
             policies.push(Policy { name: name.clone(), permissions, principals });
         }
         policies.sort_by(|one, two| one.name.cmp(&two.name));
+        // Rules of which a part is left out let others through than they say, `--skip-unsupported` or not.
+        for unread in set.unread() {
+            self.refuse_for_good(unread.at, &unread.path, unread.name);
+            of.ignore(field, "what is wrong with it was told");
+        }
         Some(Rules { action, policies })
+    }
+
+    /// The other way to say who may, in the place of rules.
+    fn refuse_access_matcher(&mut self, of: &Message, name: &str) {
+        if of.peek(name).is_some() {
+            of.ignore(name, "it is refused");
+            self.refuse_for_good(of.at_of(name), &of.path_of(name), name);
+        }
+    }
+
+    fn refuse_for_good(&mut self, at: Span, path: &str, name: &str) {
+        let text = format!("`{name}` is known to Envoy, and not supported by Understudy yet");
+        self.error(at, path, text, "say it by rules: who may is never left out");
     }
 
     /// What is not read here is refused by name.

@@ -6,7 +6,7 @@ use understudy_actors::stats::HttpStat;
 
 use super::{Exchange, failure::Failure};
 use crate::{
-    filter::{FilteredRequest, Filters, OfRoute, Verdict},
+    filter::{Client, FilteredRequest, Filters, OfRoute, Verdict},
     local_reply::LocalReply,
     route::Found,
     stream::{BodySize, RequestSource, ResponseSink},
@@ -54,7 +54,16 @@ impl Exchange<'_> {
         own: impl Fn(&str) -> Option<&'r OfRoute>,
     ) -> Filters {
         let (chain, ends) = (self.chain(), self.body == BodySize::None);
-        let filters = Filters::begin(chain, own, &self.worker.lookout, self.peer.remote, ends);
+        let peer = self.peer;
+        let client = Client {
+            remote: self.heads.client.unwrap_or_else(|| peer.remote.ip()),
+            peer: peer.remote,
+            direct: peer.proxied.as_ref().map_or(peer.remote, |proxied| proxied.peer),
+            local: peer.local,
+            server_name: peer.server_name.clone(),
+            tls: peer.tls.clone(),
+        };
+        let filters = Filters::begin(chain, own, &self.worker.lookout, client, ends);
         self.filters.insert(filters).clone()
     }
 
