@@ -24,6 +24,10 @@ pub use validation::{
 
 use std::{fmt, sync::Arc};
 
+#[cfg(feature = "aws-lc-rs")]
+use rustls::crypto::aws_lc_rs as algorithms;
+#[cfg(not(feature = "aws-lc-rs"))]
+use rustls::crypto::ring as algorithms;
 use understudy_actors::{
     plan::Payload,
     published::{Published, Publisher},
@@ -118,7 +122,16 @@ impl<T> fmt::Debug for Brought<T> {
     }
 }
 
-/// The algorithms: ring's.
+/// The algorithms: ring's, or those of aws-lc-rs where the build has that feature.
 pub(crate) fn provider() -> rustls::crypto::CryptoProvider {
-    rustls::crypto::ring::default_provider()
+    algorithms::default_provider()
+}
+
+/// Seals sessions with a key of its own, which it changes by itself.
+///
+/// # Errors
+///
+/// rustls' own: there is no randomness to be had.
+pub(crate) fn ticketer() -> Result<Arc<dyn rustls::server::ProducesTickets>, rustls::Error> {
+    algorithms::Ticketer::new()
 }

@@ -73,7 +73,7 @@ impl Compiler<'_> {
         let _ = context.boolean("full_scan_certs_on_sni_mismatch");
         let stateless = context.boolean("disable_stateless_session_resumption") != Some(true);
         let stateful = context.boolean("disable_stateful_session_resumption") != Some(true);
-        let tickets = stateless.then(rustls::crypto::ring::Ticketer::new).and_then(Result::ok);
+        let tickets = stateless.then(crate::tls::ticketer).and_then(Result::ok);
         let settings = ServerSettings {
             parameters: common.parameters,
             certificates: common.certificates,
