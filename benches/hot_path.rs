@@ -16,9 +16,12 @@ use understudy::{
             write::{self, BodyHeader, NameCase},
         },
     },
-    config::model::route::{
-        DirectResponse, PathMatch, RequireTls, Route, RouteAction, RouteConfig, RouteMatch,
-        RuntimeFraction, VirtualHost,
+    config::model::{
+        hash_policy::HashPolicy,
+        route::{
+            DirectResponse, PathMatch, RequireTls, Route, RouteAction, RouteConfig, RouteMatch,
+            RuntimeFraction, VirtualHost,
+        },
     },
     route::{Lots, RouteTable},
     worker::Uuids,
@@ -85,6 +88,10 @@ impl Lots for NoLots {
 
     fn weight(&self, _: &str, default: u32) -> u32 {
         default
+    }
+
+    fn hash(&self, _: &[HashPolicy], _: &RequestHead) -> Option<u64> {
+        None
     }
 }
 

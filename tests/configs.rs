@@ -4,7 +4,10 @@ mod support;
 
 use std::path::{Path, PathBuf};
 
-use support::proxy::{binary, folder};
+use support::{
+    certificates::Authority,
+    proxy::{Proxy, binary, folder},
+};
 
 fn yaml_files(folder: &Path) -> Vec<PathBuf> {
     let mut out = Vec::new();
@@ -19,9 +22,54 @@ fn yaml_files(folder: &Path) -> Vec<PathBuf> {
     out
 }
 
+/// A folder in which the certificates lie that `examples/tls` names.
+fn with_certificates() -> PathBuf {
+    let here = folder();
+    let (authority, certificates) = (Authority::new("examples"), here.join("certificates"));
+    std::fs::create_dir_all(&certificates).expect("a folder");
+    std::fs::write(certificates.join("authority.pem"), authority.pem()).expect("a file");
+    for (file, name) in
+        [("localhost", "localhost"), ("edge", "edge.internal"), ("inside", "inside.internal")]
+    {
+        authority.issue(&[name]).write(&certificates, file);
+    }
+    here
+}
+
+#[test]
+fn the_tls_example_is_spoken_to_and_speaks_over_tls() {
+    let text = std::fs::read_to_string(
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/tls/edge.yaml"),
+    );
+    let here = with_certificates();
+    let inside = std::net::TcpListener::bind("127.0.0.1:0").and_then(|free| free.local_addr());
+    let inside = inside.expect("a free port").port().to_string();
+    let absolute = here.join("certificates/").display().to_string();
+    let mut config = text.expect("the example").replace("certificates/", &absolute);
+    config = config.replace("9443", &inside);
+    for port in ["8001", "8443", "8080"] {
+        config = config.replace(&format!("port_value: {port}"), "port_value: 0");
+    }
+    let proxy = Proxy::start(&config);
+    let authority = std::fs::read_to_string(here.join("certificates/authority.pem"));
+    let trusts = support::certificates::roots(&authority.expect("the authority"));
+    for (path, body) in [("/", "Hello over TLS.\n"), ("/inside", "Hello from inside.\n")] {
+        let mut client =
+            support::tls::connect_trusting(proxy.listener("https"), "localhost", trusts.clone())
+                .expect("a handshake");
+        let answer = support::tls::get(&mut client, path).expect("an answer");
+        assert!(answer.ends_with(body), "{answer}");
+    }
+    let sent = support::client::get(proxy.listener("http"), "/x");
+    assert_eq!(sent.status, 301);
+    assert!(sent.header("location").is_some_and(|to| to.starts_with("https://")));
+    assert_eq!(proxy.stat("listener.127.0.0.1_0.ssl.handshake"), Some(2));
+}
+
 #[test]
 fn every_shipped_configuration_is_valid() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let here = with_certificates();
     let mut seen = 0;
     for folder in ["configs", "examples"] {
         for file in yaml_files(&root.join(folder)) {
@@ -29,7 +77,9 @@ fn every_shipped_configuration_is_valid() {
                 continue;
             }
             seen += 1;
-            let output = binary().args(["--mode", "validate", "-c"]).arg(&file).output();
+            let mut command = binary();
+            command.args(["--mode", "validate", "-c"]).arg(&file).current_dir(&here);
+            let output = command.output();
             let output = output.expect("the binary runs");
             let told = String::from_utf8_lossy(&output.stderr);
             assert!(output.status.success(), "{}: {told}", file.display());

@@ -202,6 +202,26 @@ fn a_listener_chooses_a_chain_by_name_and_by_transport_and_has_one_for_the_rest(
 }
 
 #[test]
+fn a_connection_that_no_chain_takes_is_logged() {
+    let (_, folder) = stage();
+    let log = folder.join("listener.log");
+    let of_listener = format!(
+        "    access_log: [{{name: file, typed_config: {{\"@type\": \
+         type.googleapis.com/envoy.extensions.access_loggers.file.v3.FileAccessLog, path: {}, log_format: \
+         {{text_format_source: {{inline_string: \"%RESPONSE_FLAGS% %RESPONSE_CODE_DETAILS%\\n\"}}}}}}}}]\n",
+        log.display()
+    );
+    let named = "filter_chain_match: {server_names: [one.test]}, ";
+    let chains = chain("one", named, &shows(&folder, &["one"], ""));
+    let proxy = Proxy::start(&config(&of_listener, &chains, &nobody()));
+    let mut plain = Client::connect(proxy.listener("main"));
+    plain.send("GET / HTTP/1.1\r\nhost: a\r\n\r\n");
+    assert!(plain.is_closed());
+    let line = wait_for("a line", || fs::read_to_string(&log).ok().filter(|t| t.ends_with('\n')));
+    assert_eq!(line, "NR filter_chain_not_found\n");
+}
+
+#[test]
 fn clients_without_a_trusted_certificate_stay_outside() {
     let (authority, folder) = stage();
     let names =

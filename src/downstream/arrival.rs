@@ -70,9 +70,16 @@ pub(super) async fn welcome(
     accepted: Accepted,
     control: Rc<Control>,
 ) {
+    let started = Instant::now();
     let Some(found) = inspect(&worker, &chains, &accepted).await else { return };
     let Some(chain) = choose(&chains, &found) else {
-        return accepted.entrance.stats().inc(ListenerStat::NoFilterChainMatch);
+        accepted.entrance.stats().inc(ListenerStat::NoFilterChainMatch);
+        let Found { peer, local, proxied, .. } = found;
+        // Observed: Envoy 1.40 tells of no name then.
+        let (server_name, reason, unmatched) = (None, String::new(), true);
+        let proxied = proxied.map(Rc::new);
+        let unwelcome = Unwelcome { started, peer, local, proxied, server_name, reason, unmatched };
+        return chains.log_unmatched(&worker, &unwelcome);
     };
     let Accepted { stream: socket, entrance, .. } = accepted;
     entrance.admit(&control);
@@ -82,7 +89,6 @@ pub(super) async fn welcome(
         let arrival = Arrival { proxied, server_name, ..Arrival::plain(socket, peer, local) };
         return chain.serve(worker, arrival, control).await;
     };
-    let started = Instant::now();
     if !tls.context.is_ready() {
         return tls.not_ready(&worker);
     }
@@ -101,7 +107,8 @@ pub(super) async fn welcome(
             String::new()
         }
     };
-    let unwelcome = Unwelcome { started, peer, local, proxied, server_name, reason };
+    let unmatched = false;
+    let unwelcome = Unwelcome { started, peer, local, proxied, server_name, reason, unmatched };
     chain.log_unwelcome(&worker, &unwelcome);
 }
 

@@ -107,6 +107,13 @@ impl Chains {
         self.all.last().filter(|_| self.config().is_some_and(|config| config.default.is_some()))
     }
 
+    /// Writes of a connection that none of them takes: the listener's logs are those of each.
+    pub(super) fn log_unmatched(&self, worker: &Worker, unwelcome: &Unwelcome) {
+        if let Some(first) = self.all.first() {
+            unwelcome.log(worker, first.listener_logs().0, "");
+        }
+    }
+
     /// Whether a listener has it, or a connection.
     pub(super) fn is_used(&self) -> bool {
         let workers = self.config().map_or(1, |config| config.workers.load(Relaxed));
@@ -216,13 +223,18 @@ impl Chain {
 
     /// Writes of a connection whose handshake came to nothing.
     pub(super) fn log_unwelcome(&self, worker: &Worker, unwelcome: &Unwelcome) {
-        let (logs, name) = match &self.runs {
+        let (logs, name) = self.listener_logs();
+        unwelcome.log(worker, logs, name);
+    }
+
+    /// The listener's logs, and the chain's own name.
+    fn listener_logs(&self) -> (&[Log], &str) {
+        match &self.runs {
             Runs::Http(manager) => (manager.listener_logs(), manager.config.filter_chain.as_str()),
             Runs::Tcp(proxy) => (proxy.listener_logs(), proxy.filter_chain()),
             Runs::Echo(echo) => (echo.logs(), echo.filter_chain()),
             Runs::DirectResponse(filter) => (filter.logs(), filter.filter_chain()),
-        };
-        unwelcome.log(worker, logs, name);
+        }
     }
 
     /// Whether a connection has it.

@@ -28,7 +28,7 @@ pub(super) struct ConnectionLog {
     pub(super) flags: Cell<ResponseFlags>,
 }
 
-/// A connection whose handshake came to nothing.
+/// A connection that no filter chain takes, or whose handshake came to nothing.
 pub(super) struct Unwelcome {
     pub(super) started: Instant,
     pub(super) peer: SocketAddr,
@@ -37,6 +37,8 @@ pub(super) struct Unwelcome {
     pub(super) server_name: Option<Rc<str>>,
     /// Why; empty where the client has gone, or has taken too long.
     pub(super) reason: String,
+    /// No filter chain takes it.
+    pub(super) unmatched: bool,
 }
 
 // === impl Unwelcome ===
@@ -48,9 +50,15 @@ impl Unwelcome {
             return;
         }
         let elapsed = self.started.elapsed();
+        let mut flags = ResponseFlags::default();
+        if self.unmatched {
+            flags.insert(ResponseFlag::NoRouteFound);
+        }
         let info = StreamInfo {
             started: Some(self.started),
             elapsed,
+            flags,
+            details: if self.unmatched { "filter_chain_not_found" } else { "" },
             peer: Some(self.peer),
             local: Some(self.local),
             proxied: self.proxied.as_deref(),
@@ -63,6 +71,7 @@ impl Unwelcome {
         let record = Record {
             started: SystemTime::now().checked_sub(elapsed).unwrap_or(SystemTime::UNIX_EPOCH),
             duration: elapsed,
+            flags,
             ..Record::of_connection()
         };
         for log in logs {

@@ -184,7 +184,7 @@ impl Validation {
     /// Source: Envoy's `DefaultCertValidator::initializeSslContexts`.
     pub fn requires(&self) -> bool {
         let ValidationSettings { names, hashes, spki, accept_untrusted, .. } = &self.settings;
-        !accept_untrusted && !(names.is_empty() && hashes.is_empty() && spki.is_empty())
+        !accept_untrusted && (!names.is_empty() || !hashes.is_empty() || !spki.is_empty())
     }
 
     /// Whom a client may have its certificate from, as the handshake tells it.

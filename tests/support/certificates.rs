@@ -84,11 +84,16 @@ impl Authority {
     }
 
     fn roots(&self) -> RootCertStore {
-        let mut roots = RootCertStore::empty();
-        let der = CertificateDer::from_pem_slice(self.pem().as_bytes()).expect("a certificate");
-        roots.add(der).expect("an authority");
-        roots
+        roots(&self.pem())
     }
+}
+
+/// Those who trust this authority, PEM.
+pub fn roots(pem: &str) -> RootCertStore {
+    let mut roots = RootCertStore::empty();
+    let der = CertificateDer::from_pem_slice(pem.as_bytes()).expect("a certificate");
+    roots.add(der).expect("an authority");
+    roots
 }
 
 impl Identity {

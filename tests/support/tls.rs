@@ -8,7 +8,10 @@ use std::{
     time::Duration,
 };
 
-use rustls::{ClientConfig, ClientConnection, ServerConfig, ServerConnection, StreamOwned};
+use rustls::{
+    ClientConfig, ClientConnection, RootCertStore, ServerConfig, ServerConnection, StreamOwned,
+    pki_types::ServerName,
+};
 
 use super::certificates::{Greeting, TlsClient};
 
@@ -27,14 +30,42 @@ pub fn connect_with(
     config: Arc<ClientConfig>,
     greeting: &Greeting<'_>,
 ) -> io::Result<TlsClient> {
+    shake(address, config, greeting.name())
+}
+
+fn shake(
+    address: SocketAddr,
+    config: Arc<ClientConfig>,
+    name: ServerName<'static>,
+) -> io::Result<TlsClient> {
     let socket = TcpStream::connect(address)?;
     socket.set_read_timeout(Some(Duration::from_secs(10)))?;
-    let connection = ClientConnection::new(config, greeting.name()).map_err(io::Error::other)?;
+    let connection = ClientConnection::new(config, name).map_err(io::Error::other)?;
     let mut client = StreamOwned::new(connection, socket);
     while client.conn.is_handshaking() {
         client.conn.complete_io(&mut client.sock)?;
     }
     Ok(client)
+}
+
+/// A client without anything to say but whom it asks for, that trusts these.
+///
+/// # Errors
+///
+/// What either side had against it.
+pub fn connect_trusting(
+    address: SocketAddr,
+    server_name: &str,
+    trusts: RootCertStore,
+) -> io::Result<TlsClient> {
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let config = ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .map_err(io::Error::other)?
+        .with_root_certificates(trusts)
+        .with_no_client_auth();
+    let name = server_name.to_owned().try_into().map_err(io::Error::other)?;
+    shake(address, Arc::new(config), name)
 }
 
 /// Asks for a path, and gives the whole answer; the connection ends with it.
