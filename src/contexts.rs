@@ -44,6 +44,8 @@ struct Told {
     kept: BTreeMap<String, Arc<Group<CertificateStat>>>,
     /// When the first certificate ends.
     first: Option<i64>,
+    /// When the first answer of an authority's does.
+    first_answer: Option<i64>,
     /// A secret may be another without another plan.
     changes: bool,
 }
@@ -85,6 +87,12 @@ impl Context {
         shown || self.validation.as_ref().is_some_and(|trusted| trusted.as_fixed().is_none())
     }
 
+    /// When the answers of authorities end that go with its certificates.
+    fn answers_end(&self) -> impl Iterator<Item = i64> {
+        let shown = self.certificates.iter().filter_map(Secret::read);
+        shown.filter_map(|own| own.staple.as_ref()?.response.next_update)
+    }
+
     /// When what has this name ends: a certificate, or the first of authorities.
     fn ends(&self) -> impl Iterator<Item = (String, i64)> {
         let [unnamed, unnamed_authority] = UNNAMED;
@@ -112,6 +120,8 @@ impl Gauges {
         let mut told = Told::default();
         for context in contexts(plan) {
             told.changes |= context.changes();
+            let answers = told.first_answer.into_iter().chain(context.answers_end());
+            told.first_answer = answers.min();
             for (name, ends) in context.ends() {
                 let scope = context.scope.certificate(&name);
                 let prefix = scope.prefix.clone();
@@ -145,14 +155,20 @@ impl Told {
         let days = self.first.map_or(none, |ends| days_until(ends, SystemTime::now()));
         let server = registry.group::<ServerStat>(Scope::plain("server."));
         server.set(ServerStat::DaysUntilFirstCertExpiring, days);
+        let seconds = self.first_answer.map_or(0, |ends| seconds_until(ends, SystemTime::now()));
+        let left = u64::try_from(seconds).unwrap_or(0);
+        server.set(ServerStat::SecondsUntilFirstOcspResponseExpiring, left);
     }
 }
 
 /// Whole days from now to a moment of Unix time; 0 once it has passed.
 pub fn days_until(ends: i64, now: SystemTime) -> u64 {
+    u64::try_from(seconds_until(ends, now) / DAY).unwrap_or(0)
+}
+
+fn seconds_until(ends: i64, now: SystemTime) -> i64 {
     let now = now.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
-    let left = ends.saturating_sub(i64::try_from(now).unwrap_or(i64::MAX));
-    u64::try_from(left / DAY).unwrap_or(0)
+    ends.saturating_sub(i64::try_from(now).unwrap_or(i64::MAX))
 }
 
 #[cfg(test)]

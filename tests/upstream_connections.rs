@@ -181,17 +181,10 @@ fn connections_are_opened_ahead_of_the_requests_that_may_need_them() {
 /// of which nobody knows where they lead next open none.
 #[test]
 fn connections_are_opened_to_the_hosts_that_the_next_requests_will_go_to() {
-    for (policy, ratio, connections) in [
-        ("ROUND_ROBIN", 1.5, 3),
-        ("ROUND_ROBIN", 2.5, 4),
-        ("RANDOM", 2.0, 3),
-        ("LEAST_REQUEST", 3.0, 1),
-    ] {
-        let origins = [telling_whence(), telling_whence(), telling_whence(), telling_whence()];
-        let more = format!(
-            "preconnect_policy: {{predictive_preconnect_ratio: {ratio}}}\n    lb_policy: {policy}"
-        );
-        let proxy = front(&origins.each_ref(), &more);
+    for (policy, ratio, connections) in
+        [("ROUND_ROBIN", 1.5, 3), ("ROUND_ROBIN", 2.5, 4), ("LEAST_REQUEST", 3.0, 1)]
+    {
+        let (proxy, origins) = foreseeing(policy, ratio);
         let main = proxy.listener("main");
         get(main, "/");
         let total = || proxy.stat("cluster.a.upstream_cx_total");
@@ -206,6 +199,28 @@ fn connections_are_opened_to_the_hosts_that_the_next_requests_will_go_to() {
             assert_eq!(total(), Some(connections), "{policy} {ratio}");
         }
     }
+}
+
+/// The hosts of the next two requests are drawn: they may be one, or that of the first. Three of eight proxies open three.
+#[test]
+fn hosts_that_are_drawn_are_connected_to_as_they_will_be_drawn() {
+    let seen = (0..40).find(|_| {
+        let (proxy, _origins) = foreseeing("RANDOM", 2.0);
+        get(proxy.listener("main"), "/");
+        let total = proxy.stat("cluster.a.upstream_cx_total").expect("the count");
+        assert!((1..=3).contains(&total), "{total}");
+        total == 3
+    });
+    assert!(seen.is_some(), "of forty proxies none opened three connections");
+}
+
+/// A proxy before four hosts, which looks ahead.
+fn foreseeing(policy: &str, ratio: f64) -> (Proxy, [Origin; 4]) {
+    let origins = [telling_whence(), telling_whence(), telling_whence(), telling_whence()];
+    let more = format!(
+        "preconnect_policy: {{predictive_preconnect_ratio: {ratio}}}\n    lb_policy: {policy}"
+    );
+    (front(&origins.each_ref(), &more), origins)
 }
 
 #[test]

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use super::{Answer, Ask, Desk, json::timestamp};
 use crate::{
     contexts::{Context, contexts, days_until},
-    tls::{CertificateInfo, NameKind, Secret},
+    tls::{CertificateInfo, NameKind, OcspResponse, Secret},
 };
 
 /// `/certs`: one entry for each TLS context of listeners and clusters.
@@ -27,7 +27,13 @@ fn entry(context: &Context, now: SystemTime) -> Value {
         validation.authorities.iter().map(told).collect::<Vec<_>>()
     });
     let shown = context.certificates.iter().filter_map(Secret::read);
-    let shown = shown.filter_map(|own| own.leaf().map(|leaf| told(leaf, &own.path, now)));
+    let shown = shown.filter_map(|own| {
+        let mut told = told(own.leaf()?, &own.path, now);
+        if let Some(staple) = &own.staple {
+            told["ocsp_details"] = answer(&staple.response);
+        }
+        Some(told)
+    });
     json!({
         "ca_cert": authorities.collect::<Vec<_>>(),
         "cert_chain": shown.collect::<Vec<_>>(),
@@ -50,6 +56,15 @@ fn told(certificate: &CertificateInfo, path: &str, now: SystemTime) -> Value {
         "valid_from": moment(certificate.not_before),
         "expiration_time": moment(certificate.not_after),
     })
+}
+
+/// Source: `admin.v3.CertificateDetails.OcspDetails`.
+fn answer(response: &OcspResponse) -> Value {
+    let mut told = json!({"valid_from": moment(response.this_update)});
+    if let Some(next) = response.next_update {
+        told["expiration"] = json!(moment(next));
+    }
+    told
 }
 
 fn moment(seconds: i64) -> String {

@@ -12,6 +12,7 @@ mod rbac;
 mod sni_cluster;
 mod splice;
 mod tcp_proxy;
+mod tunnel;
 
 use std::{any::Any, fmt, sync::Arc, time::Duration};
 

@@ -18,7 +18,10 @@ use understudy_actors::{
     view::View,
 };
 
-use super::splice::{Broken, Flow, Moved};
+use super::{
+    splice::{Broken, Flow, Moved},
+    tunnel::NoTunnel,
+};
 use crate::{
     access_log::{Record, ResponseFlag, ResponseFlags, Writer},
     codec::Version,
@@ -45,7 +48,7 @@ const LOOK_INTERVAL: Duration = Duration::from_millis(100);
 
 /// The filter on one worker.
 pub struct TcpProxy {
-    config: Arc<tcp_proxy::TcpProxy>,
+    pub(super) config: Arc<tcp_proxy::TcpProxy>,
     worker: usize,
     stats: Arc<Group<TcpStat>>,
     logs: Vec<Log>,
@@ -54,11 +57,11 @@ pub struct TcpProxy {
 }
 
 /// One connection that is carried.
-struct Carried {
-    proxy: Rc<TcpProxy>,
-    worker: Rc<Worker>,
-    control: Rc<Control>,
-    client: Stream,
+pub(super) struct Carried {
+    pub(super) proxy: Rc<TcpProxy>,
+    pub(super) worker: Rc<Worker>,
+    pub(super) control: Rc<Control>,
+    pub(super) client: Stream,
     peer: SocketAddr,
     local: SocketAddr,
     proxied: Option<Rc<Proxied>>,
@@ -67,20 +70,20 @@ struct Carried {
     tls: Option<Rc<Session>>,
     server_name: Option<Rc<str>>,
     id: u64,
-    started: Instant,
-    up: Flow,
-    down: Flow,
+    pub(super) started: Instant,
+    pub(super) up: Flow,
+    pub(super) down: Flow,
     attempts: u32,
     flags: ResponseFlags,
-    transport_failure: String,
+    pub(super) transport_failure: String,
     cluster: Option<Rc<Current>>,
     pool: Option<Rc<HostPool>>,
-    connection: Option<UpstreamConnection>,
+    pub(super) connection: Option<UpstreamConnection>,
 }
 
 /// How carrying ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum End {
+pub(super) enum End {
     /// Both sides have said all.
     Done,
     /// The client has gone without an end.
@@ -98,20 +101,25 @@ enum End {
 }
 
 /// The times that end a connection, or have a line written.
-struct Times {
+pub(super) struct Times {
     idle: Option<(Duration, Deadline)>,
     old: Option<Deadline>,
     line: Option<(Duration, Deadline)>,
     /// When the host's health is looked at next.
     look: Option<Deadline>,
-    moved: Tick,
+    pub(super) moved: Tick,
 }
 
 /// A connection to the host that is in use, counted until dropped.
 struct InUse {
-    pool: Rc<HostPool>,
+    requested: Requested,
     life: Life,
     ended_by_host: bool,
+}
+
+/// Something that is asked of a host, counted until dropped.
+pub(super) struct Requested {
+    pool: Rc<HostPool>,
 }
 
 // === impl TcpProxy ===
@@ -133,7 +141,7 @@ impl TcpProxy {
         }
     }
 
-    fn stats(&self) -> &Lane<TcpStat> {
+    pub(super) fn stats(&self) -> &Lane<TcpStat> {
         self.stats.lane(self.worker)
     }
 
@@ -212,7 +220,8 @@ impl Carried {
         if !cluster.current().snapshot.ready {
             cluster.first_answer(None).await;
         }
-        let attempts_max = self.proxy.config.connect_attempts_max;
+        let proxy = self.proxy.clone();
+        let attempts_max = proxy.config.connect_attempts_max;
         loop {
             let current = cluster.current();
             self.cluster = Some(current.clone());
@@ -221,13 +230,27 @@ impl Carried {
             };
             self.pool = Some(pool.clone());
             self.attempts += 1;
-            match pool.connect().await {
-                Ok((host, life)) => {
-                    pool.target().report(Outcome::Reached);
-                    return self.carry(host, InUse::begin(pool, life)).await;
-                }
-                Err(PoolError::Overflow) => return self.flag(ResponseFlag::UpstreamOverflow),
-                Err(error) => self.cannot_connect(error, pool.target()),
+            let failed = match &proxy.config.tunnelling {
+                Some(tunnelling) => match Box::pin(self.tunnel(&pool, tunnelling)).await {
+                    Ok(end) | Err(NoTunnel::Over(end)) => return self.ended(end),
+                    Err(NoTunnel::Pool(error)) => Some(error),
+                    Err(NoTunnel::Refused(reason)) => {
+                        self.no_tunnel(reason);
+                        None
+                    }
+                },
+                None => match pool.connect().await {
+                    Ok((host, life)) => {
+                        pool.target().report(Outcome::Reached);
+                        return self.carry(host, InUse::begin(pool, life)).await;
+                    }
+                    Err(error) => Some(error),
+                },
+            };
+            match failed {
+                Some(PoolError::Overflow) => return self.flag(ResponseFlag::UpstreamOverflow),
+                Some(error) => self.cannot_connect(error, pool.target()),
+                None => {}
             }
             if self.attempts >= attempts_max {
                 let stats = current.snapshot.shared.stats.lane(self.worker.index);
@@ -303,35 +326,41 @@ impl Carried {
     /// Carries bytes both ways until both sides have said all, or one of them cannot go on.
     async fn carry(&mut self, mut host: Stream, mut in_use: InUse) {
         let (local, remote, id) =
-            (in_use.life.local(), in_use.pool.target().host.address, in_use.life.id());
+            (in_use.life.local(), in_use.target().host.address, in_use.life.id());
         let tls = in_use.life.tls().cloned();
         self.connection = Some(UpstreamConnection { local, remote, id, protocol: None, tls });
         if self.proxy.config.logged.when_connected {
             self.log(AccessLogType::TcpUpstreamConnected);
         }
         let mut times = Times::new(&self.proxy.config, &self.worker);
-        if in_use.pool.target().upstream.closes_to_ill_hosts {
+        if in_use.target().upstream.closes_to_ill_hosts {
             times.watch_health(&self.worker);
         }
         let end = poll_fn(|cx| self.poll_carry(cx, &mut host, &in_use, &mut times)).await;
-        let stats = self.proxy.stats();
         match end {
             End::Done => in_use.ended_by_host = true,
             End::HostReset => {
                 in_use.ended_by_host = true;
-                self.flag(ResponseFlag::UpstreamRemoteReset);
                 self.client.reset_when_dropped();
             }
-            End::ClientReset => {
-                self.flag(ResponseFlag::DownstreamRemoteReset);
-                host.reset_when_dropped();
-            }
+            End::ClientReset => host.reset_when_dropped(),
+            End::Idle | End::Old | End::Drained | End::HostIll => {}
+        }
+        self.ended(end);
+    }
+
+    /// Notes how carrying ended.
+    fn ended(&mut self, end: End) {
+        let stats = self.proxy.stats();
+        match end {
+            End::HostReset => self.flag(ResponseFlag::UpstreamRemoteReset),
+            End::ClientReset => self.flag(ResponseFlag::DownstreamRemoteReset),
             End::Idle => stats.inc(TcpStat::IdleTimeout),
             End::Old => {
                 stats.inc(TcpStat::MaxDownstreamConnectionDuration);
                 self.flag(ResponseFlag::DurationTimeout);
             }
-            End::Drained | End::HostIll => {}
+            End::Done | End::Drained | End::HostIll => {}
         }
     }
 
@@ -343,7 +372,7 @@ impl Carried {
         times: &mut Times,
     ) -> Poll<End> {
         let Self { proxy, worker, client, up, down, control, .. } = self;
-        let (stats, target) = (proxy.stats(), in_use.pool.target());
+        let (stats, target) = (proxy.stats(), in_use.target());
         let cluster = target.shared.stats.lane(target.worker);
         let (mut from_client, mut to_client) = client.split();
         let (mut from_host, mut to_host) = host.split();
@@ -393,19 +422,27 @@ impl Carried {
         times.poll_end(cx)
     }
 
-    fn flag(&mut self, flag: ResponseFlag) {
+    pub(super) fn flag(&mut self, flag: ResponseFlag) {
         self.flags.insert(flag);
     }
 
-    fn log(&self, log_type: AccessLogType) {
+    pub(super) fn log(&self, log_type: AccessLogType) {
         self.write(log_type, &self.proxy.logs);
     }
 
     fn write(&self, log_type: AccessLogType, logs: &[Log]) {
         let elapsed = self.started.elapsed();
+        let info = self.info(log_type, elapsed);
+        for log in logs {
+            log.write(&self.worker, &info, false, |line| self.record(elapsed).write_default(line));
+        }
+    }
+
+    /// What is known of the connection.
+    pub(super) fn info(&self, log_type: AccessLogType, elapsed: Duration) -> StreamInfo<'_> {
         let target = self.pool.as_ref().map(|pool| pool.target());
         let plan = self.cluster.as_ref().map(|current| &current.snapshot.plan);
-        let info = StreamInfo {
+        StreamInfo {
             started: Some(self.started),
             elapsed,
             flags: self.flags,
@@ -431,9 +468,6 @@ impl Carried {
             transport_failure: &self.transport_failure,
             log_type,
             ..StreamInfo::default()
-        };
-        for log in logs {
-            log.write(&self.worker, &info, false, |line| self.record(elapsed).write_default(line));
         }
     }
 
@@ -461,7 +495,7 @@ impl Carried {
 // === impl Times ===
 
 impl Times {
-    fn new(config: &tcp_proxy::TcpProxy, worker: &Worker) -> Self {
+    pub(super) fn new(config: &tcp_proxy::TcpProxy, worker: &Worker) -> Self {
         let armed = |wait: Duration| {
             let mut deadline = worker.deadlines.deadline();
             deadline.arm(wait);
@@ -497,7 +531,7 @@ impl Times {
     }
 
     /// Ready when a line is due; the next is waited for then.
-    fn poll_line(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+    pub(super) fn poll_line(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let Some((every, deadline)) = &mut self.line else { return Poll::Pending };
         if deadline.poll_passed(cx).is_pending() {
             return Poll::Pending;
@@ -508,7 +542,7 @@ impl Times {
     }
 
     /// Ready when one of them ends the connection.
-    fn poll_end(&mut self, cx: &mut Context<'_>) -> Poll<End> {
+    pub(super) fn poll_end(&mut self, cx: &mut Context<'_>) -> Poll<End> {
         if let Some(old) = &mut self.old
             && old.poll_passed(cx).is_ready()
         {
@@ -531,6 +565,30 @@ impl Times {
 
 impl InUse {
     fn begin(pool: Rc<HostPool>, life: Life) -> Self {
+        let requested = Requested::begin(pool);
+        life.carry_request();
+        Self { requested, life, ended_by_host: false }
+    }
+
+    fn target(&self) -> &Target {
+        self.requested.pool.target()
+    }
+}
+
+impl Drop for InUse {
+    fn drop(&mut self) {
+        // The connection is the request: it never ends without it.
+        self.life.cut_with_request();
+        if self.ended_by_host {
+            self.life.closed_by_host();
+        }
+    }
+}
+
+// === impl Requested ===
+
+impl Requested {
+    pub(super) fn begin(pool: Rc<HostPool>) -> Self {
         let target = pool.target();
         let stats = target.shared.stats.lane(target.worker);
         stats.inc(ClusterStat::UpstreamRqTotal);
@@ -538,20 +596,14 @@ impl InUse {
         let host = target.host.stats.lane(target.worker);
         host.inc(HostStat::RqTotal);
         host.inc(HostStat::RqActive);
-        life.carry_request();
-        Self { pool, life, ended_by_host: false }
+        Self { pool }
     }
 }
 
-impl Drop for InUse {
+impl Drop for Requested {
     fn drop(&mut self) {
         let target = self.pool.target();
         target.shared.stats.lane(target.worker).dec(ClusterStat::UpstreamRqActive);
         target.host.stats.lane(target.worker).dec(HostStat::RqActive);
-        // The connection is the request: it never ends without it.
-        self.life.cut_with_request();
-        if self.ended_by_host {
-            self.life.closed_by_host();
-        }
     }
 }

@@ -4,6 +4,7 @@ use std::{
     fmt::Write as _,
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
     sync::Arc,
+    time::SystemTime,
 };
 
 use rustls::{
@@ -17,7 +18,7 @@ use x509_parser::{
     prelude::{AttributeTypeAndValue, FromDer, X509Certificate},
 };
 
-use super::provider;
+use super::{ocsp::OcspResponse, provider};
 
 /// A chain that we show, with its key.
 #[derive(Debug)]
@@ -30,6 +31,17 @@ pub struct Certificate {
     pub path: String,
     /// The name of the secret that holds it; empty for none.
     pub name: String,
+    /// What its authority says of it, if somebody has asked.
+    pub staple: Option<Staple>,
+}
+
+/// An answer of an authority's that goes with a certificate.
+#[derive(Debug)]
+pub struct Staple {
+    /// The answer.
+    pub response: OcspResponse,
+    /// The certificate with it, as rustls wants it.
+    key: Arc<CertifiedKey>,
 }
 
 /// What is told of a certificate.
@@ -102,6 +114,9 @@ pub enum CertificateError {
     /// The key belongs to another certificate.
     #[error("private key {1} does not match certificate {0}")]
     Mismatch(String, String),
+    /// The authority's answer belongs to another certificate; Envoy's words.
+    #[error("OCSP response does not match its TLS certificate")]
+    OtherStaple,
 }
 
 // === impl Certificate ===
@@ -140,12 +155,35 @@ impl Certificate {
             chain: infos,
             path: path.to_owned(),
             name: String::new(),
+            staple: None,
         })
+    }
+
+    /// With an answer of its authority's.
+    ///
+    /// # Errors
+    ///
+    /// [`CertificateError::OtherStaple`]: it speaks of another certificate.
+    pub fn with_staple(mut self, response: OcspResponse) -> Result<Self, CertificateError> {
+        if self.leaf().is_none_or(|leaf| leaf.serial != response.serial) {
+            return Err(CertificateError::OtherStaple);
+        }
+        let mut key = CertifiedKey::clone(&self.key);
+        key.ocsp = Some(response.der.clone());
+        self.staple = Some(Staple { response, key: Arc::new(key) });
+        Ok(self)
+    }
+
+    /// For rustls, with the answer of its authority's as long as that holds.
+    pub fn stapled(&self, now: SystemTime) -> Option<&Arc<CertifiedKey>> {
+        let good = self.staple.as_ref().filter(|staple| staple.response.is_good(now));
+        good.map(|staple| &staple.key)
     }
 
     /// The same as long as the same is shown.
     pub fn fingerprint(&self) -> impl Iterator<Item = String> {
-        self.chain.iter().map(|certificate| certificate.sha256.clone())
+        let staple = self.staple.iter().map(|staple| hex(&Sha256::digest(&staple.response.der)));
+        self.chain.iter().map(|certificate| certificate.sha256.clone()).chain(staple)
     }
 
     /// The certificate itself.

@@ -17,6 +17,7 @@ use webpki::KeyUsage;
 use super::{
     Secret,
     certificate::Certificate,
+    key_log::KeyLogFile,
     parameters::Parameters,
     server::told,
     signatures::Signatures,
@@ -40,6 +41,8 @@ pub struct ClientSettings {
     pub verifies_server_name: bool,
     /// In the order of preference; none leaves it to the protocol that is spoken.
     pub alpn: Vec<Vec<u8>>,
+    /// `key_log`
+    pub key_log: Option<Arc<KeyLogFile>>,
     /// `max_session_keys`; 0 resumes none.
     pub sessions_kept: usize,
 }
@@ -106,6 +109,9 @@ impl ClientContext {
             .with_custom_certificate_verifier(Arc::new(verifier))
             .with_client_cert_resolver(Arc::new(resolver));
         config.alpn_protocols.clone_from(&settings.alpn);
+        if let Some(key_log) = &settings.key_log {
+            config.key_log = key_log.clone();
+        }
         config.resumption = match settings.sessions_kept {
             0 => Resumption::disabled(),
             kept => Resumption::store(Arc::new(ClientSessionMemoryCache::new(kept))),

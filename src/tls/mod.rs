@@ -5,19 +5,25 @@
 
 mod certificate;
 mod client;
+mod key_log;
 pub mod names;
+mod ocsp;
 mod parameters;
 mod server;
 mod session;
 mod signatures;
+mod tickets;
 mod validation;
 
 pub use certificate::{Certificate, CertificateError, CertificateInfo, NameKind, SubjectAltName};
 pub use client::{ClientContext, ClientSettings, Speaks};
+pub use key_log::KeyLogFile;
+pub use ocsp::{OcspError, OcspResponse};
 pub use parameters::{Parameters, ParametersError, Version};
-pub use server::{ServerContext, ServerSettings, refusal};
+pub use server::{ServerContext, ServerSettings, Stapling, refusal};
 pub use session::{Peer, Session};
 pub use signatures::Signatures;
+pub use tickets::{SharedTickets, TicketKeys, TicketKeysError, TimedTickets};
 pub use validation::{
     HostName, Refusal, SanKind, SanMatcher, Validation, ValidationError, ValidationSettings,
 };

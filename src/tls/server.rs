@@ -1,6 +1,9 @@
 //! Owns `DownstreamTlsContext`: how clients are greeted.
 
-use std::sync::Arc;
+use std::{
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
 
 use rustls::{
     CipherSuite, DigitallySignedStruct, DistinguishedName, Error, ServerConfig, SignatureScheme,
@@ -19,8 +22,10 @@ use webpki::KeyUsage;
 use super::{
     Secret,
     certificate::{Certificate, dns_name_matches},
+    key_log::KeyLogFile,
     parameters::Parameters,
     signatures::Signatures,
+    tickets::{TicketKeys, TimedSessions},
     validation::{Refusal, Validation},
 };
 
@@ -40,13 +45,39 @@ pub struct ServerSettings {
     pub requires_certificate: bool,
     /// In the order of preference.
     pub alpn: Vec<Vec<u8>>,
-    /// `session_ticket_keys` absent and `disable_stateless_session_resumption` false.
+    /// None with `disable_stateless_session_resumption`.
     pub tickets: Option<Arc<dyn rustls::server::ProducesTickets>>,
+    /// What seals tickets, where that is not a key of our own.
+    pub ticket_keys: Option<Secret<TicketKeys>>,
     /// `disable_stateful_session_resumption` false.
     pub keeps_sessions: bool,
+    /// `session_timeout`
+    pub session_lifetime: Option<Duration>,
+    /// `full_scan_certs_on_sni_mismatch`: who asks for a name that no certificate has gets the best of all, not the first.
+    pub scans_all: bool,
+    /// `ocsp_staple_policy`
+    pub stapling: Stapling,
+    /// `key_log`
+    pub key_log: Option<Arc<KeyLogFile>>,
     /// `prefer_client_ciphers`.
     pub prefers_client_order: bool,
 }
+
+/// `ocsp_staple_policy`: what is done for a client that asks what an authority says of a certificate.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Stapling {
+    /// It is told what there is.
+    #[default]
+    Lenient,
+    /// It is sent away where what there is has expired.
+    Strict,
+    /// And where there is nothing.
+    Must,
+}
+
+/// A client asks what an authority says of a certificate, and there is nothing good to say.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Unstapled;
 
 /// How clients of a filter chain are greeted. One for all workers.
 #[derive(Debug)]
@@ -56,6 +87,10 @@ pub struct ServerContext {
     pub certificates: Vec<Secret<Certificate>>,
     /// Who may come.
     pub validation: Option<Secret<Validation>>,
+    /// What seals tickets, where that is not a key of our own.
+    ticket_keys: Option<Secret<TicketKeys>>,
+    scans_all: bool,
+    stapling: Stapling,
     /// By what clients have signed.
     pub signatures: Arc<Signatures>,
 }
@@ -77,6 +112,7 @@ struct Configs {
 #[derive(Debug)]
 struct Resolver {
     certificates: Vec<Secret<Certificate>>,
+    scans_all: bool,
 }
 
 /// Looks at clients' certificates.
@@ -106,8 +142,13 @@ impl ServerContext {
             required: settings.requires_certificate,
         };
         let asks = validation.is_some() || settings.requires_certificate;
-        let (verifier, resolver) =
-            (Arc::new(verifier), Arc::new(Resolver { certificates: certificates.clone() }));
+        let (verifier, resolver) = (
+            Arc::new(verifier),
+            Arc::new(Resolver {
+                certificates: certificates.clone(),
+                scans_all: settings.scans_all,
+            }),
+        );
         let begun = |provider: &Arc<CryptoProvider>| {
             let builder = ServerConfig::builder_with_provider(provider.clone())
                 .with_protocol_versions(&parameters.versions)?;
@@ -123,10 +164,17 @@ impl ServerContext {
             true => ServerSessionMemoryCache::new(SESSIONS_KEPT),
             false => Arc::new(NoServerSessionStorage {}),
         };
+        if let Some(lifetime) = settings.session_lifetime {
+            let timed = TimedSessions::new(config.session_storage.clone(), lifetime);
+            config.session_storage = Arc::new(timed);
+        }
         match settings.tickets {
             Some(tickets) => config.ticketer = tickets,
-            None if !settings.keeps_sessions => config.send_tls13_tickets = 0,
-            None => {}
+            // Observed: Envoy 1.40 goes on with sessions of TLS 1.2 alone.
+            None => config.send_tls13_tickets = 0,
+        }
+        if let Some(key_log) = settings.key_log {
+            config.key_log = key_log;
         }
         let mut by_ours = config.clone();
         by_ours.ignore_client_order = true;
@@ -134,6 +182,7 @@ impl ServerContext {
         turned.alpn_protocols.clone_from(&config.alpn_protocols);
         turned.session_storage = config.session_storage.clone();
         turned.ticketer = config.ticketer.clone();
+        turned.key_log = config.key_log.clone();
         turned.send_tls13_tickets = config.send_tls13_tickets;
         turned.ignore_client_order = true;
         let configs = Configs {
@@ -143,7 +192,15 @@ impl ServerContext {
             prefers_theirs: settings.prefers_client_order,
             speak_1_3: parameters.versions.contains(&&TLS13),
         };
-        Ok(Self { configs, certificates, validation, signatures })
+        Ok(Self {
+            configs,
+            certificates,
+            validation,
+            ticket_keys: settings.ticket_keys,
+            scans_all: settings.scans_all,
+            stapling: settings.stapling,
+            signatures,
+        })
     }
 
     /// How a client that says this is greeted.
@@ -158,13 +215,15 @@ impl ServerContext {
         let shown = shown.flat_map(|certificate| certificate.fingerprint());
         let trusted = self.validation.iter().filter_map(Secret::as_fixed);
         let trusted = trusted.flat_map(|validation| validation.fingerprint());
-        shown.chain(trusted).collect()
+        let keys = self.ticket_keys.iter().filter_map(Secret::as_fixed);
+        shown.chain(trusted).chain(keys.flat_map(|keys| keys.fingerprint())).collect()
     }
 
     /// Whether all that a handshake needs has been said.
     pub fn is_ready(&self) -> bool {
         self.certificates.iter().all(|certificate| certificate.read().is_some())
             && self.validation.as_ref().is_none_or(|validation| validation.read().is_some())
+            && self.ticket_keys.as_ref().is_none_or(|keys| keys.read().is_some())
     }
 
     /// Whether a chain that a client has shown, first the leaf, is one that we trust.
@@ -175,7 +234,28 @@ impl ServerContext {
 
     /// The certificate that a client is shown.
     pub fn choose(&self, hello: &ClientHello<'_>) -> Option<Arc<Certificate>> {
-        choose(&self.certificates, hello)
+        choose(&self.certificates, self.scans_all, hello)
+    }
+
+    /// Whether it matters that a client asks what an authority says of a certificate.
+    pub fn may_staple(&self) -> bool {
+        let stapled =
+            |one: &Secret<Certificate>| one.read().is_some_and(|own| own.staple.is_some());
+        self.stapling != Stapling::Lenient || self.certificates.iter().any(stapled)
+    }
+
+    /// What a client is told that asks what an authority says of the certificate that it is shown: that, or nothing.
+    ///
+    /// # Errors
+    ///
+    /// It is to be sent away.
+    pub fn staples(&self, shown: &Certificate) -> Result<bool, Unstapled> {
+        let good = shown.stapled(SystemTime::now()).is_some();
+        match (good, &shown.staple, self.stapling) {
+            (true, _, _) => Ok(true),
+            (false, _, Stapling::Must) | (false, Some(_), Stapling::Strict) => Err(Unstapled),
+            (false, _, _) => Ok(false),
+        }
     }
 }
 
@@ -185,6 +265,7 @@ impl ServerContext {
 /// Source: Envoy's `TlsContext::findTlsContext`: an exact name before one with `*`.
 fn choose(
     certificates: &[Secret<Certificate>],
+    scans_all: bool,
     hello: &ClientHello<'_>,
 ) -> Option<Arc<Certificate>> {
     let will_do =
@@ -203,7 +284,11 @@ fn choose(
         best(&|certificate| names(certificate, &|known| known.eq_ignore_ascii_case(name)))
             .or_else(|| best(&|c| names(c, &|known| dns_name_matches(name, known))))
     });
-    named.or_else(|| best(&|_| true))
+    let first = || match hello.server_name() {
+        Some(_) if !scans_all => all.first().filter(|own| will_do(own)).cloned(),
+        _ => None,
+    };
+    named.or_else(first).or_else(|| best(&|_| true))
 }
 
 // === impl Configs ===
@@ -242,7 +327,8 @@ const WITH_AES_128: [CipherSuite; 2] = [
 
 impl ResolvesServerCert for Resolver {
     fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
-        Some(choose(&self.certificates, &hello)?.key.clone())
+        let chosen = choose(&self.certificates, self.scans_all, &hello)?;
+        Some(chosen.stapled(SystemTime::now()).unwrap_or(&chosen.key).clone())
     }
 }
 

@@ -46,6 +46,8 @@ pub struct ValidationSettings {
     pub accept_untrusted: bool,
     /// `allow_expired_certificate`.
     pub allow_expired: bool,
+    /// `max_verify_depth`: intermediate authorities between a certificate and whom we trust.
+    pub depth_max: Option<usize>,
     /// `only_verify_leaf_cert_crl`.
     pub only_leaf_revocation: bool,
 }
@@ -116,6 +118,7 @@ impl ValidationSettings {
         self.spki.extend(other.spki);
         self.accept_untrusted |= other.accept_untrusted;
         self.allow_expired |= other.allow_expired;
+        self.depth_max = self.depth_max.or(other.depth_max);
         self.only_leaf_revocation |= other.only_leaf_revocation;
         self
     }
@@ -297,7 +300,11 @@ impl Validation {
         let roots = &self.roots.roots;
         let verified =
             certificate.verify_for_usage(algorithms, roots, rest, now, usage, revocation, None);
-        verified.map(|_| ()).map_err(told)
+        let between = verified.map_err(told)?.intermediate_certificates().count();
+        match self.settings.depth_max.is_some_and(|max| between > max) {
+            true => Err(Refusal::Chain("certificate chain too long".to_owned())),
+            false => Ok(()),
+        }
     }
 
     fn in_time(&self, leaf: &CertificateDer<'_>, now: UnixTime) -> Result<(), Refusal> {

@@ -7,7 +7,7 @@ use tokio::net::TcpStream;
 use tokio_rustls::{LazyConfigAcceptor, TlsConnector, TlsStream};
 use understudy_actors::stats::SslStat;
 
-use super::Stream;
+use super::{Stream, hello::asks_for_status};
 use crate::tls::{
     ClientContext, Refusal, ServerContext, Session, Signatures, Speaks, names, refusal,
 };
@@ -21,6 +21,9 @@ pub enum HandshakeError {
     /// What it said is no TLS that we speak.
     #[error("TLS_error:|{0}:TLS_error_end")]
     Protocol(rustls::Error),
+    /// It asks what an authority says of our certificate, and there is nothing good to say.
+    #[error("TLS_error:|268435589:SSL routines:OPENSSL_internal:CONNECTION_REJECTED:TLS_error_end")]
+    Rejected,
     /// A secret has not come yet.
     #[error("TLS_error:Secret is not supplied by SDS")]
     NotReady,
@@ -28,6 +31,9 @@ pub enum HandshakeError {
     #[error("{0}")]
     Lost(io::Error),
 }
+
+/// An alert (RFC 5246, 7.2): fatal, `handshake_failure`.
+const HANDSHAKE_FAILURE: [u8; 7] = [21, 3, 3, 0, 2, 2, 40];
 
 /// Greets a client.
 ///
@@ -40,9 +46,24 @@ pub async fn accept(
     tally: impl Fn(SslStat),
 ) -> Result<(Stream, Session), HandshakeError> {
     let told = |error| HandshakeError::of(error, &tally);
+    let asks = context.may_staple() && asks_for_status(&socket).await;
     let begun = LazyConfigAcceptor::new(Acceptor::default(), socket).await.map_err(told)?;
     let hello = begun.client_hello();
     let (config, local) = (context.config(&hello).clone(), context.choose(&hello));
+    if let Some(shown) = local.as_ref().filter(|_| asks) {
+        tally(SslStat::OcspStapleRequests);
+        match context.staples(shown) {
+            Ok(true) => tally(SslStat::OcspStapleResponses),
+            Ok(false) => tally(SslStat::OcspStapleOmitted),
+            Err(_) => {
+                tally(SslStat::OcspStapleFailed);
+                tally(SslStat::ConnectionError);
+                // One that is gone already needs no alert.
+                let _ = begun.io.try_write(&HANDSHAKE_FAILURE);
+                return Err(HandshakeError::Rejected);
+            }
+        }
+    }
     let tls = begun.into_stream(config).await.map_err(told)?;
     let (_, connection) = tls.get_ref();
     let validated = context.trusts(connection.peer_certificates().unwrap_or_default());

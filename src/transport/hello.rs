@@ -2,7 +2,9 @@
 
 use rustls::server::Acceptor;
 
-use super::Look;
+use tokio::net::TcpStream;
+
+use super::{Look, Peeked, peek};
 
 /// What the first bytes are.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -58,6 +60,64 @@ impl Told {
                 return Look::Seen(Told::Else);
             }
         }
+    }
+}
+
+/// Whether a client asks what an authority says of our certificate (`status_request`; RFC 6066, 8), which rustls keeps to
+/// itself. Its bytes stay where they are.
+pub(super) async fn asks_for_status(socket: &TcpStream) -> bool {
+    let look = |bytes: &[u8]| match Told::look(bytes) {
+        Look::More => Look::More,
+        Look::Seen(Told::Else) => Look::Seen(false),
+        Look::Seen(Told::Tls(_)) => Look::Seen(extensions(bytes).is_some_and(|mut extensions| {
+            std::iter::from_fn(|| extensions.extension()).any(|kind| kind == STATUS_REQUEST)
+        })),
+    };
+    matches!(peek(socket, HELLO_BYTES_MAX, look).await, Ok(Peeked::Seen(true)))
+}
+
+/// The extensions of a hello, which is in one record as all clients send it.
+fn extensions(bytes: &[u8]) -> Option<Reader<'_>> {
+    const RECORD_HEADER: usize = 5;
+    const BEFORE_SESSION: usize = 4 + 2 + 32;
+    let mut hello = Reader(bytes.get(RECORD_HEADER + BEFORE_SESSION..)?);
+    hello.vector(1)?;
+    hello.vector(2)?;
+    hello.vector(1)?;
+    hello.vector(2).map(Reader)
+}
+
+/// A hello that is larger is none that we answer. Envoy's inspector has the same bound.
+const HELLO_BYTES_MAX: usize = 16 * 1024;
+
+/// `status_request`
+const STATUS_REQUEST: usize = 5;
+
+/// What is left to be read.
+struct Reader<'a>(&'a [u8]);
+
+// === impl Reader ===
+
+impl<'a> Reader<'a> {
+    fn number(&mut self, bytes: usize) -> Option<usize> {
+        let (number, rest) = self.0.split_at_checked(bytes)?;
+        self.0 = rest;
+        Some(number.iter().fold(0, |sum, byte| (sum << 8) | usize::from(*byte)))
+    }
+
+    /// Bytes with their length in front.
+    fn vector(&mut self, length: usize) -> Option<&'a [u8]> {
+        let length = self.number(length)?;
+        let (content, rest) = self.0.split_at_checked(length)?;
+        self.0 = rest;
+        Some(content)
+    }
+
+    /// The kind of the next extension.
+    fn extension(&mut self) -> Option<usize> {
+        let kind = self.number(2)?;
+        self.vector(2)?;
+        Some(kind)
     }
 }
 

@@ -5,7 +5,10 @@ use std::time::Duration;
 use super::{Compiler, http::limit};
 use crate::config::{
     Message,
-    model::tcp_proxy::{Logged, TcpProxy},
+    model::{
+        route::HeaderEdits,
+        tcp_proxy::{Logged, TcpProxy, Tunnelling},
+    },
 };
 
 /// Envoy's `idle_timeout` default.
@@ -42,6 +45,10 @@ impl Compiler<'_> {
         let flag = |name: &str| options.and_then(|options| options.boolean(name)).unwrap_or(false);
         let every = options.and_then(|options| options.duration("access_log_flush_interval"));
         let old = proxy.boolean("flush_access_log_on_connected").unwrap_or(false);
+        let tunnelling = match proxy.message("tunneling_config") {
+            Some(set) => Some(self.tunnelling(set)?),
+            None => None,
+        };
         Some(TcpProxy {
             stat_prefix: proxy.text("stat_prefix").unwrap_or_default().to_owned(),
             clusters,
@@ -56,6 +63,7 @@ impl Compiler<'_> {
                 .unwrap_or(0.0),
             connect_attempts_max: proxy.number_u32("max_connect_attempts").unwrap_or(1),
             backoff,
+            tunnelling,
             access_logs: self.access_logs(proxy),
             listener_logs: Vec::new(),
             logged: Logged {
@@ -65,5 +73,23 @@ impl Compiler<'_> {
             },
             filter_chain: filter_chain.to_owned(),
         })
+    }
+
+    /// `TunnelingConfig`
+    fn tunnelling(&mut self, set: &Message) -> Option<Tunnelling> {
+        let hostname = set.text("hostname").unwrap_or_default();
+        let (at, path) = (set.at_of("hostname"), set.path_of("hostname"));
+        let hostname = self.format(at, &path, hostname)?;
+        let post = set.boolean("use_post") == Some(true);
+        let path = set.text("post_path").filter(|path| !path.is_empty());
+        if let (Some(_), false) = (path, post) {
+            // Observed: Envoy 1.40 refuses it in these words.
+            let text = "Can't set a post path when POST method isn't used";
+            self.error(set.at_of("post_path"), &set.path_of("post_path"), text, "set `use_post`");
+        }
+        let add = set.messages("headers_to_add").filter_map(|option| self.header_edit(option));
+        let headers = HeaderEdits { add: add.collect(), ..HeaderEdits::default() };
+        let post_path = post.then(|| path.unwrap_or("/").to_owned());
+        Some(Tunnelling { hostname, post_path, headers })
     }
 }

@@ -1,6 +1,8 @@
 //! Owns compiling TLS: contexts for clients and hosts, and the secrets in them.
 
-use std::{collections::HashMap, path::PathBuf, sync::Arc};
+use std::{collections::HashMap, path::PathBuf, sync::Arc, time::Duration};
+
+use rustls::server::ProducesTickets;
 
 use understudy_actors::{
     plan::{Payload, SdsPlan},
@@ -12,8 +14,9 @@ use super::Compiler;
 use crate::{
     config::{Message, diagnostic::Span, digest::digest},
     tls::{
-        Certificate, ClientContext, ClientSettings, Parameters, SanKind, SanMatcher, Secret,
-        ServerContext, ServerSettings, Validation, ValidationError, ValidationSettings, Version,
+        Certificate, ClientContext, ClientSettings, KeyLogFile, OcspResponse, Parameters, SanKind,
+        SanMatcher, Secret, ServerContext, ServerSettings, SharedTickets, Stapling, TicketKeys,
+        TimedTickets, Validation, ValidationError, ValidationSettings, Version,
     },
 };
 
@@ -30,6 +33,7 @@ struct Common {
     certificates: Vec<Secret<Certificate>>,
     validation: Option<Secret<Validation>>,
     alpn: Vec<Vec<u8>>,
+    key_log: Option<Arc<KeyLogFile>>,
 }
 
 /// What a `Secret` holds, be it static or brought.
@@ -37,6 +41,7 @@ struct Common {
 pub(super) struct SecretParts {
     certificate: Option<Arc<Certificate>>,
     trust: Option<Trust>,
+    ticket_keys: Option<Arc<TicketKeys>>,
 }
 
 /// What a `CertificateValidationContext` holds.
@@ -61,19 +66,14 @@ impl Compiler<'_> {
             self.error(context.at, &context.path, text, hint);
             return None;
         }
-        if context.choice("ocsp_staple_policy").is_some_and(|policy| policy == "MUST_STAPLE") {
-            let (at, path) =
-                (context.at_of("ocsp_staple_policy"), context.path_of("ocsp_staple_policy"));
-            self.unsupported(at, &path, "`MUST_STAPLE`");
-        }
-        if context.boolean("require_sni") == Some(true) {
-            let (at, path) = (context.at_of("require_sni"), context.path_of("require_sni"));
-            self.unsupported(at, &path, "`require_sni`");
-        }
-        let _ = context.boolean("full_scan_certs_on_sni_mismatch");
+        // Observed: Envoy 1.40; its documentation hides the field.
+        context.ignore("require_sni", "Envoy 1.40 takes it and does nothing");
+        let lifetime = context.duration("session_timeout").filter(|set| !set.is_zero());
+        let ticket_keys = self.ticket_keys(context);
         let stateless = context.boolean("disable_stateless_session_resumption") != Some(true);
         let stateful = context.boolean("disable_stateful_session_resumption") != Some(true);
-        let tickets = stateless.then(crate::tls::ticketer).and_then(Result::ok);
+        let tickets = if stateless { tickets(ticket_keys.clone(), lifetime) } else { None };
+        let stapling = self.stapling(context, &common.certificates);
         let settings = ServerSettings {
             parameters: common.parameters,
             certificates: common.certificates,
@@ -81,6 +81,11 @@ impl Compiler<'_> {
             requires_certificate: context.boolean("require_client_certificate") == Some(true),
             alpn: common.alpn,
             tickets,
+            ticket_keys: ticket_keys.filter(|_| stateless),
+            session_lifetime: lifetime,
+            scans_all: context.boolean("full_scan_certs_on_sni_mismatch") == Some(true),
+            stapling,
+            key_log: common.key_log,
             keeps_sessions: stateful,
             prefers_client_order: context.boolean("prefer_client_ciphers") == Some(true),
         };
@@ -104,6 +109,7 @@ impl Compiler<'_> {
             self.error(context.at_of("sni"), &context.path_of("sni"), text, hint);
         }
         let settings = ClientSettings {
+            key_log: common.key_log,
             parameters: common.parameters,
             certificates: common.certificates,
             validation: common.validation,
@@ -116,6 +122,56 @@ impl Compiler<'_> {
         self.told(ClientContext::new(settings), context)
     }
 
+    /// `session_ticket_keys`, or the secret that has them.
+    fn ticket_keys(&mut self, context: &Message) -> Option<Secret<TicketKeys>> {
+        if let Some(keys) = context.message("session_ticket_keys") {
+            return self.read_ticket_keys(keys).map(Secret::fixed);
+        }
+        let named = context.message("session_ticket_keys_sds_secret_config")?;
+        let part = |secret: &SecretParts| secret.ticket_keys.clone();
+        match self.brought(named, "session_ticket_keys") {
+            Some(published) => {
+                Some(Secret::brought(published, move |payload| part(payload.downcast_ref()?)))
+            }
+            None => self.static_secret(named, part).map(Secret::fixed),
+        }
+    }
+
+    /// `TlsSessionTicketKeys`
+    fn read_ticket_keys(&mut self, keys: &Message) -> Option<Arc<TicketKeys>> {
+        let sources = keys.messages("keys").collect::<Vec<_>>();
+        let read = sources.into_iter().map(|source| self.data_source(source));
+        let read = read.collect::<Vec<_>>().into_iter().collect::<Option<Vec<_>>>()?;
+        let hint = "`openssl rand 80 > FILE` makes one";
+        let made = TicketKeys::new(&read);
+        made.map_err(|error| self.error(keys.at, &keys.path, error.to_string(), hint))
+            .ok()
+            .map(Arc::new)
+    }
+
+    /// `ocsp_staple_policy`
+    fn stapling(&mut self, context: &Message, certificates: &[Secret<Certificate>]) -> Stapling {
+        let field = "ocsp_staple_policy";
+        let stapling = match context.choice(field) {
+            Some("STRICT_STAPLING") => Stapling::Strict,
+            Some("MUST_STAPLE") => Stapling::Must,
+            _ => Stapling::Lenient,
+        };
+        let mut fixed = certificates.iter().filter_map(Secret::as_fixed);
+        if stapling == Stapling::Must && fixed.any(|certificate| certificate.staple.is_none()) {
+            let text = "Required OCSP response is missing from TLS context";
+            let hint = "add `ocsp_staple` to each of its certificates";
+            self.error(context.at_of(field), &context.path_of(field), text, hint);
+        }
+        stapling
+    }
+
+    /// `key_log`, for all addresses.
+    fn key_log(&mut self, common: &Message) -> Option<Arc<KeyLogFile>> {
+        let log = common.message("key_log")?;
+        log.text("path").map(|path| Arc::new(KeyLogFile::at(PathBuf::from(path))))
+    }
+
     fn told<T>(&mut self, made: Result<T, rustls::Error>, context: &Message) -> Option<T> {
         made.map_err(|error| self.error(context.at, &context.path, error.to_string(), "")).ok()
     }
@@ -124,8 +180,8 @@ impl Compiler<'_> {
     fn common_tls(&mut self, context: &Message, newest: Version) -> Option<Common> {
         let Some(common) = context.message("common_tls_context") else {
             let parameters = Parameters::new(Version::Tls12, newest, &[], &[]).ok()?;
-            let (certificates, alpn) = (Vec::new(), Vec::new());
-            return Some(Common { parameters, certificates, validation: None, alpn });
+            let (certificates, alpn, key_log) = (Vec::new(), Vec::new(), None);
+            return Some(Common { parameters, certificates, validation: None, alpn, key_log });
         };
         let parameters = self.tls_parameters(common, newest);
         let mut certificates = Vec::new();
@@ -145,7 +201,8 @@ impl Compiler<'_> {
         let validation = self.validation_of(common);
         let alpn = common.texts("alpn_protocols").map(|(name, _)| name.as_bytes().to_vec());
         let alpn = alpn.collect();
-        Some(Common { parameters: parameters?, certificates, validation, alpn })
+        let key_log = self.key_log(common);
+        Some(Common { parameters: parameters?, certificates, validation, alpn, key_log })
     }
 
     /// `TlsParameters`; `newest` is the default of its maximum, which is TLS 1.2 towards hosts.
@@ -188,9 +245,25 @@ impl Compiler<'_> {
             ["certificate_chain", "private_key"].map(|field| self.secret_text(certificate, field));
         let (chain, key) = (chain?, key?);
         let made = Certificate::new((&chain.0, &chain.1), (&key.0, &key.1));
+        let staple = match certificate.message("ocsp_staple") {
+            Some(source) => Some(self.ocsp_staple(source)?),
+            None => None,
+        };
+        let made = made.and_then(|made| match staple {
+            Some(response) => made.with_staple(response),
+            None => Ok(made),
+        });
         made.map(|made| Arc::new(Certificate { name: name.to_owned(), ..made }))
             .map_err(|error| self.error(certificate.at, &certificate.path, error.to_string(), ""))
             .ok()
+    }
+
+    /// `TlsCertificate.ocsp_staple`, DER
+    fn ocsp_staple(&mut self, source: &Message) -> Option<OcspResponse> {
+        let der = self.data_source(source)?;
+        let hint = "`openssl ocsp -respout FILE` writes one";
+        let read = OcspResponse::read(&der);
+        read.map_err(|error| self.error(source.at, &source.path, error.to_string(), hint)).ok()
     }
 
     /// A part of a secret that must be there: what it holds, and what it is called.
@@ -340,6 +413,8 @@ impl Compiler<'_> {
         into.accept_untrusted |=
             context.choice("trust_chain_verification") == Some("ACCEPT_UNTRUSTED");
         into.allow_expired |= context.boolean("allow_expired_certificate") == Some(true);
+        let depth = context.number_u32("max_verify_depth").map(|depth| depth as usize);
+        into.depth_max = depth.or(into.depth_max);
         into.only_leaf_revocation |= context.boolean("only_verify_leaf_cert_crl") == Some(true);
     }
 
@@ -393,7 +468,9 @@ impl Compiler<'_> {
         let certificate = certificate.and_then(|one| self.tls_certificate(one, &name));
         let trust = secret.message("validation_context");
         let trust = trust.map(|context| Trust { name, ..self.trust(context) });
-        SecretParts { certificate, trust }
+        let keys = secret.message("session_ticket_keys");
+        let ticket_keys = keys.and_then(|keys| self.read_ticket_keys(keys));
+        SecretParts { certificate, trust, ticket_keys }
     }
 
     /// The part of a static secret that a `SdsSecretConfig` without a source names.
@@ -415,6 +492,21 @@ impl Compiler<'_> {
         }
         found
     }
+}
+
+/// What makes tickets: of shared keys, or of our own.
+fn tickets(
+    keys: Option<Secret<TicketKeys>>,
+    lifetime: Option<Duration>,
+) -> Option<Arc<dyn ProducesTickets>> {
+    if let Some(keys) = keys {
+        return Some(Arc::new(SharedTickets::new(keys, lifetime)));
+    }
+    let own = crate::tls::ticketer().ok()?;
+    Some(match lifetime {
+        Some(lifetime) => Arc::new(TimedTickets::new(own, lifetime)),
+        None => own,
+    })
 }
 
 impl Trust {

@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use understudy_actors::plan::Slot;
 
-use super::access_log::AccessLog;
+use super::{access_log::AccessLog, route::HeaderEdits};
+use crate::format::Format;
 
 /// What becomes of a connection that is carried on as it is.
 #[derive(Debug)]
@@ -27,6 +28,8 @@ pub struct TcpProxy {
     pub connect_attempts_max: u32,
     /// `backoff_options`: the first and the longest wait between attempts.
     pub backoff: Option<(Duration, Duration)>,
+    /// `tunneling_config`
+    pub tunnelling: Option<Tunnelling>,
     /// `access_log`
     pub access_logs: Vec<AccessLog>,
     /// `access_log` of its listener.
@@ -35,6 +38,17 @@ pub struct TcpProxy {
     pub logged: Logged,
     /// `FilterChain.name`
     pub filter_chain: String,
+}
+
+/// `TunnelingConfig`: a connection is carried in a request.
+#[derive(Debug)]
+pub struct Tunnelling {
+    /// `hostname`: host and port that are asked for.
+    pub hostname: Format,
+    /// `post_path`, where `use_post` says that it is no CONNECT.
+    pub post_path: Option<String>,
+    /// `headers_to_add`
+    pub headers: HeaderEdits,
 }
 
 /// `TcpAccessLogOptions`

@@ -8,7 +8,7 @@ use crate::{
 
 /// Values that were made, before any of them is set.
 #[derive(Debug, Default)]
-pub(in crate::downstream) struct Made<'e> {
+pub(crate) struct Made<'e> {
     set: Vec<(&'e EditedName, Vec<u8>)>,
     added: Vec<(&'e EditedName, Vec<u8>)>,
 }
@@ -17,16 +17,12 @@ pub(in crate::downstream) struct Made<'e> {
 
 impl HeaderEdits {
     /// Removes what is to be removed; it comes before all else.
-    pub(in crate::downstream) fn remove_from(&self, headers: &mut HeaderBlock) {
+    pub(crate) fn remove_from(&self, headers: &mut HeaderBlock) {
         self.remove.iter().for_each(|name| remove(headers, name));
     }
 
     /// Makes the values: all of them see the headers as they are before any is set.
-    pub(in crate::downstream) fn make(
-        &self,
-        headers: &HeaderBlock,
-        info: &StreamInfo<'_>,
-    ) -> Made<'_> {
+    pub(crate) fn make(&self, headers: &HeaderBlock, info: &StreamInfo<'_>) -> Made<'_> {
         let mut made = Made::default();
         for edit in &self.add {
             let mut value = Vec::new();
@@ -56,7 +52,7 @@ impl HeaderEdits {
 
 impl Made<'_> {
     /// Sets and adds. What is set moves to the end. Observed: Envoy 1.40.
-    pub(in crate::downstream) fn put_into(self, headers: &mut HeaderBlock) {
+    pub(crate) fn put_into(self, headers: &mut HeaderBlock) {
         for (name, value) in &self.set {
             remove(headers, name);
             append(headers, name, value);

@@ -1,0 +1,187 @@
+//! The TCP proxy's tunnels: a connection is carried in a request.
+
+mod support;
+
+use std::{
+    fs,
+    io::{Read, Write},
+    net::{Shutdown, SocketAddr, TcpListener, TcpStream},
+    path::Path,
+    thread,
+    time::Duration,
+};
+
+use support::{
+    config::cluster,
+    proxy::{Proxy, folder},
+    wait_for,
+};
+
+const TYPES: &str = "type.googleapis.com/envoy.extensions.filters";
+
+/// A host that answers each head with `answer`, then gives back what comes; it tells the heads.
+fn host(answer: &'static str) -> (SocketAddr, std::sync::mpsc::Receiver<String>) {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let address = listener.local_addr().expect("the bound address");
+    let (told, heads) = std::sync::mpsc::channel();
+    thread::spawn(move || {
+        for mut stream in listener.incoming().flatten() {
+            let told = told.clone();
+            thread::spawn(move || {
+                let (mut head, mut byte) = (Vec::new(), [0]);
+                while !head.ends_with(b"\r\n\r\n") && stream.read(&mut byte).is_ok_and(|n| n > 0) {
+                    head.push(byte[0]);
+                }
+                let _ = told.send(String::from_utf8_lossy(&head).into_owned());
+                let _ = stream.write_all(answer.as_bytes());
+                let mut copy = stream.try_clone().expect("a second handle");
+                let _ = std::io::copy(&mut stream, &mut copy);
+                let _ = copy.shutdown(Shutdown::Both);
+            });
+        }
+    });
+    (address, heads)
+}
+
+/// A listener with this configuration of a TCP proxy, which logs to `log`, and these clusters.
+fn proxy(filter: &str, log: &Path, clusters: &str) -> Proxy {
+    let config = format!(
+        r#"admin: {{address: {{socket_address: {{address: 127.0.0.1, port_value: 0}}}}}}
+static_resources:
+  listeners:
+  - name: main
+    address: {{socket_address: {{address: 127.0.0.1, port_value: 0}}}}
+    filter_chains:
+    - filters:
+      - name: tcp
+        typed_config:
+          "@type": {TYPES}.network.tcp_proxy.v3.TcpProxy
+          stat_prefix: tcp
+          {filter}
+          access_log:
+          - name: file
+            typed_config:
+              "@type": type.googleapis.com/envoy.extensions.access_loggers.file.v3.FileAccessLog
+              path: {}
+              log_format: {{text_format_source: {{inline_string: "%BYTES_RECEIVED% %BYTES_SENT% %RESPONSE_FLAGS% %UPSTREAM_TRANSPORT_FAILURE_REASON% %UPSTREAM_REQUEST_ATTEMPT_COUNT%\n"}}}}
+  clusters:
+{clusters}"#,
+        log.display()
+    );
+    Proxy::start_with(&config, &["--concurrency", "1", "--file-flush-interval-msec", "10"])
+}
+
+/// What comes back for these bytes and an end.
+fn ask(to: SocketAddr, bytes: &[u8]) -> Vec<u8> {
+    let mut stream = TcpStream::connect(to).expect("a connection");
+    stream.set_read_timeout(Some(Duration::from_secs(10))).expect("a timeout");
+    let mut out = Vec::new();
+    if stream.write_all(bytes).is_ok() && stream.shutdown(Shutdown::Write).is_ok() {
+        let _ = stream.read_to_end(&mut out);
+    }
+    out
+}
+
+fn logged(log: &Path, line: &str) {
+    wait_for("the line", || {
+        let text = fs::read_to_string(log).ok()?;
+        text.lines().any(|known| known == line).then_some(())
+    });
+}
+
+#[test]
+fn a_connection_goes_through_a_connect_with_the_headers_that_were_asked_for() {
+    let (address, heads) = host("HTTP/1.1 200 OK\r\n\r\nwelcome ");
+    let filter = r#"cluster: one
+          tunneling_config:
+            hostname: "a.test:%DOWNSTREAM_LOCAL_PORT%"
+            headers_to_add: [{header: {key: X-Peer, value: "%DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT%"}}]"#;
+    let log = folder().join("log");
+    let proxy = proxy(filter, &log, &cluster("one", &[address]));
+    let to = proxy.listener("main");
+    assert_eq!(ask(to, b"hello"), b"welcome hello");
+    let expected = format!(
+        "CONNECT a.test:{0} HTTP/1.1\r\nhost: a.test:{0}\r\nx-peer: 127.0.0.1\r\n\r\n",
+        to.port()
+    );
+    assert_eq!(heads.recv().expect("a head"), expected);
+    logged(&log, "5 13 - - 1");
+    let long = vec![b'x'; 1 << 20];
+    let back = ask(to, &long);
+    assert!(back.strip_prefix(b"welcome ") == Some(&long), "{} bytes came back", back.len());
+    assert_eq!(proxy.stat("cluster.one.upstream_rq_total"), Some(2));
+    wait_for("both to be over", || {
+        (proxy.stat("cluster.one.upstream_rq_active") == Some(0)).then_some(())
+    });
+}
+
+/// Nothing of the client goes to a host that has not agreed.
+#[test]
+fn a_host_that_refuses_is_asked_as_often_as_it_may_be() {
+    let (address, heads) = host("HTTP/1.1 403 No\r\ncontent-length: 3\r\n\r\nno!");
+    let filter = r#"cluster: one
+          max_connect_attempts: 2
+          tunneling_config: {hostname: "a.test:1"}"#;
+    let log = folder().join("log");
+    let proxy = proxy(filter, &log, &cluster("one", &[address]));
+    assert_eq!(ask(proxy.listener("main"), b"hello"), b"");
+    logged(&log, "0 0 UF,URX tunnel_response:403 2");
+    assert_eq!(heads.iter().take(2).filter(|head| head.starts_with("CONNECT ")).count(), 2);
+    assert_eq!(proxy.stat("cluster.one.upstream_cx_connect_attempts_exceeded"), Some(1));
+}
+
+#[test]
+fn a_connection_goes_in_the_body_of_a_post() {
+    let answer = "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n";
+    let (address, heads) = host(answer);
+    let filter = r#"cluster: one
+          tunneling_config: {hostname: "a.test", use_post: true, post_path: /in}"#;
+    let proxy = proxy(filter, &folder().join("log"), &cluster("one", &[address]));
+    assert_eq!(ask(proxy.listener("main"), b"hi"), b"hello");
+    let expected = "POST /in HTTP/1.1\r\nhost: a.test\r\ntransfer-encoding: chunked\r\n\r\n";
+    assert_eq!(heads.recv().expect("a head"), expected);
+}
+
+/// Over HTTP/2, to a proxy that ends the tunnel, and carries it to an echo.
+#[test]
+fn many_connections_go_over_one_of_http2() {
+    let log = folder().join("log");
+    let echo = host("").0;
+    let end = Proxy::start(&format!(
+        r#"admin: {{address: {{socket_address: {{address: 127.0.0.1, port_value: 0}}}}}}
+static_resources:
+  listeners:
+  - name: end
+    address: {{socket_address: {{address: 127.0.0.1, port_value: 0}}}}
+    filter_chains:
+    - filters:
+      - name: http
+        typed_config:
+          "@type": {TYPES}.network.http_connection_manager.v3.HttpConnectionManager
+          stat_prefix: end
+          http2_protocol_options: {{allow_connect: true}}
+          upgrade_configs: [{{upgrade_type: CONNECT}}]
+          route_config: {{virtual_hosts: [{{name: all, domains: ["*"], routes: [{{match: {{connect_matcher: {{}}}}, route: {{cluster: echo, upgrade_configs: [{{upgrade_type: CONNECT, connect_config: {{}}}}]}}}}]}}]}}
+          http_filters: [{{name: router, typed_config: {{"@type": {TYPES}.http.router.v3.Router}}}}]
+  clusters:
+{}"#,
+        cluster("echo", &[echo])
+    ));
+    let http2 = r#"    typed_extension_protocol_options:
+      envoy.extensions.upstreams.http.v3.HttpProtocolOptions:
+        "@type": type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions
+        explicit_http_config: {http2_protocol_options: {}}
+"#;
+    let clusters = format!("{}{http2}", cluster("one", &[end.listener("end")]));
+    let filter = r#"cluster: one
+          tunneling_config: {hostname: "a.test:1"}"#;
+    let proxy = proxy(filter, &log, &clusters);
+    let to = proxy.listener("main");
+    for _ in 0..3 {
+        // The echo begins once a head is over.
+        assert_eq!(ask(to, b"\r\n\r\nhello"), b"hello");
+    }
+    assert_eq!(proxy.stat("cluster.one.upstream_cx_total"), Some(1));
+    assert_eq!(proxy.stat("cluster.one.upstream_rq_total"), Some(3));
+    logged(&log, "9 5 - - 1");
+}
