@@ -3,7 +3,7 @@
 mod support;
 
 use std::{
-    io::Read,
+    io::{Read, Write},
     net::{SocketAddr, TcpListener, TcpStream},
     time::Duration,
 };
@@ -136,6 +136,40 @@ fn a_listener_may_ignore_the_limit_on_all_connections() {
     assert!(!first.0 && !second.0, "it is not bound by the limit");
     assert!(is_closed("plain").0, "two are open, and one may be");
     assert_eq!(proxy.stat("listener.plain.downstream_global_cx_overflow"), Some(1));
+}
+
+/// The kernel spreads connections by chance; that the shares are equal each time is none.
+#[test]
+fn workers_have_as_many_connections_as_each_other_where_that_is_asked_for() {
+    let proxy = proxy(&[
+        "name: main\n    stat_prefix: main\n    address: {socket_address: {address: 127.0.0.1, port_value: 0}}\n    connection_balance_config: {exact_balance: {}}",
+    ]);
+    let to = proxy.listener("main");
+    let share = |worker: usize, of| {
+        proxy.stat(&format!("listener.main.worker_{worker}.downstream_cx_{of}"))
+    };
+    let mut open = Vec::new();
+    for _ in 0..20 {
+        open.extend((0..2).map(|_| TcpStream::connect(to).expect("a connection")));
+        let half = Some(open.len() as u64 / 2);
+        wait_for("both workers to have a half", || {
+            (share(0, "active") == half && share(1, "active") == half).then_some(())
+        });
+    }
+    // They are served, whoever has accepted them.
+    for stream in &mut open {
+        stream
+            .write_all(b"GET / HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n")
+            .expect("a request");
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).expect("an answer");
+        assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+    }
+    drop(open);
+    wait_for("all of them to be gone", || {
+        (share(0, "active") == Some(0) && share(1, "active") == Some(0)).then_some(())
+    });
+    assert_eq!((share(0, "total"), share(1, "total")), (Some(20), Some(20)));
 }
 
 #[test]

@@ -444,6 +444,7 @@ pub(crate) fn listener(name: &str) -> Arc<ListenerPlan> {
         additional: Vec::new(),
         connections_max: 100,
         ignores_global_limit: false,
+        exact_balance: false,
         accepts_max: None,
         chains: Arc::new(()),
         rds: Vec::new(),

@@ -31,6 +31,7 @@ pub mod seams;
 pub mod secrets;
 pub mod server_state;
 mod settings;
+mod shares;
 pub mod snapshot;
 pub mod socket_option;
 pub mod stage;

@@ -7,10 +7,7 @@ use std::{
     net::{SocketAddr, TcpListener as StdListener},
     panic::{AssertUnwindSafe, catch_unwind},
     rc::Rc,
-    sync::{
-        Arc,
-        atomic::{AtomicU32, Ordering::Relaxed},
-    },
+    sync::{Arc, atomic::Ordering::Relaxed},
     task::{Context as TaskContext, Poll},
     time::Duration,
 };
@@ -29,6 +26,7 @@ use crate::{
     roster::Roster,
     runtime::Runtime,
     seams::{Accepted, Control, Drain, Entrance, Serve},
+    shares::{HandOver, Shares},
     stats::{Group, Lane, ListenerDiscoveryStat, ListenerStat, ListenerWorkerStat, Scope},
     supervise::{Fall, falls, words},
     view::View,
@@ -61,8 +59,8 @@ pub(crate) struct Place {
     /// Held so that its names are listed; nothing of it happens yet.
     _discovery: Arc<Group<ListenerDiscoveryStat>>,
     worker_stats: Arc<Group<ListenerWorkerStat>>,
-    /// Connections of this listener on all workers, against `connections_max`.
-    open: Arc<AtomicU32>,
+    /// Connections of this listener on each worker; all of them count against `connections_max`.
+    shares: Arc<Shares>,
     limits: RefCell<Limits>,
     accepted: Cell<u32>,
     since: std::time::Instant,
@@ -121,7 +119,7 @@ impl Place {
     pub(crate) fn new(
         worker: usize,
         plan: Arc<ListenerPlan>,
-        open: Arc<AtomicU32>,
+        shares: Arc<Shares>,
         serve: Rc<dyn Serve>,
         view: &View,
     ) -> Self {
@@ -141,7 +139,7 @@ impl Place {
             plan: RefCell::new(plan),
             serve,
             roster: view.roster.clone(),
-            open,
+            shares,
             limits: RefCell::new(limits),
             accepted: Cell::default(),
             since: std::time::Instant::now(),
@@ -170,9 +168,8 @@ impl Place {
         self.stats.lane(self.worker)
     }
 
-    /// A connection was accepted: it counts against the limits.
+    /// A connection that is counted among the worker's share is served: it counts against the limits.
     pub(crate) fn entered(&self) {
-        self.open.fetch_add(1, Relaxed);
         self.roster.connections.fetch_add(1, Relaxed);
     }
 
@@ -187,7 +184,7 @@ impl Place {
 
     /// A connection has ended; the time is that of one that a filter chain has had.
     pub(crate) fn left(&self, admitted: Option<u32>) {
-        self.open.fetch_sub(1, Relaxed);
+        self.shares.leave(self.worker);
         self.roster.connections.fetch_sub(1, Relaxed);
         let Some(after_ms) = admitted else { return };
         let (lane, own) = (self.stats(), self.worker_stats.lane(self.worker));
@@ -219,21 +216,23 @@ impl Place {
         if global.is_some_and(|all| self.roster.connections.load(Relaxed) >= all) {
             return Some(ListenerStat::DownstreamGlobalCxOverflow);
         }
-        let full = u64::from(self.open.load(Relaxed)) >= most;
+        // Its own is among them already.
+        let full = u64::from(self.shares.open()) > most;
         full.then_some(ListenerStat::DownstreamCxOverflow)
     }
 
-    /// Takes an accepted connection in, unless there are too many.
+    /// Takes a connection in that is counted among the worker's share, unless there are too many; says whether it is
+    /// served.
     fn take(
         self: &Rc<Self>,
         stream: TcpStream,
         peer: SocketAddr,
         local: Option<SocketAddr>,
-    ) -> io::Result<()> {
+    ) -> io::Result<bool> {
         let plan = self.plan.borrow().clone();
         if let Some(overflow) = self.overflows(&plan) {
             self.stats.lane(self.worker).inc(overflow);
-            return Ok(());
+            return Ok(false);
         }
         stream.set_nodelay(true)?;
         let local = local.map_or_else(|| stream.local_addr(), Ok)?;
@@ -257,7 +256,7 @@ impl Place {
                 self.fallen(number, &words(&*panic));
             }
         }
-        Ok(())
+        Ok(true)
     }
 
     fn take_or_lose(
@@ -266,8 +265,41 @@ impl Place {
         peer: SocketAddr,
         local: Option<SocketAddr>,
     ) {
-        if let Err(error) = self.take(stream, peer, local) {
+        let taken = self.take(stream, peer, local);
+        if !matches!(taken, Ok(true)) {
+            self.shares.leave(self.worker);
+        }
+        if let Err(error) = taken {
             tracing::debug!(target: "conn_handler", "{}: {peer} was lost at once: {error}", self.name);
+        }
+    }
+
+    /// Takes a connection that this worker has accepted, or gives it to the one that has the fewest.
+    fn share_out(self: &Rc<Self>, stream: TcpStream, peer: SocketAddr, local: Option<SocketAddr>) {
+        let own = self.worker;
+        let whose = match self.plan.borrow().exact_balance {
+            true => self.shares.enter_fewest(own),
+            false => {
+                self.shares.enter(own);
+                own
+            }
+        };
+        if whose == own {
+            return self.take_or_lose(stream, peer, local);
+        }
+        let Ok(stream) = stream.into_std() else { return self.shares.leave(whose) };
+        if let Err(kept) = self.shares.hand_over(whose, HandOver { stream, peer, local }) {
+            self.shares.leave(whose);
+            self.shares.enter(own);
+            self.take_over(kept);
+        }
+    }
+
+    /// Takes a connection that came in the form of no runtime.
+    fn take_over(self: &Rc<Self>, HandOver { stream, peer, local }: HandOver) {
+        match TcpStream::from_std(stream) {
+            Ok(stream) => self.take_or_lose(stream, peer, local),
+            Err(_) => self.shares.leave(self.worker),
         }
     }
 
@@ -288,7 +320,7 @@ impl Place {
             match socket.poll_accept(cx) {
                 Poll::Ready(Ok((stream, peer))) => {
                     count += 1;
-                    self.take_or_lose(stream, peer, local);
+                    self.share_out(stream, peer, local);
                 }
                 Poll::Ready(Err(error)) if is_clients_fault(&error) => {}
                 Poll::Ready(Err(error)) => break Poll::Ready(error),
@@ -386,6 +418,7 @@ impl Listener {
                 let stream =
                     stream.set_nonblocking(true).and_then(|()| TcpStream::from_std(stream));
                 if let Ok(stream) = stream {
+                    self.place.shares.enter(self.place.worker);
                     self.place.take_or_lose(stream, peer, local);
                 }
             }
@@ -403,6 +436,7 @@ impl Actor for Listener {
     type Context = Context<Self>;
 
     fn started(&mut self, ctx: &mut Context<Self>) {
+        self.place.shares.taken_by(self.place.worker, ctx.address().recipient());
         for at in 0..self.sockets.len() {
             let accepting = Listener::accept(self.place.clone(), self.sockets.clone(), at);
             ctx.spawn(accepting.into_actor(self));
@@ -419,6 +453,14 @@ impl Supervised for Listener {
 }
 
 falls!(Listener);
+
+impl Handler<HandOver> for Listener {
+    type Result = ();
+
+    fn handle(&mut self, connection: HandOver, _: &mut Context<Self>) {
+        self.place.take_over(connection);
+    }
+}
 
 impl Handler<Replan> for Listener {
     type Result = ();

@@ -118,6 +118,8 @@ pub struct ListenerPlan {
     pub connections_max: u32,
     /// `ignore_global_conn_limit`
     pub ignores_global_limit: bool,
+    /// `connection_balance_config.exact_balance`: workers have as many connections as each other.
+    pub exact_balance: bool,
     /// `max_connections_to_accept_per_socket_event`; none takes all that have come.
     pub accepts_max: Option<u32>,
     /// The filter chains; opened by [`Serve`](crate::seams::Serve).

@@ -20,7 +20,7 @@ use std::{
     collections::{BTreeMap, HashMap},
     net::{SocketAddr, TcpListener as StdListener},
     rc::Rc,
-    sync::{Arc, atomic::AtomicU32},
+    sync::Arc,
 };
 
 use actix::prelude::*;
@@ -45,6 +45,7 @@ use crate::{
     roster::Roster,
     routes::Routes,
     settings::{Settings, SettingsSeed},
+    shares::Shares,
     snapshot::{ClusterSnapshot, Clusters, Tables},
     stage::Stage,
     stats::{ClusterManagerStat, Group, ListenerManagerStat, Registry, Scope},
@@ -134,7 +135,7 @@ struct ListenerChild {
     /// Those of each worker; none once it is closed.
     sockets: Vec<Arc<[StdListener]>>,
     /// Connections on all workers.
-    open: Arc<AtomicU32>,
+    shares: Arc<Shares>,
     closed: bool,
 }
 

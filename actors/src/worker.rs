@@ -1,11 +1,7 @@
 //! Owns a worker: one thread, its data plane, and a listener for every listener of the plan.
 
 use std::{
-    cell::RefCell,
-    collections::HashMap,
-    net::TcpListener as StdListener,
-    rc::Rc,
-    sync::{Arc, atomic::AtomicU32},
+    cell::RefCell, collections::HashMap, net::TcpListener as StdListener, rc::Rc, sync::Arc,
     time::Duration,
 };
 
@@ -15,6 +11,7 @@ use crate::{
     listener::{Close, Discourage, DropConnection, Listener, Place, Replan},
     plan::ListenerPlan,
     seams::{Drain, Serve},
+    shares::Shares,
     stage::Stage,
     supervise::{ActorDown, falls, reports_to, supervise},
 };
@@ -47,8 +44,8 @@ pub(crate) struct Worker {
 pub(crate) struct Listen {
     pub(crate) plan: Arc<ListenerPlan>,
     pub(crate) sockets: Arc<[StdListener]>,
-    /// Connections of this listener on all workers.
-    pub(crate) open: Arc<AtomicU32>,
+    /// How its connections are shared out.
+    pub(crate) shares: Arc<Shares>,
 }
 
 /// Close the listener of this name; `None` closes all.
@@ -100,9 +97,9 @@ impl WorkerSeed {
         format!("worker/{}", self.index)
     }
 
-    fn begin(&self, Listen { plan, sockets, open }: Listen, worker: Addr<Worker>) {
+    fn begin(&self, Listen { plan, sockets, shares }: Listen, worker: Addr<Worker>) {
         let (serve, name) = (self.serve.clone(), plan.name.clone());
-        let place = Place::new(self.index, plan.clone(), open, serve, &self.stage.view);
+        let place = Place::new(self.index, plan.clone(), shares, serve, &self.stage.view);
         let place = Rc::new(place);
         let reports = reports_to(worker.recipient());
         let cast = self.stage.cast("Listener", place.name.clone(), &self.name(), reports);

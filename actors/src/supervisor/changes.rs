@@ -1,10 +1,6 @@
 //! Owns telling what a plan changes and which connections that touches: for the journal, and for whoever reloads.
 
-use std::{
-    collections::HashMap,
-    fmt,
-    sync::{Arc, atomic::Ordering::Relaxed},
-};
+use std::{collections::HashMap, fmt, sync::Arc};
 
 use super::Supervisor;
 use crate::plan::{ClusterPlan, Plan};
@@ -116,7 +112,7 @@ impl Supervisor {
         let wanted: HashMap<_, _> = after.listeners.iter().map(|l| (l.name.as_str(), l)).collect();
         let told = before.listeners.iter().filter_map(|listener| {
             let name = &listener.name;
-            let open = children.listeners.get(name).map_or(0, |child| child.open.load(Relaxed));
+            let open = children.listeners.get(name).map_or(0, |child| child.shares.open());
             let end = format!("its {open} connections end with their next answer");
             match wanted.get(name.as_str()) {
                 None => {

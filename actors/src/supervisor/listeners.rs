@@ -13,6 +13,7 @@ use super::{ListenerChild, Supervisor, apply::Acknowledged, sockets::Bound};
 use crate::{
     plan::{ListenerPlan, Plan},
     seams::Drain,
+    shares::Shares,
     stats::ListenerManagerStat,
     view::BoundListener,
     worker::{Listen, Ping, TellLeaving, Unlisten, Worker},
@@ -123,8 +124,9 @@ fn listing(plan: &Plan, children: &BTreeMap<String, ListenerChild>) -> Vec<Bound
 
 impl ListenerChild {
     fn new(plan: Arc<ListenerPlan>, Bound { locals, sockets }: Bound) -> Self {
-        let sockets = sockets.into_iter().map(Arc::from).collect();
-        Self { plan, locals, sockets, open: Arc::default(), closed: false }
+        let sockets = sockets.into_iter().map(Arc::from).collect::<Vec<_>>();
+        let shares = Shares::of(sockets.len());
+        Self { plan, locals, sockets, shares, closed: false }
     }
 
     /// The same address with another plan. Where connections are served alike they are served by what they had:
@@ -138,6 +140,6 @@ impl ListenerChild {
     }
 
     fn listen_on(&self, sockets: &Arc<[StdListener]>) -> Listen {
-        Listen { plan: self.plan.clone(), sockets: sockets.clone(), open: self.open.clone() }
+        Listen { plan: self.plan.clone(), sockets: sockets.clone(), shares: self.shares.clone() }
     }
 }

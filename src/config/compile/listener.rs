@@ -156,6 +156,8 @@ impl Compiler<'_> {
             continues_on_timeout: listener.boolean("continue_on_listener_filters_timeout")
                 == Some(true),
         };
+        let balance = listener.message("connection_balance_config");
+        let exact_balance = balance.is_some_and(|set| set.message("exact_balance").is_some());
         let backlog = listener.number_u32("tcp_backlog_size").unwrap_or(BACKLOG);
         let inbound = listener.choice("traffic_direction") == Some("INBOUND");
         Some(ListenerPlan {
@@ -164,6 +166,7 @@ impl Compiler<'_> {
             socket,
             additional,
             ignores_global_limit: listener.boolean("ignore_global_conn_limit") == Some(true),
+            exact_balance,
             accepts_max: listener.number_u32("max_connections_to_accept_per_socket_event"),
             stat_prefix,
             backlog,
