@@ -15,8 +15,11 @@ use crate::{
 /// stands where it stood.
 #[derive(Debug, Default)]
 pub struct Secrets {
-    places: Mutex<HashMap<(ConfigSource, String), Publisher<Option<Payload>>>>,
+    places: Mutex<HashMap<(ConfigSource, String), Place>>,
 }
+
+/// None until its source has said it.
+type Place = Publisher<Option<Payload>>;
 
 // === impl Secrets ===
 

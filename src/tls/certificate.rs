@@ -122,7 +122,7 @@ pub enum CertificateError {
 // === impl Certificate ===
 
 impl Certificate {
-    /// A chain and its key, both PEM; the paths are for errors and `/certs`.
+    /// A chain and its key, both PEM, and the password that the key may have; the paths are for errors and `/certs`.
     ///
     /// # Errors
     ///
@@ -130,6 +130,7 @@ impl Certificate {
     pub fn new(
         (chain, path): (&[u8], &str),
         (key, key_path): (&[u8], &str),
+        password: Option<&[u8]>,
     ) -> Result<Self, CertificateError> {
         let ders = read_all(chain, path)?;
         let infos = ders
@@ -137,11 +138,7 @@ impl Certificate {
             .map(|der| CertificateInfo::read(der, path))
             .collect::<Result<Vec<_>, _>>()?;
         let told = |error: String| CertificateError::NoKey(key_path.to_owned(), error);
-        let key = PrivateKeyDer::from_pem_slice(key).map_err(|error| {
-            let encrypted = key.windows(9).any(|window| window == b"ENCRYPTED");
-            let hint = "it is encrypted; decrypt it (`openssl pkey`)".to_owned();
-            told(if encrypted { hint } else { error.to_string() })
-        })?;
+        let key = read_key(key, password).map_err(told)?;
         let signs = provider().key_provider.load_private_key(key);
         let signs = signs.map_err(|error| told(error.to_string()))?;
         let certified = CertifiedKey::new(ders, signs);
@@ -190,6 +187,40 @@ impl Certificate {
     pub fn leaf(&self) -> Option<&CertificateInfo> {
         self.chain.first()
     }
+}
+
+/// A private key of a PEM text.
+fn read_key(pem: &[u8], password: Option<&[u8]>) -> Result<PrivateKeyDer<'static>, String> {
+    if let Some(text) = encrypted(pem) {
+        let password = password.ok_or("it is encrypted, and there is no `password`")?;
+        return decrypt(text, password).ok_or_else(|| UNDECRYPTABLE.to_owned());
+    }
+    PrivateKeyDer::from_pem_slice(pem).map_err(|error| {
+        match pem.windows(9).any(|w| w == b"ENCRYPTED") {
+            true => UNDECRYPTABLE.to_owned(),
+            false => error.to_string(),
+        }
+    })
+}
+
+const UNDECRYPTABLE: &str = "it cannot be decrypted: the `password` is another, or it is not PKCS #8 with AES \
+    (`openssl pkcs8 -topk8 -v2 aes-256-cbc` makes one of it)";
+
+/// The part of a PEM text that is a key with a password (PKCS #8).
+fn encrypted(pem: &[u8]) -> Option<&str> {
+    const BEGIN: &str = "-----BEGIN ENCRYPTED PRIVATE KEY-----";
+    const END: &str = "-----END ENCRYPTED PRIVATE KEY-----";
+    let text = std::str::from_utf8(pem).ok()?;
+    let from = text.find(BEGIN)?;
+    let to = text.get(from..)?.find(END)? + END.len();
+    text.get(from..from + to)
+}
+
+fn decrypt(text: &str, password: &[u8]) -> Option<PrivateKeyDer<'static>> {
+    let (_, sealed) = pkcs8::SecretDocument::from_pem(text).ok()?;
+    let sealed = pkcs8::EncryptedPrivateKeyInfoRef::try_from(sealed.as_bytes()).ok()?;
+    let opened = sealed.decrypt(password).ok()?;
+    Some(PrivateKeyDer::Pkcs8(opened.as_bytes().to_vec().into()))
 }
 
 /// All certificates of a PEM text.
@@ -402,4 +433,42 @@ pub(super) fn dns_name_matches(host: &str, pattern: &str) -> bool {
     let Some(parent) = pattern.strip_prefix("*.") else { return false };
     host.split_once('.')
         .is_some_and(|(label, rest)| !label.is_empty() && rest.eq_ignore_ascii_case(parent))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// `openssl pkcs8 -topk8 -v2 aes-256-cbc -passout pass:secret`
+    const ENCRYPTED: &[u8] = include_bytes!("../../tests/fixtures/encrypted.key");
+
+    #[test]
+    fn a_key_with_a_password_is_read_by_who_has_it() {
+        let key = read_key(ENCRYPTED, Some(b"secret")).unwrap();
+        assert!(provider().key_provider.load_private_key(key).is_ok());
+        for (password, expected) in
+            [(Some(&b"other"[..]), "cannot be decrypted"), (None, "no `password`")]
+        {
+            let error = read_key(ENCRYPTED, password).unwrap_err();
+            assert!(error.contains(expected), "{error}");
+        }
+        let cut = ENCRYPTED.len() / 2;
+        assert!(read_key(&ENCRYPTED[..cut], Some(b"secret")).is_err());
+        // Of a key without one it is no business.
+        let plain = include_bytes!("../../tests/fixtures/rsa.key");
+        assert!(read_key(plain, Some(b"any")).is_ok());
+    }
+
+    #[test]
+    fn names_are_written_as_rfc_2253_has_them() {
+        for (value, expected) in [
+            ("Acme, Inc.", "Acme\\, Inc."),
+            ("#1 \"a\\b\"", "\\#1 \\\"a\\\\b\\\""),
+            (" a ", "\\ a\\ "),
+            ("Ü", "\\C3\\9C"),
+            ("a#b", "a#b"),
+        ] {
+            assert_eq!(escaped(value), expected);
+        }
+    }
 }

@@ -56,9 +56,11 @@ enum From<T> {
 /// What discovery brings, and what was made of it last.
 struct Brought<T> {
     published: Published<Option<Payload>>,
-    make: Box<dyn Fn(&Payload) -> Option<Arc<T>> + Send + Sync>,
+    make: Box<Make<T>>,
     made: Publisher<Option<(Payload, Arc<T>)>>,
 }
+
+type Make<T> = dyn Fn(&Payload) -> Option<Arc<T>> + Send + Sync;
 
 // === impl Secret ===
 

@@ -226,10 +226,10 @@ impl ServerContext {
             && self.ticket_keys.as_ref().is_none_or(|keys| keys.read().is_some())
     }
 
-    /// Whether a chain that a client has shown, first the leaf, is one that we trust.
-    pub fn trusts(&self, chain: &[CertificateDer<'_>]) -> bool {
+    /// By whom a chain that a client has shown, first the leaf, is found to be one that we trust, if it is.
+    pub fn trusts(&self, chain: &[CertificateDer<'_>]) -> Option<Arc<Validation>> {
         let validation = self.validation.as_ref().and_then(Secret::read);
-        validation.is_some_and(|validation| validation.trusts(chain))
+        validation.filter(|validation| validation.trusts(chain))
     }
 
     /// The certificate that a client is shown.

@@ -1,6 +1,6 @@
 //! Owns what is known of a connection after its handshake, for headers, logs and matchers.
 
-use std::{cell::OnceCell, fmt::Write as _};
+use std::{cell::OnceCell, fmt::Write as _, sync::Arc};
 
 use ring::digest::{SHA1_FOR_LEGACY_USE_ONLY, digest};
 use rustls::{CommonState, HandshakeKind, pki_types::CertificateDer};
@@ -8,6 +8,7 @@ use rustls::{CommonState, HandshakeKind, pki_types::CertificateDer};
 use super::{
     certificate::{Certificate, CertificateInfo, hex},
     names::{cipher_name, group_name, version_name},
+    validation::Validation,
 };
 
 /// A connection's TLS.
@@ -28,7 +29,7 @@ pub struct Session {
     /// What the peer showed.
     pub peer: Option<Peer>,
     /// What we showed.
-    pub local: Option<std::sync::Arc<Certificate>>,
+    pub local: Option<Arc<Certificate>>,
 }
 
 /// A peer's certificate.
@@ -38,6 +39,7 @@ pub struct Peer {
     pub chain: Vec<CertificateDer<'static>>,
     /// It was looked at and found to be trusted.
     pub validated: bool,
+    trusted_by: Option<Arc<Validation>>,
     info: OnceCell<Option<CertificateInfo>>,
     pem: OnceCell<String>,
     forwarded: OnceCell<String>,
@@ -47,7 +49,11 @@ pub struct Peer {
 
 impl Session {
     /// What a finished handshake came to.
-    pub fn of(state: &CommonState, server_name: Option<&str>, validated: bool) -> Self {
+    pub fn of(
+        state: &CommonState,
+        server_name: Option<&str>,
+        trusted_by: Option<Arc<Validation>>,
+    ) -> Self {
         let version = state.protocol_version().map_or("", version_name);
         let cipher = state.negotiated_cipher_suite().map_or("", |suite| cipher_name(suite.suite()));
         let group = state.negotiated_key_exchange_group();
@@ -59,7 +65,7 @@ impl Session {
             server_name: server_name.map(str::to_owned),
             alpn: state.alpn_protocol().map(<[u8]>::to_vec),
             resumed: state.handshake_kind() == Some(HandshakeKind::Resumed),
-            peer: chain.map(|chain| Peer::new(chain, validated)),
+            peer: chain.map(|chain| Peer::new(chain, trusted_by)),
             local: None,
         }
     }
@@ -73,10 +79,10 @@ impl Session {
 // === impl Peer ===
 
 impl Peer {
-    fn new(chain: &[CertificateDer<'_>], validated: bool) -> Self {
+    fn new(chain: &[CertificateDer<'_>], trusted_by: Option<Arc<Validation>>) -> Self {
         let chain = chain.iter().map(|der| der.clone().into_owned()).collect();
         let (info, pem, forwarded) = (OnceCell::new(), OnceCell::new(), OnceCell::new());
-        Self { chain, validated, info, pem, forwarded }
+        Self { chain, validated: trusted_by.is_some(), trusted_by, info, pem, forwarded }
     }
 
     /// What the certificate says; read when first asked for.
@@ -88,6 +94,14 @@ impl Peer {
     /// What all certificates of its chain say, the leaf first; read each time.
     pub fn infos(&self) -> impl Iterator<Item = CertificateInfo> {
         self.chain.iter().filter_map(|der| CertificateInfo::read(der, "").ok())
+    }
+
+    /// Who has signed a certificate that we trust: one of its chain, or one of our authorities.
+    pub fn issuer(&self) -> Option<CertificateInfo> {
+        let (trusted_by, name) = (self.trusted_by.as_ref()?, &self.info()?.issuer);
+        let shown = self.infos().skip(1).find(|one| one.subject == *name);
+        let known = || trusted_by.authorities.iter().find(|one| one.subject == *name).cloned();
+        shown.or_else(known)
     }
 
     /// SHA-1 of each certificate of its chain. It names them; nothing may rest on it.

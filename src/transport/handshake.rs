@@ -66,8 +66,8 @@ pub async fn accept(
     }
     let tls = begun.into_stream(config).await.map_err(told)?;
     let (_, connection) = tls.get_ref();
-    let validated = context.trusts(connection.peer_certificates().unwrap_or_default());
-    let mut session = Session::of(connection, connection.server_name(), validated);
+    let trusted_by = context.trusts(connection.peer_certificates().unwrap_or_default());
+    let mut session = Session::of(connection, connection.server_name(), trusted_by);
     session.local = local;
     count(&session, &context.signatures, &tally);
     Ok((TlsStream::Server(tls).into(), session))
@@ -91,7 +91,7 @@ pub async fn connect(
     let name = name.unwrap_or_else(|| ServerName::IpAddress(host.into()));
     let connected = TlsConnector::from(context.config(speaks).clone()).connect(name, socket).await;
     let tls = connected.map_err(|error| HandshakeError::of(error, &tally))?;
-    let session = Session::of(tls.get_ref().1, server_name, true);
+    let session = Session::of(tls.get_ref().1, server_name, None);
     count(&session, &context.signatures, &tally);
     Ok((TlsStream::Client(tls).into(), session))
 }

@@ -244,7 +244,12 @@ impl Compiler<'_> {
         let [chain, key] =
             ["certificate_chain", "private_key"].map(|field| self.secret_text(certificate, field));
         let (chain, key) = (chain?, key?);
-        let made = Certificate::new((&chain.0, &chain.1), (&key.0, &key.1));
+        let password = match certificate.message("password") {
+            Some(source) => Some(self.data_source(source)?),
+            None => None,
+        };
+        let password = password.as_deref();
+        let made = Certificate::new((&chain.0, &chain.1), (&key.0, &key.1), password);
         let staple = match certificate.message("ocsp_staple") {
             Some(source) => Some(self.ocsp_staple(source)?),
             None => None,

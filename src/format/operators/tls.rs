@@ -56,11 +56,9 @@ pub(super) fn chain<'a>(of: Option<&Peer>, say: fn(CertificateInfo) -> String) -
     list(of.into_iter().flat_map(Peer::infos).map(say))
 }
 
-/// Something of the certificate that has signed a peer's, where it has shown that.
+/// Something of the certificate that has signed a peer's.
 pub(super) fn issuer<'a>(of: Option<&Peer>, say: fn(CertificateInfo) -> String) -> Value<'a> {
-    list(
-        of.filter(|peer| peer.validated).into_iter().flat_map(Peer::infos).skip(1).take(1).map(say),
-    )
+    of.and_then(Peer::issuer).map_or(Value::Nothing, |issuer| Value::owned(say(issuer)))
 }
 
 /// A moment of a certificate's life.
