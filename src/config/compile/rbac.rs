@@ -98,8 +98,8 @@ impl Compiler<'_> {
             };
             return Some(Rule::Authenticated(name));
         }
-        let addresses: [(&str, fn(IpNet) -> Rule); 3] = [
-            ("source_ip", Rule::SourceIp),
+        let addresses = [
+            ("source_ip", Rule::SourceIp as fn(IpNet) -> Rule),
             ("direct_remote_ip", Rule::DirectIp),
             ("remote_ip", Rule::RemoteIp),
         ];
