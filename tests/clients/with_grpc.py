@@ -99,7 +99,8 @@ def deadline(stage):
     for listener in BOTH:
         with channel(stage, listener) as made:
             remaining = float(unary(made, "Remaining")(b"", 20))
-            expect_that(15 < remaining <= 20, "the server knows the deadline", remaining)
+            # gRPC's own client rounds up: it says 20.1 s, also to a server without a proxy between.
+            expect_that(15 < remaining <= 20.1, "the server knows the deadline", remaining)
             name = f"deadline-{listener}".encode()
             call = made.unary_stream("/clients.Greeter/Wait")(name, 0.3)
             seen = failure(lambda: list(call))
