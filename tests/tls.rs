@@ -257,6 +257,37 @@ fn clients_without_a_trusted_certificate_stay_outside() {
 }
 
 #[test]
+fn a_client_is_told_whose_certificates_it_may_show() {
+    #[derive(Debug, Default)]
+    struct Asked(std::sync::Mutex<Vec<usize>>);
+
+    impl rustls::client::ResolvesClientCert for Asked {
+        fn resolve(
+            &self,
+            authorities: &[&[u8]],
+            _: &[SignatureScheme],
+        ) -> Option<std::sync::Arc<rustls::sign::CertifiedKey>> {
+            self.0.lock().expect("a lock").push(authorities.len());
+            None
+        }
+
+        fn has_certs(&self) -> bool {
+            true
+        }
+    }
+
+    let (authority, folder) = stage();
+    let context = shows(&folder, &["one"], &trusted(&folder, ""));
+    let proxy = Proxy::start(&config("", &chain("one", "", &context), &nobody()));
+    let greeting = Greeting::new("one.test", &authority);
+    let asked = std::sync::Arc::new(Asked::default());
+    let mut config = rustls::ClientConfig::clone(&greeting.config());
+    config.client_auth_cert_resolver = asked.clone();
+    connect_with(proxy.listener("main"), config.into(), &greeting).expect("a handshake");
+    assert_eq!(*asked.0.lock().expect("a lock"), [1]);
+}
+
+#[test]
 fn a_client_that_comes_again_goes_on_with_its_session() {
     let (authority, folder) = stage();
     let proxy =
@@ -427,11 +458,13 @@ fn what_is_wrong_with_a_certificate_is_told_with_its_place() {
     fs::copy(folder.join("one.key"), folder.join("broken.key")).expect("a file");
     authority.issue(&["x.test"]).write(&folder, "mixed");
     fs::copy(folder.join("two.key"), folder.join("mixed.key")).expect("a file");
+    let names = ", validation_context: {match_typed_subject_alt_names: [{san_type: DNS, matcher: {exact: a}}]}";
     let ciphers = ", tls_params: {cipher_suites: [ECDHE-RSA-AES128-SHA]}";
     for (context, told) in [
         (shows(&folder, &["broken"], ""), "it holds no PEM certificate"),
         (shows(&folder, &["mixed"], ""), "does not match certificate"),
         (shows(&folder, &["missing"], ""), "No such file or directory"),
+        (shows(&folder, &["one"], names), "without trusted CA is insecure"),
         (shows(&folder, &["one"], ciphers), "the cipher ECDHE-RSA-AES128-SHA is known to Envoy"),
         ("common_tls_context: {}".to_owned(), "No TLS certificates found for server context"),
     ] {
@@ -454,9 +487,20 @@ fn a_request_says_which_name_its_host_is_asked_for_and_must_have() {
     let context = format!("common_tls_context: {{{}}}", trusted.trim_start_matches(", "));
     let options =
         "    upstream_http_protocol_options: {auto_sni: true, auto_san_validation: true}\n";
-    let up = cluster(host, &context) + options;
+    let of_all = cluster(host, &context) + options;
+    let (before, socket) = of_all.split_once("    transport_socket: ").expect("a transport");
+    let (socket, after) = socket.split_once('\n').expect("a line");
+    let of_some = format!(
+        "{before}    transport_socket_matches: [{{name: any, match: {{}}, transport_socket: {socket}}}]\n{after}"
+    );
+    for up in [of_all, of_some] {
+        each_request_has_its_name(&up);
+    }
+}
+
+fn each_request_has_its_name(up: &str) {
     let proxy =
-        Proxy::start_with(&config("", &chain("plain", "", ""), &up), &["--concurrency", "1"]);
+        Proxy::start_with(&config("", &chain("plain", "", ""), up), &["--concurrency", "1"]);
     let mut client = Client::connect(proxy.listener("main"));
     for (asked, status, body) in [
         ("A.host.test:99", 200, "a.host.test /up 0"),

@@ -177,7 +177,7 @@ impl Prober {
             let header = own_header(greeting.version, socket.local_addr()?, to);
             socket.write_all(&header).await?;
         }
-        let Some(context) = upstream.transport_to(&host.endpoint).1 else {
+        let Some(context) = upstream.tls_to(&host.endpoint) else {
             return Ok(socket.into());
         };
         let stats = self.registry.group(Scope::cluster(&cluster.stat_name).within("ssl"));

@@ -8,7 +8,6 @@ use rustls::{
         ClientSessionMemoryCache, ResolvesClientCert, Resumption,
         danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
     },
-    crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature},
     pki_types::{CertificateDer, ServerName, UnixTime},
     sign::CertifiedKey,
 };
@@ -74,7 +73,6 @@ pub enum Speaks {
 /// Looks at hosts' certificates.
 #[derive(Debug)]
 struct Verifier {
-    provider: Arc<CryptoProvider>,
     signatures: Arc<Signatures>,
     validation: Option<Secret<Validation>>,
     verifies_server_name: bool,
@@ -95,9 +93,8 @@ impl ClientContext {
     ///
     /// rustls' own, for settings that contradict each other.
     pub fn new(settings: ClientSettings) -> Result<Self, Error> {
-        let signatures = Arc::new(Signatures::default());
+        let signatures = Signatures::new(&settings.parameters.provider);
         let verifier = Verifier {
-            provider: settings.parameters.provider.clone(),
             signatures: signatures.clone(),
             validation: settings.validation.clone(),
             verifies_server_name: settings.verifies_server_name,
@@ -199,10 +196,7 @@ impl ServerCertVerifier for Verifier {
         leaf: &CertificateDer<'_>,
         signature: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        let algorithms = &self.provider.signature_verification_algorithms;
-        let verified = verify_tls12_signature(message, leaf, signature, algorithms)?;
-        self.signatures.verified(signature.scheme);
-        Ok(verified)
+        self.signatures.verify_1_2(message, leaf, signature)
     }
 
     fn verify_tls13_signature(
@@ -211,14 +205,11 @@ impl ServerCertVerifier for Verifier {
         leaf: &CertificateDer<'_>,
         signature: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        let algorithms = &self.provider.signature_verification_algorithms;
-        let verified = verify_tls13_signature(message, leaf, signature, algorithms)?;
-        self.signatures.verified(signature.scheme);
-        Ok(verified)
+        self.signatures.verify_1_3(message, leaf, signature)
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.provider.signature_verification_algorithms.supported_schemes()
+        self.signatures.schemes()
     }
 }
 

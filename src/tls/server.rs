@@ -8,7 +8,7 @@ use std::{
 use rustls::{
     CipherSuite, DigitallySignedStruct, DistinguishedName, Error, ServerConfig, SignatureScheme,
     client::danger::HandshakeSignatureValid,
-    crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature},
+    crypto::CryptoProvider,
     pki_types::{CertificateDer, UnixTime},
     server::{
         ClientHello, NoServerSessionStorage, ResolvesServerCert, ServerSessionMemoryCache,
@@ -118,10 +118,11 @@ struct Resolver {
 /// Looks at clients' certificates.
 #[derive(Debug)]
 struct Verifier {
-    provider: Arc<CryptoProvider>,
     signatures: Arc<Signatures>,
     validation: Option<Secret<Validation>>,
     required: bool,
+    /// Whose certificates clients may show, by which they choose one; what discovery brings may change, and is none.
+    hints: Vec<DistinguishedName>,
 }
 
 // === impl ServerContext ===
@@ -134,9 +135,10 @@ impl ServerContext {
     /// rustls' own, for settings that contradict each other.
     pub fn new(settings: ServerSettings) -> Result<Self, Error> {
         let ServerSettings { parameters, certificates, validation, .. } = settings;
-        let signatures = Arc::new(Signatures::default());
+        let signatures = Signatures::new(&parameters.provider);
+        let trusted = validation.as_ref().and_then(Secret::as_fixed);
         let verifier = Verifier {
-            provider: parameters.provider.clone(),
+            hints: trusted.map(|trusted| trusted.hints()).unwrap_or_default(),
             signatures: signatures.clone(),
             validation: validation.clone(),
             required: settings.requires_certificate,
@@ -345,9 +347,7 @@ impl ClientCertVerifier for Verifier {
     }
 
     fn root_hint_subjects(&self) -> &[DistinguishedName] {
-        // They may change with a secret, and are a hint alone. Observed: Envoy 1.40 sends them; clients that choose by
-        // them have one certificate mostly.
-        &[]
+        &self.hints
     }
 
     fn verify_client_cert(
@@ -373,10 +373,7 @@ impl ClientCertVerifier for Verifier {
         leaf: &CertificateDer<'_>,
         signature: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        let algorithms = &self.provider.signature_verification_algorithms;
-        let verified = verify_tls12_signature(message, leaf, signature, algorithms)?;
-        self.signatures.verified(signature.scheme);
-        Ok(verified)
+        self.signatures.verify_1_2(message, leaf, signature)
     }
 
     fn verify_tls13_signature(
@@ -385,14 +382,11 @@ impl ClientCertVerifier for Verifier {
         leaf: &CertificateDer<'_>,
         signature: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        let algorithms = &self.provider.signature_verification_algorithms;
-        let verified = verify_tls13_signature(message, leaf, signature, algorithms)?;
-        self.signatures.verified(signature.scheme);
-        Ok(verified)
+        self.signatures.verify_1_3(message, leaf, signature)
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.provider.signature_verification_algorithms.supported_schemes()
+        self.signatures.schemes()
     }
 }
 

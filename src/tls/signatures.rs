@@ -1,8 +1,19 @@
-//! Owns counting by which algorithms peers have signed: rustls tells who verifies a signature, and nobody else.
+//! Owns verifying what peers sign, and counting by which algorithms: rustls tells who verifies a signature, and nobody
+//! else.
 
-use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
+use std::sync::{
+    Arc,
+    atomic::{AtomicU32, Ordering::Relaxed},
+};
 
-use rustls::SignatureScheme;
+use rustls::{
+    DigitallySignedStruct, Error, SignatureScheme,
+    client::danger::HandshakeSignatureValid,
+    crypto::{
+        CryptoProvider, WebPkiSupportedAlgorithms, verify_tls12_signature, verify_tls13_signature,
+    },
+    pki_types::CertificateDer,
+};
 
 /// The algorithms that are told apart.
 const SCHEMES: [SignatureScheme; 9] = [
@@ -17,20 +28,68 @@ const SCHEMES: [SignatureScheme; 9] = [
     SignatureScheme::RSA_PSS_SHA512,
 ];
 
-/// Signatures that were verified and not told of yet.
-#[derive(Debug, Default)]
+/// Verifies signatures, and keeps count of those that were not told of yet.
+#[derive(Debug)]
 pub struct Signatures {
+    algorithms: WebPkiSupportedAlgorithms,
     verified: [AtomicU32; SCHEMES.len()],
 }
+
+/// Verifies one signature by one of these algorithms.
+type Verify = fn(
+    &[u8],
+    &CertificateDer<'_>,
+    &DigitallySignedStruct,
+    &WebPkiSupportedAlgorithms,
+) -> Result<HandshakeSignatureValid, Error>;
 
 // === impl Signatures ===
 
 impl Signatures {
-    pub(super) fn verified(&self, scheme: SignatureScheme) {
-        let counts = SCHEMES.iter().zip(&self.verified);
-        for (_, count) in counts.filter(|(known, _)| **known == scheme) {
+    pub(super) fn new(provider: &CryptoProvider) -> Arc<Self> {
+        let algorithms = provider.signature_verification_algorithms;
+        Arc::new(Self { algorithms, verified: Default::default() })
+    }
+
+    /// A signature of TLS 1.2.
+    pub(super) fn verify_1_2(
+        &self,
+        message: &[u8],
+        leaf: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        self.verify(verify_tls12_signature, message, leaf, signature)
+    }
+
+    /// A signature of TLS 1.3.
+    pub(super) fn verify_1_3(
+        &self,
+        message: &[u8],
+        leaf: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        self.verify(verify_tls13_signature, message, leaf, signature)
+    }
+
+    fn verify(
+        &self,
+        verify: Verify,
+        message: &[u8],
+        leaf: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        let valid = verify(message, leaf, signature, &self.algorithms)?;
+        if let Some(at) = SCHEMES.iter().position(|known| *known == signature.scheme)
+            && let Some(count) = self.verified.get(at)
+        {
             count.fetch_add(1, Relaxed);
         }
+        Ok(valid)
+    }
+
+    /// By what a peer may sign.
+    pub(super) fn schemes(&self) -> Vec<SignatureScheme> {
+        self.algorithms.supported_schemes()
     }
 
     /// Tells of each that was not told of yet.

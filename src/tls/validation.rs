@@ -103,6 +103,11 @@ pub enum ValidationError {
     /// The authorities.
     #[error(transparent)]
     Authorities(#[from] CertificateError),
+    /// Names are asked for, and nobody is trusted to certify them.
+    #[error(
+        "SAN-based verification of peer certificates without trusted CA is insecure and not allowed: add `trusted_ca`"
+    )]
+    NamesWithoutAuthorities,
     /// The list of what was revoked.
     #[error("failed to load CRL from {0}: {1}")]
     Revocations(String, String),

@@ -346,7 +346,7 @@ impl Current {
                     deadlines: deadlines.clone(),
                     place: Place::new(&snapshot.shared, &Sharing::default()),
                     sharing: Sharing::default(),
-                    tls: upstream.transport_to(&host.endpoint).1.clone(),
+                    tls: upstream.tls_to(&host.endpoint).cloned(),
                 })
             });
             all_pools.push(pools);

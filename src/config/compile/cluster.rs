@@ -304,8 +304,8 @@ impl Compiler<'_> {
                 let what = "PROXY protocol to some hosts alone";
                 self.unsupported(socket.at, &socket.path, what);
             }
-            let name = one.text("name").unwrap_or_default().to_owned();
-            matches.push(SocketMatch { name, wanted, tls: transport.tls });
+            one.ignore("name", "hosts are not counted by it");
+            matches.push(SocketMatch { wanted, tls: transport.tls });
         }
         matches
     }

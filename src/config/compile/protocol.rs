@@ -155,7 +155,8 @@ impl Compiler<'_> {
             let what = "`auto_san_validation` without `auto_sni`";
             return self.unsupported(options.at_of(field), &options.path_of(field), what);
         }
-        if let Some(tls) = &mut upstream.tls {
+        let matches = upstream.socket_matches.iter_mut().filter_map(|one| one.tls.as_mut());
+        for tls in upstream.tls.iter_mut().chain(matches) {
             match tls.verifying_server_name() {
                 Ok(verifying) => *tls = Arc::new(verifying),
                 Err(error) => self.error(options.at, &options.path, error.to_string(), ""),

@@ -53,8 +53,6 @@ pub struct Upstream {
 /// One of `Cluster.transport_socket_matches`.
 #[derive(Clone, Debug)]
 pub struct SocketMatch {
-    /// `name`
-    pub name: String,
     /// What must stand under `envoy.transport_socket_match` in a host's metadata.
     pub wanted: LbMetadata,
     /// How such hosts are greeted, if connections to them are encrypted.
@@ -91,20 +89,13 @@ impl Upstream {
         self.tls.iter().chain(self.socket_matches.iter().filter_map(|one| one.tls.as_ref()))
     }
 
-    /// How a host is greeted, and by which of `transport_socket_matches` if by one.
-    pub fn transport_to(
-        &self,
-        endpoint: &EndpointPlan,
-    ) -> (Option<&SocketMatch>, &Option<Arc<ClientContext>>) {
+    /// How a host is greeted, if connections to it are encrypted.
+    pub fn tls_to(&self, endpoint: &EndpointPlan) -> Option<&Arc<ClientContext>> {
         let fits = |one: &&SocketMatch| {
-            one.wanted
-                .iter()
-                .all(|(key, value)| endpoint.transport_metadata.get(key) == Some(value))
+            let has = |(key, value)| endpoint.transport_metadata.get(key) == Some(value);
+            one.wanted.iter().all(has)
         };
-        match self.socket_matches.iter().find(fits) {
-            Some(found) => (Some(found), &found.tls),
-            None => (None, &self.tls),
-        }
+        self.socket_matches.iter().find(fits).map_or(self.tls.as_ref(), |found| found.tls.as_ref())
     }
 
     /// How many requests one connection carries at a time.

@@ -41,15 +41,15 @@ impl Compiler<'_> {
             self.told_of(own.clone().read(), at)?;
             return Some(Secret::brought(published, move |payload| {
                 let parts = payload.downcast_ref::<SecretParts>()?.trust.clone()?;
-                // Both were read before: what they hold together can be read as well.
-                parts.or(own.clone()).read().ok().map(Arc::new)
+                // Both were read before. Where nobody is trusted to certify names, nobody is let in.
+                parts.or(own.clone()).whole().ok().map(Arc::new)
             }));
         }
         let parts = match named {
             Some(named) => self.static_secret(named, |secret| secret.trust.clone())?,
             None => Trust::default(),
         };
-        self.told_of(parts.or(own).read(), at).map(|made| Secret::fixed(Arc::new(made)))
+        self.told_of(parts.or(own).whole(), at).map(|made| Secret::fixed(Arc::new(made)))
     }
 
     pub(super) fn told_of<T>(
@@ -158,6 +158,14 @@ impl Trust {
             authorities: self.authorities.or(other.authorities),
             revoked: self.revoked.or(other.revoked),
             settings: self.settings.with(other.settings),
+        }
+    }
+
+    /// All that a context trusts. A name proves nothing where whoever likes may certify it: Envoy 1.40 refuses that, too.
+    pub(super) fn whole(self) -> Result<Validation, ValidationError> {
+        match self.authorities.is_none() && !self.settings.names.is_empty() {
+            true => Err(ValidationError::NamesWithoutAuthorities),
+            false => self.read(),
         }
     }
 
