@@ -166,6 +166,42 @@ fn a_retry_goes_to_another_host_where_that_is_asked_for() {
     }
 }
 
+/// Observed: Envoy 1.40: a list in a host's metadata stands for any of its elements, and no metadata avoids nobody.
+#[test]
+fn a_retry_passes_over_hosts_with_such_metadata() {
+    let hosts = [by_turns(&["503"]), by_turns(&["503"]), by_turns(&["503"])];
+    let addresses = hosts.each_ref().map(|(host, _)| host.address);
+    let bad = |value: &str| {
+        format!(
+            "        - metadata: {{filter_metadata: {{envoy.lb: {{bad: {value}}}}}}}\n          endpoint:"
+        )
+    };
+    let mut clusters = cluster("a", &addresses);
+    for value in ["\"yes\"", "[\"no\", \"yes\"]"] {
+        clusters = clusters.replacen("        - endpoint:", &bad(value), 1);
+    }
+    let predicate = |config: &str| {
+        policy(&format!(
+            "retry_on: 5xx, num_retries: 4, host_selection_retry_max_attempts: 9, retry_host_predicate: \
+             [{{name: p, typed_config: {{\"@type\": type.googleapis.com/envoy.extensions.retry.host.\
+             omit_host_metadata.v3.OmitHostMetadataConfig{config}}}}}]"
+        ))
+    };
+    let asked = |routes: &str| {
+        let before = hosts.each_ref().map(|(_, count)| count.load(SeqCst));
+        let proxy = Proxy::start_with(&routed(routes, &clusters), &["--concurrency", "1"]);
+        assert_eq!(get(proxy.listener("main"), "/").status, 503);
+        let after = hosts.each_ref().map(|(_, count)| count.load(SeqCst));
+        [after[0] - before[0], after[1] - before[1], after[2] - before[2]]
+    };
+    let marked = predicate(", metadata_match: {filter_metadata: {envoy.lb: {bad: \"yes\"}}}");
+    let [one, two, good] = asked(&marked);
+    // The first try goes anywhere.
+    assert!(one + two <= 1 && good >= 4, "{one} {two} {good}");
+    let [one, two, good] = asked(&predicate(""));
+    assert!(one + two > 1 && one + two + good == 5, "{one} {two} {good}");
+}
+
 #[test]
 fn a_host_that_is_not_there_is_passed_over_and_the_reply_says_that_it_was_retried() {
     let dead: SocketAddr = "127.0.0.1:1".parse().expect("an address");

@@ -6,7 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use understudy_actors::snapshot::Host;
+use understudy_actors::{plan::LbMetadata, snapshot::Host};
 
 use super::{Exchange, Failure, redirect::Redirects, retrying::Retrying};
 use crate::{
@@ -14,7 +14,7 @@ use crate::{
     config::model::route::{Attempts, Forward, GrpcTimeout, Mirror, RetryOn},
     downstream::{headers, timers::TryLimits},
     local_reply::LocalReply,
-    upstream::balancer::{Availability, Load, Tables},
+    upstream::balancer::{Availability, Load, Tables, has_metadata},
 };
 
 /// Priorities that were tried, and in vain.
@@ -295,8 +295,12 @@ impl Tries {
     /// Whether the policy rules a host out for a retry.
     pub(super) fn avoids(&self, host: &Arc<Host>) -> bool {
         let Some(policy) = &self.route.attempts.retry else { return false };
+        // Observed: Envoy 1.40: no metadata avoids nobody, and a list stands for any of its elements.
+        let avoids = |host: &Host, of: &LbMetadata| !of.is_empty() && has_metadata(host, of, true);
         let tried = || self.tried.iter().any(|tried| Arc::ptr_eq(tried, host));
-        (policy.avoids_canaries && host.endpoint.canary) || (policy.avoids_tried_hosts && tried())
+        (policy.avoids_canaries && host.endpoint.canary)
+            || (policy.avoids_tried_hosts && tried())
+            || policy.avoided_metadata.iter().any(|avoided| avoids(host, avoided))
     }
 
     /// Whether this is not the first.

@@ -31,6 +31,7 @@ use understudy_actors::{
 };
 
 pub use load::{Availability, Load, Priority, Standing};
+pub use subsets::has_metadata;
 
 use self::{
     build::Builder,

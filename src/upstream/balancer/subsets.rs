@@ -63,7 +63,7 @@ impl Subsets {
                     }
                 }
             }
-            if has(host, &options.default, options.list_as_any) {
+            if has_metadata(host, &options.default, options.list_as_any) {
                 default.push(at);
             }
         }
@@ -226,7 +226,7 @@ fn found(host: &Host, keys: &[String], list_as_any: bool) -> Vec<LbMetadata> {
 }
 
 /// Whether a host has all of this.
-fn has(host: &Host, wanted: &LbMetadata, list_as_any: bool) -> bool {
+pub fn has_metadata(host: &Host, wanted: &LbMetadata, list_as_any: bool) -> bool {
     wanted.iter().all(|(key, wanted)| match host.endpoint.metadata.get(key) {
         Some(LbValue::List(elements)) if list_as_any => elements.contains(wanted),
         found => found == Some(wanted),

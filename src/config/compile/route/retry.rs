@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::super::{Compiler, http::limit};
+use super::super::{Compiler, http::limit, lb_metadata::lb_metadata};
 use crate::config::{
     Message,
     model::route::{BackOff, ResetHeader, RetryOn, RetryPolicy},
@@ -18,6 +18,9 @@ const PREVIOUS_HOSTS: &str = "envoy.extensions.retry.host.previous_hosts.v3.Prev
 
 const OMIT_CANARIES: &str =
     "envoy.extensions.retry.host.omit_canary_hosts.v3.OmitCanaryHostsPredicate";
+
+const OMIT_METADATA: &str =
+    "envoy.extensions.retry.host.omit_host_metadata.v3.OmitHostMetadataConfig";
 
 const PREVIOUS_PRIORITIES: &str =
     "envoy.extensions.retry.priority.previous_priorities.v3.PreviousPrioritiesConfig";
@@ -35,11 +38,15 @@ impl Compiler<'_> {
         let codes = policy.numbers("retriable_status_codes").into_iter();
         let status_codes = codes.filter_map(|code| u16::try_from(code).ok()).collect();
         let (mut avoids_tried_hosts, mut avoids_canaries) = (false, false);
+        let mut avoided_metadata = Vec::new();
         for predicate in policy.messages("retry_host_predicate") {
             predicate.ignore("name", "free text; the type decides");
             match predicate.any("typed_config").map(|any| (any.message.name(), &any.message)) {
                 Some((PREVIOUS_HOSTS, _)) => avoids_tried_hosts = true,
                 Some((OMIT_CANARIES, _)) => avoids_canaries = true,
+                Some((OMIT_METADATA, config)) => {
+                    avoided_metadata.push(lb_metadata(config, "metadata_match"));
+                }
                 Some((other, config)) => self.refuse_whole(config, other),
                 None => self.nameless(predicate),
             }
@@ -73,6 +80,7 @@ impl Compiler<'_> {
                 .map_or(RESET_MAX, |max| max.max(WAIT_MIN)),
             avoids_tried_hosts,
             avoids_canaries,
+            avoided_metadata,
             leaves_priorities_every,
             other_hosts_max: policy
                 .integer("host_selection_retry_max_attempts")

@@ -2,6 +2,8 @@
 
 use std::{ops::BitOr, time::Duration};
 
+use understudy_actors::plan::LbMetadata;
+
 use crate::matcher::HeaderMatcher;
 
 /// `RetryPolicy`.
@@ -31,6 +33,8 @@ pub struct RetryPolicy {
     pub avoids_tried_hosts: bool,
     /// `envoy.retry_host_predicates.omit_canary_hosts`.
     pub avoids_canaries: bool,
+    /// `envoy.retry_host_predicates.omit_host_metadata`.
+    pub avoided_metadata: Vec<LbMetadata>,
     /// `envoy.retry_priorities.previous_priorities`: after how many hosts each time their priorities are left
     /// out.
     pub leaves_priorities_every: Option<u32>,
