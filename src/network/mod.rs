@@ -6,12 +6,14 @@ mod connection_limit;
 mod direct_response;
 mod echo;
 mod gate;
+mod in_use;
 mod line;
 mod local_ratelimit;
 mod rbac;
 mod sni_cluster;
 mod splice;
 mod tcp_proxy;
+mod times;
 mod tunnel;
 
 use std::{any::Any, fmt, sync::Arc, time::Duration};

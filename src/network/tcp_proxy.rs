@@ -14,12 +14,14 @@ use std::{
 use understudy_actors::{
     outlier::Outcome,
     seams::{Control, Drain},
-    stats::{ClusterStat, Group, HostStat, Lane, Scope, TcpStat},
+    stats::{ClusterStat, Group, Lane, Scope, TcpStat},
     view::View,
 };
 
 use super::{
+    in_use::InUse,
     splice::{Broken, Flow, Moved},
+    times::Times,
     tunnel::NoTunnel,
 };
 use crate::{
@@ -35,16 +37,13 @@ use crate::{
     upstream::{
         Aggregate, Current,
         balancer::Choice,
-        connect::{ConnectError, Life},
+        connect::ConnectError,
         pool::{HostPool, PoolError, Sharing, Target},
         proxy_protocol,
     },
-    worker::{AddressText, Deadline, Tick, next_connection_id},
+    worker::{AddressText, next_connection_id},
     xxhash::xxh64,
 };
-
-/// How often a host's health is looked at, where connections to it end with it.
-const LOOK_INTERVAL: Duration = Duration::from_millis(100);
 
 /// The filter on one worker.
 pub struct TcpProxy {
@@ -98,28 +97,6 @@ pub(super) enum End {
     Drained,
     /// The host is not well any more, and connections to it are to end then.
     HostIll,
-}
-
-/// The times that end a connection, or have a line written.
-pub(super) struct Times {
-    idle: Option<(Duration, Deadline)>,
-    old: Option<Deadline>,
-    line: Option<(Duration, Deadline)>,
-    /// When the host's health is looked at next.
-    look: Option<Deadline>,
-    pub(super) moved: Tick,
-}
-
-/// A connection to the host that is in use, counted until dropped.
-struct InUse {
-    requested: Requested,
-    life: Life,
-    ended_by_host: bool,
-}
-
-/// Something that is asked of a host, counted until dropped.
-pub(super) struct Requested {
-    pool: Rc<HostPool>,
 }
 
 // === impl TcpProxy ===
@@ -489,121 +466,5 @@ impl Carried {
             upstream: self.pool.as_ref().map(|pool| pool.target().host.address_text.as_str()),
             ..Record::of_connection()
         }
-    }
-}
-
-// === impl Times ===
-
-impl Times {
-    pub(super) fn new(config: &tcp_proxy::TcpProxy, worker: &Worker) -> Self {
-        let armed = |wait: Duration| {
-            let mut deadline = worker.deadlines.deadline();
-            deadline.arm(wait);
-            deadline
-        };
-        let jitter = 1.0 + config.duration_jitter_percent / 100.0 * fastrand::f64();
-        Self {
-            idle: config.idle_timeout.map(|idle| (idle, armed(idle))),
-            old: config.duration_max.map(|max| armed(max.mul_f64(jitter))),
-            line: config.logged.every.map(|every| (every, armed(every))),
-            look: None,
-            moved: worker.deadlines.coarse_now(),
-        }
-    }
-
-    /// From now on the host's health is looked at.
-    fn watch_health(&mut self, worker: &Worker) {
-        let mut deadline = worker.deadlines.deadline();
-        deadline.arm(LOOK_INTERVAL);
-        self.look = Some(deadline);
-    }
-
-    /// Ready when the host's health is to be looked at.
-    fn poll_health(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        self.look.as_mut().map_or(Poll::Pending, |deadline| deadline.poll_passed(cx))
-    }
-
-    fn look_again(&mut self, cx: &mut Context<'_>) {
-        if let Some(deadline) = &mut self.look {
-            deadline.arm(LOOK_INTERVAL);
-            let _ = deadline.poll_passed(cx);
-        }
-    }
-
-    /// Ready when a line is due; the next is waited for then.
-    pub(super) fn poll_line(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        let Some((every, deadline)) = &mut self.line else { return Poll::Pending };
-        if deadline.poll_passed(cx).is_pending() {
-            return Poll::Pending;
-        }
-        deadline.arm(*every);
-        let _ = deadline.poll_passed(cx);
-        Poll::Ready(())
-    }
-
-    /// Ready when one of them ends the connection.
-    pub(super) fn poll_end(&mut self, cx: &mut Context<'_>) -> Poll<End> {
-        if let Some(old) = &mut self.old
-            && old.poll_passed(cx).is_ready()
-        {
-            return Poll::Ready(End::Old);
-        }
-        let Some((idle, deadline)) = &mut self.idle else { return Poll::Pending };
-        while deadline.poll_passed(cx).is_ready() {
-            let waited = deadline.coarse_now().since(self.moved);
-            match idle.checked_sub(waited).filter(|left| !left.is_zero()) {
-                // Something has come since it was armed.
-                Some(left) => deadline.arm(left),
-                None => return Poll::Ready(End::Idle),
-            }
-        }
-        Poll::Pending
-    }
-}
-
-// === impl InUse ===
-
-impl InUse {
-    fn begin(pool: Rc<HostPool>, life: Life) -> Self {
-        let requested = Requested::begin(pool);
-        life.carry_request();
-        Self { requested, life, ended_by_host: false }
-    }
-
-    fn target(&self) -> &Target {
-        self.requested.pool.target()
-    }
-}
-
-impl Drop for InUse {
-    fn drop(&mut self) {
-        // The connection is the request: it never ends without it.
-        self.life.cut_with_request();
-        if self.ended_by_host {
-            self.life.closed_by_host();
-        }
-    }
-}
-
-// === impl Requested ===
-
-impl Requested {
-    pub(super) fn begin(pool: Rc<HostPool>) -> Self {
-        let target = pool.target();
-        let stats = target.shared.stats.lane(target.worker);
-        stats.inc(ClusterStat::UpstreamRqTotal);
-        stats.inc(ClusterStat::UpstreamRqActive);
-        let host = target.host.stats.lane(target.worker);
-        host.inc(HostStat::RqTotal);
-        host.inc(HostStat::RqActive);
-        Self { pool }
-    }
-}
-
-impl Drop for Requested {
-    fn drop(&mut self) {
-        let target = self.pool.target();
-        target.shared.stats.lane(target.worker).dec(ClusterStat::UpstreamRqActive);
-        target.host.stats.lane(target.worker).dec(HostStat::RqActive);
     }
 }

@@ -16,7 +16,11 @@ use understudy_actors::{
     stats::{Lane, TcpStat},
 };
 
-use super::tcp_proxy::{Carried, End, Requested, Times};
+use super::{
+    in_use::Requested,
+    tcp_proxy::{Carried, End},
+    times::Times,
+};
 use crate::{
     access_log::ResponseFlag,
     codec::{

@@ -6,7 +6,6 @@
 mod by_zone;
 mod group;
 mod histogram;
-mod listening;
 mod names;
 mod scope;
 
@@ -21,17 +20,15 @@ use parking_lot::Mutex;
 pub use by_zone::ByZone;
 pub use group::{AnyGroup, Def, Group, Kind, Lane, Listed, Reading, StatSet, Value};
 pub use histogram::{BUCKETS, Bins, HistogramReading, QUANTILES};
-pub use listening::{
-    ConnectionLimitStat, HttpInspectorStat, ListenerLocalRatelimitStat, LocalRateLimitStat,
-    ProxyProtocolErrorStat, ProxyProtocolStat, ProxyProtocolVersionStat, RbacStat, ShadowRbacStat,
-};
 pub use names::{
     AllHealthChecksStat, AnswerStat, CertificateStat, ClusterHttp2Stat, ClusterManagerStat,
-    ClusterStat, DnsStat, EdsStat, FilesystemStat, HealthCheckStat, HostStat, Http1Stat, HttpStat,
-    ListenerDiscoveryStat, ListenerHttpStat, ListenerManagerStat, ListenerStat, ListenerWorkerStat,
-    MaglevStat, OutlierStat, RdsStat, ReloadStat, RingHashStat, RouterStat, RuntimeStat, SdsStat,
-    ServerStat, SslContextStat, SslStat, SubscriptionStat, TcpStat, TlsInspectorStat, TracingStat,
-    VirtualStat, WatchdogStat,
+    ClusterStat, ConnectionLimitStat, DnsStat, EdsStat, FilesystemStat, HealthCheckStat, HostStat,
+    Http1Stat, HttpInspectorStat, HttpStat, ListenerDiscoveryStat, ListenerHttpStat,
+    ListenerLocalRatelimitStat, ListenerManagerStat, ListenerStat, ListenerWorkerStat,
+    LocalRateLimitStat, MaglevStat, OutlierStat, ProxyProtocolErrorStat, ProxyProtocolStat,
+    ProxyProtocolVersionStat, RbacStat, RdsStat, ReloadStat, RingHashStat, RouterStat, RuntimeStat,
+    SdsStat, ServerStat, ShadowRbacStat, SslContextStat, SslStat, SubscriptionStat, TcpStat,
+    TlsInspectorStat, TracingStat, VirtualStat, WatchdogStat,
 };
 pub use scope::{Scope, Tag, cut_out};
 
