@@ -18,7 +18,7 @@ use std::{
 use socket2::{Domain, Socket, Type};
 use support::{
     client,
-    config::cluster,
+    config::{cluster, tcp_proxy},
     origin::Origin,
     proxy::{Proxy, folder},
     wait_for,
@@ -57,29 +57,7 @@ fn proxy_to(filter: &str, log: &Path, clusters: &str) -> Proxy {
     let format = "%RESPONSE_FLAGS% %BYTES_RECEIVED% %BYTES_SENT% %UPSTREAM_CLUSTER% \
                   %UPSTREAM_TRANSPORT_FAILURE_REASON% %UPSTREAM_REQUEST_ATTEMPT_COUNT% %PROTOCOL% \
                   %RESPONSE_CODE% %ACCESS_LOG_TYPE%\\n";
-    let config = format!(
-        r#"admin: {{address: {{socket_address: {{address: 127.0.0.1, port_value: 0}}}}}}
-static_resources:
-  listeners:
-  - name: main
-    address: {{socket_address: {{address: 127.0.0.1, port_value: 0}}}}
-    filter_chains:
-    - filters:
-      - name: tcp
-        typed_config:
-          "@type": type.googleapis.com/envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy
-          stat_prefix: tcp
-          {filter}
-          access_log:
-          - name: file
-            typed_config:
-              "@type": type.googleapis.com/envoy.extensions.access_loggers.file.v3.FileAccessLog
-              path: {}
-              log_format: {{text_format_source: {{inline_string: "{format}"}}}}
-  clusters:
-{clusters}"#,
-        log.display()
-    );
+    let config = tcp_proxy(filter, log, format, clusters);
     Proxy::start_with(&config, &["--file-flush-interval-msec", "50"])
 }
 

@@ -12,7 +12,7 @@ use std::{
 };
 
 use support::{
-    config::cluster,
+    config::{cluster, tcp_proxy},
     proxy::{Proxy, folder},
     wait_for,
 };
@@ -45,29 +45,9 @@ fn host(answer: &'static str) -> (SocketAddr, std::sync::mpsc::Receiver<String>)
 
 /// A listener with this configuration of a TCP proxy, which logs to `log`, and these clusters.
 fn proxy(filter: &str, log: &Path, clusters: &str) -> Proxy {
-    let config = format!(
-        r#"admin: {{address: {{socket_address: {{address: 127.0.0.1, port_value: 0}}}}}}
-static_resources:
-  listeners:
-  - name: main
-    address: {{socket_address: {{address: 127.0.0.1, port_value: 0}}}}
-    filter_chains:
-    - filters:
-      - name: tcp
-        typed_config:
-          "@type": {TYPES}.network.tcp_proxy.v3.TcpProxy
-          stat_prefix: tcp
-          {filter}
-          access_log:
-          - name: file
-            typed_config:
-              "@type": type.googleapis.com/envoy.extensions.access_loggers.file.v3.FileAccessLog
-              path: {}
-              log_format: {{text_format_source: {{inline_string: "%BYTES_RECEIVED% %BYTES_SENT% %RESPONSE_FLAGS% %UPSTREAM_TRANSPORT_FAILURE_REASON% %UPSTREAM_REQUEST_ATTEMPT_COUNT%\n"}}}}
-  clusters:
-{clusters}"#,
-        log.display()
-    );
+    let format = "%BYTES_RECEIVED% %BYTES_SENT% %RESPONSE_FLAGS% %UPSTREAM_TRANSPORT_FAILURE_REASON% \
+                  %UPSTREAM_REQUEST_ATTEMPT_COUNT%\\n";
+    let config = tcp_proxy(filter, log, format, clusters);
     Proxy::start_with(&config, &["--concurrency", "1", "--file-flush-interval-msec", "10"])
 }
 

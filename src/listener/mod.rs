@@ -7,7 +7,7 @@ mod http_inspector;
 mod local_ratelimit;
 mod original_dst;
 mod proxied;
-mod proxy_protocol;
+pub mod proxy_protocol;
 mod tls_inspector;
 
 use std::{net::SocketAddr, sync::Arc};

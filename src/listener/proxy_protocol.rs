@@ -1,6 +1,6 @@
 //! `envoy.filters.listener.proxy_protocol`: takes the PROXY header of a connection, and what it says for true.
 
-mod header;
+pub mod header;
 
 use std::{io, sync::Arc};
 

@@ -4,6 +4,8 @@
 
 mod read;
 
+pub use read::report;
+
 use crate::{
     codec::HeaderBlock,
     config::model::load_report::{Group, Metric, Worth},
@@ -12,7 +14,7 @@ use crate::{
 
 /// `OrcaLoadReport`.
 #[derive(Clone, Debug, Default, PartialEq)]
-struct Report {
+pub struct Report {
     cpu: f64,
     memory: f64,
     application: f64,
@@ -25,7 +27,7 @@ struct Report {
 #[inline]
 pub fn heed(target: &Target, headers: &HeaderBlock) {
     if let (Some(reported), Some(worth)) = (&target.host.reported, &target.upstream.balancing.worth)
-        && let Some(report) = read::report(headers)
+        && let Some(report) = report(headers)
         && let Some(weight) = worth.weight(&report)
     {
         reported.report(weight);

@@ -1,6 +1,6 @@
 //! Owns small configurations for tests: one listener `main` on a port of the system's choice, an admin port.
 
-use std::net::SocketAddr;
+use std::{net::SocketAddr, path::Path};
 
 /// One route and one cluster for each name: `/NAME` goes to cluster `NAME`, and `/` to the first.
 pub fn front(clusters: &[(&str, &[SocketAddr])]) -> String {
@@ -58,6 +58,34 @@ static_resources:
   clusters:
 {clusters}
 "#
+    )
+}
+
+/// One listener `main` with this configuration of a TCP proxy, which logs such lines to `log`, and these clusters, as
+/// lines.
+pub fn tcp_proxy(filter: &str, log: &Path, format: &str, clusters: &str) -> String {
+    format!(
+        r#"admin: {{address: {{socket_address: {{address: 127.0.0.1, port_value: 0}}}}}}
+static_resources:
+  listeners:
+  - name: main
+    address: {{socket_address: {{address: 127.0.0.1, port_value: 0}}}}
+    filter_chains:
+    - filters:
+      - name: tcp
+        typed_config:
+          "@type": type.googleapis.com/envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy
+          stat_prefix: tcp
+          {filter}
+          access_log:
+          - name: file
+            typed_config:
+              "@type": type.googleapis.com/envoy.extensions.access_loggers.file.v3.FileAccessLog
+              path: {}
+              log_format: {{text_format_source: {{inline_string: "{format}"}}}}
+  clusters:
+{clusters}"#,
+        log.display()
     )
 }
 

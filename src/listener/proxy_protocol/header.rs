@@ -8,7 +8,7 @@ use crate::{listener::Tlv, transport::Look};
 
 /// What the first bytes are.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Read {
+pub enum Read {
     /// A header.
     Header(Header),
     /// One of this version that says nothing that can be understood.
@@ -19,33 +19,39 @@ pub(super) enum Read {
 
 /// A header.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Header {
-    pub(super) version: Version,
+pub struct Header {
+    /// Which.
+    pub version: Version,
     /// How many bytes it has.
-    pub(super) length: usize,
+    pub length: usize,
     /// Who has connected, and whereto; none for a connection of the proxy's own.
-    pub(super) addresses: Option<(SocketAddr, SocketAddr)>,
-    pub(super) tlvs: Vec<Tlv>,
+    pub addresses: Option<(SocketAddr, SocketAddr)>,
+    /// What else it says.
+    pub tlvs: Vec<Tlv>,
 }
 
 /// Of the protocol.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Version {
+pub enum Version {
+    /// A line of text.
     V1,
+    /// Bytes.
     V2,
 }
 
 /// What is looked for.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Wanted {
-    pub(super) v1: bool,
-    pub(super) v2: bool,
+pub struct Wanted {
+    /// Version 1.
+    pub v1: bool,
+    /// Version 2.
+    pub v2: bool,
     /// Anything else may come instead, so that what cannot become a header need not be waited for.
-    pub(super) optional: bool,
+    pub optional: bool,
 }
 
 /// The longest header of all: one of version 2 whose length says so.
-pub(super) const BYTES_MAX: usize = V2_FIXED + u16::MAX as usize;
+pub const BYTES_MAX: usize = V2_FIXED + u16::MAX as usize;
 
 /// The longest line of version 1, and the end of the line.
 const V1_MAX: usize = 108;
@@ -58,7 +64,7 @@ const V2_SIGNATURE: &[u8] = b"\r\n\r\n\0\r\nQUIT\n";
 const V2_FIXED: usize = 16;
 
 /// What these bytes begin, if they are enough to say.
-pub(super) fn look(bytes: &[u8], wanted: Wanted) -> Look<Read> {
+pub fn look(bytes: &[u8], wanted: Wanted) -> Look<Read> {
     if wanted.v2 && begins(bytes, V2_SIGNATURE) {
         return v2(bytes);
     }

@@ -14,7 +14,7 @@ const BINARY: &[u8] = b"endpoint-load-metrics-bin";
 const ANY: &[u8] = b"endpoint-load-metrics";
 
 /// The report among these headers.
-pub(super) fn report(headers: &HeaderBlock) -> Option<Report> {
+pub fn report(headers: &HeaderBlock) -> Option<Report> {
     if let Some(binary) = headers.get_all_named(BINARY).next() {
         return of_base64(binary);
     }
