@@ -1,5 +1,6 @@
-//! Whatever a connection begins with: no panic, no header longer than what came, and what a part says for good the
-//! whole says, too.
+//! Whatever a connection begins with: no panic, no header longer than what came, and a header is that header however it
+//! comes. What is none may be refused in other words when it comes in parts. Observed: Envoy 1.40, a line that is too
+//! long.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
@@ -19,6 +20,11 @@ fuzz_target!(|bytes: &[u8]| {
     let step = bytes.len() / 64 + 1;
     for cut in (0..bytes.len()).step_by(step) {
         let part = look(&bytes[..cut], wanted);
-        assert!(part == Look::More || part == whole, "{cut}: {part:?}, then {whole:?}");
+        let is_header = |seen: &Look<Read>| matches!(seen, Look::Seen(Read::Header(_)));
+        let refused = part != Look::More && !is_header(&part) && !is_header(&whole);
+        assert!(
+            part == Look::More || part == whole || refused,
+            "{cut}: {part:?}, then {whole:?}"
+        );
     }
 });

@@ -175,7 +175,11 @@ impl<'a> Wire<'a> {
         let tag = self.varint()?;
         let value = match tag & 7 {
             0 => self.varint().map(|_| Field::Other)?,
-            1 => Field::Double(f64::from_le_bytes(self.take(8)?.try_into().ok()?)),
+            1 => {
+                let value = f64::from_le_bytes(self.take(8)?.try_into().ok()?);
+                // In text and JSON, too, what is no number says nothing.
+                Field::Double(Some(value).filter(|value| value.is_finite())?)
+            }
             2 => {
                 let length = usize::try_from(self.varint()?).ok()?;
                 Field::Bytes(self.take(length)?)

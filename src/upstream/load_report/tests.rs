@@ -86,6 +86,19 @@ fn the_binary_header_goes_before_the_other_and_the_first_of_several_counts() {
 }
 
 #[test]
+fn a_report_with_something_that_is_no_number_is_none() {
+    for value in [
+        "BIN CQAAAAAAAPh/MQAAAAAAAFlA",
+        "BIN CQAAAAAAAPB/MQAAAAAAAFlA",
+        "TEXT cpu_utilization=nan,rps_fractional=100",
+    ] {
+        let mut headers = HeaderBlock::default();
+        headers.append_name(b"endpoint-load-metrics", value.as_bytes());
+        assert!(read::report(&headers).is_none(), "{value}");
+    }
+}
+
+#[test]
 fn no_bytes_are_too_odd_to_be_read() {
     for length in 0..64 {
         let bytes: Vec<u8> = (0..length).map(|at: u32| (at * 73 + length * 31) as u8).collect();
