@@ -4,7 +4,6 @@ use std::{
     cell::{Cell, RefCell},
     future::poll_fn,
     io,
-    net::{SocketAddr, TcpListener as StdListener},
     panic::{AssertUnwindSafe, catch_unwind},
     rc::Rc,
     sync::{Arc, atomic::Ordering::Relaxed},
@@ -13,12 +12,10 @@ use std::{
 };
 
 use actix::prelude::*;
-use tokio::{
-    net::{TcpListener, TcpStream},
-    time::Instant,
-};
+use tokio::{net::TcpStream, time::Instant};
 
 use crate::{
+    address::Address,
     connection::{self, Connections, TellDrain},
     limits::ConnectionLimits,
     plan::ListenerPlan,
@@ -27,6 +24,7 @@ use crate::{
     runtime::Runtime,
     seams::{Accepted, Control, Drain, Entrance, Serve},
     shares::{HandOver, Shares},
+    socket::{Accepting, Listening},
     stats::{Group, Lane, ListenerDiscoveryStat, ListenerStat, ListenerWorkerStat, Scope},
     supervise::{Fall, falls, words},
     view::View,
@@ -87,7 +85,7 @@ struct Limits {
 pub(crate) struct Listener {
     place: Rc<Place>,
     /// The sockets and their backlogs outlive a fall.
-    sockets: Arc<[StdListener]>,
+    sockets: Arc<[Listening]>,
 }
 
 /// The same address with other filter chains: connections that are open keep theirs, and are told to
@@ -226,17 +224,19 @@ impl Place {
     fn take(
         self: &Rc<Self>,
         stream: TcpStream,
-        peer: SocketAddr,
-        local: Option<SocketAddr>,
+        peer: Address,
+        local: Option<Address>,
     ) -> io::Result<bool> {
         let plan = self.plan.borrow().clone();
         if let Some(overflow) = self.overflows(&plan) {
             self.stats.lane(self.worker).inc(overflow);
             return Ok(false);
         }
-        stream.set_nodelay(true)?;
-        let local = local.map_or_else(|| stream.local_addr(), Ok)?;
-        let (peer, local) = (canonical(peer), canonical(local));
+        if let Address::Ip(_) = peer {
+            stream.set_nodelay(true)?;
+        }
+        let local = local.map_or_else(|| stream.local_addr().map(Address::Ip), Ok)?;
+        let (peer, local) = (peer.canonical(), local.canonical());
         let number = self.next_number();
         let control = Rc::new(Control::default());
         // Where no listener filter holds it back, it has been and gone.
@@ -259,12 +259,7 @@ impl Place {
         Ok(true)
     }
 
-    fn take_or_lose(
-        self: &Rc<Self>,
-        stream: TcpStream,
-        peer: SocketAddr,
-        local: Option<SocketAddr>,
-    ) {
+    fn take_or_lose(self: &Rc<Self>, stream: TcpStream, peer: Address, local: Option<Address>) {
         let taken = self.take(stream, peer, local);
         if !matches!(taken, Ok(true)) {
             self.shares.leave(self.worker);
@@ -275,7 +270,7 @@ impl Place {
     }
 
     /// Takes a connection that this worker has accepted, or gives it to the one that has the fewest.
-    fn share_out(self: &Rc<Self>, stream: TcpStream, peer: SocketAddr, local: Option<SocketAddr>) {
+    fn share_out(self: &Rc<Self>, stream: TcpStream, peer: Address, local: Option<Address>) {
         let own = self.worker;
         let whose = match self.plan.borrow().exact_balance {
             true => self.shares.enter_fewest(own),
@@ -306,8 +301,8 @@ impl Place {
     /// Accepts what has come, up to a batch; ready only with an error.
     fn poll_accept(
         self: &Rc<Self>,
-        socket: &TcpListener,
-        local: Option<SocketAddr>,
+        socket: &Accepting,
+        local: Option<Address>,
         cx: &mut TaskContext<'_>,
     ) -> Poll<io::Error> {
         let accepts_max = self.plan.borrow().accepts_max.map_or(BATCH, |max| BATCH.min(max.into()));
@@ -368,16 +363,6 @@ impl Limits {
     }
 }
 
-/// Where every connection of a socket ends up; `None` for one on all addresses.
-fn everybodys(socket: &StdListener) -> Option<SocketAddr> {
-    socket.local_addr().ok().filter(|local| !local.ip().is_unspecified())
-}
-
-/// An IPv4 address that came by an IPv6 socket is an IPv4 address.
-fn canonical(address: SocketAddr) -> SocketAddr {
-    SocketAddr::new(address.ip().to_canonical(), address.port())
-}
-
 /// Whether the connection that was to be accepted is gone already.
 fn is_clients_fault(error: &io::Error) -> bool {
     use io::ErrorKind::{ConnectionAborted, ConnectionReset, Interrupted};
@@ -387,16 +372,16 @@ fn is_clients_fault(error: &io::Error) -> bool {
 // === impl Listener ===
 
 impl Listener {
-    pub(crate) fn new(place: Rc<Place>, sockets: Arc<[StdListener]>) -> Self {
+    pub(crate) fn new(place: Rc<Place>, sockets: Arc<[Listening]>) -> Self {
         Self { place, sockets }
     }
 
     /// Accepts for ever; a part of the actor, so that it ends and falls with it.
-    async fn accept(place: Rc<Place>, sockets: Arc<[StdListener]>, at: usize) {
+    async fn accept(place: Rc<Place>, sockets: Arc<[Listening]>, at: usize) {
         let Some(socket) = sockets.get(at) else { return };
-        let local = everybodys(socket);
+        let local = socket.everybodys();
         loop {
-            let error = match socket.try_clone().and_then(TcpListener::from_std) {
+            let error = match socket.watched() {
                 Ok(socket) => loop {
                     let error = poll_fn(|cx| place.poll_accept(&socket, local, cx)).await;
                     tracing::error!(target: "conn_handler", "{} cannot accept: {error}", place.name);
@@ -412,15 +397,11 @@ impl Listener {
     /// Takes what the kernel has accepted for us: closing the sockets would reset it.
     fn empty_backlogs(&self) {
         for socket in &*self.sockets {
-            let local = everybodys(socket);
+            let local = socket.everybodys();
             for _ in 0..LAST_BATCH {
                 let Ok((stream, peer)) = socket.accept() else { break };
-                let stream =
-                    stream.set_nonblocking(true).and_then(|()| TcpStream::from_std(stream));
-                if let Ok(stream) = stream {
-                    self.place.shares.enter(self.place.worker);
-                    self.place.take_or_lose(stream, peer, local);
-                }
+                self.place.shares.enter(self.place.worker);
+                self.place.take_or_lose(stream, peer, local);
             }
         }
     }
