@@ -19,7 +19,7 @@ use futures_util::future::{LocalBoxFuture, join_all};
 use tokio::{sync::oneshot, time::Instant};
 
 use super::{
-    AdminChild, ClusterChild, RoutesChild, Supervisor, SupervisorSeed, WorkerChild,
+    AdminChild, ClusterChild, ListenerChild, RoutesChild, Supervisor, SupervisorSeed, WorkerChild,
     changes::Changes,
     ready::FIRST_ANSWERS_WAIT,
     sockets::{self, BindError, Bound},
@@ -154,7 +154,8 @@ impl Supervisor {
             }
             // A listener of ours that gives the address up meanwhile is no stranger.
             let ours = |address| {
-                children.listeners.values().any(|l| l.locals.contains(&address) && !l.closed)
+                let open = |child: &&ListenerChild| child.plan.bind_to_port && !child.closed;
+                children.listeners.values().filter(open).any(|l| l.locals.contains(&address))
             };
             bound.insert(name.clone(), sockets::shared(listener, workers, ours)?);
         }

@@ -44,6 +44,10 @@ pub(super) fn shared(
     let count = count.max(1);
     let mut bound = Bound::default();
     bound.sockets.resize_with(count, Vec::new);
+    if !plan.bind_to_port {
+        bound.locals.extend(plan.binds().map(|(address, _)| address));
+        return Ok(bound);
+    }
     for (address, socket) in plan.binds() {
         let fail = |error| bind_error(address, &plan.name, error);
         // Two processes that both share an address would split its connections without a word: look
