@@ -8,35 +8,13 @@ use std::{
     time::Duration,
 };
 
-use support::{config::cluster, proxy::Proxy, wait_for};
+use support::{
+    config::{chain, cluster},
+    proxy::Proxy,
+    wait_for,
+};
 
 const TYPES: &str = "type.googleapis.com/envoy.extensions.filters";
-
-/// A chain that answers with what it is told, and with the addresses that it sees.
-fn chain(matches: &str, answer: &str) -> String {
-    let addresses = "%REQ(x-forwarded-for)% %DOWNSTREAM_REMOTE_ADDRESS% \
-                     %DOWNSTREAM_DIRECT_REMOTE_ADDRESS_WITHOUT_PORT% %DOWNSTREAM_LOCAL_ADDRESS%";
-    format!(
-        r#"    - filter_chain_match: {matches}
-      filters:
-      - name: http
-        typed_config:
-          "@type": {TYPES}.network.http_connection_manager.v3.HttpConnectionManager
-          stat_prefix: in
-          use_remote_address: true
-          http_protocol_options: {{accept_http_10: true}}
-          route_config:
-            virtual_hosts:
-            - name: all
-              domains: ["*"]
-              routes:
-              - match: {{prefix: /}}
-                direct_response: {{status: 200, body: {{inline_string: "{answer}"}}}}
-                response_headers_to_add: [{{header: {{key: x-seen, value: "{addresses}"}}}}]
-          http_filters: [{{name: router, typed_config: {{"@type": {TYPES}.http.router.v3.Router}}}}]
-"#
-    )
-}
 
 /// A proxy whose only listener has this filter and these chains.
 fn proxy(filter: &str, more: &str, chains: &str) -> Proxy {

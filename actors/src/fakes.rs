@@ -89,7 +89,8 @@ pub(crate) struct World {
     pub(crate) threads: Arc<Mutex<Vec<ArbiterHandle>>>,
 }
 
-/// Answers each line with the name of its listener; `panic` panics; ends by its control.
+/// Answers each line with the name of its listener, and says it of what is handed over; `panic` panics; `to` an address
+/// hands over; ends by its control.
 struct Echo;
 
 struct MakeEcho(World);
@@ -175,7 +176,10 @@ impl MakeServe for MakeEcho {
 impl Serve for Echo {
     fn serve(&self, accepted: Accepted, control: Rc<Control>) -> LocalBoxFuture<'static, ()> {
         Box::pin(async move {
-            let (mut stream, mut busy) = (accepted.stream, false);
+            let (mut accepted, mut busy) = (accepted, false);
+            if accepted.findings.take().is_some() {
+                let _ = accepted.stream.write_all(accepted.listener.name.as_bytes()).await;
+            }
             loop {
                 let mut line = [0; 64];
                 let told = std::future::poll_fn(|cx| {
@@ -186,7 +190,7 @@ impl Serve for Echo {
                     }
                 });
                 let count = tokio::select! {
-                    count = stream.read(&mut line) => count.unwrap_or(0),
+                    count = accepted.stream.read(&mut line) => count.unwrap_or(0),
                     () = told => return,
                 };
                 match &line[..count] {
@@ -194,18 +198,27 @@ impl Serve for Echo {
                     b"panic" => panic!("over a line"),
                     b"hold" => busy = true,
                     b"release" => busy = false,
-                    _ => {}
+                    line => {
+                        if let Some(other) = meant(line).and_then(|to| accepted.meant_for(to)) {
+                            return accepted.hand_over(&other, &control, Box::new(()));
+                        }
+                    }
                 }
                 let answer = match control.drain() {
                     Drain::Stay => accepted.listener.name.clone(),
                     drain => format!("{drain:?}"),
                 };
-                if stream.write_all(answer.as_bytes()).await.is_err() {
+                if accepted.stream.write_all(answer.as_bytes()).await.is_err() {
                     return;
                 }
             }
         })
     }
+}
+
+/// `to` and an address: whereto a connection says that it was meant to go.
+fn meant(line: &[u8]) -> Option<Address> {
+    std::str::from_utf8(line).ok()?.strip_prefix("to ")?.parse().ok()
 }
 
 impl Face for Hello {
@@ -439,6 +452,7 @@ pub(crate) async fn say(stream: &mut TcpStream, line: &str) -> String {
 pub(crate) fn listener(name: &str) -> Arc<ListenerPlan> {
     Arc::new(ListenerPlan {
         name: name.to_owned(),
+        bind_to_port: true,
         address: "127.0.0.1:0".parse().unwrap(),
         stat_prefix: name.to_owned(),
         backlog: 128,

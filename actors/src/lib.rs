@@ -21,6 +21,7 @@ mod listener;
 pub mod log_levels;
 pub mod names;
 pub mod outlier;
+mod places;
 pub mod plan;
 pub mod published;
 pub mod reported;

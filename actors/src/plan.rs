@@ -102,6 +102,8 @@ pub enum LayerSource {
 pub struct ListenerPlan {
     /// `Listener.name`, or a made-up one that stays the same for the same address.
     pub name: String,
+    /// `bind_to_port`; without it no socket is made, and connections come from listeners that have one.
+    pub bind_to_port: bool,
     /// Where to bind. Port 0 asks the kernel.
     pub address: Address,
     /// How that socket is made.
@@ -260,7 +262,7 @@ pub struct Slots {
 // === impl ListenerPlan ===
 
 impl ListenerPlan {
-    /// Where it listens, and how its sockets are made; its own address first.
+    /// Its addresses, and how sockets there are made; its own address first.
     pub fn binds(&self) -> impl Iterator<Item = (Address, &SocketPlan)> {
         let additional = self.additional.iter().map(|(address, socket)| (*address, socket));
         std::iter::once((self.address, &self.socket)).chain(additional)
@@ -268,7 +270,7 @@ impl ListenerPlan {
 
     /// Whether both listen at the same places, by sockets that are made alike.
     pub fn binds_like(&self, other: &ListenerPlan) -> bool {
-        self.binds().eq(other.binds())
+        self.bind_to_port == other.bind_to_port && self.binds().eq(other.binds())
     }
 }
 

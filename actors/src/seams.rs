@@ -2,6 +2,7 @@
 //! The crate above implements them; tests implement them by hand.
 
 use std::{
+    any::Any,
     cell::{Cell, RefCell},
     net::IpAddr,
     path::Path,
@@ -213,7 +214,12 @@ pub struct Accepted {
     pub listener: Arc<ListenerPlan>,
     /// Where it is counted.
     pub entrance: Entrance,
+    /// What the listener has found out of it that hands it over; none if it was accepted here.
+    pub findings: Option<Findings>,
 }
+
+/// What a data plane has found out of a connection. The control plane carries it and never opens it.
+pub type Findings = Box<dyn Any + Send>;
 
 /// Where a listener counts what comes by it.
 pub struct Entrance(pub(crate) Rc<Place>);
@@ -225,8 +231,19 @@ pub struct Control {
     waker: RefCell<Option<Waker>>,
     /// Something lies in the mailbox of the actor beside the connection.
     mail: Cell<bool>,
-    /// A filter chain has taken the connection.
-    admitted: Cell<bool>,
+    standing: Cell<Standing>,
+}
+
+/// Whose a connection is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Standing {
+    /// Nobody's yet.
+    #[default]
+    Waiting,
+    /// A filter chain has taken it: it is its listener's.
+    Admitted,
+    /// Another listener's.
+    HandedOver,
 }
 
 /// What a connection shall do about its end.
@@ -250,7 +267,8 @@ impl Entrance {
     ///
     /// Observed: Envoy 1.40 counts none that no chain has taken.
     pub fn admit(&self, control: &Control) {
-        if !control.admitted.replace(true) {
+        if control.standing() == Standing::Waiting {
+            control.stands(Standing::Admitted);
             self.0.admitted();
         }
     }
@@ -279,9 +297,14 @@ impl Control {
         }
     }
 
-    /// Whether a filter chain has taken the connection.
-    pub(crate) fn admitted(&self) -> bool {
-        self.admitted.get()
+    /// Whose the connection is.
+    pub(crate) fn standing(&self) -> Standing {
+        self.standing.get()
+    }
+
+    /// Says whose the connection is from now on.
+    pub(crate) fn stands(&self, standing: Standing) {
+        self.standing.set(standing);
     }
 
     /// Says whether there is mail from now on, and gives what was so before.

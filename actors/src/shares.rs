@@ -11,7 +11,7 @@ use std::{
 use actix::prelude::*;
 use arc_swap::ArcSwapOption;
 
-use crate::address::Address;
+use crate::listener::Incoming;
 
 /// The shares of one listener. They outlive its workers' falls.
 pub(crate) struct Shares {
@@ -30,9 +30,7 @@ struct Share {
 #[rtype(result = "()")]
 pub(crate) struct HandOver {
     pub(crate) stream: TcpStream,
-    pub(crate) peer: Address,
-    /// Where every connection of its socket ends up, if that is one place.
-    pub(crate) local: Option<Address>,
+    pub(crate) incoming: Incoming,
 }
 
 // === impl Shares ===
@@ -115,6 +113,7 @@ mod tests {
         let peer = listener.local_addr().unwrap().into();
         let stream = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
         let shares = Shares::of(1);
-        assert!(shares.hand_over(0, HandOver { stream, peer, local: None }).is_err());
+        let incoming = Incoming { peer, local: None, findings: None };
+        assert!(shares.hand_over(0, HandOver { stream, incoming }).is_err());
     }
 }

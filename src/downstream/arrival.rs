@@ -68,11 +68,20 @@ impl Arrival {
 pub(super) async fn welcome(
     worker: Rc<Worker>,
     chains: Rc<Chains>,
-    accepted: Accepted,
+    mut accepted: Accepted,
     control: Rc<Control>,
 ) {
     let started = Instant::now();
-    let Some(found) = inspect(&worker, &chains, &accepted).await else { return };
+    let findings = accepted.findings.take().and_then(|found| found.downcast::<Found>().ok());
+    let is_handed_over = findings.is_some();
+    let found = findings.map_or_else(|| Found::new(accepted.peer, accepted.local), |found| *found);
+    let Some(found) = inspect(&worker, &chains, &accepted, found).await else { return };
+    if chains.hands_over() && !is_handed_over && found.local != accepted.local {
+        // Nobody's address: it stays.
+        if let Some(other) = accepted.meant_for(found.local) {
+            return accepted.hand_over(&other, &control, Box::new(found));
+        }
+    }
     let Some(chain) = choose(&chains, &found) else {
         accepted.entrance.stats().inc(ListenerStat::NoFilterChainMatch);
         let Found { peer, local, proxied, .. } = found;
@@ -114,8 +123,12 @@ pub(super) async fn welcome(
 }
 
 /// Lets the listener filters look; none where the connection has ended or must.
-async fn inspect(worker: &Worker, chains: &Chains, accepted: &Accepted) -> Option<Found> {
-    let mut found = Found::new(accepted.peer, accepted.local);
+async fn inspect(
+    worker: &Worker,
+    chains: &Chains,
+    accepted: &Accepted,
+    mut found: Found,
+) -> Option<Found> {
     if chains.filters.is_empty() {
         return Some(found);
     }

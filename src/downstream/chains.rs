@@ -92,6 +92,11 @@ impl Chains {
         self.payload.downcast_ref()
     }
 
+    /// Whether connections that are meant for other listeners go there.
+    pub(super) fn hands_over(&self) -> bool {
+        self.config().is_some_and(|config| config.use_original_dst)
+    }
+
     /// Whether it runs this.
     pub(super) fn runs(&self, payload: &Payload) -> bool {
         Arc::ptr_eq(&self.payload, payload)

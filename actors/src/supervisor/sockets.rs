@@ -53,6 +53,10 @@ pub(super) fn shared<'l>(
     let count = count.max(1);
     let mut bound = Bound::default();
     bound.sockets.resize_with(count, Vec::new);
+    if !plan.bind_to_port {
+        bound.locals.extend(plan.binds().map(|(address, _)| address));
+        return Ok(bound);
+    }
     for (address, socket) in plan.binds() {
         let ours = ours(address);
         let all = match address {

@@ -24,6 +24,7 @@ use crate::config::{
         filter_chain_match::{FilterChainMatch, SourceType},
         http::HttpConnectionManager,
         listener::{FilterChain, FilterChains, Plain, Terminal},
+        listener_filter::{ListenerFilter, ListenerFilterKind},
     },
 };
 use crate::{network::KINDS, tls::ServerContext};
@@ -106,6 +107,9 @@ impl Compiler<'_> {
             self.error(listener.at, &listener.path, text, "add `address`");
             return None;
         };
+        // Observed: Envoy 1.40 binds where neither says no.
+        let v1 = listener.message("deprecated_v1").and_then(|v1| v1.boolean("bind_to_port"));
+        let bind_to_port = listener.boolean("bind_to_port") != Some(false) && v1 != Some(false);
         let socket = self.socket_plan(listener, address, listener);
         let address = self.address(address);
         let additional = self.additional_addresses(listener);
@@ -144,12 +148,19 @@ impl Compiler<'_> {
             let text = format!("error adding listener '{name}': no filter chains specified");
             self.error(listener.at, &listener.path, text, "add `filter_chains`");
         }
-        let listener_filters = self.listener_filters(listener, &chains);
+        let use_original_dst = listener.boolean("use_original_dst") == Some(true);
+        let mut listener_filters = self.listener_filters(listener, &chains);
+        if use_original_dst {
+            // Observed: Envoy 1.40 lets it look last, whatever the file lists.
+            let kind = ListenerFilterKind::OriginalDst;
+            listener_filters.push(ListenerFilter { disabled: None, kind });
+        }
         let timeout = listener.duration("listener_filters_timeout");
         let chains = FilterChains {
             workers: AtomicUsize::new(0),
             chains,
             default: default_chain,
+            use_original_dst,
             listener_filters,
             listener_filters_timeout: timeout.map_or(Some(LISTENER_FILTERS_WAIT), |set| {
                 Some(set).filter(|wait| !wait.is_zero())
@@ -163,6 +174,7 @@ impl Compiler<'_> {
         let inbound = listener.choice("traffic_direction") == Some("INBOUND");
         Some(ListenerPlan {
             name,
+            bind_to_port,
             address: address?,
             socket,
             additional,
