@@ -138,11 +138,12 @@ fn scheme(head: &mut RequestHead, manager: &Manager, peer: &Peer) {
         _ => head.headers.set_line(Known::XForwardedProto, b"x-forwarded-proto: http\r\n"),
     }
     let options = &config.client;
-    if options.append_port && (!trusted || head.headers.get_name(FORWARDED_PORT).is_none()) {
-        if let Some(port) = peer.local.port() {
-            let port = itoa::Buffer::new().format(port).to_owned();
-            head.headers.set_name(FORWARDED_PORT, port.as_bytes());
-        }
+    if options.append_port
+        && (!trusted || head.headers.get_name(FORWARDED_PORT).is_none())
+        && let Some(port) = peer.local.port()
+    {
+        let port = itoa::Buffer::new().format(port).to_owned();
+        head.headers.set_name(FORWARDED_PORT, port.as_bytes());
     }
     if let Some(is_https) = options.scheme_is_https {
         head.scheme = if is_https { Scheme::Https } else { Scheme::Http };
