@@ -205,6 +205,9 @@ impl Compiler<'_> {
         if let Some(on) = listener.boolean("transparent") {
             options.push(prebind(SocketOption::Transparent(on)));
         }
+        if let Some(clients) = listener.number_u32("tcp_fast_open_queue_length") {
+            options.push((SocketState::Listening, SocketOption::FastOpen(clients)));
+        }
         let kept = [own, listener].into_iter().find_map(|of| of.message("tcp_keepalive"));
         if let Some(keepalive) = kept.map(tcp_keepalive) {
             options.push(prebind(SocketOption::KeepAlive(true)));
