@@ -20,6 +20,7 @@ use tokio::{
 
 use crate::{
     Command, Commander, Company, Exit,
+    address::Address,
     command::{Applied, LogLevel},
     configured::Base,
     event::{Event, What},
@@ -53,10 +54,10 @@ pub(crate) struct Script {
 /// What hosts say of their health; the default is that they are well.
 #[derive(Default)]
 pub(crate) struct Health {
-    pub(crate) says: Mutex<HashMap<SocketAddr, Probed>>,
+    pub(crate) says: Mutex<HashMap<Address, Probed>>,
     /// The same to the check of this name.
-    pub(crate) says_of: Mutex<HashMap<(SocketAddr, String), Probed>>,
-    pub(crate) asked: Mutex<Vec<(SocketAddr, tokio::time::Instant)>>,
+    pub(crate) says_of: Mutex<HashMap<(Address, String), Probed>>,
+    pub(crate) asked: Mutex<Vec<(Address, tokio::time::Instant)>>,
 }
 
 /// What was written down: of which host what.
@@ -216,12 +217,12 @@ impl Serve for Echo {
 }
 
 /// `to` and an address: whereto a connection says that it was meant to go.
-fn meant(line: &[u8]) -> Option<SocketAddr> {
+fn meant(line: &[u8]) -> Option<Address> {
     std::str::from_utf8(line).ok()?.strip_prefix("to ")?.parse().ok()
 }
 
 impl Face for Hello {
-    fn serve(&self, mut stream: TcpStream, _: SocketAddr) -> LocalBoxFuture<'static, ()> {
+    fn serve(&self, mut stream: TcpStream, _: Address) -> LocalBoxFuture<'static, ()> {
         Box::pin(async move {
             let mut line = [0; 64];
             let count = stream.read(&mut line).await.unwrap_or(0);
@@ -417,7 +418,9 @@ impl Raised {
     pub(crate) fn address(&self, listener: &str) -> SocketAddr {
         let listeners = self.view.listeners.read();
         let bound = listeners.iter().find(|bound| bound.plan.name == listener);
-        bound.unwrap_or_else(|| panic!("no listener {listener}")).local
+        bound
+            .and_then(|bound| bound.local.socket())
+            .unwrap_or_else(|| panic!("no listener {listener}"))
     }
 
     pub(crate) async fn connect(&self, listener: &str) -> TcpStream {
@@ -533,7 +536,11 @@ pub(crate) fn routes(name: &str, slot: usize, fingerprint: u64) -> Arc<RoutesPla
 }
 
 pub(crate) fn admin() -> Arc<AdminPlan> {
-    Arc::new(AdminPlan { address: "127.0.0.1:0".parse().unwrap(), options: Arc::new(()) })
+    Arc::new(AdminPlan {
+        address: "127.0.0.1:0".parse().unwrap(),
+        socket: SocketPlan::default(),
+        options: Arc::new(()),
+    })
 }
 
 /// A plan with these clusters.

@@ -1,6 +1,7 @@
 //! The control plane of Understudy: supervised actors own all state that outlives a request, and
 //! publish it. The data plane (the crate above) reads what was published and never asks an actor.
 
+pub mod address;
 mod admin;
 pub mod by_hand;
 mod cluster;
@@ -34,6 +35,7 @@ pub mod server_state;
 mod settings;
 mod shares;
 pub mod snapshot;
+pub mod socket;
 pub mod socket_option;
 pub mod stage;
 pub mod stats;

@@ -4,7 +4,6 @@ use std::{
     cell::{Cell, RefCell},
     future::poll_fn,
     io,
-    net::{SocketAddr, TcpListener as StdListener},
     panic::{AssertUnwindSafe, catch_unwind},
     rc::Rc,
     sync::{Arc, atomic::Ordering::Relaxed},
@@ -13,12 +12,10 @@ use std::{
 };
 
 use actix::prelude::*;
-use tokio::{
-    net::{TcpListener, TcpStream},
-    time::Instant,
-};
+use tokio::{net::TcpStream, time::Instant};
 
 use crate::{
+    address::Address,
     connection::{self, Connections, TellDrain},
     limits::ConnectionLimits,
     places::Places,
@@ -28,6 +25,7 @@ use crate::{
     runtime::Runtime,
     seams::{Accepted, Control, Drain, Entrance, Findings, Serve, Standing},
     shares::{HandOver, Shares},
+    socket::{Accepting, Listening},
     stats::{Group, Lane, ListenerDiscoveryStat, ListenerStat, ListenerWorkerStat, Scope},
     supervise::{Fall, falls, words},
     view::View,
@@ -73,9 +71,9 @@ pub(crate) struct Place {
 /// What comes with a socket.
 #[derive(Debug)]
 pub(crate) struct Incoming {
-    pub(crate) peer: SocketAddr,
+    pub(crate) peer: Address,
     /// Where every connection of its socket ends up, if that is one place.
-    pub(crate) local: Option<SocketAddr>,
+    pub(crate) local: Option<Address>,
     /// What another listener has found out of it, which hands it over.
     pub(crate) findings: Option<Findings>,
 }
@@ -100,7 +98,7 @@ struct Limits {
 pub(crate) struct Listener {
     place: Rc<Place>,
     /// The sockets and their backlogs outlive a fall.
-    sockets: Arc<[StdListener]>,
+    sockets: Arc<[Listening]>,
 }
 
 /// The same address with other filter chains: connections that are open keep theirs, and are told to
@@ -258,10 +256,12 @@ impl Place {
                 self.stats.lane(self.worker).inc(overflow);
                 return Ok(false);
             }
-            stream.set_nodelay(true)?;
+            if let Address::Ip(_) = peer {
+                stream.set_nodelay(true)?;
+            }
         }
-        let local = local.map_or_else(|| stream.local_addr(), Ok)?;
-        let (peer, local) = (canonical(peer), canonical(local));
+        let local = local.map_or_else(|| stream.local_addr().map(Address::Ip), Ok)?;
+        let (peer, local) = (peer.canonical(), local.canonical());
         let number = self.next_number();
         let control = Rc::new(Control::default());
         // Where no listener filter holds it back, it has been and gone.
@@ -327,8 +327,8 @@ impl Place {
     /// Accepts what has come, up to a batch; ready only with an error.
     fn poll_accept(
         self: &Rc<Self>,
-        socket: &TcpListener,
-        local: Option<SocketAddr>,
+        socket: &Accepting,
+        local: Option<Address>,
         cx: &mut TaskContext<'_>,
     ) -> Poll<io::Error> {
         let accepts_max = self.plan.borrow().accepts_max.map_or(BATCH, |max| BATCH.min(max.into()));
@@ -389,16 +389,6 @@ impl Limits {
     }
 }
 
-/// Where every connection of a socket ends up; `None` for one on all addresses.
-fn everybodys(socket: &StdListener) -> Option<SocketAddr> {
-    socket.local_addr().ok().filter(|local| !local.ip().is_unspecified())
-}
-
-/// An IPv4 address that came by an IPv6 socket is an IPv4 address.
-fn canonical(address: SocketAddr) -> SocketAddr {
-    SocketAddr::new(address.ip().to_canonical(), address.port())
-}
-
 /// Whether the connection that was to be accepted is gone already.
 fn is_clients_fault(error: &io::Error) -> bool {
     use io::ErrorKind::{ConnectionAborted, ConnectionReset, Interrupted};
@@ -408,16 +398,16 @@ fn is_clients_fault(error: &io::Error) -> bool {
 // === impl Listener ===
 
 impl Listener {
-    pub(crate) fn new(place: Rc<Place>, sockets: Arc<[StdListener]>) -> Self {
+    pub(crate) fn new(place: Rc<Place>, sockets: Arc<[Listening]>) -> Self {
         Self { place, sockets }
     }
 
     /// Accepts for ever; a part of the actor, so that it ends and falls with it.
-    async fn accept(place: Rc<Place>, sockets: Arc<[StdListener]>, at: usize) {
+    async fn accept(place: Rc<Place>, sockets: Arc<[Listening]>, at: usize) {
         let Some(socket) = sockets.get(at) else { return };
-        let local = everybodys(socket);
+        let local = socket.everybodys();
         loop {
-            let error = match socket.try_clone().and_then(TcpListener::from_std) {
+            let error = match socket.watched() {
                 Ok(socket) => loop {
                     let error = poll_fn(|cx| place.poll_accept(&socket, local, cx)).await;
                     tracing::error!(target: "conn_handler", "{} cannot accept: {error}", place.name);
@@ -433,15 +423,11 @@ impl Listener {
     /// Takes what the kernel has accepted for us: closing the sockets would reset it.
     fn empty_backlogs(&self) {
         for socket in &*self.sockets {
-            let local = everybodys(socket);
+            let local = socket.everybodys();
             for _ in 0..LAST_BATCH {
                 let Ok((stream, peer)) = socket.accept() else { break };
-                let stream =
-                    stream.set_nonblocking(true).and_then(|()| TcpStream::from_std(stream));
-                if let Ok(stream) = stream {
-                    self.place.shares.enter(self.place.worker);
-                    self.place.take_or_lose(stream, Incoming { peer, local, findings: None });
-                }
+                self.place.shares.enter(self.place.worker);
+                self.place.take_or_lose(stream, Incoming { peer, local, findings: None });
             }
         }
     }

@@ -3,20 +3,22 @@
 use std::{
     cell::RefCell,
     collections::HashMap,
-    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener as StdListener},
+    net::{Ipv4Addr, Ipv6Addr, SocketAddr},
     rc::{Rc, Weak},
 };
 
 use crate::{
+    address::Address,
     listener::{Incoming, Place},
     plan::ListenerPlan,
     seams::{Accepted, Control, Entrance, Findings},
+    socket::Listening,
 };
 
 /// The listeners of one worker by their addresses, bound or not. Its worker writes here, its connections read.
 #[derive(Default)]
 pub(crate) struct Places {
-    by_address: RefCell<HashMap<SocketAddr, Entry>>,
+    by_address: RefCell<HashMap<Address, Entry>>,
 }
 
 struct Entry {
@@ -29,10 +31,10 @@ struct Entry {
 
 impl Places {
     /// From now on this listener has the addresses of its plan; for sockets those that they are bound to.
-    pub(crate) fn enter(&self, place: &Rc<Place>, plan: &ListenerPlan, sockets: &[StdListener]) {
+    pub(crate) fn enter(&self, place: &Rc<Place>, plan: &ListenerPlan, sockets: &[Listening]) {
         let mut by_address = self.by_address.borrow_mut();
         for (at, (address, socket)) in plan.binds().enumerate() {
-            let bound = sockets.get(at).and_then(|socket| socket.local_addr().ok());
+            let bound = sockets.get(at).and_then(|socket| socket.local().ok());
             let entry = Entry { place: Rc::downgrade(place), ipv4_compat: socket.ipv4_compat };
             by_address.insert(bound.unwrap_or(address), entry);
         }
@@ -48,16 +50,18 @@ impl Places {
     ///
     /// Observed: Envoy 1.40 looks for the very address, then for one on all addresses of the family with that port, then,
     /// for IPv4, for `::` with `ipv4_compat`.
-    fn of(&self, address: SocketAddr) -> Option<Rc<Place>> {
+    fn of(&self, address: Address) -> Option<Rc<Place>> {
         let by_address = self.by_address.borrow();
-        let all_v6 = SocketAddr::new(IpAddr::V6(Ipv6Addr::UNSPECIFIED), address.port());
+        let exactly = || by_address.get(&address);
+        let all_v6 = |port| by_address.get(&(Ipv6Addr::UNSPECIFIED, port).into());
         let found = match address {
-            SocketAddr::V4(_) => {
-                let all = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), address.port());
-                let compat = || by_address.get(&all_v6).filter(|entry| entry.ipv4_compat);
-                by_address.get(&address).or_else(|| by_address.get(&all)).or_else(compat)
+            Address::Ip(SocketAddr::V4(v4)) => {
+                let all = || by_address.get(&(Ipv4Addr::UNSPECIFIED, v4.port()).into());
+                let compat = || all_v6(v4.port()).filter(|entry| entry.ipv4_compat);
+                exactly().or_else(all).or_else(compat)
             }
-            SocketAddr::V6(_) => by_address.get(&address).or_else(|| by_address.get(&all_v6)),
+            Address::Ip(SocketAddr::V6(v6)) => exactly().or_else(|| all_v6(v6.port())),
+            Address::Pipe(_) => exactly(),
         };
         found?.place.upgrade()
     }
@@ -67,7 +71,7 @@ impl Places {
 
 impl Accepted {
     /// The listener that a connection to this address is meant for, if it is another one.
-    pub fn meant_for(&self, address: SocketAddr) -> Option<Entrance> {
+    pub fn meant_for(&self, address: Address) -> Option<Entrance> {
         let own = &self.entrance.0;
         let found = own.neighbours.of(address).filter(|found| !Rc::ptr_eq(found, own));
         found.map(Entrance)

@@ -4,7 +4,7 @@
 use std::{
     any::Any,
     cell::{Cell, RefCell},
-    net::{IpAddr, SocketAddr},
+    net::IpAddr,
     path::Path,
     rc::Rc,
     sync::Arc,
@@ -16,6 +16,7 @@ use futures_util::future::{BoxFuture, LocalBoxFuture};
 use tokio::net::TcpStream;
 
 use crate::{
+    address::Address,
     configured::Base,
     event::Event,
     listener::Place,
@@ -198,17 +199,17 @@ pub trait Serve {
 /// Answers one connection to the admin port.
 pub trait Face: Send + Sync + 'static {
     /// Serves one connection to its end, on the admin port's own thread.
-    fn serve(&self, stream: TcpStream, peer: SocketAddr) -> LocalBoxFuture<'static, ()>;
+    fn serve(&self, stream: TcpStream, peer: Address) -> LocalBoxFuture<'static, ()>;
 }
 
 /// A connection that a listener has accepted.
 pub struct Accepted {
-    /// The socket, with `TCP_NODELAY` set.
+    /// The socket, with `TCP_NODELAY` set where it is one of TCP.
     pub stream: TcpStream,
     /// Who connected.
-    pub peer: SocketAddr,
+    pub peer: Address,
     /// Whereto.
-    pub local: SocketAddr,
+    pub local: Address,
     /// The listener it came by.
     pub listener: Arc<ListenerPlan>,
     /// Where it is counted.

@@ -110,8 +110,8 @@ mod tests {
     #[test]
     fn a_worker_that_does_not_listen_takes_nothing() {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-        let peer = listener.local_addr().unwrap();
-        let stream = TcpStream::connect(peer).unwrap();
+        let peer = listener.local_addr().unwrap().into();
+        let stream = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
         let shares = Shares::of(1);
         let incoming = Incoming { peer, local: None, findings: None };
         assert!(shares.hand_over(0, HandOver { stream, incoming }).is_err());

@@ -1,9 +1,6 @@
 //! Owns a worker: one thread, its data plane, and a listener for every listener of the plan.
 
-use std::{
-    cell::RefCell, collections::HashMap, net::TcpListener as StdListener, rc::Rc, sync::Arc,
-    time::Duration,
-};
+use std::{cell::RefCell, collections::HashMap, rc::Rc, sync::Arc, time::Duration};
 
 use actix::prelude::*;
 
@@ -13,6 +10,7 @@ use crate::{
     plan::ListenerPlan,
     seams::{Drain, Serve},
     shares::Shares,
+    socket::Listening,
     stage::Stage,
     supervise::{ActorDown, falls, reports_to, supervise},
 };
@@ -31,7 +29,7 @@ pub(crate) struct WorkerSeed {
 
 struct Child {
     plan: Arc<ListenerPlan>,
-    sockets: Arc<[StdListener]>,
+    sockets: Arc<[Listening]>,
     listener: Addr<Listener>,
     place: Rc<Place>,
 }
@@ -46,7 +44,7 @@ pub(crate) struct Worker {
 #[rtype(result = "()")]
 pub(crate) struct Listen {
     pub(crate) plan: Arc<ListenerPlan>,
-    pub(crate) sockets: Arc<[StdListener]>,
+    pub(crate) sockets: Arc<[Listening]>,
     /// How its connections are shared out.
     pub(crate) shares: Arc<Shares>,
 }

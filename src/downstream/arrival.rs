@@ -3,13 +3,14 @@
 
 use std::{
     future::Future,
-    net::SocketAddr,
+    net::{IpAddr, Ipv4Addr},
     rc::Rc,
     time::{Duration, Instant},
 };
 
 use tokio::{net::TcpStream, time::timeout};
 use understudy_actors::{
+    address::Address,
     seams::{Accepted, Control},
     stats::ListenerStat,
 };
@@ -34,9 +35,9 @@ pub struct Arrival {
     /// Its bytes.
     pub stream: Stream,
     /// Who it is from.
-    pub peer: SocketAddr,
+    pub peer: Address,
     /// Whereto.
-    pub local: SocketAddr,
+    pub local: Address,
     /// What it really is, where it stands for another.
     pub proxied: Option<Rc<Proxied>>,
     /// What its handshake came to.
@@ -57,7 +58,7 @@ impl Arrival {
     }
 
     /// A connection whose bytes are plain.
-    pub(super) fn plain(stream: TcpStream, peer: SocketAddr, local: SocketAddr) -> Self {
+    pub(super) fn plain(stream: TcpStream, peer: Address, local: Address) -> Self {
         let stream = stream.into();
         Self { stream, peer, local, proxied: None, tls: None, server_name: None, cluster: None }
     }
@@ -151,14 +152,24 @@ async fn within<T>(wait: Option<Duration>, work: impl Future<Output = T>) -> Opt
     }
 }
 
+/// What chains see of an address. One without IP is that of nobody, on no port; who comes by a path so is of this machine.
+///
+/// Observed: Envoy 1.40, where `prefix_ranges` of all addresses take connections by a path.
+fn matched(address: Address) -> (IpAddr, u16) {
+    match address.canonical() {
+        Address::Ip(ip) => (ip.ip(), ip.port()),
+        Address::Pipe(_) => (Ipv4Addr::BROADCAST.into(), 0),
+    }
+}
+
 /// The chain that takes it.
 fn choose<'c>(chains: &'c Chains, found: &Found) -> Option<&'c Rc<Chain>> {
     let config = chains.config()?;
     let direct = found.proxied.as_ref().map_or(found.peer, |proxied| proxied.peer);
     let traits = Traits {
-        destination: (found.local.ip().to_canonical(), found.local.port()),
-        source: (found.peer.ip().to_canonical(), found.peer.port()),
-        direct_source: direct.ip().to_canonical(),
+        destination: matched(found.local),
+        source: matched(found.peer),
+        direct_source: matched(direct).0,
         server_name: found.server_name.as_deref().unwrap_or_default(),
         transport_protocol: if found.is_tls { "tls" } else { "raw_buffer" },
         application_protocols: &found.application_protocols,

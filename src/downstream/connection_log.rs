@@ -2,10 +2,11 @@
 
 use std::{
     cell::Cell,
-    net::SocketAddr,
     rc::Rc,
     time::{Instant, SystemTime},
 };
+
+use understudy_actors::address::Address;
 
 use super::{exchange::Peer, logs::Log, manager::Manager, serve::Worker};
 use crate::{
@@ -31,8 +32,8 @@ pub(super) struct ConnectionLog {
 /// A connection that a listener filter has ended, that no filter chain takes, or whose handshake came to nothing.
 pub(super) struct Unwelcome {
     pub(super) started: Instant,
-    pub(super) peer: SocketAddr,
-    pub(super) local: SocketAddr,
+    pub(super) peer: Address,
+    pub(super) local: Address,
     pub(super) proxied: Option<Rc<Proxied>>,
     pub(super) server_name: Option<Rc<str>>,
     /// Why; empty where the client has gone, or has taken too long.

@@ -9,6 +9,7 @@ use std::{
 };
 
 use understudy_actors::{
+    address::Address,
     plan::{ListenerPlan, RoutesPlan, SocketPlan, SocketState},
     socket_option::SocketOption,
 };
@@ -68,7 +69,7 @@ impl Compiler<'_> {
             }
             let taken = listeners.iter().find_map(|known| {
                 let its = |at| known.binds().any(|(its, _)| its == at);
-                let fixed = plan.binds().map(|(at, _)| at).filter(|at| at.port() != 0);
+                let fixed = plan.binds().map(|(at, _)| at).filter(|at| at.port() != Some(0));
                 fixed.into_iter().find(|at| its(*at)).map(|at| (&known.name, at))
             });
             if let Some((name, at)) = taken {
@@ -110,7 +111,7 @@ impl Compiler<'_> {
         let v1 = listener.message("deprecated_v1").and_then(|v1| v1.boolean("bind_to_port"));
         let bind_to_port = listener.boolean("bind_to_port") != Some(false) && v1 != Some(false);
         let socket = self.socket_plan(listener, address, listener);
-        let address = self.ip_address(address);
+        let address = self.address(address);
         let additional = self.additional_addresses(listener);
         let name = listener.text("name").filter(|name| !name.is_empty()).map(str::to_owned);
         let named = address.map_or(String::new(), |address| address.to_string());
@@ -221,15 +222,15 @@ impl Compiler<'_> {
             false => own.message("socket_options"),
         };
         options.extend(self.socket_options_by_state(overriding.unwrap_or(listener)));
-        SocketPlan { ipv4_compat, options }
+        SocketPlan { ipv4_compat, mode: self.pipe_mode(address), options }
     }
 
-    fn additional_addresses(&mut self, listener: &Message) -> Vec<(SocketAddr, SocketPlan)> {
+    fn additional_addresses(&mut self, listener: &Message) -> Vec<(Address, SocketPlan)> {
         let mut additional = Vec::new();
         for one in listener.messages("additional_addresses") {
             let Some(address) = one.message("address") else { continue };
             let socket = self.socket_plan(listener, address, one);
-            additional.extend(self.ip_address(address).map(|address| (address, socket)));
+            additional.extend(self.address(address).map(|address| (address, socket)));
         }
         additional
     }
@@ -436,7 +437,11 @@ pub(crate) fn name_of(listener: &Message) -> Option<String> {
     if let Some(name) = listener.peek_text("name").filter(|name| !name.is_empty()) {
         return Some(name.to_owned());
     }
-    let socket = peek_message(peek_message(listener, "address")?, "socket_address")?;
+    let address = peek_message(listener, "address")?;
+    if let Some(pipe) = peek_message(address, "pipe") {
+        return pipe.peek_text("path").map(made_up_name);
+    }
+    let socket = peek_message(address, "socket_address")?;
     let ip: IpAddr = socket.peek_text("address")?.parse().ok()?;
     let Value::Uint(port) = socket.peek("port_value")?.value else { return None };
     Some(made_up_name(&SocketAddr::new(ip, u16::try_from(port).ok()?).to_string()))
