@@ -74,8 +74,11 @@ pub(super) async fn welcome(
     let started = Instant::now();
     let findings = accepted.findings.take().and_then(|found| found.downcast::<Found>().ok());
     let is_handed_over = findings.is_some();
-    let found = findings.map_or_else(|| Found::new(accepted.peer, accepted.local), |found| *found);
-    let Some(found) = inspect(&worker, &chains, &accepted, found).await else { return };
+    let found = findings.map(|found| *found);
+    let mut found = found.unwrap_or_else(|| Found::new(accepted.peer, accepted.local));
+    if !inspect(&worker, &chains, &accepted, &mut found).await {
+        return chains.log_unserved(&worker, &Unwelcome::of(found, started, false));
+    }
     if chains.hands_over() && !is_handed_over && found.local != accepted.local {
         // Nobody's address: it stays.
         if let Some(other) = accepted.meant_for(found.local) {
@@ -84,12 +87,7 @@ pub(super) async fn welcome(
     }
     let Some(chain) = choose(&chains, &found) else {
         accepted.entrance.stats().inc(ListenerStat::NoFilterChainMatch);
-        let Found { peer, local, proxied, .. } = found;
-        // Observed: Envoy 1.40 tells of no name then.
-        let (server_name, reason, unmatched) = (None, String::new(), true);
-        let proxied = proxied.map(Rc::new);
-        let unwelcome = Unwelcome { started, peer, local, proxied, server_name, reason, unmatched };
-        return chains.log_unmatched(&worker, &unwelcome);
+        return chains.log_unserved(&worker, &Unwelcome::of(found, started, true));
     };
     let Accepted { stream: socket, entrance, .. } = accepted;
     entrance.admit(&control);
@@ -122,31 +120,26 @@ pub(super) async fn welcome(
     chain.log_unwelcome(&worker, &unwelcome);
 }
 
-/// Lets the listener filters look; none where the connection has ended or must.
-async fn inspect(
-    worker: &Worker,
-    chains: &Chains,
-    accepted: &Accepted,
-    mut found: Found,
-) -> Option<Found> {
+/// Lets the listener filters look; false where the connection has ended or must.
+async fn inspect(worker: &Worker, chains: &Chains, accepted: &Accepted, found: &mut Found) -> bool {
     if chains.filters.is_empty() {
-        return Some(found);
+        return true;
     }
-    let (config, stats) = (chains.config()?, accepted.entrance.stats());
+    let (Some(config), stats) = (chains.config(), accepted.entrance.stats()) else { return false };
     stats.inc(ListenerStat::DownstreamPreCxActive);
-    let looking = chains.filters.look(worker, &accepted.stream, &mut found);
+    let looking = chains.filters.look(worker, &accepted.stream, found);
     let verdict = within(config.listener_filters_timeout, looking).await;
     stats.dec(ListenerStat::DownstreamPreCxActive);
     match verdict {
-        Some(Verdict::Continue) => Some(found),
-        Some(Verdict::Refuse) => None,
+        Some(Verdict::Continue) => true,
+        Some(Verdict::Refuse) => false,
         Some(Verdict::Gone) => {
             stats.inc(ListenerStat::DownstreamListenerFilterRemoteClose);
-            None
+            false
         }
         None => {
             stats.inc(ListenerStat::DownstreamPreCxTimeout);
-            config.continues_on_timeout.then_some(found)
+            config.continues_on_timeout
         }
     }
 }

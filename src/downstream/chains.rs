@@ -112,8 +112,8 @@ impl Chains {
         self.all.last().filter(|_| self.config().is_some_and(|config| config.default.is_some()))
     }
 
-    /// Writes of a connection that none of them takes: the listener's logs are those of each.
-    pub(super) fn log_unmatched(&self, worker: &Worker, unwelcome: &Unwelcome) {
+    /// Writes of a connection that none of them has had: the listener's logs are those of each.
+    pub(super) fn log_unserved(&self, worker: &Worker, unwelcome: &Unwelcome) {
         if let Some(first) = self.all.first() {
             unwelcome.log(worker, first.listener_logs().0, "");
         }
