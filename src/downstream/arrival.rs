@@ -79,11 +79,12 @@ pub(super) async fn welcome(
     if !inspect(&worker, &chains, &accepted, &mut found).await {
         return chains.log_unserved(&worker, &Unwelcome::of(found, started, false));
     }
-    if chains.hands_over() && !is_handed_over && found.local != accepted.local {
-        // Nobody's address: it stays.
-        if let Some(other) = accepted.meant_for(found.local) {
-            return accepted.hand_over(&other, &control, Box::new(found));
-        }
+    // The socket's own address may be another listener's, too: TPROXY leaves it as the client meant it.
+    if chains.hands_over()
+        && !is_handed_over
+        && let Some(other) = accepted.meant_for(found.local)
+    {
+        return accepted.hand_over(&other, &control, Box::new(found));
     }
     let Some(chain) = choose(&chains, &found) else {
         accepted.entrance.stats().inc(ListenerStat::NoFilterChainMatch);
