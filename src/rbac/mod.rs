@@ -2,9 +2,11 @@
 //!
 //! Source: `envoy/config/rbac/v3/rbac.proto`.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 
 use ipnet::IpNet;
+
+use understudy_actors::address::Address;
 
 use crate::{
     codec::RequestHead,
@@ -93,13 +95,13 @@ pub struct Noted {
 #[derive(Clone, Copy, Debug)]
 pub struct Subject<'a> {
     /// Who the connection is from.
-    pub source: SocketAddr,
+    pub source: Address,
     /// Whose socket it is.
-    pub direct: SocketAddr,
+    pub direct: Address,
     /// Who the request is from.
-    pub remote: IpAddr,
+    pub remote: Option<IpAddr>,
     /// Where it was meant to go.
-    pub destination: SocketAddr,
+    pub destination: Address,
     /// Which host was asked for (SNI).
     pub server_name: &'a str,
     /// What its handshake came to.
@@ -161,16 +163,20 @@ impl Rule {
     }
 
     fn holds(&self, subject: &Subject<'_>) -> bool {
-        let within = |range: &IpNet, ip: IpAddr| range.contains(&ip.to_canonical());
+        // Who comes by a path has no address.
+        let within = |range: &IpNet, ip: Option<IpAddr>| {
+            ip.is_some_and(|ip| range.contains(&ip.to_canonical()))
+        };
         match self {
             Rule::Any => true,
             Rule::All(rules) => rules.iter().all(|rule| rule.holds(subject)),
             Rule::Either(rules) => rules.iter().any(|rule| rule.holds(subject)),
             Rule::Not(rule) => !rule.holds(subject),
             Rule::DestinationIp(range) => within(range, subject.destination.ip()),
-            Rule::DestinationPort(port) => subject.destination.port() == *port,
+            Rule::DestinationPort(port) => subject.destination.port() == Some(*port),
             Rule::DestinationPorts(from, to) => {
-                (*from..*to).contains(&i64::from(subject.destination.port()))
+                let port = subject.destination.port();
+                port.is_some_and(|port| (*from..*to).contains(&i64::from(port)))
             }
             Rule::ServerName(name) => name.matches(subject.server_name.as_bytes()),
             Rule::SourceIp(range) => within(range, subject.source.ip()),
@@ -228,7 +234,7 @@ mod tests {
         Subject {
             source: "1.2.3.4:5".parse().unwrap(),
             direct: "10.0.0.1:6".parse().unwrap(),
-            remote: "9.9.9.9".parse().unwrap(),
+            remote: "9.9.9.9".parse().ok(),
             destination: "10.0.0.2:443".parse().unwrap(),
             server_name: "a.test",
             tls: None,
