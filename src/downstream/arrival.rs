@@ -10,6 +10,7 @@ use std::{
 
 use tokio::{net::TcpStream, time::timeout};
 use understudy_actors::{
+    runtime::Runtime,
     seams::{Accepted, Control},
     stats::ListenerStat,
 };
@@ -22,6 +23,7 @@ use super::{
 use crate::{
     config::model::filter_chain_match::{FilterChainMatch, Traits},
     listener::{Found, Proxied, Verdict},
+    matcher::tree::{Facts, Outcome},
     tls::Session,
     transport::{self, Stream},
 };
@@ -72,7 +74,7 @@ pub(super) async fn welcome(
 ) {
     let started = Instant::now();
     let Some(found) = inspect(&worker, &chains, &accepted).await else { return };
-    let Some(chain) = choose(&chains, &found) else {
+    let Some(chain) = choose(&worker, &chains, &found) else {
         accepted.entrance.stats().inc(ListenerStat::NoFilterChainMatch);
         let Found { peer, local, proxied, .. } = found;
         // Observed: Envoy 1.40 tells of no name then.
@@ -146,15 +148,21 @@ async fn within<T>(wait: Option<Duration>, work: impl Future<Output = T>) -> Opt
 }
 
 /// The chain that takes it.
-fn choose<'c>(chains: &'c Chains, found: &Found) -> Option<&'c Rc<Chain>> {
+fn choose<'c>(worker: &Worker, chains: &'c Chains, found: &Found) -> Option<&'c Rc<Chain>> {
     let config = chains.config()?;
-    let direct = found.proxied.as_ref().map_or(found.peer, |proxied| proxied.peer);
+    if let Some(matcher) = &config.matcher {
+        return worker.with_runtime(|runtime| match matcher.find(&facts(found, runtime)) {
+            Outcome::Action(named) => chains.at((*named)?),
+            Outcome::NoMatch | Outcome::Undecided => chains.default(),
+        });
+    }
+    let direct = direct(found);
     let traits = Traits {
         destination: (found.local.ip().to_canonical(), found.local.port()),
         source: (found.peer.ip().to_canonical(), found.peer.port()),
         direct_source: direct.ip().to_canonical(),
         server_name: found.server_name.as_deref().unwrap_or_default(),
-        transport_protocol: if found.is_tls { "tls" } else { "raw_buffer" },
+        transport_protocol: transport_protocol(found),
         application_protocols: &found.application_protocols,
     };
     let matches = config.chains.iter().map(|chain| &chain.matches).collect::<Vec<_>>();
@@ -163,4 +171,27 @@ fn choose<'c>(chains: &'c Chains, found: &Found) -> Option<&'c Rc<Chain>> {
         Some(at) => chains.at(at),
         None => chains.default(),
     }
+}
+
+/// What a `filter_chain_matcher` sees.
+fn facts<'a>(found: &'a Found, runtime: &'a Runtime) -> Facts<'a> {
+    Facts {
+        destination: Some(found.local),
+        source: Some(found.peer),
+        direct_source: Some(direct(found).ip()),
+        server_name: found.server_name.as_deref().unwrap_or_default(),
+        transport_protocol: transport_protocol(found),
+        application_protocols: &found.application_protocols,
+        runtime: Some(runtime),
+        ..Facts::default()
+    }
+}
+
+/// Whose socket it is.
+fn direct(found: &Found) -> SocketAddr {
+    found.proxied.as_ref().map_or(found.peer, |proxied| proxied.peer)
+}
+
+fn transport_protocol(found: &Found) -> &'static str {
+    if found.is_tls { "tls" } else { "raw_buffer" }
 }

@@ -127,7 +127,9 @@ impl Compiler<'_> {
             match is_default {
                 true => default_chain = Some(made),
                 false => {
-                    self.must_differ(&chains, &made, chain, &name);
+                    if listener.peek("filter_chain_matcher").is_none() {
+                        self.must_differ(&chains, &made, chain, &name);
+                    }
                     chains.push(made);
                 }
             }
@@ -143,11 +145,13 @@ impl Compiler<'_> {
             let text = format!("error adding listener '{name}': no filter chains specified");
             self.error(listener.at, &listener.path, text, "add `filter_chains`");
         }
-        let listener_filters = self.listener_filters(listener, &chains);
+        let matcher = self.filter_chain_matcher(listener, &name, &chains);
+        let listener_filters = self.listener_filters(listener, &chains, matcher.as_ref());
         let timeout = listener.duration("listener_filters_timeout");
         let chains = FilterChains {
             workers: AtomicUsize::new(0),
             chains,
+            matcher,
             default: default_chain,
             listener_filters,
             listener_filters_timeout: timeout.map_or(Some(LISTENER_FILTERS_WAIT), |set| {
