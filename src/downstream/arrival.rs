@@ -3,13 +3,14 @@
 
 use std::{
     future::Future,
-    net::SocketAddr,
+    net::{IpAddr, Ipv4Addr},
     rc::Rc,
     time::{Duration, Instant},
 };
 
 use tokio::{net::TcpStream, time::timeout};
 use understudy_actors::{
+    address::Address,
     runtime::Runtime,
     seams::{Accepted, Control},
     stats::ListenerStat,
@@ -36,9 +37,9 @@ pub struct Arrival {
     /// Its bytes.
     pub stream: Stream,
     /// Who it is from.
-    pub peer: SocketAddr,
+    pub peer: Address,
     /// Whereto.
-    pub local: SocketAddr,
+    pub local: Address,
     /// What it really is, where it stands for another.
     pub proxied: Option<Rc<Proxied>>,
     /// What its handshake came to.
@@ -59,7 +60,7 @@ impl Arrival {
     }
 
     /// A connection whose bytes are plain.
-    pub(super) fn plain(stream: TcpStream, peer: SocketAddr, local: SocketAddr) -> Self {
+    pub(super) fn plain(stream: TcpStream, peer: Address, local: Address) -> Self {
         let stream = stream.into();
         Self { stream, peer, local, proxied: None, tls: None, server_name: None, cluster: None }
     }
@@ -69,19 +70,26 @@ impl Arrival {
 pub(super) async fn welcome(
     worker: Rc<Worker>,
     chains: Rc<Chains>,
-    accepted: Accepted,
+    mut accepted: Accepted,
     control: Rc<Control>,
 ) {
     let started = Instant::now();
-    let Some(found) = inspect(&worker, &chains, &accepted).await else { return };
+    let findings = accepted.findings.take().and_then(|found| found.downcast::<Found>().ok());
+    let is_handed_over = findings.is_some();
+    let found = findings.map(|found| *found);
+    let mut found = found.unwrap_or_else(|| Found::new(accepted.peer, accepted.local));
+    if !inspect(&worker, &chains, &accepted, &mut found).await {
+        return chains.log_unserved(&worker, &Unwelcome::of(found, started, false));
+    }
+    if chains.hands_over() && !is_handed_over && found.local != accepted.local {
+        // Nobody's address: it stays.
+        if let Some(other) = accepted.meant_for(found.local) {
+            return accepted.hand_over(&other, &control, Box::new(found));
+        }
+    }
     let Some(chain) = choose(&worker, &chains, &found) else {
         accepted.entrance.stats().inc(ListenerStat::NoFilterChainMatch);
-        let Found { peer, local, proxied, .. } = found;
-        // Observed: Envoy 1.40 tells of no name then.
-        let (server_name, reason, unmatched) = (None, String::new(), true);
-        let proxied = proxied.map(Rc::new);
-        let unwelcome = Unwelcome { started, peer, local, proxied, server_name, reason, unmatched };
-        return chains.log_unmatched(&worker, &unwelcome);
+        return chains.log_unserved(&worker, &Unwelcome::of(found, started, true));
     };
     let Accepted { stream: socket, entrance, .. } = accepted;
     entrance.admit(&control);
@@ -114,27 +122,26 @@ pub(super) async fn welcome(
     chain.log_unwelcome(&worker, &unwelcome);
 }
 
-/// Lets the listener filters look; none where the connection has ended or must.
-async fn inspect(worker: &Worker, chains: &Chains, accepted: &Accepted) -> Option<Found> {
-    let mut found = Found::new(accepted.peer, accepted.local);
+/// Lets the listener filters look; false where the connection has ended or must.
+async fn inspect(worker: &Worker, chains: &Chains, accepted: &Accepted, found: &mut Found) -> bool {
     if chains.filters.is_empty() {
-        return Some(found);
+        return true;
     }
-    let (config, stats) = (chains.config()?, accepted.entrance.stats());
+    let (Some(config), stats) = (chains.config(), accepted.entrance.stats()) else { return false };
     stats.inc(ListenerStat::DownstreamPreCxActive);
-    let looking = chains.filters.look(worker, &accepted.stream, &mut found);
+    let looking = chains.filters.look(worker, &accepted.stream, found);
     let verdict = within(config.listener_filters_timeout, looking).await;
     stats.dec(ListenerStat::DownstreamPreCxActive);
     match verdict {
-        Some(Verdict::Continue) => Some(found),
-        Some(Verdict::Refuse) => None,
+        Some(Verdict::Continue) => true,
+        Some(Verdict::Refuse) => false,
         Some(Verdict::Gone) => {
             stats.inc(ListenerStat::DownstreamListenerFilterRemoteClose);
-            None
+            false
         }
         None => {
             stats.inc(ListenerStat::DownstreamPreCxTimeout);
-            config.continues_on_timeout.then_some(found)
+            config.continues_on_timeout
         }
     }
 }
@@ -144,6 +151,16 @@ async fn within<T>(wait: Option<Duration>, work: impl Future<Output = T>) -> Opt
     match wait {
         Some(wait) => timeout(wait, work).await.ok(),
         None => Some(work.await),
+    }
+}
+
+/// What chains see of an address. One without IP is that of nobody, on no port; who comes by a path so is of this machine.
+///
+/// Observed: Envoy 1.40, where `prefix_ranges` of all addresses take connections by a path.
+fn matched(address: Address) -> (IpAddr, u16) {
+    match address.canonical() {
+        Address::Ip(ip) => (ip.ip(), ip.port()),
+        Address::Pipe(_) => (Ipv4Addr::BROADCAST.into(), 0),
     }
 }
 
@@ -158,9 +175,9 @@ fn choose<'c>(worker: &Worker, chains: &'c Chains, found: &Found) -> Option<&'c 
     }
     let direct = direct(found);
     let traits = Traits {
-        destination: (found.local.ip().to_canonical(), found.local.port()),
-        source: (found.peer.ip().to_canonical(), found.peer.port()),
-        direct_source: direct.ip().to_canonical(),
+        destination: matched(found.local),
+        source: matched(found.peer),
+        direct_source: matched(direct).0,
         server_name: found.server_name.as_deref().unwrap_or_default(),
         transport_protocol: transport_protocol(found),
         application_protocols: &found.application_protocols,
@@ -176,9 +193,9 @@ fn choose<'c>(worker: &Worker, chains: &'c Chains, found: &Found) -> Option<&'c 
 /// What a `filter_chain_matcher` sees.
 fn facts<'a>(found: &'a Found, runtime: &'a Runtime) -> Facts<'a> {
     Facts {
-        destination: Some(found.local),
-        source: Some(found.peer),
-        direct_source: Some(direct(found).ip()),
+        destination: found.local.socket(),
+        source: found.peer.socket(),
+        direct_source: direct(found).ip(),
         server_name: found.server_name.as_deref().unwrap_or_default(),
         transport_protocol: transport_protocol(found),
         application_protocols: &found.application_protocols,
@@ -188,7 +205,7 @@ fn facts<'a>(found: &'a Found, runtime: &'a Runtime) -> Facts<'a> {
 }
 
 /// Whose socket it is.
-fn direct(found: &Found) -> SocketAddr {
+fn direct(found: &Found) -> Address {
     found.proxied.as_ref().map_or(found.peer, |proxied| proxied.peer)
 }
 

@@ -92,6 +92,11 @@ impl Chains {
         self.payload.downcast_ref()
     }
 
+    /// Whether connections that are meant for other listeners go there.
+    pub(super) fn hands_over(&self) -> bool {
+        self.config().is_some_and(|config| config.use_original_dst)
+    }
+
     /// Whether it runs this.
     pub(super) fn runs(&self, payload: &Payload) -> bool {
         Arc::ptr_eq(&self.payload, payload)
@@ -107,8 +112,8 @@ impl Chains {
         self.all.last().filter(|_| self.config().is_some_and(|config| config.default.is_some()))
     }
 
-    /// Writes of a connection that none of them takes: the listener's logs are those of each.
-    pub(super) fn log_unmatched(&self, worker: &Worker, unwelcome: &Unwelcome) {
+    /// Writes of a connection that none of them has had: the listener's logs are those of each.
+    pub(super) fn log_unserved(&self, worker: &Worker, unwelcome: &Unwelcome) {
         if let Some(first) = self.all.first() {
             unwelcome.log(worker, first.listener_logs().0, "");
         }

@@ -44,7 +44,7 @@ use crate::{
         http2::{Incoming, Outgoing},
         pool::count_flood,
     },
-    worker::{Meter, Metered, keepalive::Signs},
+    worker::{Meter, Metered, Outbox, keepalive::Signs},
 };
 
 /// How long the handshake (preface and SETTINGS) may take.
@@ -103,9 +103,9 @@ pub(super) async fn serve(
         floods,
         worker: worker.clone(),
     };
-    let metered = Metered::new(stream, first, meter);
+    let (metered, outbox) = Metered::new(stream, first, meter, worker.buffers.clone());
     let builder = http2::server(&config.http2, config.request_headers_bytes_max);
-    let handshake = builder.handshake::<_, Bytes>(metered);
+    let handshake = outbox.sending(builder.handshake::<_, Bytes>(metered));
     let mut connection = match tokio::time::timeout(HANDSHAKE_WAIT, handshake).await {
         Ok(Ok(connection)) => connection,
         Ok(Err(_)) => {
@@ -117,7 +117,7 @@ pub(super) async fn serve(
     worker.http2_stats().inc(ClusterHttp2Stat::Nghttp2DownstreamConnections);
     let pings = || connection.ping_pong();
     let limits = Limits::begin(&worker, &manager, &opened, signs, pings);
-    accept(worker, manager, peer, control, opened, connection, limits, wires).await;
+    accept(worker, manager, peer, control, opened, connection, outbox, limits, wires).await;
 }
 
 /// Accepts streams until the connection ends.
@@ -129,6 +129,7 @@ async fn accept(
     control: Rc<Control>,
     opened: Rc<Opened>,
     mut connection: Connection<Metered<DownstreamMeter>, Bytes>,
+    outbox: Outbox<DownstreamMeter>,
     mut limits: Limits,
     wires: Option<Rc<Wires>>,
 ) {
@@ -146,7 +147,12 @@ async fn accept(
                 said_goodbye = true;
                 connection.graceful_shutdown();
             }
-            if let Poll::Ready(accepted) = connection.poll_accept(cx) {
+            let accepted = connection.poll_accept(cx);
+            // After a stream another may follow, and more to say.
+            if !matches!(accepted, Poll::Ready(Some(Ok(_)))) {
+                outbox.send(cx);
+            }
+            if let Poll::Ready(accepted) = accepted {
                 return Poll::Ready(Event::Accepted(accepted));
             }
             if ended.as_mut().poll(cx).is_ready() {
@@ -232,8 +238,12 @@ impl StreamGuard {
 impl Drop for StreamGuard {
     fn drop(&mut self) {
         self.worker.http2_stats().dec(ClusterHttp2Stat::StreamsActive);
-        self.streams.active.set(self.streams.active.get().saturating_sub(1));
-        self.streams.ended.notify_one();
+        let left = self.streams.active.get().saturating_sub(1);
+        self.streams.active.set(left);
+        // Others hold the connection back from idling: it need not hear of this one.
+        if left == 0 || self.streams.goodbye.get() {
+            self.streams.ended.notify_one();
+        }
     }
 }
 

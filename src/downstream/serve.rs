@@ -113,12 +113,12 @@ impl Serve for Server {
             return Box::pin(async {});
         };
         match &chains.only {
-            Some(only) => {
+            Some(only) if accepted.findings.is_none() => {
                 accepted.entrance.admit(&control);
                 let Accepted { stream, peer, local, .. } = accepted;
                 only.serve(worker, Arrival::plain(stream, peer, local), control)
             }
-            None => Box::pin(arrival::welcome(worker, chains, accepted, control)),
+            _ => Box::pin(arrival::welcome(worker, chains, accepted, control)),
         }
     }
 }
@@ -127,15 +127,15 @@ impl Serve for Server {
 
 impl Worker {
     fn new(index: usize, view: View, access_log: Arc<Writer>) -> Self {
-        let deadlines = Deadlines::new();
+        let (deadlines, buffers) = (Deadlines::new(), Buffers::default());
         let lookout = Lookout::new(index, &view.server, &view.runtime, &view.clusters);
         Self {
             index,
-            buffers: Buffers::default(),
             clock: Clock::default(),
             uuids: Uuids::default(),
-            clusters: Clusters::new(index, &view, deadlines.clone()),
+            clusters: Clusters::new(index, &view, deadlines.clone(), buffers.clone()),
             deadlines,
+            buffers,
             lookout: Rc::new(lookout),
             access_log,
             own_address: AddressText::new(headers::own_address()),

@@ -5,7 +5,7 @@
 use std::net::{IpAddr, SocketAddr};
 
 use ipnet::IpNet;
-use understudy_actors::runtime::Runtime;
+use understudy_actors::{address::Address, runtime::Runtime};
 
 use crate::{
     codec::RequestHead,
@@ -124,13 +124,13 @@ pub struct Noted {
 #[derive(Clone, Copy, Debug)]
 pub struct Subject<'a> {
     /// Who the connection is from.
-    pub source: SocketAddr,
+    pub source: Address,
     /// Whose socket it is.
-    pub direct: SocketAddr,
+    pub direct: Address,
     /// Who the request is from.
-    pub remote: IpAddr,
+    pub remote: Option<IpAddr>,
     /// Where it was meant to go.
-    pub destination: SocketAddr,
+    pub destination: Address,
     /// Which host was asked for (SNI).
     pub server_name: &'a str,
     /// What its handshake came to.
@@ -188,11 +188,12 @@ impl Judgement<'_> {
 impl<'a> Subject<'a> {
     /// What matchers see of it. Of whom a request is from only an address is known, unless it is the connection's own.
     fn facts(&self) -> Facts<'a> {
-        let port = if self.remote == self.source.ip() { self.source.port() } else { 0 };
+        let named = self.remote.map(|ip| SocketAddr::new(ip, 0));
+        let own = self.source.socket().filter(|own| Some(own.ip()) == self.remote);
         Facts {
-            destination: Some(self.destination),
-            source: Some(SocketAddr::new(self.remote, port)),
-            direct_source: Some(self.direct.ip()),
+            destination: self.destination.socket(),
+            source: own.or(named),
+            direct_source: self.direct.ip(),
             server_name: self.server_name,
             tls: self.tls,
             request: self.request,
@@ -244,16 +245,20 @@ impl Rule {
     }
 
     fn holds(&self, subject: &Subject<'_>) -> bool {
-        let within = |range: &IpNet, ip: IpAddr| range.contains(&ip.to_canonical());
+        // Who comes by a path has no address.
+        let within = |range: &IpNet, ip: Option<IpAddr>| {
+            ip.is_some_and(|ip| range.contains(&ip.to_canonical()))
+        };
         match self {
             Rule::Any => true,
             Rule::All(rules) => rules.iter().all(|rule| rule.holds(subject)),
             Rule::Either(rules) => rules.iter().any(|rule| rule.holds(subject)),
             Rule::Not(rule) => !rule.holds(subject),
             Rule::DestinationIp(range) => within(range, subject.destination.ip()),
-            Rule::DestinationPort(port) => subject.destination.port() == *port,
+            Rule::DestinationPort(port) => subject.destination.port() == Some(*port),
             Rule::DestinationPorts(from, to) => {
-                (*from..*to).contains(&i64::from(subject.destination.port()))
+                let port = subject.destination.port();
+                port.is_some_and(|port| (*from..*to).contains(&i64::from(port)))
             }
             Rule::ServerName(name) => name.matches(subject.server_name.as_bytes()),
             Rule::SourceIp(range) => within(range, subject.source.ip()),
@@ -313,7 +318,7 @@ mod tests {
         Subject {
             source: "1.2.3.4:5".parse().unwrap(),
             direct: "10.0.0.1:6".parse().unwrap(),
-            remote: "9.9.9.9".parse().unwrap(),
+            remote: "9.9.9.9".parse().ok(),
             destination: "10.0.0.2:443".parse().unwrap(),
             server_name: "a.test",
             tls: None,

@@ -24,7 +24,10 @@ use super::{
     breakers,
     pool::{HostPools, Place, Sharing, Target},
 };
-use crate::{config::model::cluster::Upstream, worker::Deadlines};
+use crate::{
+    config::model::cluster::Upstream,
+    worker::{Buffers, Deadlines},
+};
 
 /// How often clusters are swept in which nothing goes on, in sweeps: a thousand of them would cost more than all that
 /// has to be done.
@@ -41,6 +44,7 @@ pub struct Clusters {
     worker: usize,
     swept: Cell<u32>,
     deadlines: Deadlines,
+    buffers: Buffers,
     directory: RefCell<Cached<snapshot::Clusters>>,
     runtime: RefCell<Cached<Runtime>>,
     known: RefCell<Known>,
@@ -57,6 +61,7 @@ struct Known {
 pub struct Cluster {
     worker: usize,
     deadlines: Deadlines,
+    buffers: Buffers,
     published: Published<ClusterSnapshot>,
     cached: RefCell<Cached<ClusterSnapshot>>,
     /// The cluster that this proxy is of, where its zones matter here.
@@ -115,12 +120,13 @@ pub struct Current {
 
 impl Clusters {
     /// The view of worker `worker`.
-    pub fn new(worker: usize, view: &View, deadlines: Deadlines) -> Self {
+    pub fn new(worker: usize, view: &View, deadlines: Deadlines, buffers: Buffers) -> Self {
         let known = Known { directory: Arc::default(), slots: Vec::new() };
         Self {
             worker,
             swept: Cell::default(),
             deadlines,
+            buffers,
             directory: RefCell::new(view.clusters.cached()),
             runtime: RefCell::new(view.runtime.cached()),
             known: RefCell::new(known),
@@ -189,7 +195,7 @@ impl Clusters {
             let old = known.slots.get(slot).cloned().flatten();
             slots.push(published.as_ref().map(|published| match old {
                 Some(old) if old.published.same(published) => old,
-                _ => Rc::new(Cluster::new(self.worker, published, self.deadlines.clone())),
+                _ => Rc::new(Cluster::new(self, published)),
             }));
         }
         // A cluster stays in its slot as long as it is one.
@@ -213,14 +219,16 @@ impl Clusters {
 // === impl Cluster ===
 
 impl Cluster {
-    fn new(worker: usize, published: &Published<ClusterSnapshot>, deadlines: Deadlines) -> Self {
+    fn new(of: &Clusters, published: &Published<ClusterSnapshot>) -> Self {
+        let (worker, deadlines, buffers) = (of.worker, of.deadlines.clone(), of.buffers.clone());
         let (snapshot, heeded) = (published.read(), Arc::<Runtime>::default());
         let shared = snapshot.shared.clone();
         let limits = Rc::new(Cell::new(ClusterLimits::of(&snapshot.plan, &heeded)));
-        let current = Current::new(snapshot, None, None, worker, &deadlines, &limits);
+        let current = Current::new(snapshot, None, None, worker, &deadlines, &buffers, &limits);
         Self {
             worker,
             deadlines,
+            buffers,
             drop_millionths: Cell::new(current.snapshot.policy.drop_millionths),
             published: published.clone(),
             cached: RefCell::new(published.cached()),
@@ -292,8 +300,9 @@ impl Cluster {
         };
         if moved || !Arc::ptr_eq(snapshot, &current.snapshot) {
             let (snapshot, local) = (snapshot.clone(), local.cloned());
-            let (before, deadlines, limits) = (Some(&**current), &self.deadlines, &self.limits);
-            let next = Current::new(snapshot, local, before, self.worker, deadlines, limits);
+            let (before, limits) = (Some(&**current), &self.limits);
+            let (worker, deadlines, buffers) = (self.worker, &self.deadlines, &self.buffers);
+            let next = Current::new(snapshot, local, before, worker, deadlines, buffers, limits);
             current.close_all_but(&next);
             self.drop_millionths.set(next.snapshot.policy.drop_millionths);
             next.drain_fallen_since(&current);
@@ -317,6 +326,7 @@ impl Current {
         before: Option<&Current>,
         worker: usize,
         deadlines: &Deadlines,
+        buffers: &Buffers,
         limits: &Limits,
     ) -> Self {
         let plan = &snapshot.plan;
@@ -344,6 +354,7 @@ impl Current {
                     limits: limits.clone(),
                     worker,
                     deadlines: deadlines.clone(),
+                    buffers: buffers.clone(),
                     place: Place::new(&snapshot.shared, &Sharing::default()),
                     sharing: Sharing::default(),
                     tls: upstream.tls_to(&host.endpoint).cloned(),

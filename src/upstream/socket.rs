@@ -3,7 +3,8 @@
 use std::{io, net::SocketAddr};
 
 use socket2::{SockRef, TcpKeepalive};
-use tokio::net::{TcpSocket, TcpStream};
+use tokio::net::{TcpSocket, TcpStream, UnixStream};
+use understudy_actors::{address::Address, socket::as_tcp};
 
 use crate::config::model::socket::{self, Sockets};
 
@@ -12,7 +13,20 @@ use crate::config::model::socket::{self, Sockets};
 /// # Errors
 ///
 /// What the system says of an option, of the source address or of the connection.
-pub async fn connect(to: SocketAddr, sockets: &Sockets) -> io::Result<TcpStream> {
+pub async fn connect(to: Address, sockets: &Sockets) -> io::Result<TcpStream> {
+    match to {
+        Address::Ip(to) => {
+            let stream = connect_ip(to, sockets).await?;
+            // Nagle's algorithm would hold a small request back; a socket without it still works.
+            let _ = stream.set_nodelay(true);
+            Ok(stream)
+        }
+        // Source addresses and keepalive are IP's.
+        Address::Pipe(pipe) => as_tcp(UnixStream::connect(pipe.system_path()).await?.into_std()?),
+    }
+}
+
+async fn connect_ip(to: SocketAddr, sockets: &Sockets) -> io::Result<TcpStream> {
     if sockets.are_plain() {
         return TcpStream::connect(to).await;
     }
@@ -75,7 +89,7 @@ mod tests {
         };
         let sockets =
             Sockets { sources: vec![source], keepalive: Some(keepalive), ..Sockets::default() };
-        let stream = connect(host.local_addr().unwrap(), &sockets).await.unwrap();
+        let stream = connect(host.local_addr().unwrap().into(), &sockets).await.unwrap();
         assert_eq!(host.accept().await.unwrap().1.ip().to_string(), "127.0.0.9");
         let socket = SockRef::from(&stream);
         assert_eq!(socket.tcp_keepalive_time().unwrap(), Duration::from_secs(20));
@@ -87,7 +101,7 @@ mod tests {
         let elsewhere =
             SourceAddress { address: "192.0.2.1:0".parse().unwrap(), options: Vec::new() };
         let sockets = Sockets { sources: vec![elsewhere], ..Sockets::default() };
-        let refused = connect(host.local_addr().unwrap(), &sockets).await;
+        let refused = connect(host.local_addr().unwrap().into(), &sockets).await;
         assert_eq!(refused.unwrap_err().kind(), io::ErrorKind::AddrNotAvailable);
     }
 }

@@ -16,5 +16,5 @@ pub use buffers::{Buffer, Buffers};
 pub use clock::Clock;
 pub use connection_id::next_connection_id;
 pub use deadline::{Deadline, Deadlines, Tick};
-pub use metered::{Meter, Metered};
+pub use metered::{Meter, Metered, Outbox};
 pub use uuids::{UUID_BYTES, Uuids};

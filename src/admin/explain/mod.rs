@@ -68,7 +68,12 @@ pub(super) fn explain(desk: &Desk, ask: &Ask) -> Answer {
 }
 
 /// What one connection manager would do.
-fn told_by(desk: &Desk, manager: &HttpConnectionManager, asked: &Asked, port: u16) -> Value {
+fn told_by(
+    desk: &Desk,
+    manager: &HttpConnectionManager,
+    asked: &Asked,
+    port: Option<u16>,
+) -> Value {
     let tables = desk.view.tables.read();
     let payload = tables.get(manager.routes).map(|table| table.read());
     let table = payload.as_ref().and_then(|payload| payload.downcast_ref::<RouteTable>());

@@ -6,7 +6,10 @@ use super::Compiler;
 use crate::config::{
     Message,
     message::Value,
-    model::client::{ClientCertificate, ClientOptions, Detector, ForwardClientCert, UserAgent},
+    model::{
+        client::{ClientCertificate, ClientOptions, Detector, ForwardClientCert, UserAgent},
+        http::InternalAddresses,
+    },
 };
 
 const XFF: &str = "envoy.extensions.http.original_ip_detection.xff.v3.XffConfig";
@@ -43,9 +46,11 @@ impl Compiler<'_> {
         }
     }
 
-    pub(super) fn internal_addresses(&mut self, config: &Message) -> Vec<IpNet> {
-        config.ignore("unix_sockets", "listeners have no such sockets: they are refused");
-        self.ranges(config, "cidr_ranges")
+    pub(super) fn internal_addresses(&mut self, config: &Message) -> InternalAddresses {
+        InternalAddresses {
+            ranges: self.ranges(config, "cidr_ranges"),
+            unix_sockets: config.boolean("unix_sockets").unwrap_or(false),
+        }
     }
 
     fn detectors(&mut self, manager: &Message) -> Vec<Detector> {

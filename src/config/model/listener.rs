@@ -20,6 +20,8 @@ pub struct FilterChains {
     pub matcher: Option<Tree<NamedChain>>,
     /// `default_filter_chain`: takes what no other does.
     pub default: Option<FilterChain>,
+    /// `use_original_dst`: a connection that was meant for another listener's address is handed over to that one.
+    pub use_original_dst: bool,
     /// What is found out of a connection first, in the order of the file.
     pub listener_filters: Vec<ListenerFilter>,
     /// `listener_filters_timeout`; `None` waits for ever.

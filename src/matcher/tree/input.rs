@@ -48,9 +48,9 @@ pub enum Input {
 /// What is seen of a connection, or of a request on one.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Facts<'a> {
-    /// Where it was meant to go.
+    /// Where it was meant to go; none where that is a path.
     pub destination: Option<SocketAddr>,
-    /// Who it is from.
+    /// Who it is from; none for who comes by a path.
     pub source: Option<SocketAddr>,
     /// Whose socket it is, without regard to what a PROXY header says.
     pub direct_source: Option<IpAddr>,
@@ -98,11 +98,9 @@ impl Input {
             Input::SourceIp => ip(facts.source.map(|address| address.ip())),
             Input::SourcePort => port(facts.source),
             Input::DirectSourceIp => ip(facts.direct_source),
-            Input::SourceType => match (facts.source, facts.destination) {
-                (Some(from), Some(to)) if is_same_ip_or_loopback(from.ip(), to.ip()) => {
-                    Value::Text(Cow::Borrowed(b"local"))
-                }
-                _ => Value::Missing,
+            Input::SourceType => match facts.is_from_here() {
+                true => Value::Text(Cow::Borrowed(b"local")),
+                false => Value::Missing,
             },
             Input::ServerName => unless_empty(facts.server_name.as_bytes()),
             Input::TransportProtocol => unless_empty(facts.transport_protocol.as_bytes()),
@@ -116,6 +114,17 @@ impl Input {
             Input::Subject => of_peer(facts.tls, |info| unless_empty(info.subject.as_bytes())),
             Input::Header(name) => facts.request.map_or(Value::Missing, |head| header(name, head)),
         }
+    }
+}
+
+// === impl Facts ===
+
+impl Facts<'_> {
+    /// Whether it is a connection of this machine. Who comes by a path is here. Observed: Envoy 1.40.
+    fn is_from_here(&self) -> bool {
+        let Some(source) = self.source else { return true };
+        let same = |destination: SocketAddr| is_same_ip_or_loopback(source.ip(), destination.ip());
+        self.destination.is_some_and(same)
     }
 }
 
@@ -252,5 +261,8 @@ mod tests {
         assert_eq!(Input::Subject.of(&facts), Value::Unknown);
         let here = Facts { source: "127.0.0.1:1".parse().ok(), ..facts };
         assert_eq!(Input::SourceType.of(&here), Value::Text(b"local".as_slice().into()));
+        let by_path = Facts { source: None, ..facts };
+        assert_eq!(Input::SourceType.of(&by_path), Value::Text(b"local".as_slice().into()));
+        assert_eq!(Input::SourceIp.of(&by_path), Value::Missing);
     }
 }

@@ -16,7 +16,10 @@ use tokio::{
     net::TcpStream,
     time::{Sleep, sleep},
 };
-use understudy_actors::stats::{ClusterStat, HostStat};
+use understudy_actors::{
+    address::Address,
+    stats::{ClusterStat, HostStat},
+};
 
 use super::Life;
 use crate::upstream::{pool::Target, socket};
@@ -67,7 +70,7 @@ impl Race<'_> {
         }
         self.begun += 1;
         let (address, upstream) = (*address, self.target.upstream.clone());
-        let connecting = async move { socket::connect(address, &upstream.sockets).await };
+        let connecting = async move { socket::connect(address.into(), &upstream.sockets).await };
         self.under_way.push((address, Box::pin(connecting)));
         let more = !self.left.as_slice().is_empty();
         self.next = more.then(|| Box::pin(sleep(ATTEMPT_DELAY)));
@@ -83,7 +86,7 @@ impl Race<'_> {
             for (at, (address, connecting)) in self.under_way.iter_mut().enumerate() {
                 match connecting.as_mut().poll(cx) {
                     Poll::Ready(Ok(stream)) => {
-                        self.life.remote.set(*address);
+                        self.life.remote.set(Address::Ip(*address));
                         return Poll::Ready(Ok(stream));
                     }
                     Poll::Ready(Err(error)) => {

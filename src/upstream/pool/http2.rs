@@ -4,7 +4,7 @@ use std::{
     cell::{Cell, OnceCell, RefCell},
     future::poll_fn,
     io,
-    pin::pin,
+    pin::Pin,
     rc::Rc,
     sync::Arc,
     task::{Context, Poll, Waker},
@@ -27,7 +27,7 @@ use crate::{
     transport::Stream,
     upstream::connect::{ConnectError, Life, connect},
     worker::{
-        Deadlines, Meter, Metered, Tick,
+        Deadlines, Meter, Metered, Outbox, Tick,
         keepalive::{Pinger, Signs},
     },
 };
@@ -102,7 +102,11 @@ struct UpstreamMeter {
     floods: Option<Box<Floods>>,
 }
 
-type Driver = h2::client::Connection<Metered<UpstreamMeter>, Bytes>;
+/// What polls a connection's codec, and sends what it writes.
+struct Driver {
+    codec: h2::client::Connection<Metered<UpstreamMeter>, Bytes>,
+    outbox: Outbox<UpstreamMeter>,
+}
 
 // === impl Http2Pool ===
 
@@ -246,14 +250,15 @@ impl Http2Pool {
     async fn drive(&self, signs: Option<Rc<Signs>>, mut driver: Driver) -> End {
         let options = self.options.keepalive.as_ref().zip(signs);
         let mut pinger = options
-            .and_then(|(options, signs)| Pinger::begin(options, driver.ping_pong(), signs))
+            .and_then(|(options, signs)| Pinger::begin(options, driver.codec.ping_pong(), signs))
             .map(Box::new);
-        let mut driver = pin!(driver);
         poll_fn(|cx| {
             if let Some(pinger) = &mut pinger {
                 pinger.before_streams();
             }
-            if let Poll::Ready(ended) = driver.as_mut().poll(cx) {
+            let driven = Pin::new(&mut driver.codec).poll(cx);
+            driver.outbox.send(cx);
+            if let Poll::Ready(ended) = driven {
                 return Poll::Ready(if ended.is_err() { End::Failed } else { End::Orderly });
             }
             let Some(pinger) = &mut pinger else { return Poll::Pending };
@@ -281,7 +286,7 @@ impl Http2Pool {
         stream: Stream,
         life: Life,
     ) -> Result<(Rc<Http2Connection>, Driver), OpenError> {
-        let Target { shared, worker, deadlines, .. } = &self.target;
+        let Target { shared, worker, deadlines, buffers, .. } = &self.target;
         let http2_stats = shared.http2_stats.get().lane(*worker);
         http2_stats.inc(ClusterHttp2Stat::Nghttp2UpstreamConnections);
         let signs = self.options.keepalive.as_ref().map(|options| Signs::new(options, deadlines));
@@ -293,8 +298,8 @@ impl Http2Pool {
             wires: wires.clone(),
             floods: self.options.floods.map(|limits| Box::new(Floods::of_host(limits))),
         };
-        let metered = Metered::new(stream, Vec::new(), meter);
-        let (send, driver) = crate::codec::http2::client(&self.options)
+        let (metered, outbox) = Metered::new(stream, Vec::new(), meter, buffers.clone());
+        let (send, codec) = crate::codec::http2::client(&self.options)
             .handshake(metered)
             .await
             .map_err(|_| OpenError::Terminated)?;
@@ -307,7 +312,7 @@ impl Http2Pool {
             signs,
             wires,
         };
-        Ok((Rc::new(connection), driver))
+        Ok((Rc::new(connection), Driver { codec, outbox }))
     }
 
     /// The right to one stream on a connection that has room. Waits for nothing.

@@ -51,6 +51,8 @@ pub struct Target {
     pub worker: usize,
     /// The worker's deadlines.
     pub deadlines: crate::worker::Deadlines,
+    /// The worker's buffers.
+    pub buffers: crate::worker::Buffers,
     /// Who shares the connections.
     pub sharing: Sharing,
     /// How the host is greeted, if connections to it are encrypted.
