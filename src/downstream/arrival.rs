@@ -19,6 +19,7 @@ use understudy_actors::{
 use super::{
     chains::{Chain, Chains},
     connection_log::Unwelcome,
+    opened::EndedBy,
     serve::Worker,
 };
 use crate::{
@@ -81,11 +82,12 @@ pub(super) async fn welcome(
     if !inspect(&worker, &chains, &accepted, &mut found).await {
         return chains.log_unserved(&worker, &Unwelcome::of(found, started, false));
     }
-    if chains.hands_over() && !is_handed_over && found.local != accepted.local {
-        // Nobody's address: it stays.
-        if let Some(other) = accepted.meant_for(found.local) {
-            return accepted.hand_over(&other, &control, Box::new(found));
-        }
+    // The socket's own address may be another listener's, too: TPROXY leaves it as the client meant it.
+    if chains.hands_over()
+        && !is_handed_over
+        && let Some(other) = accepted.meant_for(found.local)
+    {
+        return accepted.hand_over(&other, &control, Box::new(found));
     }
     let Some(chain) = choose(&worker, &chains, &found) else {
         accepted.entrance.stats().inc(ListenerStat::NoFilterChainMatch);
@@ -104,22 +106,24 @@ pub(super) async fn welcome(
     }
     let ssl = tls.stats.lane(worker.index);
     let handshake = transport::accept(socket, &tls.context, |stat| ssl.inc(stat));
-    let reason = match timeout(chain.handshake_timeout.unwrap_or(HANDSHAKE_WAIT), handshake).await {
-        Ok(Ok((stream, session))) => {
-            let tls = Some(Rc::new(session));
-            let arrival = Arrival { stream, peer, local, proxied, tls, server_name, cluster: None };
-            return chain.serve(worker, arrival, control).await;
-        }
-        // It was counted.
-        Ok(Err(error)) => error.reason(),
-        Err(_) => {
-            entrance.stats().inc(ListenerStat::DownstreamCxTransportSocketConnectTimeout);
-            String::new()
-        }
-    };
+    let (reason, ended_by) =
+        match timeout(chain.handshake_timeout.unwrap_or(HANDSHAKE_WAIT), handshake).await {
+            Ok(Ok((stream, session))) => {
+                let tls = Some(Rc::new(session));
+                let arrival =
+                    Arrival { stream, peer, local, proxied, tls, server_name, cluster: None };
+                return chain.serve(worker, arrival, control).await;
+            }
+            // It was counted.
+            Ok(Err(error)) => (error.reason(), EndedBy::Client),
+            Err(_) => {
+                entrance.stats().inc(ListenerStat::DownstreamCxTransportSocketConnectTimeout);
+                (String::new(), EndedBy::Us)
+            }
+        };
     let unmatched = false;
     let unwelcome = Unwelcome { started, peer, local, proxied, server_name, reason, unmatched };
-    chain.log_unwelcome(&worker, &unwelcome);
+    chain.turn_away(&worker, &unwelcome, ended_by);
 }
 
 /// Lets the listener filters look; false where the connection has ended or must.

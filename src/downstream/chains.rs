@@ -15,8 +15,14 @@ use understudy_actors::{
 };
 
 use super::{
-    arrival::Arrival, connection_log::Unwelcome, exchange::Peer, http1, http2, logs::Log,
-    manager::Manager, opened::Opened, serve::Worker,
+    arrival::Arrival,
+    connection_log::Unwelcome,
+    exchange::Peer,
+    http1, http2,
+    logs::Log,
+    manager::Manager,
+    opened::{EndedBy, Opened},
+    serve::Worker,
 };
 use crate::{
     access_log::Writer,
@@ -226,8 +232,11 @@ impl Chain {
         Box::pin(http1::serve(worker, manager, arrival, control))
     }
 
-    /// Writes of a connection whose handshake came to nothing.
-    pub(super) fn log_unwelcome(&self, worker: &Worker, unwelcome: &Unwelcome) {
+    /// Counts and writes of a connection whose handshake came to nothing.
+    pub(super) fn turn_away(&self, worker: &Worker, unwelcome: &Unwelcome, ended_by: EndedBy) {
+        if let Runs::Http(manager) = &self.runs {
+            Opened::count_unwelcome(manager.clone(), unwelcome.started, ended_by);
+        }
         let (logs, name) = self.listener_logs();
         unwelcome.log(worker, logs, name);
     }

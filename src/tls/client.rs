@@ -20,7 +20,7 @@ use super::{
     parameters::Parameters,
     server::told,
     signatures::Signatures,
-    validation::{HostName, Refusal, Validation},
+    validation::{Flaw, HostName, Validation},
 };
 
 /// What an `UpstreamTlsContext` asks for.
@@ -185,7 +185,7 @@ impl ServerCertVerifier for Verifier {
             Some(validation) => {
                 validation.verify(leaf, rest, now, KeyUsage::server_auth(), host.as_ref())
             }
-            None => Err(Refusal::Chain("nobody has said yet who is trusted".to_owned())),
+            None => Err(Flaw::Other("nobody has said yet who is trusted".to_owned()).into()),
         };
         verified.map(|()| ServerCertVerified::assertion()).map_err(told)
     }

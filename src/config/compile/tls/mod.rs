@@ -195,9 +195,5 @@ fn tickets(
     if let Some(keys) = keys {
         return Some(Arc::new(SharedTickets::new(keys, lifetime)));
     }
-    let own = crate::tls::ticketer().ok()?;
-    Some(match lifetime {
-        Some(lifetime) => Arc::new(TimedTickets::new(own, lifetime)),
-        None => own,
-    })
+    Some(Arc::new(TimedTickets::new(crate::tls::ticketer().ok()?, lifetime)))
 }
