@@ -86,6 +86,25 @@ fn the_client_of_a_proxy_header_is_the_peer_of_everything() {
     }
 }
 
+/// Who took the connection may have spoken TLS with the client: the port that it was meant for tells.
+///
+/// Source: fifteen requests of each kind beside Envoy 1.40.
+#[test]
+fn the_port_of_a_proxy_header_tells_which_protocol_the_client_spoke() {
+    let filter = "proxy_protocol.v3.ProxyProtocol, allow_requests_without_proxy_protocol: true";
+    let chain = chain("{}", "plain").replace("%REQ(x-forwarded-for)%", "%REQ(x-forwarded-proto)%").replace(
+        "stat_prefix: in\n",
+        "stat_prefix: in\n          forward_proto_config: {https_destination_ports: [443, 8443], http_destination_ports: [80]}\n",
+    );
+    let proxy = proxy(filter, "", &chain);
+    for (port, proto) in [("80", "http"), ("443", "https"), ("8443", "https"), ("99", "http")] {
+        let header = format!("PROXY TCP4 1.2.3.4 5.6.7.8 111 {port}\r\n{GET}");
+        let told = answer(proxy.listener("main"), header.as_bytes());
+        assert!(told.contains(&format!("x-seen: {proto} ")), "{port}: {told}");
+    }
+    assert!(answer(proxy.listener("main"), GET.as_bytes()).contains("x-seen: http "));
+}
+
 #[test]
 fn chains_are_chosen_by_the_headers_addresses_and_direct_ones_by_the_sockets() {
     let chains = [

@@ -251,7 +251,9 @@ fn nobody_at_a_path_is_a_failed_connection() {
     );
     assert_eq!(proxy.stat("cluster.on.upstream_cx_connect_fail"), Some(1));
     let failures = client::get(proxy.admin, "/failures").text();
-    assert!(failures.contains("No such file or directory"), "{failures}");
+    let told = "immediate_connect_error:_No_such_file_or_directory|remote_address:";
+    assert!(failures.contains(told), "{failures}");
+    assert!(failures.contains("(No such file or directory)"), "{failures}");
 }
 
 #[test]

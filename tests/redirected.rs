@@ -7,13 +7,16 @@ use std::net::SocketAddr;
 use support::{
     client,
     config::{FILTERS, chain},
-    namespace::{in_its_own_network, redirect_to},
+    namespace::{in_its_own_network, redirect_to, steer_to},
     proxy::Proxy,
 };
 
-/// A proxy whose listener `front` takes what is redirected, by both families, with these lines and chains; and these
-/// listeners without sockets, each of which answers with its name.
-fn proxy(front: &str, chains: &str, others: &[(&str, &str)]) -> Proxy {
+/// Takes connections by both families.
+const BOTH: &str = "{socket_address: {address: \"::\", port_value: 0, ipv4_compat: true}}";
+
+/// A proxy whose listener `front` is at this address and has these lines and chains; and these listeners without sockets,
+/// each of which answers with its name.
+fn proxy(at: &str, front: &str, chains: &str, others: &[(&str, &str)]) -> Proxy {
     let other = |(name, address): &(&str, &str)| {
         let (ip, port) = address.rsplit_once(':').expect("an address with a port");
         let ip = ip.trim_matches(['[', ']']);
@@ -25,19 +28,17 @@ fn proxy(front: &str, chains: &str, others: &[(&str, &str)]) -> Proxy {
         )
     };
     let others: String = others.iter().map(other).collect();
-    let proxy = Proxy::start(&format!(
+    Proxy::start(&format!(
         r#"admin: {{address: {{socket_address: {{address: 127.0.0.1, port_value: 0}}}}}}
 static_resources:
   listeners:
   - name: front
     stat_prefix: front
-    address: {{socket_address: {{address: "::", port_value: 0, ipv4_compat: true}}}}
+    address: {at}
     {front}
     filter_chains:
 {chains}{others}"#
-    ));
-    redirect_to(proxy.listener("front").port());
-    proxy
+    ))
 }
 
 /// Who answers at an address, and that it knows which one that is.
@@ -60,8 +61,9 @@ fn a_redirected_connection_goes_to_the_listener_of_its_original_destination() {
                 ("exact6", "[fd00:9::1]:80"),
                 ("all6", "[::]:80"),
             ];
-            let proxy = proxy("use_original_dst: true", &chain("{}", "front"), &others);
+            let proxy = proxy(BOTH, "use_original_dst: true", &chain("{}", "front"), &others);
             let front = proxy.listener("front").port();
+            redirect_to(front);
             for (address, who) in [
                 ("10.9.0.1:80", "exact"),
                 ("10.9.0.2:80", "all"),
@@ -104,7 +106,8 @@ fn a_chain_is_chosen_by_the_original_destination_and_the_filter_alone_hands_noth
                 chain("{}", "rest"),
             ]
             .concat();
-            let proxy = proxy(&filter, &chains, &[("exact", "10.9.0.1:80")]);
+            let proxy = proxy(BOTH, &filter, &chains, &[("exact", "10.9.0.1:80")]);
+            redirect_to(proxy.listener("front").port());
             for (address, who) in [
                 ("10.9.0.1:80", "rest"),
                 ("10.9.0.1:81", "port"),
@@ -129,8 +132,10 @@ fn what_nobody_has_redirected_is_where_a_header_says_whether_connections_are_tra
             let front = format!(
                 "use_original_dst: true\n    listener_filters: [{{name: f, typed_config: {{\"@type\": {FILTERS}.listener.proxy_protocol.v3.ProxyProtocol}}}}]"
             );
-            let proxy = proxy(&front, &chain("{}", "front"), &[("exact", "10.9.0.1:80")]);
+            let others = [("exact", "10.9.0.1:80")];
+            let proxy = proxy(BOTH, &front, &chain("{}", "front"), &others);
             let port = proxy.listener("front").port();
+            redirect_to(port);
             for to in
                 [SocketAddr::from(([127, 0, 0, 1], port)), SocketAddr::from(([10, 9, 0, 1], 80))]
             {
@@ -140,6 +145,31 @@ fn what_nobody_has_redirected_is_where_a_header_says_whether_connections_are_tra
                 let mut answer = String::new();
                 stream.read_to_string(&mut answer).expect("an answer");
                 assert!(answer.ends_with("\r\n\r\nexact"), "{to}: {answer}");
+            }
+        },
+    );
+}
+
+/// Observed: Envoy 1.40, with the socket bound to all addresses and to one.
+#[test]
+fn a_connection_that_is_steered_as_it_is_goes_to_the_listener_of_its_address() {
+    in_its_own_network(
+        "a_connection_that_is_steered_as_it_is_goes_to_the_listener_of_its_address",
+        || {
+            let one = "{socket_address: {address: 127.0.0.1, port_value: 0}}";
+            for at in [BOTH, one] {
+                let (front, others) =
+                    ("use_original_dst: true\n    transparent: true", [("exact", "10.9.0.1:80")]);
+                let proxy = proxy(at, front, &chain("{}", "front"), &others);
+                let port = proxy.listener("front").port();
+                if !steer_to(SocketAddr::from(([127, 0, 0, 1], port))) {
+                    return;
+                }
+                for (address, who) in
+                    [("10.9.0.1:80", "exact"), ("10.9.0.2:80", "front"), ("10.9.0.1:81", "front")]
+                {
+                    assert_eq!(who_is_at(address), who, "{at}: {address}");
+                }
             }
         },
     );

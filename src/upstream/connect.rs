@@ -5,7 +5,6 @@ mod happy_eyeballs;
 use std::{
     cell::{Cell, OnceCell},
     future::poll_fn,
-    io,
     net::Ipv4Addr,
     pin::pin,
     rc::Rc,
@@ -21,7 +20,10 @@ use understudy_actors::{
     stats::{ClusterHttp2Stat, ClusterStat, HostStat, SslContextStat, SslStat},
 };
 
-use super::{pool::Target, socket};
+use super::{
+    pool::Target,
+    socket::{self, SocketError},
+};
 use crate::{
     tls::{ClientContext, Session, Speaks},
     transport::{self, HandshakeError, Stream},
@@ -33,7 +35,7 @@ use crate::{
 pub enum ConnectError {
     /// Refused, unreachable, reset.
     #[error("{0}")]
-    Failed(Arc<io::Error>),
+    Failed(Arc<SocketError>),
     /// There was a connection, and no handshake on it.
     #[error("{0}")]
     Handshake(Arc<HandshakeError>),
@@ -111,7 +113,7 @@ async fn open(target: &Target, speaks: Speaks, life: &Life) -> Result<Stream, Co
             let _ = life.tls.set(Rc::new(session));
             Ok(stream)
         }
-        Err(HandshakeError::Lost(error)) => Err(ConnectError::Failed(Arc::new(error))),
+        Err(HandshakeError::Lost(error)) => Err(ConnectError::Failed(Arc::new(error.into()))),
         Err(error) => {
             if matches!(error, HandshakeError::NotReady) {
                 let stats = shared.ssl_context_stats.get().lane(*worker);
@@ -149,7 +151,7 @@ pub async fn secure(
 }
 
 /// A socket on which has been said what goes before everything else.
-async fn greeted(target: &Target, life: &Life) -> io::Result<TcpStream> {
+async fn greeted(target: &Target, life: &Life) -> Result<TcpStream, SocketError> {
     let mut stream = match target.host.attempts.is_empty() {
         true => socket::connect(target.host.address, &target.upstream.sockets).await?,
         false => happy_eyeballs::connect(target, life).await?,

@@ -2,6 +2,7 @@
 
 use std::{
     io::Write,
+    net::SocketAddr,
     process::{Command, Output, Stdio},
 };
 
@@ -57,14 +58,32 @@ pub fn in_its_own_network(test: &str, body: impl FnOnce()) {
     assert!(output.status.success() && said.contains("1 passed"), "{said}");
 }
 
-/// Whatever goes to 10.9.0.0/16 or fd00:9::/32 from here on comes to this port.
+/// Whatever goes to 10.9.0.0/16 or fd00:9::/32 from here on comes to this port (REDIRECT).
 pub fn redirect_to(port: u16) {
-    let mut nft =
-        Command::new("nft").args(["-f", "-"]).stdin(Stdio::piped()).spawn().expect("nft runs");
+    assert!(load(&rules(port)), "nft has set no rules");
+}
+
+/// What goes to port 80 or 81 of 10.9.0.0/16 from here on comes to this place as it is (TPROXY); false where the kernel
+/// has no such thing, which is said.
+pub fn steer_to(place: SocketAddr) -> bool {
+    let rules = format!(
+        "table ip test; delete table ip test; table ip test {{ chain in {{ type filter hook prerouting priority -150; \
+         iif lo ip daddr 10.9.0.0/16 tcp dport {{ 80, 81 }} tproxy to {place} accept; }}; }};"
+    );
+    let loaded = load(&rules);
+    if !loaded {
+        let _ = writeln!(std::io::stderr(), "NOT RUN, what TPROXY steers: nft has set no rules");
+    }
+    loaded
+}
+
+fn load(rules: &str) -> bool {
+    let nft = Command::new("nft").args(["-f", "-"]).stdin(Stdio::piped()).spawn();
+    let mut nft = nft.expect("nft runs");
     let mut stdin = nft.stdin.take().expect("a pipe");
-    stdin.write_all(rules(port).as_bytes()).expect("nft reads");
+    stdin.write_all(rules.as_bytes()).expect("nft reads");
     drop(stdin);
-    assert!(nft.wait().expect("nft ends").success(), "nft has set no rules");
+    nft.wait().expect("nft ends").success()
 }
 
 fn rules(port: u16) -> String {

@@ -14,7 +14,10 @@ use super::{
 use crate::{
     admission::{self, Inadmissible},
     codec::{Known, KnownSet, RequestHead, Scheme, Switch},
-    config::model::{client::UserAgent, http::InternalAddresses},
+    config::model::{
+        client::{ForwardProto, UserAgent},
+        http::InternalAddresses,
+    },
     downstream::{exchange::Peer, manager::Manager, serve::Worker},
     local_reply::LocalReply,
     stream::BodySize,
@@ -129,7 +132,7 @@ fn scheme(head: &mut RequestHead, manager: &Manager, peer: &Peer) {
                 head.scheme = Scheme::parse(said);
             }
         }
-        _ if peer.is_tls() => {
+        _ if spoke_https(&config.client.forward_proto, peer) => {
             head.headers.set_line(Known::XForwardedProto, b"x-forwarded-proto: https\r\n");
             if head.scheme == Scheme::Unset {
                 head.scheme = Scheme::Https;
@@ -148,6 +151,18 @@ fn scheme(head: &mut RequestHead, manager: &Manager, peer: &Peer) {
     if let Some(is_https) = options.scheme_is_https {
         head.scheme = if is_https { Scheme::Https } else { Scheme::Http };
         head.headers.set(Known::XForwardedProto, head.scheme.as_str().as_bytes());
+    }
+}
+
+/// Whether the client spoke TLS, with us or with whoever took its connection.
+///
+/// Source: `forward_proto_config`, which speaks of connections whose address was restored.
+fn spoke_https(ports: &ForwardProto, peer: &Peer) -> bool {
+    let restored = peer.proxied.as_ref().is_some_and(|proxied| proxied.local != peer.local);
+    match peer.local.port().filter(|_| restored) {
+        Some(port) if ports.https.contains(&port) => true,
+        Some(port) if ports.http.contains(&port) => false,
+        _ => peer.is_tls(),
     }
 }
 

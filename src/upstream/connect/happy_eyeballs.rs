@@ -22,12 +22,15 @@ use understudy_actors::{
 };
 
 use super::Life;
-use crate::upstream::{pool::Target, socket};
+use crate::upstream::{
+    pool::Target,
+    socket::{self, SocketError},
+};
 
 /// How long a connection may take before another is tried beside it. Observed: Envoy 1.40.
 const ATTEMPT_DELAY: Duration = Duration::from_millis(300);
 
-type Connecting = Pin<Box<dyn Future<Output = io::Result<TcpStream>>>>;
+type Connecting = Pin<Box<dyn Future<Output = Result<TcpStream, SocketError>>>>;
 
 /// Connections under way to the addresses of one host.
 struct Race<'a> {
@@ -48,7 +51,7 @@ struct Race<'a> {
 pub(super) fn connect<'a>(
     target: &'a Target,
     life: &'a Life,
-) -> Pin<Box<dyn Future<Output = io::Result<TcpStream>> + 'a>> {
+) -> Pin<Box<dyn Future<Output = Result<TcpStream, SocketError>> + 'a>> {
     let left = target.host.attempts.iter();
     let mut race = Race { target, life, left, under_way: Vec::new(), next: None, begun: 0 };
     Box::pin(poll_fn(move |cx| race.poll(cx)))
@@ -77,9 +80,10 @@ impl Race<'_> {
         true
     }
 
-    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<TcpStream>> {
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<TcpStream, SocketError>> {
         if self.begun == 0 && !self.begin() {
-            return Poll::Ready(Err(io::ErrorKind::AddrNotAvailable.into()));
+            let error = io::Error::from(io::ErrorKind::AddrNotAvailable);
+            return Poll::Ready(Err(error.into()));
         }
         loop {
             let mut failed = None;
