@@ -12,6 +12,7 @@ use super::{exchange::Peer, logs::Log, manager::Manager, serve::Worker};
 use crate::{
     access_log::{Record, ResponseFlag, ResponseFlags},
     codec::Version,
+    config::model::listener::FilterChainInfo,
     format::StreamInfo,
     listener::{Found, Proxied},
     worker::next_connection_id,
@@ -54,7 +55,7 @@ impl Unwelcome {
     }
 
     /// Writes of it.
-    pub(super) fn log(&self, worker: &Worker, logs: &[Log], filter_chain: &str) {
+    pub(super) fn log(&self, worker: &Worker, logs: &[Log], filter_chain: &FilterChainInfo) {
         if logs.is_empty() {
             return;
         }
@@ -74,7 +75,7 @@ impl Unwelcome {
             connection_id: next_connection_id(),
             requested_server_name: self.server_name.as_deref().unwrap_or_default(),
             downstream_failure: &self.reason,
-            filter_chain,
+            filter_chain: Some(filter_chain),
             ..StreamInfo::default()
         };
         let record = Record {
@@ -138,7 +139,7 @@ impl Drop for ConnectionLog {
             connection_id: self.peer.id,
             tls: self.peer.tls.as_deref(),
             requested_server_name: self.peer.server_name.as_deref().unwrap_or_default(),
-            filter_chain: &self.manager.config.filter_chain,
+            filter_chain: Some(&self.manager.config.filter_chain),
             ..StreamInfo::default()
         };
         let record = Record {

@@ -254,7 +254,9 @@ pub static OPERATORS: &[Kind] = &[
     // Which way.
     plain("ROUTE_NAME", |_, info| Value::unless_empty(info.route_name)),
     plain("VIRTUAL_CLUSTER_NAME", |_, info| Value::unless_empty(info.virtual_cluster)),
-    plain("FILTER_CHAIN_NAME", |_, info| Value::unless_empty(info.filter_chain)),
+    plain("FILTER_CHAIN_NAME", |_, info| {
+        info.filter_chain.map_or(Value::Nothing, |chain| Value::unless_empty(&chain.name))
+    }),
     plain("UPSTREAM_CLUSTER", |_, info| Value::unless_empty(info.cluster_stat_name)),
     plain("UPSTREAM_CLUSTER_RAW", |_, info| Value::unless_empty(info.cluster)),
     plain("UPSTREAM_HOST", |_, info| {

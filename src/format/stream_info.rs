@@ -11,6 +11,7 @@ use understudy_actors::address::Address;
 use crate::{
     access_log::ResponseFlags,
     codec::{HeaderBlock, RequestHead, ResponseHead, Version},
+    config::model::listener::FilterChainInfo,
     listener::Proxied,
     stream::Wire,
     tls::Session,
@@ -65,8 +66,8 @@ pub struct StreamInfo<'a> {
     pub requested_server_name: &'a str,
     /// Why the client's handshake came to nothing; empty for nothing.
     pub downstream_failure: &'a str,
-    /// The name of the filter chain; empty for none.
-    pub filter_chain: &'a str,
+    /// The filter chain, and its listener.
+    pub filter_chain: Option<&'a FilterChainInfo>,
     /// The route's name; empty for none.
     pub route_name: &'a str,
     /// The route's `metadata.filter_metadata`.

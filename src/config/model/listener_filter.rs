@@ -49,7 +49,7 @@ pub enum PortRule {
 }
 
 /// What is done with a PROXY header, and without one.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct ProxyProtocol {
     /// `allow_requests_without_proxy_protocol`
     pub optional: bool,

@@ -188,7 +188,7 @@ impl Exchange<'_> {
             tls: self.peer.tls.as_deref(),
             requested_server_name: self.peer.server_name.as_deref().unwrap_or_default(),
             downstream_failure: "",
-            filter_chain: &self.manager.config.filter_chain,
+            filter_chain: Some(&self.manager.config.filter_chain),
             route_name: route.map_or("", |route| &route.name),
             route_metadata: route.and_then(|route| route.metadata.as_ref()),
             virtual_host_metadata: host.and_then(|host| host.metadata.as_ref()),
