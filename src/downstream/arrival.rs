@@ -5,6 +5,7 @@ use std::{
     future::Future,
     net::{IpAddr, Ipv4Addr},
     rc::Rc,
+    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -27,7 +28,7 @@ use crate::{
     listener::{Found, Proxied, Verdict},
     matcher::tree::{Facts, Outcome},
     tls::Session,
-    transport::{self, Stream},
+    transport::{self, Fingerprints, Stream},
 };
 
 /// How long a handshake may take where the configuration does not say. Envoy waits for ever.
@@ -47,6 +48,8 @@ pub struct Arrival {
     pub tls: Option<Rc<Session>>,
     /// The name that was asked for, as the TLS inspector saw it.
     pub server_name: Option<Rc<str>>,
+    /// By what the client is known, as the TLS inspector saw it.
+    pub fingerprints: Option<Arc<Fingerprints>>,
     /// The cluster that a filter has chosen for it.
     pub cluster: Option<Rc<str>>,
 }
@@ -63,7 +66,16 @@ impl Arrival {
     /// A connection whose bytes are plain.
     pub(super) fn plain(stream: TcpStream, peer: Address, local: Address) -> Self {
         let stream = stream.into();
-        Self { stream, peer, local, proxied: None, tls: None, server_name: None, cluster: None }
+        Self {
+            stream,
+            peer,
+            local,
+            proxied: None,
+            tls: None,
+            server_name: None,
+            fingerprints: None,
+            cluster: None,
+        }
     }
 }
 
@@ -95,10 +107,11 @@ pub(super) async fn welcome(
     };
     let Accepted { stream: socket, entrance, .. } = accepted;
     entrance.admit(&control);
-    let Found { peer, local, proxied, server_name, .. } = found;
+    let Found { peer, local, proxied, server_name, fingerprints, .. } = found;
     let (proxied, server_name) = (proxied.map(Rc::new), server_name.map(Rc::from));
     let Some(tls) = &chain.tls else {
-        let arrival = Arrival { proxied, server_name, ..Arrival::plain(socket, peer, local) };
+        let plain = Arrival::plain(socket, peer, local);
+        let arrival = Arrival { proxied, server_name, fingerprints, ..plain };
         return chain.serve(worker, arrival, control).await;
     };
     if !tls.context.is_ready() {
@@ -110,8 +123,17 @@ pub(super) async fn welcome(
         match timeout(chain.handshake_timeout.unwrap_or(HANDSHAKE_WAIT), handshake).await {
             Ok(Ok((stream, session))) => {
                 let tls = Some(Rc::new(session));
-                let arrival =
-                    Arrival { stream, peer, local, proxied, tls, server_name, cluster: None };
+                let cluster = None;
+                let arrival = Arrival {
+                    stream,
+                    peer,
+                    local,
+                    proxied,
+                    tls,
+                    server_name,
+                    fingerprints,
+                    cluster,
+                };
                 return chain.serve(worker, arrival, control).await;
             }
             // It was counted.
@@ -122,7 +144,8 @@ pub(super) async fn welcome(
             }
         };
     let unmatched = false;
-    let unwelcome = Unwelcome { started, peer, local, proxied, server_name, reason, unmatched };
+    let unwelcome =
+        Unwelcome { started, peer, local, proxied, server_name, fingerprints, reason, unmatched };
     chain.turn_away(&worker, &unwelcome, ended_by);
 }
 

@@ -16,6 +16,7 @@ mod signatures;
 mod tickets;
 mod validation;
 
+pub(crate) use certificate::hex;
 pub use certificate::{Certificate, CertificateError, CertificateInfo, NameKind, SubjectAltName};
 pub use client::{ClientContext, ClientSettings, Speaks};
 pub use greeting::{Greeting, Rejection};

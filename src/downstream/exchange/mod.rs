@@ -41,6 +41,7 @@ use std::{
     net::IpAddr,
     ops::{Deref, DerefMut},
     rc::Rc,
+    sync::Arc,
     task::{Context, Poll},
     time::Instant,
 };
@@ -67,6 +68,7 @@ use crate::{
     route::{Found, Lots, RouteTable, form_host},
     stream::{BodySize, RequestSource, ResponseSink, WireBytes},
     tls::Session,
+    transport::Fingerprints,
     upstream::Cluster,
     worker::{AddressText, Deadline, next_connection_id},
 };
@@ -123,6 +125,8 @@ pub struct Peer {
     pub tls: Option<Rc<Session>>,
     /// The name that it asked for, as the TLS inspector saw it.
     pub server_name: Option<Rc<str>>,
+    /// By what it is known, as the TLS inspector saw it.
+    pub fingerprints: Option<Arc<Fingerprints>>,
 }
 
 /// How an exchange ended, for the connection it was on.
@@ -190,7 +194,9 @@ impl Peer {
         let text = arrival.peer.ip().map(AddressText::new);
         let (id, tls) = (next_connection_id(), arrival.tls.clone());
         let (proxied, server_name) = (arrival.proxied.clone(), arrival.server_name.clone());
-        Self { remote: arrival.peer, local: arrival.local, text, id, proxied, tls, server_name }
+        let fingerprints = arrival.fingerprints.clone();
+        let (remote, local) = (arrival.peer, arrival.local);
+        Self { remote, local, text, id, proxied, tls, server_name, fingerprints }
     }
 
     /// Whether it comes by TLS.
