@@ -125,7 +125,8 @@ fn subject<'a>(arrival: &'a Arrival, runtime: &'a Runtime) -> Subject<'a> {
         direct: arrival.proxied.as_ref().map_or(arrival.peer, |proxied| proxied.peer),
         remote: arrival.peer.ip(),
         destination: arrival.local,
-        server_name: arrival.asked_for().unwrap_or_default(),
+        // As far as the TLS inspector has seen it. Observed: Envoy 1.40.
+        server_name: arrival.server_name.as_deref().unwrap_or_default(),
         tls: arrival.tls.as_deref(),
         request: None,
         metadata: arrival.proxied.as_ref().map(|proxied| &proxied.metadata),

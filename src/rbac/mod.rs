@@ -197,7 +197,7 @@ impl<'a> Subject<'a> {
             server_name: self.server_name,
             tls: self.tls,
             request: self.request,
-            runtime: Some(self.runtime),
+            shares: Some(self.runtime),
             ..Facts::default()
         }
     }

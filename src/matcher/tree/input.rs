@@ -6,7 +6,7 @@ use std::{
     net::{IpAddr, SocketAddr},
 };
 
-use understudy_actors::runtime::Runtime;
+use understudy_actors::runtime::{Runtime, Share};
 
 use crate::{
     codec::RequestHead,
@@ -46,7 +46,7 @@ pub enum Input {
 }
 
 /// What is seen of a connection, or of a request on one.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Default)]
 pub struct Facts<'a> {
     /// Where it was meant to go; none where that is a path.
     pub destination: Option<SocketAddr>,
@@ -64,8 +64,14 @@ pub struct Facts<'a> {
     pub tls: Option<&'a Session>,
     /// The request; none for a connection.
     pub request: Option<&'a RequestHead>,
-    /// Runtime values; none where there is no runtime.
-    pub runtime: Option<&'a Runtime>,
+    /// What the runtime says of shares; none where there is no runtime.
+    pub shares: Option<&'a dyn Shares>,
+}
+
+/// Who knows what the runtime says of a share.
+pub trait Shares {
+    /// Whether `number` falls into the share that `key` sets, or into `default`.
+    fn takes(&self, key: &str, default: Share, number: u64) -> bool;
 }
 
 /// What an input is.
@@ -114,6 +120,14 @@ impl Input {
             Input::Subject => of_peer(facts.tls, |info| unless_empty(info.subject.as_bytes())),
             Input::Header(name) => facts.request.map_or(Value::Missing, |head| header(name, head)),
         }
+    }
+}
+
+// === impl Shares ===
+
+impl Shares for Runtime {
+    fn takes(&self, key: &str, default: Share, number: u64) -> bool {
+        self.enabled(key, default, number)
     }
 }
 

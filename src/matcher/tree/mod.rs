@@ -16,7 +16,7 @@ mod tests;
 
 use std::collections::HashMap;
 
-pub use input::{Facts, Input, Value, is_same_ip_or_loopback};
+pub use input::{Facts, Input, Shares, Value, is_same_ip_or_loopback};
 pub use names::Names;
 pub use predicate::{Predicate, Test};
 pub use prefixes::Prefixes;

@@ -103,8 +103,8 @@ impl Test {
             Test::Hash { threshold, modulo, seed } => {
                 hash(*seed).checked_rem(*modulo).is_some_and(|rest| rest >= *threshold)
             }
-            Test::Fraction { share, key, seed } => match facts.runtime {
-                Some(runtime) => runtime.enabled(key, *share, hash(*seed)),
+            Test::Fraction { share, key, seed } => match facts.shares {
+                Some(shares) => shares.takes(key, *share, hash(*seed)),
                 None => share.takes(hash(*seed)),
             },
         }
@@ -141,7 +141,7 @@ mod tests {
                 let mut head = RequestHead::default();
                 head.headers.append_name(b"x", value.as_bytes());
                 let facts =
-                    Facts { request: Some(&head), runtime: Some(&runtime), ..Facts::default() };
+                    Facts { request: Some(&head), shares: Some(&runtime), ..Facts::default() };
                 predicate.holds(&facts)
             };
             let letter = |value: &&str| if holds(value) == Some(true) { 'Y' } else { 'N' };
