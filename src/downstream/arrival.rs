@@ -27,8 +27,8 @@ use crate::{
     config::model::filter_chain_match::{FilterChainMatch, Traits},
     listener::{Found, Proxied, Verdict},
     matcher::tree::{Facts, Outcome},
-    tls::Session,
-    transport::{self, Fingerprints, Stream},
+    tls::{Ends, Fingerprints, Session},
+    transport::{self, Stream},
 };
 
 /// How long a handshake may take where the configuration does not say. Envoy waits for ever.
@@ -118,10 +118,12 @@ pub(super) async fn welcome(
         return tls.not_ready(&worker);
     }
     let ssl = tls.stats.lane(worker.index);
-    let handshake = transport::accept(socket, &tls.context, |stat| ssl.inc(stat));
+    let ends = Ends { local: local.ip(), remote: peer.ip() };
+    let handshake = transport::accept(socket, &tls.context, ends, |stat| ssl.inc(stat));
     let (reason, ended_by) =
         match timeout(chain.handshake_timeout.unwrap_or(HANDSHAKE_WAIT), handshake).await {
-            Ok(Ok((stream, session))) => {
+            Ok(Ok((stream, mut session))) => {
+                session.fingerprints.clone_from(&fingerprints);
                 let tls = Some(Rc::new(session));
                 let cluster = None;
                 let arrival = Arrival {

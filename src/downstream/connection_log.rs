@@ -15,7 +15,7 @@ use crate::{
     codec::Version,
     format::StreamInfo,
     listener::{Found, Proxied},
-    transport::Fingerprints,
+    tls::Fingerprints,
     worker::next_connection_id,
 };
 
@@ -142,7 +142,7 @@ impl Drop for ConnectionLog {
             connection_id: self.peer.id,
             tls: self.peer.tls.as_deref(),
             requested_server_name: self.peer.server_name.as_deref().unwrap_or_default(),
-            fingerprints: self.peer.fingerprints.as_deref(),
+            fingerprints: self.peer.fingerprints(),
             filter_chain: &self.manager.config.filter_chain,
             ..StreamInfo::default()
         };

@@ -13,8 +13,7 @@ use crate::{
     codec::{HeaderBlock, RequestHead, ResponseHead, Version},
     listener::Proxied,
     stream::Wire,
-    tls::Session,
-    transport::Fingerprints,
+    tls::{Fingerprints, Session},
 };
 
 /// What is known of an exchange. All of it is borrowed from where it is kept anyway.

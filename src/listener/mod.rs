@@ -21,7 +21,7 @@ use understudy_actors::{
 use crate::{
     config::model::listener_filter::{ListenerFilter, ListenerFilterKind, PortRule},
     downstream::serve::Worker,
-    transport::Fingerprints,
+    tls::Fingerprints,
 };
 
 pub use proxied::{Proxied, Tlv};

@@ -32,8 +32,8 @@ use crate::{
     format::{AccessLogType, StreamInfo, UpstreamConnection, UpstreamInfo},
     listener::Proxied,
     stream::{Reset, Wire, WireBytes},
-    tls::Session,
-    transport::{Fingerprints, Stream},
+    tls::{Fingerprints, Session},
+    transport::Stream,
     upstream::{
         Aggregate, Current,
         balancer::Choice,

@@ -8,6 +8,7 @@ use super::{
     fingerprint::{ja3, ja4},
     peek,
 };
+use crate::tls::Fingerprints;
 
 /// What the first bytes are.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -29,15 +30,6 @@ pub struct Hello {
     pub bytes: usize,
     /// What it has in common with others, where that is asked for.
     pub fingerprints: Fingerprints,
-}
-
-/// By what clients of one kind are known.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Fingerprints {
-    /// JA3; empty where nobody asks for it.
-    pub ja3: String,
-    /// JA4, the same way.
-    pub ja4: String,
 }
 
 /// Which fingerprints are taken.

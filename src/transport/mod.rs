@@ -10,6 +10,6 @@ mod reason;
 mod stream;
 
 pub use handshake::{HandshakeError, accept, connect};
-pub use hello::{Fingerprints, Hello, Takes, Told};
+pub use hello::{Hello, Takes, Told};
 pub use peek::{Look, Peeked, peek};
 pub use stream::{ReadHalf, Stream, WriteHalf};

@@ -41,7 +41,6 @@ use std::{
     net::IpAddr,
     ops::{Deref, DerefMut},
     rc::Rc,
-    sync::Arc,
     task::{Context, Poll},
     time::Instant,
 };
@@ -68,8 +67,7 @@ use crate::{
     local_reply::LocalReply,
     route::{Found, Lots, RouteTable, form_host},
     stream::{BodySize, RequestSource, ResponseSink, WireBytes},
-    tls::Session,
-    transport::Fingerprints,
+    tls::{Fingerprints, Session},
     upstream::Cluster,
     worker::{AddressText, Deadline, next_connection_id},
 };
@@ -126,8 +124,6 @@ pub struct Peer {
     pub tls: Option<Rc<Session>>,
     /// The name that it asked for, as the TLS inspector saw it.
     pub server_name: Option<Rc<str>>,
-    /// By what it is known, as the TLS inspector saw it.
-    pub fingerprints: Option<Arc<Fingerprints>>,
 }
 
 /// How an exchange ended, for the connection it was on.
@@ -195,9 +191,13 @@ impl Peer {
         let text = arrival.peer.ip().map(AddressText::new);
         let (id, tls) = (next_connection_id(), arrival.tls.clone());
         let (proxied, server_name) = (arrival.proxied.clone(), arrival.server_name.clone());
-        let fingerprints = arrival.fingerprints.clone();
         let (remote, local) = (arrival.peer, arrival.local);
-        Self { remote, local, text, id, proxied, tls, server_name, fingerprints }
+        Self { remote, local, text, id, proxied, tls, server_name }
+    }
+
+    /// By what it is known, as the TLS inspector saw it.
+    pub fn fingerprints(&self) -> Option<&Fingerprints> {
+        self.tls.as_ref()?.fingerprints.as_deref()
     }
 
     /// Whether it comes by TLS.
