@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use support::{client, proxy::Proxy, wait_for};
+use support::{client, namespace::in_its_own_network, proxy::Proxy, wait_for};
 
 const TYPES: &str = "type.googleapis.com/envoy.extensions.filters";
 
@@ -107,6 +107,42 @@ fn sockets_are_made_as_they_are_asked_for() {
     ]);
     assert_eq!(proxy.listener("free").ip().to_string(), "192.0.2.77");
     assert_eq!(client::get(proxy.listener("options"), "/").status, 200);
+}
+
+/// How many connections came with data in their first packet and were taken so, in this network.
+fn opened_fast() -> u64 {
+    let told = std::fs::read_to_string("/proc/net/netstat").expect("it can be read");
+    let mut lines = told.lines().filter_map(|line| line.strip_prefix("TcpExt: "));
+    let (names, values) = (lines.next().expect("names"), lines.next().expect("values"));
+    let mut both = names.split(' ').zip(values.split(' '));
+    let (_, value) = both.find(|(name, _)| *name == "TCPFastOpenPassive").expect("it is counted");
+    value.parse().expect("a number")
+}
+
+#[test]
+fn a_request_may_come_with_the_first_packet_where_that_is_asked_for() {
+    use rustix::net::{AddressFamily, SendFlags, SocketType, sendto, socket};
+    in_its_own_network("a_request_may_come_with_the_first_packet_where_that_is_asked_for", || {
+        // Clients and servers may, and without a cookie.
+        std::fs::write("/proc/sys/net/ipv4/tcp_fastopen", "519").expect("it can be allowed");
+        let proxy = proxy(&[
+            "name: fast\n    address: {socket_address: {address: 127.0.0.1, port_value: 0}}\n    tcp_fast_open_queue_length: 8",
+            "name: option\n    address: {socket_address: {address: 127.0.0.1, port_value: 0}}\n    socket_options: [{level: 6, name: 23, int_value: 8, state: STATE_LISTENING}]",
+            "name: usual\n    address: {socket_address: {address: 127.0.0.1, port_value: 0}}",
+        ]);
+        for (name, expected) in [("fast", 1), ("option", 1), ("usual", 0)] {
+            let before = opened_fast();
+            let client = socket(AddressFamily::INET, SocketType::STREAM, None).expect("a socket");
+            let fast_open = SendFlags::from_bits_retain(0x2000_0000);
+            let request = b"GET / HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n";
+            let sent = sendto(&client, request, fast_open, &proxy.listener(name));
+            assert_eq!(sent, Ok(request.len()), "{name}");
+            let mut answer = String::new();
+            TcpStream::from(client).read_to_string(&mut answer).expect("an answer");
+            assert!(answer.starts_with("HTTP/1.1 200 "), "{name}: {answer}");
+            assert_eq!(opened_fast() - before, expected, "{name}");
+        }
+    });
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use std::{
     cell::Cell,
-    net::{SocketAddr, TcpListener as StdListener},
+    future::poll_fn,
     panic::AssertUnwindSafe,
     rc::Rc,
     sync::Arc,
@@ -11,11 +11,13 @@ use std::{
 
 use actix::prelude::*;
 use futures_util::FutureExt;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpStream;
 
 use crate::{
+    address::Address,
     roster::Roster,
     seams::Face,
+    socket::Listening,
     stats::{Group, ListenerStat, ListenerWorkerStat, Registry, Scope},
     supervise::{falls, words},
 };
@@ -29,7 +31,7 @@ const REST: Duration = Duration::from_millis(100);
 /// What the admin port keeps through a fall. Clients that were accepted are served on.
 pub(crate) struct AdminSeed {
     /// Kept until the port closes; its backlog outlives the actor.
-    socket: Cell<Option<Rc<StdListener>>>,
+    socket: Cell<Option<Rc<Listening>>>,
     face: Arc<dyn Face>,
     roster: Arc<Roster>,
     stats: Arc<Group<ListenerStat>>,
@@ -51,7 +53,7 @@ pub(crate) struct CloseAdmin;
 
 impl AdminSeed {
     pub(crate) fn new(
-        socket: StdListener,
+        socket: Listening,
         face: Arc<dyn Face>,
         roster: Arc<Roster>,
         registry: &Registry,
@@ -66,13 +68,13 @@ impl AdminSeed {
         }
     }
 
-    fn socket(&self) -> Option<Rc<StdListener>> {
+    fn socket(&self) -> Option<Rc<Listening>> {
         let socket = self.socket.take();
         self.socket.set(socket.clone());
         socket
     }
 
-    fn take(self: Rc<Self>, stream: TcpStream, peer: SocketAddr) {
+    fn take(self: Rc<Self>, stream: TcpStream, peer: Address) {
         if self.clients.get() >= CLIENTS_MAX {
             self.stats.add(ListenerStat::DownstreamCxOverflow, 1);
             return;
@@ -96,11 +98,11 @@ impl Admin {
         Self { seed }
     }
 
-    async fn accept(seed: Rc<AdminSeed>, socket: Rc<StdListener>) {
+    async fn accept(seed: Rc<AdminSeed>, socket: Rc<Listening>) {
         loop {
-            let error = match socket.try_clone().and_then(TcpListener::from_std) {
+            let error = match socket.watched() {
                 Ok(socket) => loop {
-                    match socket.accept().await {
+                    match poll_fn(|cx| socket.poll_accept(cx)).await {
                         Ok((stream, peer)) => {
                             seed.stats.record(ListenerStat::ConnectionsAcceptedPerSocketEvent, 1);
                             seed.clone().take(stream, peer);

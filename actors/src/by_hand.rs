@@ -1,11 +1,14 @@
 //! Owns what people change about a cluster's hosts while it runs (`/clusters/endpoints`): which they add, take
 //! away or drain, and until when. It wins over what discovery says.
 
-use std::{collections::BTreeMap, net::SocketAddr};
+use std::collections::BTreeMap;
 
 use tokio::time::Instant;
 
-use crate::command::{EndpointChange, Term};
+use crate::{
+    address::Address,
+    command::{EndpointChange, Term},
+};
 
 /// Addresses that can be changed at a time in one cluster.
 pub const CHANGED_MAX: usize = 4096;
@@ -13,7 +16,7 @@ pub const CHANGED_MAX: usize = 4096;
 /// All that was changed in one cluster.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct ByHand {
-    by_address: BTreeMap<SocketAddr, Changed>,
+    by_address: BTreeMap<Address, Changed>,
 }
 
 /// One address that was changed.
@@ -60,7 +63,7 @@ impl ByHand {
         &self,
         changes: &[EndpointChange],
         term: Term,
-        is_host: impl Fn(SocketAddr) -> bool,
+        is_host: impl Fn(Address) -> bool,
     ) -> Result<Self, String> {
         let mut next = self.clone();
         for change in changes {
@@ -89,7 +92,7 @@ impl ByHand {
     }
 
     /// What is set for a time over something that was set for a time gives way to the same lasting state.
-    fn set(&mut self, address: SocketAddr, hand: Hand, term: Term) {
+    fn set(&mut self, address: Address, hand: Hand, term: Term) {
         let lasting = self.by_address.get(&address).map_or(Hand::default(), Changed::lasting);
         let lease = match term {
             Term::Lasting => None,
@@ -98,7 +101,7 @@ impl ByHand {
         self.keep(address, Changed { hand, lease });
     }
 
-    fn keep(&mut self, address: SocketAddr, changed: Changed) {
+    fn keep(&mut self, address: Address, changed: Changed) {
         match changed == Changed::default() {
             true => self.by_address.remove(&address),
             false => self.by_address.insert(address, changed),
@@ -106,12 +109,12 @@ impl ByHand {
     }
 
     /// What was said of an address.
-    pub fn of(&self, address: SocketAddr) -> Hand {
+    pub fn of(&self, address: Address) -> Hand {
         self.by_address.get(&address).map_or(Hand::default(), |changed| changed.hand)
     }
 
     /// Every address that was changed.
-    pub fn iter(&self) -> impl Iterator<Item = (SocketAddr, Changed)> {
+    pub fn iter(&self) -> impl Iterator<Item = (Address, Changed)> {
         self.by_address.iter().map(|(address, changed)| (*address, *changed))
     }
 
@@ -147,12 +150,11 @@ mod tests {
 
     use super::*;
 
-    fn at(last: u8) -> SocketAddr {
-        SocketAddr::from(([10, 0, 0, last], 80))
+    fn at(last: u8) -> Address {
+        Address::Ip(([10, 0, 0, last], 80).into())
     }
 
-    const FOUND: fn(SocketAddr) -> bool =
-        |address| address == SocketAddr::from(([10, 0, 0, 1], 80));
+    const FOUND: fn(Address) -> bool = |address| address == at(1);
 
     fn change(by_hand: &ByHand, change: EndpointChange, term: Term) -> Result<ByHand, String> {
         by_hand.changed(&[change], term, FOUND)

@@ -1,7 +1,9 @@
 //! Owns the words by which the outside asks for a change. The outside changes nothing itself: the
 //! supervisor applies a command, and answers when it is in force.
 
-use std::{fmt, net::SocketAddr, time::Duration};
+use std::{fmt, time::Duration};
+
+use crate::address::Address;
 
 /// A change somebody asked for. Applied by the supervisor alone.
 #[derive(Clone, Debug, PartialEq)]
@@ -54,14 +56,14 @@ pub enum EndpointChange {
     /// It is a host from now on, and takes requests.
     Add {
         /// Where it listens.
-        address: SocketAddr,
+        address: Address,
         /// `load_balancing_weight`; discovery's, or 1, if none.
         weight: Option<u32>,
     },
     /// It is no host any more, whatever discovery says.
-    Remove(SocketAddr),
+    Remove(Address),
     /// It takes no new requests.
-    Drain(SocketAddr),
+    Drain(Address),
 }
 
 /// For how long something is set.
@@ -214,7 +216,7 @@ impl fmt::Display for Command {
 
 impl EndpointChange {
     /// Whose it is.
-    pub fn address(&self) -> SocketAddr {
+    pub fn address(&self) -> Address {
         match self {
             Self::Add { address, .. } | Self::Remove(address) | Self::Drain(address) => *address,
         }

@@ -109,7 +109,7 @@ impl Future for Task {
 impl Drop for Task {
     fn drop(&mut self) {
         let lasted_ms = self.place.now_ms().wrapping_sub(self.since_ms);
-        self.place.left(self.control.admitted().then_some(lasted_ms));
+        self.place.left(self.control.standing(), lasted_ms);
         self.place.connections.borrow_mut().remove(&self.number);
     }
 }

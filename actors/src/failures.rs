@@ -5,12 +5,13 @@
 
 use std::{
     collections::VecDeque,
-    net::SocketAddr,
     sync::atomic::{AtomicU64, Ordering::Relaxed},
     time::{Duration, SystemTime},
 };
 
 use parking_lot::Mutex;
+
+use crate::address::Address;
 
 /// Failures that each worker's ring keeps.
 pub const FAILURES_KEPT_MAX: usize = 256;
@@ -39,7 +40,7 @@ pub struct Failure {
     /// When it ended.
     pub at: SystemTime,
     /// Who asked.
-    pub client: SocketAddr,
+    pub client: Address,
     /// `stat_prefix` of the connection manager.
     pub stat_prefix: String,
     /// `:method`
@@ -131,7 +132,7 @@ mod tests {
     fn failure(second: u64) -> Failure {
         Failure {
             at: SystemTime::UNIX_EPOCH + Duration::from_secs(second),
-            client: SocketAddr::from(([127, 0, 0, 1], 1)),
+            client: "127.0.0.1:1".parse().unwrap(),
             stat_prefix: String::new(),
             method: "GET".to_owned(),
             authority: String::new(),

@@ -20,6 +20,7 @@ use tokio::{
 
 use crate::{
     Command, Commander, Company, Exit,
+    address::Address,
     command::{Applied, LogLevel},
     configured::Base,
     event::{Event, What},
@@ -53,10 +54,10 @@ pub(crate) struct Script {
 /// What hosts say of their health; the default is that they are well.
 #[derive(Default)]
 pub(crate) struct Health {
-    pub(crate) says: Mutex<HashMap<SocketAddr, Probed>>,
+    pub(crate) says: Mutex<HashMap<Address, Probed>>,
     /// The same to the check of this name.
-    pub(crate) says_of: Mutex<HashMap<(SocketAddr, String), Probed>>,
-    pub(crate) asked: Mutex<Vec<(SocketAddr, tokio::time::Instant)>>,
+    pub(crate) says_of: Mutex<HashMap<(Address, String), Probed>>,
+    pub(crate) asked: Mutex<Vec<(Address, tokio::time::Instant)>>,
 }
 
 /// What was written down: of which host what.
@@ -88,7 +89,8 @@ pub(crate) struct World {
     pub(crate) threads: Arc<Mutex<Vec<ArbiterHandle>>>,
 }
 
-/// Answers each line with the name of its listener; `panic` panics; ends by its control.
+/// Answers each line with the name of its listener, and says it of what is handed over; `panic` panics; `to` an address
+/// hands over; ends by its control.
 struct Echo;
 
 struct MakeEcho(World);
@@ -174,7 +176,10 @@ impl MakeServe for MakeEcho {
 impl Serve for Echo {
     fn serve(&self, accepted: Accepted, control: Rc<Control>) -> LocalBoxFuture<'static, ()> {
         Box::pin(async move {
-            let (mut stream, mut busy) = (accepted.stream, false);
+            let (mut accepted, mut busy) = (accepted, false);
+            if accepted.findings.take().is_some() {
+                let _ = accepted.stream.write_all(accepted.listener.name.as_bytes()).await;
+            }
             loop {
                 let mut line = [0; 64];
                 let told = std::future::poll_fn(|cx| {
@@ -185,7 +190,7 @@ impl Serve for Echo {
                     }
                 });
                 let count = tokio::select! {
-                    count = stream.read(&mut line) => count.unwrap_or(0),
+                    count = accepted.stream.read(&mut line) => count.unwrap_or(0),
                     () = told => return,
                 };
                 match &line[..count] {
@@ -193,13 +198,17 @@ impl Serve for Echo {
                     b"panic" => panic!("over a line"),
                     b"hold" => busy = true,
                     b"release" => busy = false,
-                    _ => {}
+                    line => {
+                        if let Some(other) = meant(line).and_then(|to| accepted.meant_for(to)) {
+                            return accepted.hand_over(&other, &control, Box::new(()));
+                        }
+                    }
                 }
                 let answer = match control.drain() {
                     Drain::Stay => accepted.listener.name.clone(),
                     drain => format!("{drain:?}"),
                 };
-                if stream.write_all(answer.as_bytes()).await.is_err() {
+                if accepted.stream.write_all(answer.as_bytes()).await.is_err() {
                     return;
                 }
             }
@@ -207,8 +216,13 @@ impl Serve for Echo {
     }
 }
 
+/// `to` and an address: whereto a connection says that it was meant to go.
+fn meant(line: &[u8]) -> Option<Address> {
+    std::str::from_utf8(line).ok()?.strip_prefix("to ")?.parse().ok()
+}
+
 impl Face for Hello {
-    fn serve(&self, mut stream: TcpStream, _: SocketAddr) -> LocalBoxFuture<'static, ()> {
+    fn serve(&self, mut stream: TcpStream, _: Address) -> LocalBoxFuture<'static, ()> {
         Box::pin(async move {
             let mut line = [0; 64];
             let count = stream.read(&mut line).await.unwrap_or(0);
@@ -404,7 +418,9 @@ impl Raised {
     pub(crate) fn address(&self, listener: &str) -> SocketAddr {
         let listeners = self.view.listeners.read();
         let bound = listeners.iter().find(|bound| bound.plan.name == listener);
-        bound.unwrap_or_else(|| panic!("no listener {listener}")).local
+        bound
+            .and_then(|bound| bound.local.socket())
+            .unwrap_or_else(|| panic!("no listener {listener}"))
     }
 
     pub(crate) async fn connect(&self, listener: &str) -> TcpStream {
@@ -436,6 +452,7 @@ pub(crate) async fn say(stream: &mut TcpStream, line: &str) -> String {
 pub(crate) fn listener(name: &str) -> Arc<ListenerPlan> {
     Arc::new(ListenerPlan {
         name: name.to_owned(),
+        bind_to_port: true,
         address: "127.0.0.1:0".parse().unwrap(),
         stat_prefix: name.to_owned(),
         backlog: 128,
@@ -519,7 +536,11 @@ pub(crate) fn routes(name: &str, slot: usize, fingerprint: u64) -> Arc<RoutesPla
 }
 
 pub(crate) fn admin() -> Arc<AdminPlan> {
-    Arc::new(AdminPlan { address: "127.0.0.1:0".parse().unwrap(), options: Arc::new(()) })
+    Arc::new(AdminPlan {
+        address: "127.0.0.1:0".parse().unwrap(),
+        socket: SocketPlan::default(),
+        options: Arc::new(()),
+    })
 }
 
 /// A plan with these clusters.

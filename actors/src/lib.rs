@@ -1,6 +1,7 @@
 //! The control plane of Understudy: supervised actors own all state that outlives a request, and
 //! publish it. The data plane (the crate above) reads what was published and never asks an actor.
 
+pub mod address;
 mod admin;
 pub mod by_hand;
 mod cluster;
@@ -20,6 +21,7 @@ mod listener;
 pub mod log_levels;
 pub mod names;
 pub mod outlier;
+mod places;
 pub mod plan;
 pub mod published;
 pub mod reported;
@@ -33,6 +35,7 @@ pub mod server_state;
 mod settings;
 mod shares;
 pub mod snapshot;
+pub mod socket;
 pub mod socket_option;
 pub mod stage;
 pub mod stats;

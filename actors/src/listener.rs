@@ -4,7 +4,6 @@ use std::{
     cell::{Cell, RefCell},
     future::poll_fn,
     io,
-    net::{SocketAddr, TcpListener as StdListener},
     panic::{AssertUnwindSafe, catch_unwind},
     rc::Rc,
     sync::{Arc, atomic::Ordering::Relaxed},
@@ -13,20 +12,20 @@ use std::{
 };
 
 use actix::prelude::*;
-use tokio::{
-    net::{TcpListener, TcpStream},
-    time::Instant,
-};
+use tokio::{net::TcpStream, time::Instant};
 
 use crate::{
+    address::Address,
     connection::{self, Connections, TellDrain},
     limits::ConnectionLimits,
+    places::Places,
     plan::ListenerPlan,
     published::Cached,
     roster::Roster,
     runtime::Runtime,
-    seams::{Accepted, Control, Drain, Entrance, Serve},
+    seams::{Accepted, Control, Drain, Entrance, Findings, Serve, Standing},
     shares::{HandOver, Shares},
+    socket::{Accepting, Listening},
     stats::{Group, Lane, ListenerDiscoveryStat, ListenerStat, ListenerWorkerStat, Scope},
     supervise::{Fall, falls, words},
     view::View,
@@ -65,6 +64,18 @@ pub(crate) struct Place {
     accepted: Cell<u32>,
     since: std::time::Instant,
     drain: RefCell<Option<DrainSequence>>,
+    /// The listeners of the same worker, by their addresses.
+    pub(crate) neighbours: Rc<Places>,
+}
+
+/// What comes with a socket.
+#[derive(Debug)]
+pub(crate) struct Incoming {
+    pub(crate) peer: Address,
+    /// Where every connection of its socket ends up, if that is one place.
+    pub(crate) local: Option<Address>,
+    /// What another listener has found out of it, which hands it over.
+    pub(crate) findings: Option<Findings>,
 }
 
 /// Connections are discouraged one after the other, so that they do not come back all at once.
@@ -87,7 +98,7 @@ struct Limits {
 pub(crate) struct Listener {
     place: Rc<Place>,
     /// The sockets and their backlogs outlive a fall.
-    sockets: Arc<[StdListener]>,
+    sockets: Arc<[Listening]>,
 }
 
 /// The same address with other filter chains: connections that are open keep theirs, and are told to
@@ -100,6 +111,11 @@ pub(crate) struct Replan(pub(crate) Arc<ListenerPlan>);
 #[derive(Clone, Copy, Debug, Message)]
 #[rtype(result = "()")]
 pub(crate) struct Close(pub(crate) Drain);
+
+/// The last of a listener that closes. Sent to itself.
+#[derive(Clone, Copy, Debug, Message)]
+#[rtype(result = "()")]
+struct End(Drain);
 
 /// Says goodbye with each answer, to more and more connections until this time is over; accepting goes on.
 ///
@@ -122,6 +138,7 @@ impl Place {
         shares: Arc<Shares>,
         serve: Rc<dyn Serve>,
         view: &View,
+        neighbours: Rc<Places>,
     ) -> Self {
         let (registry, runtime) = (&view.registry, view.runtime.read());
         let limits = Limits {
@@ -144,6 +161,7 @@ impl Place {
             accepted: Cell::default(),
             since: std::time::Instant::now(),
             drain: RefCell::default(),
+            neighbours,
         }
     }
 
@@ -182,11 +200,22 @@ impl Place {
         own.inc(ListenerWorkerStat::DownstreamCxActive);
     }
 
-    /// A connection has ended; the time is that of one that a filter chain has had.
-    pub(crate) fn left(&self, admitted: Option<u32>) {
+    /// A connection is no longer one of this listener's, who has never had it.
+    pub(crate) fn hand_over(&self, control: &Control) {
+        self.left(Standing::Waiting, 0);
+        control.stands(Standing::HandedOver);
+    }
+
+    /// A connection has ended after so many milliseconds.
+    pub(crate) fn left(&self, standing: Standing, after_ms: u32) {
+        if standing == Standing::HandedOver {
+            return;
+        }
         self.shares.leave(self.worker);
         self.roster.connections.fetch_sub(1, Relaxed);
-        let Some(after_ms) = admitted else { return };
+        if standing == Standing::Waiting {
+            return;
+        }
         let (lane, own) = (self.stats(), self.worker_stats.lane(self.worker));
         lane.dec(ListenerStat::DownstreamCxActive);
         lane.inc(ListenerStat::DownstreamCxDestroy);
@@ -223,20 +252,21 @@ impl Place {
 
     /// Takes a connection in that is counted among the worker's share, unless there are too many; says whether it is
     /// served.
-    fn take(
-        self: &Rc<Self>,
-        stream: TcpStream,
-        peer: SocketAddr,
-        local: Option<SocketAddr>,
-    ) -> io::Result<bool> {
+    fn take(self: &Rc<Self>, stream: TcpStream, incoming: Incoming) -> io::Result<bool> {
+        let Incoming { peer, local, findings } = incoming;
         let plan = self.plan.borrow().clone();
-        if let Some(overflow) = self.overflows(&plan) {
-            self.stats.lane(self.worker).inc(overflow);
-            return Ok(false);
+        // What is handed over was let in already.
+        if findings.is_none() {
+            if let Some(overflow) = self.overflows(&plan) {
+                self.stats.lane(self.worker).inc(overflow);
+                return Ok(false);
+            }
+            if let Address::Ip(_) = peer {
+                stream.set_nodelay(true)?;
+            }
         }
-        stream.set_nodelay(true)?;
-        let local = local.map_or_else(|| stream.local_addr(), Ok)?;
-        let (peer, local) = (canonical(peer), canonical(local));
+        let local = local.map_or_else(|| stream.local_addr().map(Address::Ip), Ok)?;
+        let (peer, local) = (peer.canonical(), local.canonical());
         let number = self.next_number();
         let control = Rc::new(Control::default());
         // Where no listener filter holds it back, it has been and gone.
@@ -244,7 +274,7 @@ impl Place {
         self.stats().dec(ListenerStat::DownstreamPreCxActive);
         self.entered();
         let entrance = Entrance(self.clone());
-        let accepted = Accepted { stream, peer, local, listener: plan, entrance };
+        let accepted = Accepted { stream, peer, local, listener: plan, entrance, findings };
         if self.drain.borrow().is_some_and(|sequence| sequence.end <= Instant::now()) {
             control.tell(Drain::Discourage);
         }
@@ -252,20 +282,16 @@ impl Place {
         match catch_unwind(serving) {
             Ok(serving) => connection::start(self, number, control, serving),
             Err(panic) => {
-                self.left(control.admitted().then_some(0));
+                self.left(control.standing(), 0);
                 self.fallen(number, &words(&*panic));
             }
         }
         Ok(true)
     }
 
-    fn take_or_lose(
-        self: &Rc<Self>,
-        stream: TcpStream,
-        peer: SocketAddr,
-        local: Option<SocketAddr>,
-    ) {
-        let taken = self.take(stream, peer, local);
+    fn take_or_lose(self: &Rc<Self>, stream: TcpStream, incoming: Incoming) {
+        let peer = incoming.peer;
+        let taken = self.take(stream, incoming);
         if !matches!(taken, Ok(true)) {
             self.shares.leave(self.worker);
         }
@@ -274,8 +300,8 @@ impl Place {
         }
     }
 
-    /// Takes a connection that this worker has accepted, or gives it to the one that has the fewest.
-    fn share_out(self: &Rc<Self>, stream: TcpStream, peer: SocketAddr, local: Option<SocketAddr>) {
+    /// Takes a connection that has come by this worker, or gives it to the one that has the fewest.
+    pub(crate) fn share_out(self: &Rc<Self>, stream: TcpStream, incoming: Incoming) {
         let own = self.worker;
         let whose = match self.plan.borrow().exact_balance {
             true => self.shares.enter_fewest(own),
@@ -285,10 +311,10 @@ impl Place {
             }
         };
         if whose == own {
-            return self.take_or_lose(stream, peer, local);
+            return self.take_or_lose(stream, incoming);
         }
         let Ok(stream) = stream.into_std() else { return self.shares.leave(whose) };
-        if let Err(kept) = self.shares.hand_over(whose, HandOver { stream, peer, local }) {
+        if let Err(kept) = self.shares.hand_over(whose, HandOver { stream, incoming }) {
             self.shares.leave(whose);
             self.shares.enter(own);
             self.take_over(kept);
@@ -296,9 +322,9 @@ impl Place {
     }
 
     /// Takes a connection that came in the form of no runtime.
-    fn take_over(self: &Rc<Self>, HandOver { stream, peer, local }: HandOver) {
+    fn take_over(self: &Rc<Self>, HandOver { stream, incoming }: HandOver) {
         match TcpStream::from_std(stream) {
-            Ok(stream) => self.take_or_lose(stream, peer, local),
+            Ok(stream) => self.take_or_lose(stream, incoming),
             Err(_) => self.shares.leave(self.worker),
         }
     }
@@ -306,8 +332,8 @@ impl Place {
     /// Accepts what has come, up to a batch; ready only with an error.
     fn poll_accept(
         self: &Rc<Self>,
-        socket: &TcpListener,
-        local: Option<SocketAddr>,
+        socket: &Accepting,
+        local: Option<Address>,
         cx: &mut TaskContext<'_>,
     ) -> Poll<io::Error> {
         let accepts_max = self.plan.borrow().accepts_max.map_or(BATCH, |max| BATCH.min(max.into()));
@@ -320,7 +346,7 @@ impl Place {
             match socket.poll_accept(cx) {
                 Poll::Ready(Ok((stream, peer))) => {
                     count += 1;
-                    self.share_out(stream, peer, local);
+                    self.share_out(stream, Incoming { peer, local, findings: None });
                 }
                 Poll::Ready(Err(error)) if is_clients_fault(&error) => {}
                 Poll::Ready(Err(error)) => break Poll::Ready(error),
@@ -368,16 +394,6 @@ impl Limits {
     }
 }
 
-/// Where every connection of a socket ends up; `None` for one on all addresses.
-fn everybodys(socket: &StdListener) -> Option<SocketAddr> {
-    socket.local_addr().ok().filter(|local| !local.ip().is_unspecified())
-}
-
-/// An IPv4 address that came by an IPv6 socket is an IPv4 address.
-fn canonical(address: SocketAddr) -> SocketAddr {
-    SocketAddr::new(address.ip().to_canonical(), address.port())
-}
-
 /// Whether the connection that was to be accepted is gone already.
 fn is_clients_fault(error: &io::Error) -> bool {
     use io::ErrorKind::{ConnectionAborted, ConnectionReset, Interrupted};
@@ -387,16 +403,16 @@ fn is_clients_fault(error: &io::Error) -> bool {
 // === impl Listener ===
 
 impl Listener {
-    pub(crate) fn new(place: Rc<Place>, sockets: Arc<[StdListener]>) -> Self {
+    pub(crate) fn new(place: Rc<Place>, sockets: Arc<[Listening]>) -> Self {
         Self { place, sockets }
     }
 
     /// Accepts for ever; a part of the actor, so that it ends and falls with it.
-    async fn accept(place: Rc<Place>, sockets: Arc<[StdListener]>, at: usize) {
+    async fn accept(place: Rc<Place>, sockets: Arc<[Listening]>, at: usize) {
         let Some(socket) = sockets.get(at) else { return };
-        let local = everybodys(socket);
+        let local = socket.everybodys();
         loop {
-            let error = match socket.try_clone().and_then(TcpListener::from_std) {
+            let error = match socket.watched() {
                 Ok(socket) => loop {
                     let error = poll_fn(|cx| place.poll_accept(&socket, local, cx)).await;
                     tracing::error!(target: "conn_handler", "{} cannot accept: {error}", place.name);
@@ -412,15 +428,11 @@ impl Listener {
     /// Takes what the kernel has accepted for us: closing the sockets would reset it.
     fn empty_backlogs(&self) {
         for socket in &*self.sockets {
-            let local = everybodys(socket);
+            let local = socket.everybodys();
             for _ in 0..LAST_BATCH {
                 let Ok((stream, peer)) = socket.accept() else { break };
-                let stream =
-                    stream.set_nonblocking(true).and_then(|()| TcpStream::from_std(stream));
-                if let Ok(stream) = stream {
-                    self.place.shares.enter(self.place.worker);
-                    self.place.take_or_lose(stream, peer, local);
-                }
+                self.place.shares.enter(self.place.worker);
+                self.place.take_or_lose(stream, Incoming { peer, local, findings: None });
             }
         }
     }
@@ -476,7 +488,17 @@ impl Handler<Replan> for Listener {
 impl Handler<Close> for Listener {
     type Result = ();
 
+    /// What other workers have handed over before is in the mailbox, and is taken first.
     fn handle(&mut self, Close(drain): Close, ctx: &mut Context<Self>) {
+        self.place.shares.taken_by_nobody(self.place.worker);
+        ctx.address().do_send(End(drain));
+    }
+}
+
+impl Handler<End> for Listener {
+    type Result = ();
+
+    fn handle(&mut self, End(drain): End, ctx: &mut Context<Self>) {
         // Those that are taken now have had no chance to ask; they are told when it comes to waiting.
         self.place.tell(drain);
         self.empty_backlogs();
@@ -515,5 +537,37 @@ impl Handler<DropConnection> for Listener {
             None => connections.values().next(),
         };
         found.map(|line| line.send(Fall)).is_some()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::{TcpListener, TcpStream};
+
+    use tokio::net::TcpStream as Client;
+
+    use super::*;
+    use crate::fakes::{World, listener, raise, say};
+
+    #[actix::test]
+    async fn what_is_handed_over_while_it_closes_is_served() {
+        let raised = raise(World::default());
+        let serve = World::default().seams().serve.make(0);
+        let shares = Shares::of(1);
+        let (plan, places) = (listener("a"), Rc::default());
+        let place = Place::new(0, plan, shares.clone(), serve, &raised.view, places);
+        let closing = Listener::new(Rc::new(place), Arc::new([])).start();
+        tokio::task::yield_now().await;
+        let door = TcpListener::bind("127.0.0.1:0").unwrap();
+        let client = TcpStream::connect(door.local_addr().unwrap()).unwrap();
+        let (stream, peer) = door.accept().unwrap();
+        stream.set_nonblocking(true).unwrap();
+        closing.do_send(Close(Drain::Stay));
+        shares.enter(0);
+        let incoming = Incoming { peer: peer.into(), local: None, findings: None };
+        shares.hand_over(0, HandOver { stream, incoming }).unwrap();
+        client.set_nonblocking(true).unwrap();
+        let mut client = Client::from_std(client).unwrap();
+        assert_eq!(say(&mut client, "x").await, "a");
     }
 }

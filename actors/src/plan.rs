@@ -13,7 +13,6 @@ mod thresholds;
 use std::{
     any::Any,
     collections::{BTreeMap, HashMap},
-    net::SocketAddr,
     path::PathBuf,
     sync::Arc,
     time::Duration,
@@ -22,7 +21,8 @@ use std::{
 use parking_lot::Mutex;
 
 use crate::{
-    reported::Weighing, resources::ConfigSource, runtime::RuntimeValue, socket_option::SocketOption,
+    address::Address, reported::Weighing, resources::ConfigSource, runtime::RuntimeValue,
+    socket_option::SocketOption,
 };
 
 pub use dns::{DnsPlan, LookupFamily, ResolverPlan};
@@ -102,12 +102,14 @@ pub enum LayerSource {
 pub struct ListenerPlan {
     /// `Listener.name`, or a made-up one that stays the same for the same address.
     pub name: String,
+    /// `bind_to_port`; without it no socket is made, and connections come from listeners that have one.
+    pub bind_to_port: bool,
     /// Where to bind. Port 0 asks the kernel.
-    pub address: SocketAddr,
+    pub address: Address,
     /// How that socket is made.
     pub socket: SocketPlan,
     /// `additional_addresses`, and how their sockets are made.
-    pub additional: Vec<(SocketAddr, SocketPlan)>,
+    pub additional: Vec<(Address, SocketPlan)>,
     /// Prefix for stats: the address, or `Listener.stat_prefix`.
     pub stat_prefix: String,
     /// `Listener.tcp_backlog_size`; Envoy's default is the kernel's limit.
@@ -139,6 +141,8 @@ pub struct ListenerPlan {
 pub struct SocketPlan {
     /// `ipv4_compat`: an IPv6 socket takes connections by IPv4, too.
     pub ipv4_compat: bool,
+    /// `pipe.mode`: who may connect to its path.
+    pub mode: Option<u32>,
     /// What is set of it, and when. What is accepted inherits it.
     pub options: Vec<(SocketState, SocketOption)>,
 }
@@ -241,7 +245,9 @@ pub struct ClusterPlan {
 #[derive(Clone)]
 pub struct AdminPlan {
     /// Where to bind.
-    pub address: SocketAddr,
+    pub address: Address,
+    /// How its socket is made.
+    pub socket: SocketPlan,
     /// What it lets in and where it logs; opened by [`Face`](crate::seams::Face).
     pub options: Payload,
 }
@@ -256,15 +262,15 @@ pub struct Slots {
 // === impl ListenerPlan ===
 
 impl ListenerPlan {
-    /// Where it listens, and how its sockets are made; its own address first.
-    pub fn binds(&self) -> impl Iterator<Item = (SocketAddr, &SocketPlan)> {
+    /// Its addresses, and how sockets there are made; its own address first.
+    pub fn binds(&self) -> impl Iterator<Item = (Address, &SocketPlan)> {
         let additional = self.additional.iter().map(|(address, socket)| (*address, socket));
         std::iter::once((self.address, &self.socket)).chain(additional)
     }
 
     /// Whether both listen at the same places, by sockets that are made alike.
     pub fn binds_like(&self, other: &ListenerPlan) -> bool {
-        self.binds().eq(other.binds())
+        self.bind_to_port == other.bind_to_port && self.binds().eq(other.binds())
     }
 }
 

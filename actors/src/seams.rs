@@ -2,8 +2,9 @@
 //! The crate above implements them; tests implement them by hand.
 
 use std::{
+    any::Any,
     cell::{Cell, RefCell},
-    net::{IpAddr, SocketAddr},
+    net::IpAddr,
     path::Path,
     rc::Rc,
     sync::Arc,
@@ -15,6 +16,7 @@ use futures_util::future::{BoxFuture, LocalBoxFuture};
 use tokio::net::TcpStream;
 
 use crate::{
+    address::Address,
     configured::Base,
     event::Event,
     listener::Place,
@@ -197,22 +199,27 @@ pub trait Serve {
 /// Answers one connection to the admin port.
 pub trait Face: Send + Sync + 'static {
     /// Serves one connection to its end, on the admin port's own thread.
-    fn serve(&self, stream: TcpStream, peer: SocketAddr) -> LocalBoxFuture<'static, ()>;
+    fn serve(&self, stream: TcpStream, peer: Address) -> LocalBoxFuture<'static, ()>;
 }
 
 /// A connection that a listener has accepted.
 pub struct Accepted {
-    /// The socket, with `TCP_NODELAY` set.
+    /// The socket, with `TCP_NODELAY` set where it is one of TCP.
     pub stream: TcpStream,
     /// Who connected.
-    pub peer: SocketAddr,
+    pub peer: Address,
     /// Whereto.
-    pub local: SocketAddr,
+    pub local: Address,
     /// The listener it came by.
     pub listener: Arc<ListenerPlan>,
     /// Where it is counted.
     pub entrance: Entrance,
+    /// What the listener has found out of it that hands it over; none if it was accepted here.
+    pub findings: Option<Findings>,
 }
+
+/// What a data plane has found out of a connection. The control plane carries it and never opens it.
+pub type Findings = Box<dyn Any + Send>;
 
 /// Where a listener counts what comes by it.
 pub struct Entrance(pub(crate) Rc<Place>);
@@ -224,8 +231,19 @@ pub struct Control {
     waker: RefCell<Option<Waker>>,
     /// Something lies in the mailbox of the actor beside the connection.
     mail: Cell<bool>,
-    /// A filter chain has taken the connection.
-    admitted: Cell<bool>,
+    standing: Cell<Standing>,
+}
+
+/// Whose a connection is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Standing {
+    /// Nobody's yet.
+    #[default]
+    Waiting,
+    /// A filter chain has taken it: it is its listener's.
+    Admitted,
+    /// Another listener's.
+    HandedOver,
 }
 
 /// What a connection shall do about its end.
@@ -249,7 +267,8 @@ impl Entrance {
     ///
     /// Observed: Envoy 1.40 counts none that no chain has taken.
     pub fn admit(&self, control: &Control) {
-        if !control.admitted.replace(true) {
+        if control.standing() == Standing::Waiting {
+            control.stands(Standing::Admitted);
             self.0.admitted();
         }
     }
@@ -278,9 +297,14 @@ impl Control {
         }
     }
 
-    /// Whether a filter chain has taken the connection.
-    pub(crate) fn admitted(&self) -> bool {
-        self.admitted.get()
+    /// Whose the connection is.
+    pub(crate) fn standing(&self) -> Standing {
+        self.standing.get()
+    }
+
+    /// Says whose the connection is from now on.
+    pub(crate) fn stands(&self, standing: Standing) {
+        self.standing.set(standing);
     }
 
     /// Says whether there is mail from now on, and gives what was so before.

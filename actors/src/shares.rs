@@ -1,7 +1,7 @@
 //! Owns how a listener's connections are shared out among workers: how many each has, and the way to each.
 
 use std::{
-    net::{SocketAddr, TcpStream},
+    net::TcpStream,
     sync::{
         Arc,
         atomic::{AtomicU32, Ordering::Relaxed},
@@ -10,6 +10,8 @@ use std::{
 
 use actix::prelude::*;
 use arc_swap::ArcSwapOption;
+
+use crate::listener::Incoming;
 
 /// The shares of one listener. They outlive its workers' falls.
 pub(crate) struct Shares {
@@ -28,9 +30,7 @@ struct Share {
 #[rtype(result = "()")]
 pub(crate) struct HandOver {
     pub(crate) stream: TcpStream,
-    pub(crate) peer: SocketAddr,
-    /// Where every connection of its socket ends up, if that is one place.
-    pub(crate) local: Option<SocketAddr>,
+    pub(crate) incoming: Incoming,
 }
 
 // === impl Shares ===
@@ -50,6 +50,13 @@ impl Shares {
     pub(crate) fn taken_by(&self, worker: usize, taker: Recipient<HandOver>) {
         if let Some(share) = self.of.get(worker) {
             share.taker.store(Some(Arc::new(taker)));
+        }
+    }
+
+    /// A worker takes no more from others.
+    pub(crate) fn taken_by_nobody(&self, worker: usize) {
+        if let Some(share) = self.of.get(worker) {
+            share.taker.store(None);
         }
     }
 
@@ -110,9 +117,10 @@ mod tests {
     #[test]
     fn a_worker_that_does_not_listen_takes_nothing() {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-        let peer = listener.local_addr().unwrap();
-        let stream = TcpStream::connect(peer).unwrap();
+        let peer = listener.local_addr().unwrap().into();
+        let stream = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
         let shares = Shares::of(1);
-        assert!(shares.hand_over(0, HandOver { stream, peer, local: None }).is_err());
+        let incoming = Incoming { peer, local: None, findings: None };
+        assert!(shares.hand_over(0, HandOver { stream, incoming }).is_err());
     }
 }

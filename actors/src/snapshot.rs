@@ -14,6 +14,7 @@ use std::{
 use tokio::{sync::Notify, time::Instant};
 
 use crate::{
+    address::Address,
     by_hand::ByHand,
     names::Name,
     outlier::{Monitor, OutlierShared},
@@ -115,8 +116,8 @@ pub struct BreakerCounts {
 /// One upstream host. The same `Arc` from snapshot to snapshot while the host stays.
 pub struct Host {
     /// Where it listens.
-    pub address: SocketAddr,
-    /// The address as `ip:port`, for logs and `/clusters`.
+    pub address: Address,
+    /// The address as `ip:port` or path, for logs and `/clusters`.
     pub address_text: String,
     /// Every address of a host that has several, in the order in which they are tried.
     pub attempts: Box<[SocketAddr]>,
@@ -291,7 +292,7 @@ impl BreakerCounts {
 
 impl Host {
     /// A host that nothing is known against yet.
-    pub fn new(address: SocketAddr, endpoint: EndpointPlan, workers: usize) -> Self {
+    pub fn new(address: Address, endpoint: EndpointPlan, workers: usize) -> Self {
         Self {
             weight: AtomicU32::new(endpoint.weight),
             reported: None,

@@ -2,6 +2,10 @@
 
 use std::{io, time::Duration};
 
+use nix::{
+    setsockopt_impl,
+    sys::socket::{setsockopt, sockopt::SetStruct},
+};
 use socket2::{Socket, TcpKeepalive};
 
 /// A `core.v3.SocketOption` that we know how to set.
@@ -35,6 +39,8 @@ pub enum SocketOption {
     UserTimeout(Duration),
     /// `IPPROTO_TCP`, `TCP_CONGESTION`.
     Congestion(Vec<u8>),
+    /// `IPPROTO_TCP`, `TCP_FASTOPEN`: how many clients may wait whose first packet has data.
+    FastOpen(u32),
     /// `IPPROTO_IP`, `IP_TOS`.
     TypeOfService(u32),
     /// `IPPROTO_IP`, `IP_FREEBIND`, and `freebind` of a binding.
@@ -44,6 +50,12 @@ pub enum SocketOption {
     /// `IPPROTO_IPV6`, `IPV6_TCLASS`.
     TrafficClass(u32),
 }
+
+/// `TCP_FASTOPEN`, which socket2 does not know.
+#[derive(Clone, Copy)]
+struct FastOpen;
+
+setsockopt_impl!(FastOpen, libc::IPPROTO_TCP, libc::TCP_FASTOPEN, u32, SetStruct<u32>);
 
 // === impl SocketOption ===
 
@@ -66,6 +78,7 @@ impl SocketOption {
             (6, 5) => Self::KeepInterval(seconds().ok()?),
             (6, 6) => Self::KeepProbes(number.ok()?),
             (6, 13) => Self::Congestion(bytes?.to_vec()),
+            (6, 23) => Self::FastOpen(number.ok()?),
             (6, 18) => Self::UserTimeout(Duration::from_millis(number.ok()?.into())),
             (0, 1) => Self::TypeOfService(number.ok()?),
             (0, 15) => Self::Freebind(int != 0),
@@ -102,6 +115,7 @@ impl SocketOption {
             }
             SocketOption::UserTimeout(time) => socket.set_tcp_user_timeout(Some(*time)),
             SocketOption::Congestion(name) => socket.set_tcp_congestion(name),
+            SocketOption::FastOpen(clients) => Ok(setsockopt(socket, FastOpen, clients)?),
             SocketOption::TypeOfService(value) => socket.set_tos_v4(*value),
             SocketOption::Freebind(on) => {
                 // A socket of the other family has its own, or none.

@@ -18,7 +18,6 @@ mod watchdog;
 use std::{
     cell::{Cell, RefCell},
     collections::{BTreeMap, HashMap},
-    net::{SocketAddr, TcpListener as StdListener},
     rc::Rc,
     sync::Arc,
 };
@@ -36,6 +35,7 @@ pub use sockets::BindError;
 pub(crate) use watchdog::watch_control;
 
 use crate::{
+    address::Address,
     admin::Admin,
     cluster::{Cluster, Remake},
     configuration::{Configuration, ConfigurationSeed},
@@ -47,6 +47,7 @@ use crate::{
     settings::{Settings, SettingsSeed},
     shares::Shares,
     snapshot::{ClusterSnapshot, Clusters, Tables},
+    socket::Listening,
     stage::Stage,
     stats::{ClusterManagerStat, Group, ListenerManagerStat, Registry, Scope},
     supervise::{ActorDown, Reports, falls},
@@ -72,7 +73,7 @@ pub(crate) struct SupervisorSeed {
     wanted: RefCell<Arc<Plan>>,
     /// Sockets for listeners of `wanted` that were not handed over yet.
     bound: RefCell<HashMap<String, sockets::Bound>>,
-    bound_admin: RefCell<Option<StdListener>>,
+    bound_admin: RefCell<Option<Listening>>,
     /// Who waits for `wanted` to be in force.
     appliers: RefCell<Vec<oneshot::Sender<()>>>,
     /// Until when clusters are waited for by `/ready`. None before the first plan.
@@ -91,7 +92,7 @@ pub(crate) struct Publishers {
     pub(crate) tables: Publisher<Tables>,
     pub(crate) listeners: Publisher<Vec<BoundListener>>,
     pub(crate) plan: Publisher<Plan>,
-    pub(crate) admin: Publisher<Option<SocketAddr>>,
+    pub(crate) admin: Publisher<Option<Address>>,
 }
 
 /// The children; they outlive a fall of their parent.
@@ -131,9 +132,9 @@ struct RoutesChild {
 
 struct ListenerChild {
     plan: Arc<ListenerPlan>,
-    locals: Vec<SocketAddr>,
+    locals: Vec<Address>,
     /// Those of each worker; none once it is closed.
-    sockets: Vec<Arc<[StdListener]>>,
+    sockets: Vec<Arc<[Listening]>>,
     /// Connections on all workers.
     shares: Arc<Shares>,
     closed: bool,

@@ -1,9 +1,10 @@
 //! Owns the reader's side of the control plane in one hand: what is published, and nothing that
 //! changes it.
 
-use std::{net::SocketAddr, sync::Arc, time::SystemTime};
+use std::{sync::Arc, time::SystemTime};
 
 use crate::{
+    address::Address,
     configured::Configured,
     failures::Failures,
     log_levels::LogLevels,
@@ -30,7 +31,7 @@ pub struct View {
     /// The configuration behind it.
     pub configured: Published<Configured>,
     /// Where the admin port listens, once it does.
-    pub admin: Published<Option<SocketAddr>>,
+    pub admin: Published<Option<Address>>,
     /// Runtime values.
     pub runtime: Published<Runtime>,
     /// Log levels.
@@ -53,9 +54,9 @@ pub struct BoundListener {
     /// What the configuration asks for.
     pub plan: Arc<ListenerPlan>,
     /// Where it listens.
-    pub local: SocketAddr,
+    pub local: Address,
     /// Where else.
-    pub additional: Vec<SocketAddr>,
+    pub additional: Vec<Address>,
     /// It no longer accepts (`/drain_listeners`).
     pub closed: bool,
 }

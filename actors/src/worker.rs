@@ -1,17 +1,16 @@
 //! Owns a worker: one thread, its data plane, and a listener for every listener of the plan.
 
-use std::{
-    cell::RefCell, collections::HashMap, net::TcpListener as StdListener, rc::Rc, sync::Arc,
-    time::Duration,
-};
+use std::{cell::RefCell, collections::HashMap, rc::Rc, sync::Arc, time::Duration};
 
 use actix::prelude::*;
 
 use crate::{
     listener::{Close, Discourage, DropConnection, Listener, Place, Replan},
+    places::Places,
     plan::ListenerPlan,
     seams::{Drain, Serve},
     shares::Shares,
+    socket::Listening,
     stage::Stage,
     supervise::{ActorDown, falls, reports_to, supervise},
 };
@@ -22,13 +21,15 @@ pub(crate) struct WorkerSeed {
     index: usize,
     serve: Rc<dyn Serve>,
     children: RefCell<HashMap<String, Child>>,
+    /// Its listeners by their addresses.
+    places: Rc<Places>,
     /// Listeners that have closed, until their last connection has ended.
     leaving: RefCell<Vec<Rc<Place>>>,
 }
 
 struct Child {
     plan: Arc<ListenerPlan>,
-    sockets: Arc<[StdListener]>,
+    sockets: Arc<[Listening]>,
     listener: Addr<Listener>,
     place: Rc<Place>,
 }
@@ -43,7 +44,7 @@ pub(crate) struct Worker {
 #[rtype(result = "()")]
 pub(crate) struct Listen {
     pub(crate) plan: Arc<ListenerPlan>,
-    pub(crate) sockets: Arc<[StdListener]>,
+    pub(crate) sockets: Arc<[Listening]>,
     /// How its connections are shared out.
     pub(crate) shares: Arc<Shares>,
 }
@@ -90,7 +91,7 @@ impl WorkerSeed {
     pub(crate) fn new(stage: Stage, index: usize) -> Self {
         let serve = stage.seams.serve.make(index);
         let (children, leaving) = (RefCell::default(), RefCell::default());
-        Self { stage, index, serve, children, leaving }
+        Self { stage, index, serve, children, places: Rc::default(), leaving }
     }
 
     fn name(&self) -> String {
@@ -99,8 +100,9 @@ impl WorkerSeed {
 
     fn begin(&self, Listen { plan, sockets, shares }: Listen, worker: Addr<Worker>) {
         let (serve, name) = (self.serve.clone(), plan.name.clone());
-        let place = Place::new(self.index, plan.clone(), shares, serve, &self.stage.view);
-        let place = Rc::new(place);
+        let (view, places) = (&self.stage.view, self.places.clone());
+        let place = Rc::new(Place::new(self.index, plan.clone(), shares, serve, view, places));
+        self.places.enter(&place, &plan, &sockets);
         let reports = reports_to(worker.recipient());
         let cast = self.stage.cast("Listener", place.name.clone(), &self.name(), reports);
         let listener = supervise(cast, |_| Listener::new(place.clone(), sockets.clone()));
@@ -109,6 +111,7 @@ impl WorkerSeed {
 
     fn end(&self, name: &str, drain: Drain) {
         let Some(child) = self.children.borrow_mut().remove(name) else { return };
+        self.places.leave(&child.place);
         child.listener.do_send(Close(drain));
         let mut leaving = self.leaving.borrow_mut();
         leaving.retain(in_use);

@@ -7,6 +7,7 @@ use std::path::Path;
 
 use serde_json::{Map, Value, json};
 use understudy_actors::{
+    address::Address,
     event::{Checked, Event, Outlier, OutlierAction, What},
     outlier::Ejection,
     plan::HealthCheckKind,
@@ -66,14 +67,17 @@ fn of_health_check(event: &Event<'_>, kind: HealthCheckKind, checked: Checked) -
         Checked::Passed => last = Some(("successful_health_check_event", json!({}))),
     }
     let locality = &event.host.endpoint.locality;
-    let host = json!({
-        "protocol": "TCP",
-        "address": event.host.address.ip().to_string(),
-        "port_value": event.host.address.port(),
-        "resolver_name": "",
-        "ipv4_compat": false,
-        "network_namespace_filepath": "",
-    });
+    let host = match event.host.address {
+        Address::Ip(address) => json!({ "socket_address": {
+            "protocol": "TCP",
+            "address": address.ip().to_string(),
+            "port_value": address.port(),
+            "resolver_name": "",
+            "ipv4_compat": false,
+            "network_namespace_filepath": "",
+        } }),
+        Address::Pipe(pipe) => json!({ "pipe": { "path": pipe.path(), "mode": 0 } }),
+    };
     let locality = json!({
         "region": locality.region,
         "zone": locality.zone,
@@ -93,7 +97,7 @@ fn of_health_check(event: &Event<'_>, kind: HealthCheckKind, checked: Checked) -
     };
     object([
         ("health_checker_type", Some(json!(kind.name()))),
-        ("host", Some(json!({"socket_address": host}))),
+        ("host", Some(host)),
         ("cluster_name", Some(json!(event.cluster))),
         field(early),
         ("timestamp", Some(timestamp(event))),

@@ -1,8 +1,8 @@
 //! Owns what is asked of the admin port: method, path and parameters.
 
-use std::{collections::HashSet, net::SocketAddr, time::Duration};
+use std::{collections::HashSet, time::Duration};
 
-use understudy_actors::command::Term;
+use understudy_actors::{address::Address, command::Term};
 
 use super::Answer;
 
@@ -31,7 +31,7 @@ pub struct Ask {
     /// there again the first.
     pub params: Vec<(String, String)>,
     /// Who asks.
-    pub peer: SocketAddr,
+    pub peer: Address,
     /// `accept` names HTML: a browser shows the answer to somebody.
     pub reads_html: bool,
 }
@@ -40,7 +40,7 @@ pub struct Ask {
 
 impl Ask {
     /// Reads a target and, where there is one, a form.
-    pub fn new(method: &str, target: &str, form: Option<&[u8]>, peer: SocketAddr) -> Self {
+    pub fn new(method: &str, target: &str, form: Option<&[u8]>, peer: Address) -> Self {
         let (path, query) = target.split_once('?').unwrap_or((target, ""));
         let form = form.filter(|_| !FORMLESS.contains(&path));
         let asked = if query.is_empty() { form.unwrap_or_default() } else { query.as_bytes() };
@@ -174,7 +174,7 @@ mod tests {
     use super::*;
 
     fn ask(target: &str, form: &str) -> Ask {
-        Ask::new("POST", target, Some(form.as_bytes()), SocketAddr::from(([127, 0, 0, 1], 1)))
+        Ask::new("POST", target, Some(form.as_bytes()), Address::from(([127, 0, 0, 1], 1)))
     }
 
     #[test]
@@ -215,7 +215,7 @@ mod tests {
     proptest::proptest! {
         #[test]
         fn no_target_and_no_form_panics(target in ".*", form in proptest::collection::vec(0u8.., 0..99)) {
-            Ask::new("GET", &target, Some(&form), SocketAddr::from(([127, 0, 0, 1], 1)));
+            Ask::new("GET", &target, Some(&form), Address::from(([127, 0, 0, 1], 1)));
         }
     }
 }

@@ -229,7 +229,7 @@ fn host_status(host: &Host) -> Value {
     let counters = COUNTERS.iter().map(|(which, name)| stat(None, *which, name));
     let gauges = GAUGES.iter().map(|(which, name)| stat(Some("GAUGE"), *which, name));
     let mut out = Map::new();
-    out.insert("address".to_owned(), print::socket_address(host.address));
+    out.insert("address".to_owned(), print::address(host.address));
     out.insert("stats".to_owned(), counters.chain(gauges).collect());
     out.insert("health_status".to_owned(), health_status(host));
     let [external, local] = success_rates(host).map(percent);

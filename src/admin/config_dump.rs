@@ -355,7 +355,7 @@ fn place(hosts: &[&Host]) -> Value {
                 None => json!({}),
             };
             let mut endpoint = Map::new();
-            endpoint.insert("address".to_owned(), admin_json::socket_address(host.address));
+            endpoint.insert("address".to_owned(), admin_json::address(host.address));
             endpoint.insert("health_check_config".to_owned(), check);
             // Hosts that DNS has named have a hostname and metadata, be it empty; others only what was set.
             let named = !host.endpoint.hostname.is_empty();

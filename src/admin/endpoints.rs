@@ -1,13 +1,11 @@
 //! `/clusters/endpoints`, ours: hosts that people add, take away or drain while the proxy runs.
 
-use std::{
-    fmt::{self, Write as _},
-    net::SocketAddr,
-};
+use std::fmt::{self, Write as _};
 
 use tokio::time::Instant;
 use understudy_actors::{
     Applied, Command,
+    address::Address,
     by_hand::{Changed, Hand, Standing},
     command::EndpointChange,
     snapshot::{ClusterSnapshot, Host},
@@ -53,11 +51,11 @@ fn refuse(why: &str) -> Answer {
     Answer::status(400, format!("{why}\n{USAGE}"))
 }
 
-fn address(name: &str, text: &str) -> Result<SocketAddr, Answer> {
-    let address = text.parse::<SocketAddr>().ok().filter(|address| address.port() > 0);
+fn address(name: &str, text: &str) -> Result<Address, Answer> {
+    let address = text.parse::<Address>().ok().filter(|address| address.port() != Some(0));
     address.ok_or_else(|| {
         refuse(&format!(
-            "{name}={text} is no address: write IP:PORT, as 10.0.0.4:80 or [fd00::4]:80"
+            "{name}={text} is no address: write IP:PORT, as 10.0.0.4:80 or [fd00::4]:80, or a path, as /run/a.sock"
         ))
     })
 }

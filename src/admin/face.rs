@@ -11,12 +11,13 @@ mod rest;
 mod scribe;
 mod story;
 
-use std::{io, net::SocketAddr, rc::Rc, sync::Arc, time::Duration};
+use std::{io, rc::Rc, sync::Arc, time::Duration};
 
 use futures_util::future::LocalBoxFuture;
 use tokio::net::TcpStream;
 use understudy_actors::{
     Commander,
+    address::Address,
     seams::Face,
     stats::{Group, HttpStat, ListenerHttpStat, Scope},
     view::View,
@@ -119,7 +120,7 @@ impl AdminFace {
 }
 
 impl Face for AdminFace {
-    fn serve(&self, stream: TcpStream, peer: SocketAddr) -> LocalBoxFuture<'static, ()> {
+    fn serve(&self, stream: TcpStream, peer: Address) -> LocalBoxFuture<'static, ()> {
         let clerk = self.clerk.clone();
         Box::pin(async move {
             // It is served where it was accepted: on the port's own thread.
@@ -175,7 +176,7 @@ impl Clerk {
     }
 
     /// Does what is asked.
-    async fn respond(&self, head: &RequestHead, body: &[u8], peer: SocketAddr) -> Response {
+    async fn respond(&self, head: &RequestHead, body: &[u8], peer: Address) -> Response {
         let form = (head.headers.get(Known::ContentType) == Some(FORM)).then_some(body);
         let target = String::from_utf8_lossy(head.path());
         let mut ask = Ask::new(head.method.as_str(), &target, form, peer);

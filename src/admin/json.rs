@@ -1,8 +1,10 @@
 //! Owns how JSON is printed: as protobuf does it for Envoy, one space of indent and HTML-safe.
 
-use std::{fmt::Write, net::SocketAddr, time::SystemTime};
+use std::{fmt::Write, time::SystemTime};
 
 use serde_json::{Value, json};
+
+use understudy_actors::address::Address;
 
 use crate::worker::clock::civil;
 
@@ -14,11 +16,14 @@ pub(super) fn pretty(value: &Value) -> String {
     out
 }
 
-/// `envoy.config.core.v3.Address` of a socket.
-pub(super) fn socket_address(address: SocketAddr) -> Value {
-    json!({
-        "socket_address": { "address": address.ip().to_string(), "port_value": address.port() },
-    })
+/// `envoy.config.core.v3.Address`
+pub(super) fn address(address: Address) -> Value {
+    match address {
+        Address::Ip(address) => json!({
+            "socket_address": { "address": address.ip().to_string(), "port_value": address.port() },
+        }),
+        Address::Pipe(pipe) => json!({ "pipe": { "path": pipe.path() } }),
+    }
 }
 
 /// `google.protobuf.Timestamp`, with milliseconds where it has some.

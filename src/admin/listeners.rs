@@ -12,10 +12,10 @@ pub(super) fn listeners(desk: &Desk, ask: &Ask) -> Answer {
         let statuses: Vec<_> = listeners
             .iter()
             .map(|listener| {
-                let at = print::socket_address(listener.local);
+                let at = print::address(listener.local);
                 let mut status = json!({"name": listener.plan.name, "local_address": at});
                 if !listener.additional.is_empty() {
-                    let also = listener.additional.iter().map(|at| print::socket_address(*at));
+                    let also = listener.additional.iter().map(|at| print::address(*at));
                     status["additional_local_addresses"] = also.collect();
                 }
                 status

@@ -22,6 +22,7 @@ use hyper_util::rt::{TokioExecutor, TokioIo};
 use parking_lot::Mutex;
 use tokio::io::AsyncWriteExt;
 use understudy_actors::{
+    address::Address,
     plan::{ClusterPlan, HealthCheckPlan},
     seams::{Probe, Probed, Report},
     snapshot::Host,
@@ -172,9 +173,8 @@ impl Prober {
         let (default, to) = (Upstream::default(), address(host));
         let upstream = cluster.upstream.downcast_ref::<Upstream>().unwrap_or(&default);
         let mut socket = socket::connect(to, &upstream.sockets).await?;
-        socket.set_nodelay(true)?;
         if let Some(greeting) = &upstream.sockets.greeting {
-            let header = own_header(greeting.version, socket.local_addr()?, to);
+            let header = own_header(greeting.version, socket.local_addr().ok().zip(to.socket()));
             socket.write_all(&header).await?;
         }
         let Some(context) = upstream.tls_to(&host.endpoint) else {
@@ -191,13 +191,12 @@ fn key(host: &Arc<Host>) -> usize {
 }
 
 /// Where to ask. Source: `Endpoint.HealthCheckConfig`, `address` and `port_value`.
-fn address(host: &Host) -> SocketAddr {
+fn address(host: &Host) -> Address {
     let Some(at) = &host.endpoint.checked_at else { return host.address };
-    let mut address = at.address.unwrap_or(host.address);
-    if let Some(port) = at.port {
-        address.set_port(port);
+    match (at.address.unwrap_or(host.address), at.port) {
+        (Address::Ip(ip), Some(port)) => SocketAddr::new(ip.ip(), port).into(),
+        (address, _) => address,
     }
-    address
 }
 
 async fn converse(

@@ -3,13 +3,15 @@
 
 use std::{
     future::Future,
-    net::SocketAddr,
+    net::{IpAddr, Ipv4Addr},
     rc::Rc,
     time::{Duration, Instant},
 };
 
 use tokio::{net::TcpStream, time::timeout};
 use understudy_actors::{
+    address::Address,
+    runtime::Runtime,
     seams::{Accepted, Control},
     stats::ListenerStat,
 };
@@ -17,11 +19,13 @@ use understudy_actors::{
 use super::{
     chains::{Chain, Chains},
     connection_log::Unwelcome,
+    opened::EndedBy,
     serve::Worker,
 };
 use crate::{
     config::model::filter_chain_match::{FilterChainMatch, Traits},
     listener::{Found, Proxied, Verdict},
+    matcher::tree::{Facts, Outcome},
     tls::Session,
     transport::{self, Stream},
 };
@@ -34,9 +38,9 @@ pub struct Arrival {
     /// Its bytes.
     pub stream: Stream,
     /// Who it is from.
-    pub peer: SocketAddr,
+    pub peer: Address,
     /// Whereto.
-    pub local: SocketAddr,
+    pub local: Address,
     /// What it really is, where it stands for another.
     pub proxied: Option<Rc<Proxied>>,
     /// What its handshake came to.
@@ -57,7 +61,7 @@ impl Arrival {
     }
 
     /// A connection whose bytes are plain.
-    pub(super) fn plain(stream: TcpStream, peer: SocketAddr, local: SocketAddr) -> Self {
+    pub(super) fn plain(stream: TcpStream, peer: Address, local: Address) -> Self {
         let stream = stream.into();
         Self { stream, peer, local, proxied: None, tls: None, server_name: None, cluster: None }
     }
@@ -67,19 +71,27 @@ impl Arrival {
 pub(super) async fn welcome(
     worker: Rc<Worker>,
     chains: Rc<Chains>,
-    accepted: Accepted,
+    mut accepted: Accepted,
     control: Rc<Control>,
 ) {
     let started = Instant::now();
-    let Some(found) = inspect(&worker, &chains, &accepted).await else { return };
-    let Some(chain) = choose(&chains, &found) else {
+    let findings = accepted.findings.take().and_then(|found| found.downcast::<Found>().ok());
+    let is_handed_over = findings.is_some();
+    let found = findings.map(|found| *found);
+    let mut found = found.unwrap_or_else(|| Found::new(accepted.peer, accepted.local));
+    if !inspect(&worker, &chains, &accepted, &mut found).await {
+        return chains.log_unserved(&worker, &Unwelcome::of(found, started, false));
+    }
+    // The socket's own address may be another listener's, too: TPROXY leaves it as the client meant it.
+    if chains.hands_over()
+        && !is_handed_over
+        && let Some(other) = accepted.meant_for(found.local)
+    {
+        return accepted.hand_over(&other, &control, Box::new(found));
+    }
+    let Some(chain) = choose(&worker, &chains, &found) else {
         accepted.entrance.stats().inc(ListenerStat::NoFilterChainMatch);
-        let Found { peer, local, proxied, .. } = found;
-        // Observed: Envoy 1.40 tells of no name then.
-        let (server_name, reason, unmatched) = (None, String::new(), true);
-        let proxied = proxied.map(Rc::new);
-        let unwelcome = Unwelcome { started, peer, local, proxied, server_name, reason, unmatched };
-        return chains.log_unmatched(&worker, &unwelcome);
+        return chains.log_unserved(&worker, &Unwelcome::of(found, started, true));
     };
     let Accepted { stream: socket, entrance, .. } = accepted;
     entrance.admit(&control);
@@ -94,45 +106,46 @@ pub(super) async fn welcome(
     }
     let ssl = tls.stats.lane(worker.index);
     let handshake = transport::accept(socket, &tls.context, |stat| ssl.inc(stat));
-    let reason = match timeout(chain.handshake_timeout.unwrap_or(HANDSHAKE_WAIT), handshake).await {
-        Ok(Ok((stream, session))) => {
-            let tls = Some(Rc::new(session));
-            let arrival = Arrival { stream, peer, local, proxied, tls, server_name, cluster: None };
-            return chain.serve(worker, arrival, control).await;
-        }
-        // It was counted.
-        Ok(Err(error)) => error.reason(),
-        Err(_) => {
-            entrance.stats().inc(ListenerStat::DownstreamCxTransportSocketConnectTimeout);
-            String::new()
-        }
-    };
+    let (reason, ended_by) =
+        match timeout(chain.handshake_timeout.unwrap_or(HANDSHAKE_WAIT), handshake).await {
+            Ok(Ok((stream, session))) => {
+                let tls = Some(Rc::new(session));
+                let arrival =
+                    Arrival { stream, peer, local, proxied, tls, server_name, cluster: None };
+                return chain.serve(worker, arrival, control).await;
+            }
+            // It was counted.
+            Ok(Err(error)) => (error.reason(), EndedBy::Client),
+            Err(_) => {
+                entrance.stats().inc(ListenerStat::DownstreamCxTransportSocketConnectTimeout);
+                (String::new(), EndedBy::Us)
+            }
+        };
     let unmatched = false;
     let unwelcome = Unwelcome { started, peer, local, proxied, server_name, reason, unmatched };
-    chain.log_unwelcome(&worker, &unwelcome);
+    chain.turn_away(&worker, &unwelcome, ended_by);
 }
 
-/// Lets the listener filters look; none where the connection has ended or must.
-async fn inspect(worker: &Worker, chains: &Chains, accepted: &Accepted) -> Option<Found> {
-    let mut found = Found::new(accepted.peer, accepted.local);
+/// Lets the listener filters look; false where the connection has ended or must.
+async fn inspect(worker: &Worker, chains: &Chains, accepted: &Accepted, found: &mut Found) -> bool {
     if chains.filters.is_empty() {
-        return Some(found);
+        return true;
     }
-    let (config, stats) = (chains.config()?, accepted.entrance.stats());
+    let (Some(config), stats) = (chains.config(), accepted.entrance.stats()) else { return false };
     stats.inc(ListenerStat::DownstreamPreCxActive);
-    let looking = chains.filters.look(worker, &accepted.stream, &mut found);
+    let looking = chains.filters.look(worker, &accepted.stream, found);
     let verdict = within(config.listener_filters_timeout, looking).await;
     stats.dec(ListenerStat::DownstreamPreCxActive);
     match verdict {
-        Some(Verdict::Continue) => Some(found),
-        Some(Verdict::Refuse) => None,
+        Some(Verdict::Continue) => true,
+        Some(Verdict::Refuse) => false,
         Some(Verdict::Gone) => {
             stats.inc(ListenerStat::DownstreamListenerFilterRemoteClose);
-            None
+            false
         }
         None => {
             stats.inc(ListenerStat::DownstreamPreCxTimeout);
-            config.continues_on_timeout.then_some(found)
+            config.continues_on_timeout
         }
     }
 }
@@ -145,16 +158,32 @@ async fn within<T>(wait: Option<Duration>, work: impl Future<Output = T>) -> Opt
     }
 }
 
+/// What chains see of an address. One without IP is that of nobody, on no port; who comes by a path so is of this machine.
+///
+/// Observed: Envoy 1.40, where `prefix_ranges` of all addresses take connections by a path.
+fn matched(address: Address) -> (IpAddr, u16) {
+    match address.canonical() {
+        Address::Ip(ip) => (ip.ip(), ip.port()),
+        Address::Pipe(_) => (Ipv4Addr::BROADCAST.into(), 0),
+    }
+}
+
 /// The chain that takes it.
-fn choose<'c>(chains: &'c Chains, found: &Found) -> Option<&'c Rc<Chain>> {
+fn choose<'c>(worker: &Worker, chains: &'c Chains, found: &Found) -> Option<&'c Rc<Chain>> {
     let config = chains.config()?;
-    let direct = found.proxied.as_ref().map_or(found.peer, |proxied| proxied.peer);
+    if let Some(matcher) = &config.matcher {
+        return worker.with_runtime(|runtime| match matcher.find(&facts(found, runtime)) {
+            Outcome::Action(named) => chains.at((*named)?),
+            Outcome::NoMatch | Outcome::Undecided => chains.default(),
+        });
+    }
+    let direct = direct(found);
     let traits = Traits {
-        destination: (found.local.ip().to_canonical(), found.local.port()),
-        source: (found.peer.ip().to_canonical(), found.peer.port()),
-        direct_source: direct.ip().to_canonical(),
+        destination: matched(found.local),
+        source: matched(found.peer),
+        direct_source: matched(direct).0,
         server_name: found.server_name.as_deref().unwrap_or_default(),
-        transport_protocol: if found.is_tls { "tls" } else { "raw_buffer" },
+        transport_protocol: transport_protocol(found),
         application_protocols: &found.application_protocols,
     };
     let matches = config.chains.iter().map(|chain| &chain.matches).collect::<Vec<_>>();
@@ -163,4 +192,27 @@ fn choose<'c>(chains: &'c Chains, found: &Found) -> Option<&'c Rc<Chain>> {
         Some(at) => chains.at(at),
         None => chains.default(),
     }
+}
+
+/// What a `filter_chain_matcher` sees.
+fn facts<'a>(found: &'a Found, runtime: &'a Runtime) -> Facts<'a> {
+    Facts {
+        destination: found.local.socket(),
+        source: found.peer.socket(),
+        direct_source: direct(found).ip(),
+        server_name: found.server_name.as_deref().unwrap_or_default(),
+        transport_protocol: transport_protocol(found),
+        application_protocols: &found.application_protocols,
+        shares: Some(runtime),
+        ..Facts::default()
+    }
+}
+
+/// Whose socket it is.
+fn direct(found: &Found) -> Address {
+    found.proxied.as_ref().map_or(found.peer, |proxied| proxied.peer)
+}
+
+fn transport_protocol(found: &Found) -> &'static str {
+    if found.is_tls { "tls" } else { "raw_buffer" }
 }

@@ -15,8 +15,14 @@ use understudy_actors::{
 };
 
 use super::{
-    arrival::Arrival, connection_log::Unwelcome, exchange::Peer, http1, http2, logs::Log,
-    manager::Manager, opened::Opened, serve::Worker,
+    arrival::Arrival,
+    connection_log::Unwelcome,
+    exchange::Peer,
+    http1, http2,
+    logs::Log,
+    manager::Manager,
+    opened::{EndedBy, Opened},
+    serve::Worker,
 };
 use crate::{
     access_log::Writer,
@@ -92,6 +98,11 @@ impl Chains {
         self.payload.downcast_ref()
     }
 
+    /// Whether connections that are meant for other listeners go there.
+    pub(super) fn hands_over(&self) -> bool {
+        self.config().is_some_and(|config| config.use_original_dst)
+    }
+
     /// Whether it runs this.
     pub(super) fn runs(&self, payload: &Payload) -> bool {
         Arc::ptr_eq(&self.payload, payload)
@@ -107,8 +118,8 @@ impl Chains {
         self.all.last().filter(|_| self.config().is_some_and(|config| config.default.is_some()))
     }
 
-    /// Writes of a connection that none of them takes: the listener's logs are those of each.
-    pub(super) fn log_unmatched(&self, worker: &Worker, unwelcome: &Unwelcome) {
+    /// Writes of a connection that none of them has had: the listener's logs are those of each.
+    pub(super) fn log_unserved(&self, worker: &Worker, unwelcome: &Unwelcome) {
         if let Some(first) = self.all.first() {
             unwelcome.log(worker, first.listener_logs().0, "");
         }
@@ -221,8 +232,11 @@ impl Chain {
         Box::pin(http1::serve(worker, manager, arrival, control))
     }
 
-    /// Writes of a connection whose handshake came to nothing.
-    pub(super) fn log_unwelcome(&self, worker: &Worker, unwelcome: &Unwelcome) {
+    /// Counts and writes of a connection whose handshake came to nothing.
+    pub(super) fn turn_away(&self, worker: &Worker, unwelcome: &Unwelcome, ended_by: EndedBy) {
+        if let Runs::Http(manager) = &self.runs {
+            Opened::count_unwelcome(manager.clone(), unwelcome.started, ended_by);
+        }
         let (logs, name) = self.listener_logs();
         unwelcome.log(worker, logs, name);
     }

@@ -2,17 +2,18 @@
 
 use std::{
     cell::Cell,
-    net::SocketAddr,
     rc::Rc,
     time::{Instant, SystemTime},
 };
+
+use understudy_actors::address::Address;
 
 use super::{exchange::Peer, logs::Log, manager::Manager, serve::Worker};
 use crate::{
     access_log::{Record, ResponseFlag, ResponseFlags},
     codec::Version,
     format::StreamInfo,
-    listener::Proxied,
+    listener::{Found, Proxied},
     worker::next_connection_id,
 };
 
@@ -28,11 +29,11 @@ pub(super) struct ConnectionLog {
     pub(super) flags: Cell<ResponseFlags>,
 }
 
-/// A connection that no filter chain takes, or whose handshake came to nothing.
+/// A connection that a listener filter has ended, that no filter chain takes, or whose handshake came to nothing.
 pub(super) struct Unwelcome {
     pub(super) started: Instant,
-    pub(super) peer: SocketAddr,
-    pub(super) local: SocketAddr,
+    pub(super) peer: Address,
+    pub(super) local: Address,
     pub(super) proxied: Option<Rc<Proxied>>,
     pub(super) server_name: Option<Rc<str>>,
     /// Why; empty where the client has gone, or has taken too long.
@@ -44,6 +45,14 @@ pub(super) struct Unwelcome {
 // === impl Unwelcome ===
 
 impl Unwelcome {
+    /// One that no filter chain has had. Observed: Envoy 1.40 tells what listener filters have found out of it.
+    pub(super) fn of(found: Found, started: Instant, unmatched: bool) -> Self {
+        let Found { peer, local, proxied, server_name, .. } = found;
+        let (proxied, server_name) = (proxied.map(Rc::new), server_name.map(Rc::from));
+        let reason = String::new();
+        Self { started, peer, local, proxied, server_name, reason, unmatched }
+    }
+
     /// Writes of it.
     pub(super) fn log(&self, worker: &Worker, logs: &[Log], filter_chain: &str) {
         if logs.is_empty() {

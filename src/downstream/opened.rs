@@ -55,23 +55,39 @@ pub(super) enum EndedBy {
 impl Opened {
     /// A connection begins.
     pub(super) fn new(worker: &Rc<Worker>, manager: Rc<Manager>, peer: &Peer) -> Self {
+        let log = ConnectionLog::begin(worker, &manager, peer);
+        let opened = Self::begin(manager, Instant::now(), peer.is_tls(), log);
+        let stats = opened.manager.stats();
+        // What is read is handed on at once.
+        stats.inc(HttpStat::DownstreamCxRxBytesBuffered);
+        stats.dec(HttpStat::DownstreamCxRxBytesBuffered);
+        opened
+    }
+
+    /// One whose handshake has come to nothing. Observed: Envoy 1.40 counts it as any other.
+    pub(super) fn count_unwelcome(manager: Rc<Manager>, since: Instant, ended_by: EndedBy) {
+        Self::begin(manager, since, true, None).ended_by(ended_by);
+    }
+
+    fn begin(
+        manager: Rc<Manager>,
+        since: Instant,
+        is_tls: bool,
+        log: Option<Box<ConnectionLog>>,
+    ) -> Self {
         let stats = manager.stats();
         stats.inc(HttpStat::DownstreamCxTotal);
         stats.inc(HttpStat::DownstreamCxActive);
-        let is_tls = peer.is_tls();
         if is_tls {
             stats.inc(HttpStat::DownstreamCxSslTotal);
             stats.inc(HttpStat::DownstreamCxSslActive);
         }
-        // What is read is handed on at once.
-        stats.inc(HttpStat::DownstreamCxRxBytesBuffered);
-        stats.dec(HttpStat::DownstreamCxRxBytesBuffered);
         let duration_max = manager.config.max_connection_duration;
         let jitter = 1.0 + manager.config.max_connection_duration_jitter / 100.0 * fastrand::f64();
         Self {
-            log: ConnectionLog::begin(worker, &manager, peer),
+            log,
             manager,
-            since: Instant::now(),
+            since,
             duration_max: duration_max.map(|max| max.mul_f64(jitter)),
             protocol: Cell::new(Protocol::Undecided),
             ended_by: Cell::new(EndedBy::Us),

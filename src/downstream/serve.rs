@@ -113,12 +113,12 @@ impl Serve for Server {
             return Box::pin(async {});
         };
         match &chains.only {
-            Some(only) => {
+            Some(only) if accepted.findings.is_none() => {
                 accepted.entrance.admit(&control);
                 let Accepted { stream, peer, local, .. } = accepted;
                 only.serve(worker, Arrival::plain(stream, peer, local), control)
             }
-            None => Box::pin(arrival::welcome(worker, chains, accepted, control)),
+            _ => Box::pin(arrival::welcome(worker, chains, accepted, control)),
         }
     }
 }

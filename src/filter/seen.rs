@@ -3,12 +3,13 @@
 use std::{
     cell::{Cell, RefCell},
     fmt,
-    net::{IpAddr, SocketAddr},
+    net::IpAddr,
     rc::Rc,
     sync::Arc,
 };
 
 use understudy_actors::{
+    address::Address,
     plan::Slot,
     published::{Cached, Published},
     runtime::Runtime,
@@ -38,14 +39,14 @@ pub struct Seen {
 /// Whose request it is.
 #[derive(Clone, Debug)]
 pub struct Client {
-    /// Who it is from, as far as we trust what we are told.
-    pub remote: IpAddr,
+    /// Who it is from, as far as we trust what we are told; none where nobody says.
+    pub remote: Option<IpAddr>,
     /// Who has connected.
-    pub peer: SocketAddr,
+    pub peer: Address,
     /// Whose socket it is, without regard to what a PROXY header says.
-    pub direct: SocketAddr,
+    pub direct: Address,
     /// Whereto.
-    pub local: SocketAddr,
+    pub local: Address,
     /// The name that was asked for (SNI).
     pub server_name: Option<Rc<str>>,
     /// What its handshake came to.
@@ -195,7 +196,7 @@ impl Lookout {
 pub(super) mod fake {
     /// A client of this machine.
     pub(in crate::filter) fn client() -> super::Client {
-        let peer = std::net::SocketAddr::from(([127, 0, 0, 1], 1));
+        let peer: Address = "127.0.0.1:1".parse().unwrap();
         super::Client {
             remote: peer.ip(),
             peer,

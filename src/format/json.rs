@@ -142,7 +142,7 @@ impl JsonFormat {
 
 fn typed(out: &mut Vec<u8>, said: &Value<'_>) {
     match said {
-        Value::Nothing => out.extend_from_slice(b"null"),
+        Value::Nothing | Value::Blank => out.extend_from_slice(b"null"),
         Value::Text(text) => string(out, text),
         Value::Number(_) => {
             said.write(out);

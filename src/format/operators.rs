@@ -6,10 +6,11 @@ mod tls;
 use std::{
     borrow::Cow,
     fmt,
-    net::SocketAddr,
     sync::atomic::{AtomicBool, Ordering::Relaxed},
     time::SystemTime,
 };
+
+use understudy_actors::address::Address;
 
 use super::{Attempted, FormatError, StreamInfo, grpc, value::Value};
 use args::{Args, PathSource};
@@ -501,11 +502,11 @@ pub static LACKING: &[&str] = &[
     "ROUTE_RESOLUTION_TIME_US",
 ];
 
-fn upstream_local(info: &StreamInfo<'_>) -> Option<SocketAddr> {
+fn upstream_local(info: &StreamInfo<'_>) -> Option<Address> {
     info.upstream?.connection?.local
 }
 
-fn upstream_remote(info: &StreamInfo<'_>) -> Option<SocketAddr> {
+fn upstream_remote(info: &StreamInfo<'_>) -> Option<Address> {
     Some(info.upstream?.connection?.remote)
 }
 

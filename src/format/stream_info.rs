@@ -6,6 +6,8 @@ use std::{
     time::{Duration, Instant, SystemTime},
 };
 
+use understudy_actors::address::Address;
+
 use crate::{
     access_log::ResponseFlags,
     codec::{HeaderBlock, RequestHead, ResponseHead, Version},
@@ -48,9 +50,9 @@ pub struct StreamInfo<'a> {
     /// The client's address as far as we trust what we are told; its port is known where it is the peer.
     pub remote: Option<IpAddr>,
     /// Who has connected.
-    pub peer: Option<SocketAddr>,
+    pub peer: Option<Address>,
     /// Whereto.
-    pub local: Option<SocketAddr>,
+    pub local: Option<Address>,
     /// What the connection really is, where it stands for another.
     pub proxied: Option<&'a Proxied>,
     /// What filters have noted of it, by namespace.
@@ -94,7 +96,7 @@ pub struct StreamInfo<'a> {
 /// The host of an exchange.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct UpstreamInfo<'a> {
-    /// Its address as `ip:port`.
+    /// Its address as `ip:port`, or its path.
     pub address: &'a str,
     /// Its name, if it has one.
     pub hostname: &'a str,
@@ -106,9 +108,9 @@ pub struct UpstreamInfo<'a> {
 #[derive(Clone, Debug)]
 pub struct UpstreamConnection {
     /// Our end of it.
-    pub local: Option<SocketAddr>,
+    pub local: Option<Address>,
     /// Its other end.
-    pub remote: SocketAddr,
+    pub remote: Address,
     /// Its number.
     pub id: u64,
     /// What is spoken on it; none where that is none of our business.
@@ -120,7 +122,7 @@ pub struct UpstreamConnection {
 /// A host to which there was a connection.
 #[derive(Clone, Debug, Default)]
 pub struct Attempted {
-    /// Its address as `ip:port`.
+    /// Its address as `ip:port`, or its path.
     pub address: String,
     /// Its name, if it has one.
     pub hostname: String,
@@ -185,21 +187,21 @@ pub enum AccessLogType {
 
 impl StreamInfo<'_> {
     /// The client's address. What others have told us of it says nothing of its port.
-    pub fn remote_address(&self) -> Option<SocketAddr> {
+    pub fn remote_address(&self) -> Option<Address> {
         let peer = self.peer?;
         match self.remote {
-            Some(told) if told != peer.ip() => Some(SocketAddr::new(told, 0)),
+            Some(told) if peer.ip() != Some(told) => Some(SocketAddr::new(told, 0).into()),
             _ => Some(peer),
         }
     }
 
     /// Who has really connected.
-    pub fn direct_peer(&self) -> Option<SocketAddr> {
+    pub fn direct_peer(&self) -> Option<Address> {
         self.proxied.map(|proxied| proxied.peer).or(self.peer)
     }
 
     /// Whereto.
-    pub fn direct_local(&self) -> Option<SocketAddr> {
+    pub fn direct_local(&self) -> Option<Address> {
         self.proxied.map(|proxied| proxied.local).or(self.local)
     }
 

@@ -9,6 +9,8 @@ use super::json;
 pub(crate) enum Value<'a> {
     /// `-` in a text, `null` in JSON.
     Nothing,
+    /// Nothing in a text, `null` in JSON.
+    Blank,
     /// A text; of any bytes, where it comes from a peer.
     Text(Cow<'a, [u8]>),
     /// A number, also in JSON.
@@ -53,7 +55,7 @@ impl<'a> Value<'a> {
     /// Whether it says nothing at all.
     pub(super) fn is_empty(&self) -> bool {
         match self {
-            Value::Nothing | Value::Json(serde_json::Value::Null) => true,
+            Value::Nothing | Value::Blank | Value::Json(serde_json::Value::Null) => true,
             Value::Text(text) => text.is_empty(),
             _ => false,
         }
@@ -68,7 +70,7 @@ impl<'a> Value<'a> {
                 text.truncate(max);
                 Value::Text(Cow::Owned(text))
             }
-            Value::Nothing => Value::Nothing,
+            empty @ (Value::Nothing | Value::Blank) => empty,
             other => {
                 let mut text = Vec::new();
                 match other.write(&mut text) {
@@ -83,6 +85,7 @@ impl<'a> Value<'a> {
     pub(super) fn write(&self, out: &mut Vec<u8>) -> bool {
         match self {
             Value::Nothing | Value::Json(serde_json::Value::Null) => return false,
+            Value::Blank => {}
             Value::Text(text) => out.extend_from_slice(text),
             Value::Number(number) => {
                 out.extend_from_slice(itoa::Buffer::new().format(*number).as_bytes());

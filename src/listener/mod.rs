@@ -10,10 +10,13 @@ mod proxied;
 pub mod proxy_protocol;
 mod tls_inspector;
 
-use std::{net::SocketAddr, sync::Arc};
+use std::sync::Arc;
 
 use tokio::net::TcpStream;
-use understudy_actors::stats::{AnyGroup, Registry};
+use understudy_actors::{
+    address::Address,
+    stats::{AnyGroup, Registry},
+};
 
 use crate::{
     config::model::listener_filter::{ListenerFilter, ListenerFilterKind, PortRule},
@@ -26,9 +29,9 @@ pub use proxied::{Proxied, Tlv};
 #[derive(Debug)]
 pub struct Found {
     /// Who it is from.
-    pub peer: SocketAddr,
+    pub peer: Address,
     /// Where it was meant to go.
-    pub local: SocketAddr,
+    pub local: Address,
     /// What it really is, where the two are not its own.
     pub proxied: Option<Proxied>,
     /// It begins with TLS.
@@ -138,7 +141,7 @@ impl Filters {
 
 impl Found {
     /// What a connection says of itself before anybody has looked.
-    pub fn new(peer: SocketAddr, local: SocketAddr) -> Self {
+    pub fn new(peer: Address, local: Address) -> Self {
         Self {
             peer,
             local,

@@ -1,6 +1,6 @@
 //! Owns what a connection really is where a header, or a redirect, says that it stands for another.
 
-use std::net::SocketAddr;
+use understudy_actors::address::Address;
 
 use crate::config::model::listener_filter::KeptTlvs;
 
@@ -8,9 +8,9 @@ use crate::config::model::listener_filter::KeptTlvs;
 #[derive(Clone, Debug, PartialEq)]
 pub struct Proxied {
     /// Who has really connected.
-    pub peer: SocketAddr,
+    pub peer: Address,
     /// Whereto.
-    pub local: SocketAddr,
+    pub local: Address,
     /// TLVs of its header that may go on to hosts: types and values, in its order.
     pub tlvs: Vec<Tlv>,
     /// What was noted of it, by namespace.

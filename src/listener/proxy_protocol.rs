@@ -107,7 +107,7 @@ impl ProxyProtocol {
             header.tlvs.into_iter().filter(|(tlv_type, _)| self.config.kept.keeps(*tlv_type));
         let proxied = found.proxied();
         (proxied.tlvs, proxied.metadata) = (kept.collect(), metadata);
-        (found.peer, found.local) = (source, destination);
+        (found.peer, found.local) = (source.into(), destination.into());
     }
 
     /// What the rules have noted: of each TLV the first.

@@ -4,7 +4,6 @@
 
 use std::{
     future::poll_fn,
-    net::SocketAddr,
     rc::Rc,
     sync::Arc,
     task::{Context, Poll},
@@ -12,6 +11,7 @@ use std::{
 };
 
 use understudy_actors::{
+    address::Address,
     outlier::Outcome,
     seams::{Control, Drain},
     stats::{ClusterStat, Group, Lane, Scope, TcpStat},
@@ -61,8 +61,8 @@ pub(super) struct Carried {
     pub(super) worker: Rc<Worker>,
     pub(super) control: Rc<Control>,
     pub(super) client: Stream,
-    peer: SocketAddr,
-    local: SocketAddr,
+    peer: Address,
+    local: Address,
     proxied: Option<Rc<Proxied>>,
     /// The cluster that a filter has named.
     named: Option<Rc<str>>,
@@ -248,10 +248,8 @@ impl Carried {
                 ..Sharing::default()
             });
         let aggregate = Aggregate::of(current, &self.worker.clusters);
-        let hash = self.proxy.config.hashes_source.then(|| {
-            let address = AddressText::new(self.peer.ip());
-            xxh64(address.as_bytes(), 0)
-        });
+        let hashed = self.peer.ip().filter(|_| self.proxy.config.hashes_source);
+        let hash = hashed.map(|ip| xxh64(AddressText::new(ip).as_bytes(), 0));
         let drawn = match &aggregate {
             Some(aggregate) => {
                 let number = hash.unwrap_or_else(|| fastrand::u64(..));

@@ -5,12 +5,43 @@
 use std::net::{IpAddr, SocketAddr};
 
 use ipnet::IpNet;
+use understudy_actors::{address::Address, runtime::Runtime};
 
 use crate::{
     codec::RequestHead,
-    matcher::{HeaderMatcher, TextMatcher},
+    matcher::{
+        HeaderMatcher, TextMatcher,
+        tree::{Facts, Outcome, Tree},
+    },
     tls::{Session, SubjectAltName},
 };
+
+/// Which of a filter's engines.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EnforcementMode {
+    /// The one in force.
+    Enforced,
+    /// The one whose judgements are only counted.
+    Shadow,
+}
+
+/// What says who may.
+#[derive(Clone, Debug)]
+pub enum Engine {
+    /// `rules`
+    Rules(Rules),
+    /// `matcher`: who meets none of its actions may not.
+    Matcher(Tree<Named>),
+}
+
+/// `envoy.config.rbac.v3.Action`
+#[derive(Clone, Debug)]
+pub struct Named {
+    /// `name`
+    pub name: String,
+    /// `action`
+    pub action: Action,
+}
 
 /// `RBAC`
 #[derive(Clone, Debug)]
@@ -28,7 +59,7 @@ pub enum Action {
     Allow,
     /// They are denied.
     Deny,
-    /// Everybody is allowed.
+    /// Everybody is allowed; of a matcher, they are.
     Log,
 }
 
@@ -93,13 +124,13 @@ pub struct Noted {
 #[derive(Clone, Copy, Debug)]
 pub struct Subject<'a> {
     /// Who the connection is from.
-    pub source: SocketAddr,
+    pub source: Address,
     /// Whose socket it is.
-    pub direct: SocketAddr,
+    pub direct: Address,
     /// Who the request is from.
-    pub remote: IpAddr,
+    pub remote: Option<IpAddr>,
     /// Where it was meant to go.
-    pub destination: SocketAddr,
+    pub destination: Address,
     /// Which host was asked for (SNI).
     pub server_name: &'a str,
     /// What its handshake came to.
@@ -108,6 +139,8 @@ pub struct Subject<'a> {
     pub request: Option<&'a RequestHead>,
     /// What was noted of the connection.
     pub metadata: Option<&'a serde_json::Value>,
+    /// Runtime values.
+    pub runtime: &'a Runtime,
 }
 
 /// What comes of it.
@@ -117,6 +150,57 @@ pub struct Judgement<'r> {
     pub allowed: bool,
     /// The policy that matched.
     pub policy: Option<&'r str>,
+}
+
+// === impl Engine ===
+
+impl Engine {
+    /// Whether the subject may.
+    pub fn judge(&self, subject: &Subject<'_>) -> Judgement<'_> {
+        let tree = match self {
+            Engine::Rules(rules) => return rules.judge(subject),
+            Engine::Matcher(tree) => tree,
+        };
+        match tree.find(&subject.facts()) {
+            Outcome::Action(named) => Judgement {
+                allowed: named.action != Action::Deny,
+                policy: Some(named.name.as_str()),
+            },
+            Outcome::NoMatch | Outcome::Undecided => Judgement { allowed: false, policy: None },
+        }
+    }
+}
+
+// === impl Judgement ===
+
+impl Judgement<'_> {
+    /// What is told of who may not. Blanks become underscores. Observed: Envoy 1.40.
+    pub fn details(&self) -> String {
+        let policy = self.policy.unwrap_or("none");
+        let plain = |letter: char| if letter.is_ascii_whitespace() { '_' } else { letter };
+        let policy = policy.chars().map(plain).collect::<String>();
+        format!("rbac_access_denied_matched_policy[{policy}]")
+    }
+}
+
+// === impl Subject ===
+
+impl<'a> Subject<'a> {
+    /// What matchers see of it. Of whom a request is from only an address is known, unless it is the connection's own.
+    fn facts(&self) -> Facts<'a> {
+        let named = self.remote.map(|ip| SocketAddr::new(ip, 0));
+        let own = self.source.socket().filter(|own| Some(own.ip()) == self.remote);
+        Facts {
+            destination: self.destination.socket(),
+            source: own.or(named),
+            direct_source: self.direct.ip(),
+            server_name: self.server_name,
+            tls: self.tls,
+            request: self.request,
+            shares: Some(self.runtime),
+            ..Facts::default()
+        }
+    }
 }
 
 // === impl Rules ===
@@ -161,16 +245,20 @@ impl Rule {
     }
 
     fn holds(&self, subject: &Subject<'_>) -> bool {
-        let within = |range: &IpNet, ip: IpAddr| range.contains(&ip.to_canonical());
+        // Who comes by a path has no address.
+        let within = |range: &IpNet, ip: Option<IpAddr>| {
+            ip.is_some_and(|ip| range.contains(&ip.to_canonical()))
+        };
         match self {
             Rule::Any => true,
             Rule::All(rules) => rules.iter().all(|rule| rule.holds(subject)),
             Rule::Either(rules) => rules.iter().any(|rule| rule.holds(subject)),
             Rule::Not(rule) => !rule.holds(subject),
             Rule::DestinationIp(range) => within(range, subject.destination.ip()),
-            Rule::DestinationPort(port) => subject.destination.port() == *port,
+            Rule::DestinationPort(port) => subject.destination.port() == Some(*port),
             Rule::DestinationPorts(from, to) => {
-                (*from..*to).contains(&i64::from(subject.destination.port()))
+                let port = subject.destination.port();
+                port.is_some_and(|port| (*from..*to).contains(&i64::from(port)))
             }
             Rule::ServerName(name) => name.matches(subject.server_name.as_bytes()),
             Rule::SourceIp(range) => within(range, subject.source.ip()),
@@ -224,16 +312,19 @@ mod tests {
     use super::*;
     use crate::matcher::TextTest;
 
+    static RUNTIME: std::sync::LazyLock<Runtime> = std::sync::LazyLock::new(Runtime::default);
+
     fn subject<'a>(metadata: Option<&'a serde_json::Value>) -> Subject<'a> {
         Subject {
             source: "1.2.3.4:5".parse().unwrap(),
             direct: "10.0.0.1:6".parse().unwrap(),
-            remote: "9.9.9.9".parse().unwrap(),
+            remote: "9.9.9.9".parse().ok(),
             destination: "10.0.0.2:443".parse().unwrap(),
             server_name: "a.test",
             tls: None,
             request: None,
             metadata,
+            runtime: &RUNTIME,
         }
     }
 

@@ -5,16 +5,16 @@ use crate::{
     config::model::http::{HostForm, HostPort},
 };
 
-/// Takes from the host what is not to be seen; `own_port` is the listener's.
+/// Takes from the host what is not to be seen; `own_port` is the listener's, if it has one.
 ///
 /// Observed: Envoy 1.40, twelve hosts for each of `strip_matching_host_port`, `strip_any_host_port` and
 /// `strip_trailing_host_dot`. What is no number is no port and stays.
-pub fn form_host(head: &mut RequestHead, form: HostForm, own_port: u16) {
+pub fn form_host(head: &mut RequestHead, form: HostForm, own_port: Option<u16>) {
     let host = head.authority();
     let (name, port) = split_port(host);
     let strips = match form.port {
         HostPort::Keep => false,
-        HostPort::StripOwn => port == Some(own_port),
+        HostPort::StripOwn => port.is_some() && port == own_port,
         HostPort::StripAny => port.is_some(),
     };
     let name_end = name.len();
@@ -70,7 +70,7 @@ mod tests {
             for (host, expected) in cases {
                 let mut head = RequestHead::default();
                 head.set_authority(host.as_bytes());
-                form_host(&mut head, HostForm { port, strip_trailing_dot }, 80);
+                form_host(&mut head, HostForm { port, strip_trailing_dot }, Some(80));
                 let got = String::from_utf8_lossy(head.authority());
                 assert_eq!(got, *expected, "{host} {port:?} {strip_trailing_dot}");
             }

@@ -12,7 +12,7 @@ mod wires;
 pub use floods::{Flood, Floods};
 pub use pump::{Pump, PumpError};
 pub use replay::{Kept, Replay};
-pub use reset::Reset;
+pub use reset::{ConnectFailure, ConnectStage, Reset};
 pub use wire::{Wire, WireBytes};
 pub use wires::{CountedStream, Wires};
 

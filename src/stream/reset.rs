@@ -1,12 +1,16 @@
 //! Owns the ways in which an upstream fails.
 
+use std::net::SocketAddr;
+
+use understudy_actors::address::Address;
+
 use crate::access_log::ResponseFlag;
 
 /// How an upstream failed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Reset {
-    /// Connecting failed; the text is the system's.
-    ConnectFailed(String),
+    /// Connecting failed.
+    ConnectFailed(Box<ConnectFailure>),
     /// There was a connection, and no handshake (TLS); the text says what was wrong.
     HandshakeFailed(Box<str>),
     /// Connecting took longer than `connect_timeout`.
@@ -27,14 +31,41 @@ pub enum Reset {
     Unwanted,
 }
 
+/// How connecting failed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ConnectFailure {
+    /// At which point.
+    pub stage: ConnectStage,
+    /// The system's words.
+    pub words: String,
+}
+
+/// At which point connecting failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ConnectStage {
+    /// The socket cannot come from this address.
+    Bind(SocketAddr),
+    /// The system refused at once to connect to this address.
+    Immediate(Address),
+    /// The host, or the way there, refused.
+    Delayed,
+}
+
 // === impl Reset ===
 
 impl Reset {
     /// Why no connection could be had, as Envoy's formats and details have it.
     pub fn transport_failure(&self) -> Option<String> {
         match self {
-            Reset::ConnectFailed(why) => {
-                Some(format!("delayed_connect_error:_{}", why.replace(' ', "_")))
+            Reset::ConnectFailed(failure) => {
+                let why = failure.words.replace(' ', "_");
+                Some(match failure.stage {
+                    ConnectStage::Bind(source) => format!("failed_to_bind_to_{source}:_{why}"),
+                    ConnectStage::Immediate(remote) => {
+                        format!("immediate_connect_error:_{why}|remote_address:{remote}")
+                    }
+                    ConnectStage::Delayed => format!("delayed_connect_error:_{why}"),
+                })
             }
             Reset::HandshakeFailed(why) => Some(why.replace(' ', "_")),
             _ => None,
@@ -44,6 +75,9 @@ impl Reset {
     /// Envoy's words and flag.
     pub fn reason(&self) -> (&'static str, ResponseFlag) {
         match self {
+            Reset::ConnectFailed(failure) if matches!(failure.stage, ConnectStage::Bind(_)) => {
+                ("local connection failure", ResponseFlag::UpstreamConnectionFailure)
+            }
             Reset::ConnectFailed(_) | Reset::HandshakeFailed(_) => {
                 ("remote connection failure", ResponseFlag::UpstreamConnectionFailure)
             }

@@ -19,8 +19,8 @@ use super::{
     key_log::KeyLogFile,
     parameters::Parameters,
     server::told,
-    signatures::Signatures,
-    validation::{HostName, Refusal, Validation},
+    signatures::{Signatures, limited},
+    validation::{Flaw, HostName, Validation},
 };
 
 /// What an `UpstreamTlsContext` asks for.
@@ -82,6 +82,7 @@ struct Verifier {
 #[derive(Debug)]
 struct Resolver {
     certificates: Vec<Secret<Certificate>>,
+    parameters: Parameters,
 }
 
 // === impl ClientContext ===
@@ -93,13 +94,16 @@ impl ClientContext {
     ///
     /// rustls' own, for settings that contradict each other.
     pub fn new(settings: ClientSettings) -> Result<Self, Error> {
-        let signatures = Signatures::new(&settings.parameters.provider);
+        let signatures = Signatures::new(&settings.parameters);
         let verifier = Verifier {
             signatures: signatures.clone(),
             validation: settings.validation.clone(),
             verifies_server_name: settings.verifies_server_name,
         };
-        let resolver = Resolver { certificates: settings.certificates.clone() };
+        let resolver = Resolver {
+            certificates: settings.certificates.clone(),
+            parameters: settings.parameters.clone(),
+        };
         let mut config = ClientConfig::builder_with_provider(settings.parameters.provider.clone())
             .with_protocol_versions(&settings.parameters.versions)?
             .dangerous()
@@ -185,7 +189,7 @@ impl ServerCertVerifier for Verifier {
             Some(validation) => {
                 validation.verify(leaf, rest, now, KeyUsage::server_auth(), host.as_ref())
             }
-            None => Err(Refusal::Chain("nobody has said yet who is trusted".to_owned())),
+            None => Err(Flaw::Other("nobody has said yet who is trusted".to_owned()).into()),
         };
         verified.map(|()| ServerCertVerified::assertion()).map_err(told)
     }
@@ -222,8 +226,8 @@ impl ResolvesClientCert for Resolver {
         schemes: &[SignatureScheme],
     ) -> Option<Arc<CertifiedKey>> {
         let all = self.certificates.iter().filter_map(Secret::read);
-        let mut usable = all.filter(|own| own.key.key.choose_scheme(schemes).is_some());
-        usable.next().map(|certificate| certificate.key.clone())
+        let mut all = all.map(|own| limited(&own.key, &self.parameters));
+        all.find(|own| own.key.choose_scheme(schemes).is_some())
     }
 
     fn has_certs(&self) -> bool {

@@ -5,6 +5,7 @@
 
 mod certificate;
 mod client;
+mod greeting;
 mod key_log;
 pub mod names;
 mod ocsp;
@@ -17,6 +18,7 @@ mod validation;
 
 pub use certificate::{Certificate, CertificateError, CertificateInfo, NameKind, SubjectAltName};
 pub use client::{ClientContext, ClientSettings, Speaks};
+pub use greeting::{Greeting, Rejection};
 pub use key_log::KeyLogFile;
 pub use ocsp::{OcspError, OcspResponse};
 pub use parameters::{Parameters, ParametersError, Version};
@@ -25,7 +27,7 @@ pub use session::{Peer, Session};
 pub use signatures::Signatures;
 pub use tickets::{SharedTickets, TicketKeys, TicketKeysError, TimedTickets};
 pub use validation::{
-    HostName, Refusal, SanKind, SanMatcher, Validation, ValidationError, ValidationSettings,
+    Flaw, HostName, Refusal, SanKind, SanMatcher, Validation, ValidationError, ValidationSettings,
 };
 
 use std::{fmt, sync::Arc};

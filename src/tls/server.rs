@@ -1,9 +1,6 @@
 //! Owns `DownstreamTlsContext`: how clients are greeted.
 
-use std::{
-    sync::Arc,
-    time::{Duration, SystemTime},
-};
+use std::{sync::Arc, time::Duration};
 
 use rustls::{
     CipherSuite, DigitallySignedStruct, DistinguishedName, Error, ServerConfig, SignatureScheme,
@@ -11,22 +8,21 @@ use rustls::{
     crypto::CryptoProvider,
     pki_types::{CertificateDer, UnixTime},
     server::{
-        ClientHello, NoServerSessionStorage, ResolvesServerCert, ServerSessionMemoryCache,
+        ClientHello, NoServerSessionStorage, ResolvesServerCertUsingSni, ServerSessionMemoryCache,
         danger::{ClientCertVerified, ClientCertVerifier},
     },
-    sign::CertifiedKey,
-    version::TLS13,
+    version::{TLS12, TLS13},
 };
 use webpki::KeyUsage;
 
 use super::{
     Secret,
-    certificate::{Certificate, dns_name_matches},
+    certificate::Certificate,
     key_log::KeyLogFile,
     parameters::Parameters,
     signatures::Signatures,
     tickets::{TicketKeys, TimedSessions},
-    validation::{Refusal, Validation},
+    validation::{Flaw, Refusal, Validation},
 };
 
 /// Sessions that are kept for clients without tickets.
@@ -75,22 +71,19 @@ pub enum Stapling {
     Must,
 }
 
-/// A client asks what an authority says of a certificate, and there is nothing good to say.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Unstapled;
-
 /// How clients of a filter chain are greeted. One for all workers.
 #[derive(Debug)]
 pub struct ServerContext {
-    configs: Configs,
+    pub(super) configs: Configs,
+    pub(super) parameters: Parameters,
     /// What is shown.
     pub certificates: Vec<Secret<Certificate>>,
     /// Who may come.
     pub validation: Option<Secret<Validation>>,
     /// What seals tickets, where that is not a key of our own.
     ticket_keys: Option<Secret<TicketKeys>>,
-    scans_all: bool,
-    stapling: Stapling,
+    pub(super) scans_all: bool,
+    pub(super) stapling: Stapling,
     /// By what clients have signed.
     pub signatures: Arc<Signatures>,
 }
@@ -99,20 +92,14 @@ pub struct ServerContext {
 ///
 /// Observed: Envoy 1.40 goes by the client's order in TLS 1.3, and by its own in 1.2.
 #[derive(Debug)]
-struct Configs {
+pub(super) struct Configs {
     by_their_order: Arc<ServerConfig>,
     by_ours: Arc<ServerConfig>,
     /// With equal suites turned round.
     by_ours_turned: Arc<ServerConfig>,
     prefers_theirs: bool,
-    speak_1_3: bool,
-}
-
-/// Chooses a certificate for each handshake.
-#[derive(Debug)]
-struct Resolver {
-    certificates: Vec<Secret<Certificate>>,
-    scans_all: bool,
+    pub(super) speak_1_2: bool,
+    pub(super) speak_1_3: bool,
 }
 
 /// Looks at clients' certificates.
@@ -135,7 +122,7 @@ impl ServerContext {
     /// rustls' own, for settings that contradict each other.
     pub fn new(settings: ServerSettings) -> Result<Self, Error> {
         let ServerSettings { parameters, certificates, validation, .. } = settings;
-        let signatures = Signatures::new(&parameters.provider);
+        let signatures = Signatures::new(&parameters);
         let trusted = validation.as_ref().and_then(Secret::as_fixed);
         let verifier = Verifier {
             hints: trusted.map(|trusted| trusted.hints()).unwrap_or_default(),
@@ -144,13 +131,8 @@ impl ServerContext {
             required: settings.requires_certificate,
         };
         let asks = validation.is_some() || settings.requires_certificate;
-        let (verifier, resolver) = (
-            Arc::new(verifier),
-            Arc::new(Resolver {
-                certificates: certificates.clone(),
-                scans_all: settings.scans_all,
-            }),
-        );
+        // What is shown, each greeting says.
+        let (verifier, nothing) = (Arc::new(verifier), Arc::new(ResolvesServerCertUsingSni::new()));
         let begun = |provider: &Arc<CryptoProvider>| {
             let builder = ServerConfig::builder_with_provider(provider.clone())
                 .with_protocol_versions(&parameters.versions)?;
@@ -158,18 +140,17 @@ impl ServerContext {
                 true => builder.with_client_cert_verifier(verifier.clone()),
                 false => builder.with_no_client_auth(),
             };
-            Ok::<_, Error>(builder.with_cert_resolver(resolver.clone()))
+            Ok::<_, Error>(builder.with_cert_resolver(nothing.clone()))
         };
         let mut config = begun(&parameters.provider)?;
         config.alpn_protocols = settings.alpn;
         config.session_storage = match settings.keeps_sessions {
-            true => ServerSessionMemoryCache::new(SESSIONS_KEPT),
+            true => {
+                let kept = ServerSessionMemoryCache::new(SESSIONS_KEPT);
+                Arc::new(TimedSessions::new(kept, settings.session_lifetime))
+            }
             false => Arc::new(NoServerSessionStorage {}),
         };
-        if let Some(lifetime) = settings.session_lifetime {
-            let timed = TimedSessions::new(config.session_storage.clone(), lifetime);
-            config.session_storage = Arc::new(timed);
-        }
         match settings.tickets {
             Some(tickets) => config.ticketer = tickets,
             // Observed: Envoy 1.40 goes on with sessions of TLS 1.2 alone.
@@ -192,10 +173,12 @@ impl ServerContext {
             by_ours: Arc::new(by_ours),
             by_ours_turned: Arc::new(turned),
             prefers_theirs: settings.prefers_client_order,
+            speak_1_2: parameters.versions.contains(&&TLS12),
             speak_1_3: parameters.versions.contains(&&TLS13),
         };
         Ok(Self {
             configs,
+            parameters,
             certificates,
             validation,
             ticket_keys: settings.ticket_keys,
@@ -203,11 +186,6 @@ impl ServerContext {
             stapling: settings.stapling,
             signatures,
         })
-    }
-
-    /// How a client that says this is greeted.
-    pub fn config(&self, hello: &ClientHello<'_>) -> &Arc<ServerConfig> {
-        self.configs.config(hello)
     }
 
     /// The same as long as the configuration shows and trusts nothing that it did not before. What discovery brings
@@ -234,72 +212,21 @@ impl ServerContext {
         validation.filter(|validation| validation.trusts(chain))
     }
 
-    /// The certificate that a client is shown.
-    pub fn choose(&self, hello: &ClientHello<'_>) -> Option<Arc<Certificate>> {
-        choose(&self.certificates, self.scans_all, hello)
-    }
-
     /// Whether it matters that a client asks what an authority says of a certificate.
     pub fn may_staple(&self) -> bool {
         let stapled =
             |one: &Secret<Certificate>| one.read().is_some_and(|own| own.staple.is_some());
         self.stapling != Stapling::Lenient || self.certificates.iter().any(stapled)
     }
-
-    /// What a client is told that asks what an authority says of the certificate that it is shown: that, or nothing.
-    ///
-    /// # Errors
-    ///
-    /// It is to be sent away.
-    pub fn staples(&self, shown: &Certificate) -> Result<bool, Unstapled> {
-        let good = shown.stapled(SystemTime::now()).is_some();
-        match (good, &shown.staple, self.stapling) {
-            (true, _, _) => Ok(true),
-            (false, _, Stapling::Must) | (false, Some(_), Stapling::Strict) => Err(Unstapled),
-            (false, _, _) => Ok(false),
-        }
-    }
-}
-
-/// Of the certificates for a name, or where there are none of all, the first with an elliptic curve that will do, or
-/// else the first that will.
-///
-/// Source: Envoy's `TlsContext::findTlsContext`: an exact name before one with `*`.
-fn choose(
-    certificates: &[Secret<Certificate>],
-    scans_all: bool,
-    hello: &ClientHello<'_>,
-) -> Option<Arc<Certificate>> {
-    let will_do =
-        |own: &Certificate| own.key.key.choose_scheme(hello.signature_schemes()).is_some();
-    let all = certificates.iter().filter_map(Secret::read).collect::<Vec<_>>();
-    let best = |fits: &dyn Fn(&Certificate) -> bool| {
-        let usable = || all.iter().filter(|certificate| fits(certificate) && will_do(certificate));
-        let ecdsa =
-            |certificate: &&Arc<Certificate>| certificate.leaf().is_some_and(|leaf| leaf.is_ecdsa);
-        usable().find(ecdsa).or_else(|| usable().next()).cloned()
-    };
-    let named = hello.server_name().and_then(|name| {
-        let names = |certificate: &Certificate, test: &dyn Fn(&str) -> bool| {
-            certificate.leaf().is_some_and(|leaf| leaf.server_names().any(test))
-        };
-        best(&|certificate| names(certificate, &|known| known.eq_ignore_ascii_case(name)))
-            .or_else(|| best(&|c| names(c, &|known| dns_name_matches(name, known))))
-    });
-    let first = || match hello.server_name() {
-        Some(_) if !scans_all => all.first().filter(|own| will_do(own)).cloned(),
-        _ => None,
-    };
-    named.or_else(first).or_else(|| best(&|_| true))
 }
 
 // === impl Configs ===
 
 impl Configs {
-    fn config(&self, hello: &ClientHello<'_>) -> &Arc<ServerConfig> {
+    pub(super) fn config(&self, hello: &ClientHello<'_>, speak_1_3: bool) -> &Arc<ServerConfig> {
         let offers = hello.cipher_suites();
         let first = |of: &[CipherSuite]| offers.iter().position(|suite| of.contains(suite));
-        if self.prefers_theirs || (self.speak_1_3 && first(&OF_TLS_1_3).is_some()) {
+        if self.prefers_theirs || speak_1_3 {
             return &self.by_their_order;
         }
         match (first(&WITH_CHACHA20), first(&WITH_AES_128)) {
@@ -308,12 +235,6 @@ impl Configs {
         }
     }
 }
-
-const OF_TLS_1_3: [CipherSuite; 3] = [
-    CipherSuite::TLS13_AES_128_GCM_SHA256,
-    CipherSuite::TLS13_AES_256_GCM_SHA384,
-    CipherSuite::TLS13_CHACHA20_POLY1305_SHA256,
-];
 
 const WITH_CHACHA20: [CipherSuite; 2] = [
     CipherSuite::TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256,
@@ -324,15 +245,6 @@ const WITH_AES_128: [CipherSuite; 2] = [
     CipherSuite::TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256,
     CipherSuite::TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256,
 ];
-
-// === impl Resolver ===
-
-impl ResolvesServerCert for Resolver {
-    fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
-        let chosen = choose(&self.certificates, self.scans_all, &hello)?;
-        Some(chosen.stapled(SystemTime::now()).unwrap_or(&chosen.key).clone())
-    }
-}
 
 // === impl Verifier ===
 
@@ -362,7 +274,7 @@ impl ClientCertVerifier for Verifier {
         };
         let verified = match validation {
             Some(validation) => validation.verify(leaf, rest, now, KeyUsage::client_auth(), None),
-            None => Err(Refusal::Chain("nobody has said yet who is trusted".to_owned())),
+            None => Err(Flaw::Other("nobody has said yet who is trusted".to_owned()).into()),
         };
         verified.map(|()| ClientCertVerified::assertion()).map_err(told)
     }
@@ -390,19 +302,35 @@ impl ClientCertVerifier for Verifier {
     }
 }
 
-/// A refusal as an error of rustls, which keeps it: the alert that the peer is sent follows from its kind.
+/// A refusal as an error of rustls: the alert that the peer is sent follows from its kind.
+///
+/// Observed: Envoy 1.40 sends the same, but `bad_certificate_hash_value` for a hash that is not listed.
 pub(super) fn told(refusal: Refusal) -> Error {
     use rustls::{CertificateError as C, OtherError};
-    Error::InvalidCertificate(C::Other(OtherError(Arc::new(refusal))))
+    Error::InvalidCertificate(match refusal {
+        Refusal::Chain(Flaw::Expired) => C::Expired,
+        Refusal::Chain(Flaw::NotYetValid) => C::NotValidYet,
+        Refusal::Chain(Flaw::Revoked) => C::Revoked,
+        Refusal::Chain(Flaw::NoRevocationList) => C::UnknownRevocationStatus,
+        Refusal::Chain(Flaw::UnknownIssuer) => C::UnknownIssuer,
+        Refusal::Chain(Flaw::Purpose) => C::InvalidPurpose,
+        other => C::Other(OtherError(Arc::new(other))),
+    })
 }
 
 /// The refusal that an error is, if it is one.
-pub fn refusal(error: &Error) -> Option<&Refusal> {
-    match error {
-        Error::InvalidCertificate(rustls::CertificateError::Other(other)) => {
-            other.0.downcast_ref::<Refusal>()
-        }
-        Error::NoCertificatesPresented => Some(&Refusal::NoCertificate),
-        _ => None,
-    }
+pub fn refusal(error: &Error) -> Option<Refusal> {
+    use rustls::CertificateError as C;
+    let flaw = match error {
+        Error::NoCertificatesPresented => return Some(Refusal::NoCertificate),
+        Error::InvalidCertificate(C::Other(other)) => return other.0.downcast_ref().cloned(),
+        Error::InvalidCertificate(C::Expired) => Flaw::Expired,
+        Error::InvalidCertificate(C::NotValidYet) => Flaw::NotYetValid,
+        Error::InvalidCertificate(C::Revoked) => Flaw::Revoked,
+        Error::InvalidCertificate(C::UnknownRevocationStatus) => Flaw::NoRevocationList,
+        Error::InvalidCertificate(C::UnknownIssuer) => Flaw::UnknownIssuer,
+        Error::InvalidCertificate(C::InvalidPurpose) => Flaw::Purpose,
+        _ => return None,
+    };
+    Some(flaw.into())
 }

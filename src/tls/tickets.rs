@@ -174,9 +174,9 @@ impl ProducesTickets for SharedTickets {
 // === impl TimedTickets ===
 
 impl TimedTickets {
-    /// Tickets of `inner`, good for this long.
-    pub fn new(inner: Arc<dyn ProducesTickets>, lifetime: Duration) -> Self {
-        Self { inner, lifetime }
+    /// Tickets of `inner`; `lifetime` is `session_timeout`, if it says one.
+    pub fn new(inner: Arc<dyn ProducesTickets>, lifetime: Option<Duration>) -> Self {
+        Self { inner, lifetime: lifetime.unwrap_or(LIFETIME) }
     }
 }
 
@@ -202,9 +202,9 @@ impl ProducesTickets for TimedTickets {
 // === impl TimedSessions ===
 
 impl TimedSessions {
-    /// Sessions in `inner`, good for this long.
-    pub(super) fn new(inner: Arc<dyn StoresServerSessions>, lifetime: Duration) -> Self {
-        Self { inner, lifetime }
+    /// Sessions in `inner`; `lifetime` is `session_timeout`, if it says one.
+    pub(super) fn new(inner: Arc<dyn StoresServerSessions>, lifetime: Option<Duration>) -> Self {
+        Self { inner, lifetime: lifetime.unwrap_or(LIFETIME) }
     }
 
     fn still_good(&self, dated: Option<Vec<u8>>) -> Option<Vec<u8>> {

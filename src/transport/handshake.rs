@@ -2,28 +2,29 @@
 
 use std::{io, net::IpAddr};
 
-use rustls::{SignatureScheme, pki_types::ServerName, server::Acceptor};
+use rustls::{AlertDescription, SignatureScheme, pki_types::ServerName, server::Acceptor};
 use tokio::net::TcpStream;
 use tokio_rustls::{LazyConfigAcceptor, TlsConnector, TlsStream};
 use understudy_actors::stats::SslStat;
 
-use super::{Stream, hello::asks_for_status};
+use super::{Stream, hello::asks_for_status, reason};
 use crate::tls::{
-    ClientContext, Refusal, ServerContext, Session, Signatures, Speaks, names, refusal,
+    Certificate, ClientContext, Greeting, Refusal, Rejection, ServerContext, Session, Signatures,
+    Speaks, names, refusal,
 };
 
 /// Why a handshake came to nothing.
 #[derive(Debug, thiserror::Error)]
 pub enum HandshakeError {
     /// The peer is not trusted.
-    #[error("TLS_error:|{code}:{0}:TLS_error_end", code = code(.0))]
+    #[error("TLS_error:|{code}:{0}:TLS_error_end", code = reason::of_refusal(.0))]
     Refused(Refusal),
     /// What it said is no TLS that we speak.
-    #[error("TLS_error:|{0}:TLS_error_end")]
+    #[error("TLS_error:|{code}:TLS_error_end", code = reason::of_error(.0))]
     Protocol(rustls::Error),
-    /// It asks what an authority says of our certificate, and there is nothing good to say.
-    #[error("TLS_error:|268435589:SSL routines:OPENSSL_internal:CONNECTION_REJECTED:TLS_error_end")]
-    Rejected,
+    /// It was sent away before.
+    #[error("TLS_error:|{code}:TLS_error_end", code = reason::of_rejection(*.0))]
+    Rejected(Rejection),
     /// A secret has not come yet.
     #[error("TLS_error:Secret is not supplied by SDS")]
     NotReady,
@@ -32,8 +33,31 @@ pub enum HandshakeError {
     Lost(io::Error),
 }
 
-/// An alert (RFC 5246, 7.2): fatal, `handshake_failure`.
-const HANDSHAKE_FAILURE: [u8; 7] = [21, 3, 3, 0, 2, 2, 40];
+/// What a client that is sent away is told (RFC 5246, 7.2; RFC 7507).
+fn alert(rejection: Rejection) -> [u8; 7] {
+    let description = match rejection {
+        Rejection::Fallback => AlertDescription::InappropriateFallback,
+        _ => AlertDescription::HandshakeFailure,
+    };
+    const FATAL: u8 = 2;
+    [21, 3, 3, 0, 2, FATAL, description.into()]
+}
+
+/// Counts what a client is told of its certificate's authority.
+fn staple(
+    context: &ServerContext,
+    shown: &Certificate,
+    tally: &impl Fn(SslStat),
+) -> Result<(), Rejection> {
+    tally(SslStat::OcspStapleRequests);
+    let told = context.staples(shown);
+    tally(match told {
+        Ok(true) => SslStat::OcspStapleResponses,
+        Ok(false) => SslStat::OcspStapleOmitted,
+        Err(_) => SslStat::OcspStapleFailed,
+    });
+    told.map(|_| ())
+}
 
 /// Greets a client.
 ///
@@ -49,26 +73,26 @@ pub async fn accept(
     let asks = context.may_staple() && asks_for_status(&socket).await;
     let begun = LazyConfigAcceptor::new(Acceptor::default(), socket).await.map_err(told)?;
     let hello = begun.client_hello();
-    let (config, local) = (context.config(&hello).clone(), context.choose(&hello));
-    if let Some(shown) = local.as_ref().filter(|_| asks) {
-        tally(SslStat::OcspStapleRequests);
-        match context.staples(shown) {
-            Ok(true) => tally(SslStat::OcspStapleResponses),
-            Ok(false) => tally(SslStat::OcspStapleOmitted),
-            Err(_) => {
-                tally(SslStat::OcspStapleFailed);
-                tally(SslStat::ConnectionError);
-                // One that is gone already needs no alert.
-                let _ = begun.io.try_write(&HANDSHAKE_FAILURE);
-                return Err(HandshakeError::Rejected);
-            }
+    let greeted = context.greet(&hello).and_then(|greeting| {
+        if let Some(shown) = greeting.shown.as_ref().filter(|_| asks) {
+            staple(context, shown, &tally)?;
         }
-    }
+        Ok(greeting)
+    });
+    let Greeting { config, shown } = match greeted {
+        Ok(greeting) => greeting,
+        Err(rejection) => {
+            tally(SslStat::ConnectionError);
+            // One that is gone already needs no alert.
+            let _ = begun.io.try_write(&alert(rejection));
+            return Err(HandshakeError::Rejected(rejection));
+        }
+    };
     let tls = begun.into_stream(config).await.map_err(told)?;
     let (_, connection) = tls.get_ref();
     let trusted_by = context.trusts(connection.peer_certificates().unwrap_or_default());
     let mut session = Session::of(connection, connection.server_name(), trusted_by);
-    session.local = local;
+    session.local = shown;
     count(&session, &context.signatures, &tally);
     Ok((TlsStream::Server(tls).into(), session))
 }
@@ -116,23 +140,13 @@ impl HandshakeError {
                     Refusal::Name(_) => SslStat::FailVerifySan,
                     Refusal::Hash => SslStat::FailVerifyCertHash,
                 });
-                HandshakeError::Refused(why.clone())
+                HandshakeError::Refused(why)
             }
             None => {
                 tally(SslStat::ConnectionError);
                 HandshakeError::Protocol(tls.clone())
             }
         }
-    }
-}
-
-/// BoringSSL's number and name of what is wrong.
-fn code(why: &Refusal) -> &'static str {
-    match why {
-        Refusal::NoCertificate => {
-            "268435648:SSL routines:OPENSSL_internal:PEER_DID_NOT_RETURN_A_CERTIFICATE"
-        }
-        _ => "268435581:SSL routines:OPENSSL_internal:CERTIFICATE_VERIFY_FAILED",
     }
 }
 

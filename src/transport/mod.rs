@@ -4,6 +4,7 @@ mod handshake;
 mod hello;
 mod peek;
 mod plain;
+mod reason;
 mod stream;
 
 pub use handshake::{HandshakeError, accept, connect};

@@ -73,6 +73,14 @@ impl Stream {
         }
     }
 
+    /// Says goodbye to a peer that has (`close_notify`; RFC 8446, 6.1), where there is TLS to say it in.
+    pub fn take_leave(&mut self) {
+        if let Socket::Tls(tls) = self.socket.get_mut() {
+            // One that reads no more hears none, and is not waited for.
+            let _ = Pin::new(tls).poll_shutdown(&mut Context::from_waker(Waker::noop()));
+        }
+    }
+
     /// Our end of it.
     ///
     /// # Errors

@@ -5,8 +5,7 @@ mod happy_eyeballs;
 use std::{
     cell::{Cell, OnceCell},
     future::poll_fn,
-    io,
-    net::SocketAddr,
+    net::Ipv4Addr,
     pin::pin,
     rc::Rc,
     sync::{Arc, atomic::Ordering::Relaxed},
@@ -16,11 +15,15 @@ use std::{
 
 use tokio::{io::AsyncWriteExt, net::TcpStream};
 use understudy_actors::{
+    address::Address,
     snapshot::{ClusterShared, Host},
     stats::{ClusterHttp2Stat, ClusterStat, HostStat, SslContextStat, SslStat},
 };
 
-use super::{pool::Target, socket};
+use super::{
+    pool::Target,
+    socket::{self, SocketError},
+};
 use crate::{
     tls::{ClientContext, Session, Speaks},
     transport::{self, HandshakeError, Stream},
@@ -32,7 +35,7 @@ use crate::{
 pub enum ConnectError {
     /// Refused, unreachable, reset.
     #[error("{0}")]
-    Failed(Arc<io::Error>),
+    Failed(Arc<SocketError>),
     /// There was a connection, and no handshake on it.
     #[error("{0}")]
     Handshake(Arc<HandshakeError>),
@@ -52,9 +55,9 @@ pub struct Life {
     /// The connection's number.
     id: u64,
     /// Our end of it.
-    local: Cell<Option<SocketAddr>>,
+    local: Cell<Option<Address>>,
     /// The host's end of it: one of its addresses.
-    remote: Cell<SocketAddr>,
+    remote: Cell<Address>,
     /// What its handshake came to.
     tls: OnceCell<Rc<Session>>,
     connected: Cell<bool>,
@@ -78,7 +81,9 @@ pub async fn connect(target: &Target, speaks: Speaks) -> Result<(Stream, Life), 
             let waited = life.opened.elapsed().as_millis() as u64;
             stats.record(ClusterStat::UpstreamCxConnectMs, waited);
             life.connected.set(true);
-            life.local.set(stream.local_addr().ok());
+            if let Address::Ip(_) = life.remote.get() {
+                life.local.set(stream.local_addr().ok().map(Address::Ip));
+            }
             Ok((stream, life))
         }
         Err(error) => {
@@ -108,7 +113,7 @@ async fn open(target: &Target, speaks: Speaks, life: &Life) -> Result<Stream, Co
             let _ = life.tls.set(Rc::new(session));
             Ok(stream)
         }
-        Err(HandshakeError::Lost(error)) => Err(ConnectError::Failed(Arc::new(error))),
+        Err(HandshakeError::Lost(error)) => Err(ConnectError::Failed(Arc::new(error.into()))),
         Err(error) => {
             if matches!(error, HandshakeError::NotReady) {
                 let stats = shared.ssl_context_stats.get().lane(*worker);
@@ -138,7 +143,7 @@ pub async fn secure(
     let own = Some(host.endpoint.hostname.as_str());
     let own = own.filter(|own| context.settings.host_name_is_asked_for && !own.is_empty());
     let name = name.or(own).or(context.settings.server_name.as_deref());
-    let ip = host.address.ip();
+    let ip = host.address.ip().unwrap_or(Ipv4Addr::UNSPECIFIED.into());
     let connected = transport::connect(socket, context, speaks, name, ip, tally);
     let (stream, mut session) = connected.await?;
     session.local = context.shown();
@@ -146,13 +151,11 @@ pub async fn secure(
 }
 
 /// A socket on which has been said what goes before everything else.
-async fn greeted(target: &Target, life: &Life) -> io::Result<TcpStream> {
+async fn greeted(target: &Target, life: &Life) -> Result<TcpStream, SocketError> {
     let mut stream = match target.host.attempts.is_empty() {
         true => socket::connect(target.host.address, &target.upstream.sockets).await?,
         false => happy_eyeballs::connect(target, life).await?,
     };
-    // Nagle's algorithm would hold a small request back; a socket without it still works.
-    let _ = stream.set_nodelay(true);
     if let Some(greeting) = &target.sharing.greeting {
         stream.write_all(greeting).await?;
     }
@@ -225,12 +228,12 @@ impl Life {
     }
 
     /// Our end of it, once it is open.
-    pub fn local(&self) -> Option<SocketAddr> {
+    pub fn local(&self) -> Option<Address> {
         self.local.get()
     }
 
     /// The host's end of it.
-    pub fn remote(&self) -> SocketAddr {
+    pub fn remote(&self) -> Address {
         self.remote.get()
     }
 

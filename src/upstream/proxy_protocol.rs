@@ -4,6 +4,8 @@
 
 use std::net::{IpAddr, SocketAddr};
 
+use understudy_actors::address::Address;
+
 use crate::{
     config::model::socket::{Greeting, ProxyProtocol},
     listener::{Proxied, Tlv},
@@ -25,11 +27,14 @@ const TCP_V6: u8 = 0x21;
 /// The header that tells of a client at `from`, which has connected to `to`, and what its own header said.
 pub fn header(
     greeting: &Greeting,
-    from: SocketAddr,
-    to: SocketAddr,
+    from: Address,
+    to: Address,
     proxied: Option<&Proxied>,
 ) -> Vec<u8> {
     let told = proxied.into_iter().flat_map(|proxied| proxied.told(&greeting.kept));
+    let (Some(from), Some(to)) = (from.socket(), to.socket()) else {
+        return nobodys(greeting.version);
+    };
     of_version(greeting.version, from, to, told)
 }
 
@@ -75,9 +80,20 @@ fn of_version<'t>(
 }
 
 /// The header of a connection that is nobody's but ours, such as a health check's.
-pub fn own_header(version: ProxyProtocol, local: SocketAddr, remote: SocketAddr) -> Vec<u8> {
+/// Its ends are told where they have addresses.
+pub fn own_header(version: ProxyProtocol, ends: Option<(SocketAddr, SocketAddr)>) -> Vec<u8> {
+    match (version, ends) {
+        (ProxyProtocol::V1, Some((local, remote))) => {
+            of_version(version, local, remote, std::iter::empty())
+        }
+        _ => nobodys(version),
+    }
+}
+
+/// The header that tells of no client.
+fn nobodys(version: ProxyProtocol) -> Vec<u8> {
     match version {
-        ProxyProtocol::V1 => of_version(version, local, remote, std::iter::empty()),
+        ProxyProtocol::V1 => b"PROXY UNKNOWN\r\n".to_vec(),
         ProxyProtocol::V2 => [&SIGNATURE[..], &[V2_LOCAL, 0, 0, 0]].concat(),
     }
 }
@@ -100,7 +116,7 @@ mod tests {
     use crate::config::model::listener_filter::KeptTlvs;
 
     fn plain(version: ProxyProtocol, from: SocketAddr, to: SocketAddr) -> Vec<u8> {
-        header(&Greeting { version, kept: KeptTlvs::All }, from, to, None)
+        header(&Greeting { version, kept: KeptTlvs::All }, from.into(), to.into(), None)
     }
 
     #[test]
@@ -138,6 +154,9 @@ mod tests {
             b"PROXY TCP6 2001:db8::1 ::ffff:6.7.8.9 5 258\r\n"
         );
         assert_eq!(plain(ProxyProtocol::V2, six, to).len(), 16 + 36);
-        assert_eq!(own_header(ProxyProtocol::V2, from, to), b"\r\n\r\n\0\r\nQUIT\n\x20\0\0\0");
+        assert_eq!(
+            own_header(ProxyProtocol::V2, Some((from, to))),
+            b"\r\n\r\n\0\r\nQUIT\n\x20\0\0\0"
+        );
     }
 }

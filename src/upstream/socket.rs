@@ -3,18 +3,50 @@
 use std::{io, net::SocketAddr};
 
 use socket2::{SockRef, TcpKeepalive};
-use tokio::net::{TcpSocket, TcpStream};
+use tokio::net::{TcpSocket, TcpStream, UnixStream};
+use understudy_actors::{address::Address, socket::as_tcp};
 
-use crate::config::model::socket::{self, Sockets};
+use crate::{
+    config::model::socket::{self, Sockets},
+    stream::ConnectStage,
+};
+
+/// Why there is no connection.
+#[derive(Debug, thiserror::Error)]
+#[error("{error}")]
+pub struct SocketError {
+    /// At which point there was none.
+    pub stage: ConnectStage,
+    /// What the system says.
+    pub error: io::Error,
+}
 
 /// Connects to an address.
 ///
 /// # Errors
 ///
 /// What the system says of an option, of the source address or of the connection.
-pub async fn connect(to: SocketAddr, sockets: &Sockets) -> io::Result<TcpStream> {
+pub async fn connect(to: Address, sockets: &Sockets) -> Result<TcpStream, SocketError> {
+    match to {
+        Address::Ip(to) => {
+            let stream = connect_ip(to, sockets).await?;
+            // Nagle's algorithm would hold a small request back; a socket without it still works.
+            let _ = stream.set_nodelay(true);
+            Ok(stream)
+        }
+        // Source addresses and keepalive are IP's.
+        Address::Pipe(pipe) => {
+            let connected = UnixStream::connect(pipe.system_path()).await;
+            let stream = connected.and_then(UnixStream::into_std).and_then(as_tcp);
+            stream.map_err(|error| SocketError { stage: ConnectStage::Immediate(to), error })
+        }
+    }
+}
+
+async fn connect_ip(to: SocketAddr, sockets: &Sockets) -> Result<TcpStream, SocketError> {
+    let failed = |error| SocketError::connecting(to, error);
     if sockets.are_plain() {
-        return TcpStream::connect(to).await;
+        return TcpStream::connect(to).await.map_err(failed);
     }
     let socket = match to {
         SocketAddr::V4(_) => TcpSocket::new_v4()?,
@@ -29,9 +61,37 @@ pub async fn connect(to: SocketAddr, sockets: &Sockets) -> io::Result<TcpStream>
     if let Some(source) = source {
         let made = SockRef::from(&socket);
         source.options.iter().try_for_each(|option| option.set(&made))?;
-        socket.bind(source.address)?;
+        socket
+            .bind(source.address)
+            .map_err(|error| SocketError { stage: ConnectStage::Bind(source.address), error })?;
     }
-    socket.connect(to).await
+    socket.connect(to).await.map_err(failed)
+}
+
+// === impl SocketError ===
+
+impl SocketError {
+    /// The system knows at once where it has no way to.
+    fn connecting(to: SocketAddr, error: io::Error) -> Self {
+        use io::ErrorKind::{InvalidInput, NetworkUnreachable, PermissionDenied};
+        let at_once = matches!(error.kind(), NetworkUnreachable | PermissionDenied | InvalidInput);
+        match at_once {
+            true => Self { stage: ConnectStage::Immediate(to.into()), error },
+            false => error.into(),
+        }
+    }
+}
+
+impl From<io::Error> for SocketError {
+    fn from(error: io::Error) -> Self {
+        Self { stage: ConnectStage::Delayed, error }
+    }
+}
+
+impl From<SocketError> for io::Error {
+    fn from(error: SocketError) -> Self {
+        error.error
+    }
 }
 
 fn probes(keepalive: &socket::TcpKeepalive) -> TcpKeepalive {
@@ -75,7 +135,7 @@ mod tests {
         };
         let sockets =
             Sockets { sources: vec![source], keepalive: Some(keepalive), ..Sockets::default() };
-        let stream = connect(host.local_addr().unwrap(), &sockets).await.unwrap();
+        let stream = connect(host.local_addr().unwrap().into(), &sockets).await.unwrap();
         assert_eq!(host.accept().await.unwrap().1.ip().to_string(), "127.0.0.9");
         let socket = SockRef::from(&stream);
         assert_eq!(socket.tcp_keepalive_time().unwrap(), Duration::from_secs(20));
@@ -87,7 +147,9 @@ mod tests {
         let elsewhere =
             SourceAddress { address: "192.0.2.1:0".parse().unwrap(), options: Vec::new() };
         let sockets = Sockets { sources: vec![elsewhere], ..Sockets::default() };
-        let refused = connect(host.local_addr().unwrap(), &sockets).await;
-        assert_eq!(refused.unwrap_err().kind(), io::ErrorKind::AddrNotAvailable);
+        let refused = connect(host.local_addr().unwrap().into(), &sockets).await;
+        let refused = refused.unwrap_err();
+        assert_eq!(refused.error.kind(), io::ErrorKind::AddrNotAvailable);
+        assert_eq!(refused.stage, ConnectStage::Bind("192.0.2.1:0".parse().unwrap()));
     }
 }

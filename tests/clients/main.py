@@ -11,6 +11,7 @@ import with_h2
 import with_httpx
 import with_aiohttp
 import with_grpc
+import with_ssl
 import with_websockets
 import patience
 import bulk
@@ -22,6 +23,7 @@ MODULES = (
     with_httpx,
     with_aiohttp,
     with_grpc,
+    with_ssl,
     with_websockets,
     patience,
     bulk,

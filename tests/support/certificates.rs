@@ -15,6 +15,8 @@ use rustls::{
 /// Signs certificates.
 pub struct Authority {
     issuer: CertifiedIssuer<'static, KeyPair>,
+    /// What goes with its certificates so that they lead to an authority at the top, PEM.
+    between: String,
 }
 
 /// A certificate and its key, PEM.
@@ -46,13 +48,18 @@ pub type TlsClient = StreamOwned<ClientConnection, std::net::TcpStream>;
 impl Authority {
     /// One with a key of its own.
     pub fn new(name: &str) -> Self {
-        let mut params = CertificateParams::new(Vec::new()).expect("no names");
-        params.distinguished_name.push(DnType::CommonName, name);
-        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
         let key = KeyPair::generate().expect("a key");
-        let issuer = CertifiedIssuer::self_signed(params, key).expect("an authority");
-        Self { issuer }
+        let issuer = CertifiedIssuer::self_signed(authority(name), key).expect("an authority");
+        Self { issuer, between: String::new() }
+    }
+
+    /// One that this one vouches for.
+    pub fn below(&self, name: &str) -> Self {
+        let key = KeyPair::generate().expect("a key");
+        let issuer = CertifiedIssuer::signed_by(authority(name), key, &self.issuer);
+        let issuer = issuer.expect("an authority");
+        let between = issuer.pem() + &self.between;
+        Self { issuer, between }
     }
 
     /// Its own certificate, PEM.
@@ -62,16 +69,26 @@ impl Authority {
 
     /// A certificate for these names: domains, or URIs where there is a `:` in them.
     pub fn issue(&self, names: &[&str]) -> Identity {
-        self.issue_with(names, &KeyPair::generate().expect("a key"))
+        self.issue_for(names, |_| {})
+    }
+
+    /// The same with more said of it.
+    pub fn issue_for(&self, names: &[&str], more: impl FnOnce(&mut CertificateParams)) -> Identity {
+        self.issue_with(names, &KeyPair::generate().expect("a key"), more)
     }
 
     /// The same with an RSA key.
     pub fn issue_rsa(&self, names: &[&str]) -> Identity {
         let key = include_str!("../fixtures/rsa.key");
-        self.issue_with(names, &KeyPair::from_pem(key).expect("the key of the fixture"))
+        self.issue_with(names, &KeyPair::from_pem(key).expect("the key of the fixture"), |_| {})
     }
 
-    fn issue_with(&self, names: &[&str], key: &KeyPair) -> Identity {
+    fn issue_with(
+        &self,
+        names: &[&str],
+        key: &KeyPair,
+        more: impl FnOnce(&mut CertificateParams),
+    ) -> Identity {
         let (uris, domains): (Vec<&str>, Vec<&str>) = names.iter().partition(|n| n.contains(':'));
         let domains = domains.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
         let mut params = CertificateParams::new(domains).expect("names");
@@ -79,13 +96,22 @@ impl Authority {
             params.subject_alt_names.push(SanType::URI(uri.try_into().expect("a URI")));
         }
         params.distinguished_name.push(DnType::CommonName, names[0]);
+        more(&mut params);
         let certificate = params.signed_by(key, &self.issuer).expect("a signature");
-        Identity { chain: certificate.pem(), key: key.serialize_pem() }
+        Identity { chain: certificate.pem() + &self.between, key: key.serialize_pem() }
     }
 
     fn roots(&self) -> RootCertStore {
         roots(&self.pem())
     }
+}
+
+fn authority(name: &str) -> CertificateParams {
+    let mut params = CertificateParams::new(Vec::new()).expect("no names");
+    params.distinguished_name.push(DnType::CommonName, name);
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+    params
 }
 
 /// Those who trust this authority, PEM.

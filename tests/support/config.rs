@@ -2,6 +2,9 @@
 
 use std::{net::SocketAddr, path::Path};
 
+/// What types of filters begin with.
+pub const FILTERS: &str = "type.googleapis.com/envoy.extensions.filters";
+
 /// One route and one cluster for each name: `/NAME` goes to cluster `NAME`, and `/` to the first.
 pub fn front(clusters: &[(&str, &[SocketAddr])]) -> String {
     front_with(clusters, "")
@@ -86,6 +89,32 @@ static_resources:
   clusters:
 {clusters}"#,
         log.display()
+    )
+}
+
+/// A filter chain, as lines, that answers with a word, and in `x-seen` with the addresses that it sees.
+pub fn chain(matches: &str, answer: &str) -> String {
+    let addresses = "%REQ(x-forwarded-for)% %DOWNSTREAM_REMOTE_ADDRESS% \
+                     %DOWNSTREAM_DIRECT_REMOTE_ADDRESS_WITHOUT_PORT% %DOWNSTREAM_LOCAL_ADDRESS%";
+    format!(
+        r#"    - filter_chain_match: {matches}
+      filters:
+      - name: http
+        typed_config:
+          "@type": {FILTERS}.network.http_connection_manager.v3.HttpConnectionManager
+          stat_prefix: in
+          use_remote_address: true
+          http_protocol_options: {{accept_http_10: true}}
+          route_config:
+            virtual_hosts:
+            - name: all
+              domains: ["*"]
+              routes:
+              - match: {{prefix: /}}
+                direct_response: {{status: 200, body: {{inline_string: "{answer}"}}}}
+                response_headers_to_add: [{{header: {{key: x-seen, value: "{addresses}"}}}}]
+          http_filters: [{{name: router, typed_config: {{"@type": {FILTERS}.http.router.v3.Router}}}}]
+"#
     )
 }
 

@@ -9,6 +9,7 @@ pub mod config;
 pub mod dns;
 pub mod h2;
 pub mod load;
+pub mod namespace;
 pub mod origin;
 pub mod proxy;
 pub mod tls;

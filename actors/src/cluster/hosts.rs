@@ -8,6 +8,7 @@ use std::{
 };
 
 use crate::{
+    address::Address,
     by_hand::{ByHand, Standing},
     names::Name,
     outlier::Monitor,
@@ -49,7 +50,7 @@ pub(super) struct Known<'a> {
 
 /// A host that the plan, the answers or somebody asks for.
 struct Wanted<'a> {
-    address: SocketAddr,
+    address: Address,
     /// All addresses of a host with several, in the order in which they are tried.
     attempts: Vec<SocketAddr>,
     endpoint: Cow<'a, EndpointPlan>,
@@ -63,7 +64,7 @@ impl<'a> Known<'a> {
     /// new ones come after them, so that a DNS server that rotates its answers disturbs no rotation of ours.
     pub(super) fn found(&self, by_hand: &ByHand, workers: usize) -> Found {
         let (plan, before, wanted) = (self.plan, self.before, self.wanted(by_hand));
-        let mut missing: HashMap<SocketAddr, VecDeque<usize>> = HashMap::new();
+        let mut missing: HashMap<Address, VecDeque<usize>> = HashMap::new();
         for (at, wanted) in wanted.iter().enumerate() {
             missing.entry(wanted.address).or_default().push_back(at);
         }
@@ -71,7 +72,7 @@ impl<'a> Known<'a> {
         let mut hosts = Vec::with_capacity(wanted.len());
         let mut kept: HashSet<usize> = HashSet::new();
         // Hosts of which something else is said now.
-        let mut left: HashMap<SocketAddr, VecDeque<&Arc<Host>>> = HashMap::new();
+        let mut left: HashMap<Address, VecDeque<&Arc<Host>>> = HashMap::new();
         for host in before.hosts.iter().chain(before.draining.iter()) {
             let same = |at: &usize| wanted.get(*at).is_some_and(|wanted| wanted.is(host));
             let places = missing.get_mut(&host.address);
@@ -146,7 +147,7 @@ impl<'a> Known<'a> {
     }
 
     /// Whether discovery has a host at an address.
-    pub(super) fn discovers(&self, address: SocketAddr) -> bool {
+    pub(super) fn discovers(&self, address: Address) -> bool {
         self.discovered().iter().any(|wanted| wanted.address == address)
     }
 
@@ -179,7 +180,7 @@ impl<'a> Known<'a> {
                     let mut seen = HashSet::new();
                     for ip in answer(at).iter().filter(|ip| seen.insert(**ip)) {
                         let address = SocketAddr::new(*ip, name.port);
-                        let wanted = Wanted::at(address, Cow::Borrowed(&name.endpoint));
+                        let wanted = Wanted::at(address.into(), Cow::Borrowed(&name.endpoint));
                         all.push(Wanted { name: asked(at), ..wanted });
                     }
                 }
@@ -189,14 +190,14 @@ impl<'a> Known<'a> {
                 // The same answer in another order is no reason to move.
                 let mut known = before.hosts.iter().chain(before.draining.iter());
                 let in_use = known.find(|host| host.name.is_some() && is_all_of(host, answer(0)));
-                let in_use = in_use.map(|host| host.address.ip());
+                let in_use = in_use.and_then(|host| host.address.ip());
                 let Some(ip) = in_use.or_else(|| answer(0).first().copied()) else {
                     return Vec::new();
                 };
                 let others = answer(0).iter().filter(|other| **other != ip);
                 let others = others.map(|ip| SocketAddr::new(*ip, name.port));
                 let address = SocketAddr::new(ip, name.port);
-                let wanted = Wanted::at(address, Cow::Borrowed(&name.endpoint));
+                let wanted = Wanted::at(address.into(), Cow::Borrowed(&name.endpoint));
                 vec![Wanted { name: asked(0), ..wanted.with_more(others, eyeballs) }]
             }
         }
@@ -205,7 +206,8 @@ impl<'a> Known<'a> {
 
 /// Whether a host's addresses are these, in whatever order.
 fn is_all_of(host: &Host, answer: &[IpAddr]) -> bool {
-    let own: HashSet<_> = host.attempts.iter().chain([&host.address]).map(SocketAddr::ip).collect();
+    let attempts = host.attempts.iter().map(SocketAddr::ip);
+    let own: HashSet<_> = attempts.chain(host.address.ip()).collect();
     own == answer.iter().copied().collect()
 }
 
@@ -322,7 +324,7 @@ fn gauge_weight(plan: &ClusterPlan, stats: &Group<ClusterStat>, hosts: &[Arc<Hos
 // === impl Wanted ===
 
 impl<'a> Wanted<'a> {
-    fn at(address: SocketAddr, endpoint: Cow<'a, EndpointPlan>) -> Self {
+    fn at(address: Address, endpoint: Cow<'a, EndpointPlan>) -> Self {
         Self { address, attempts: Vec::new(), endpoint, name: None }
     }
 
@@ -332,7 +334,7 @@ impl<'a> Wanted<'a> {
         eyeballs: &HappyEyeballs,
     ) -> Self {
         let mut seen = HashSet::new();
-        let addresses = std::iter::once(self.address).chain(more);
+        let addresses = self.address.socket().into_iter().chain(more);
         let addresses: Vec<_> = addresses.filter(|address| seen.insert(*address)).collect();
         if addresses.len() > 1 {
             self.attempts = eyeballs.order(&addresses);

@@ -1,11 +1,12 @@
 //! Owns the tests of one cluster: discovery, health, falls. Clocks are paused.
 
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use tokio::time::{Instant, sleep, sleep_until};
 
 use crate::{
     Command,
+    address::Address,
     command::{Applied, EndpointChange, Refusal, Setting, Term},
     event::{Checked, What},
     fakes::*,
@@ -35,13 +36,18 @@ async fn watch(world: World, cluster: ClusterPlan) -> Watched {
 
 impl Watched {
     fn hosts(&self) -> Vec<String> {
-        self.cluster.read().hosts.iter().map(|host| host.address.ip().to_string()).collect()
+        self.cluster
+            .read()
+            .hosts
+            .iter()
+            .map(|host| host.address.ip().unwrap().to_string())
+            .collect()
     }
 
     fn healthy(&self) -> Vec<String> {
         let snapshot = self.cluster.read();
         let healthy = snapshot.hosts.iter().filter(|host| host.healthy());
-        healthy.map(|host| host.address.ip().to_string()).collect()
+        healthy.map(|host| host.address.ip().unwrap().to_string()).collect()
     }
 
     fn sums<const N: usize>(&self, stats: [ClusterStat; N]) -> [u64; N] {
@@ -431,7 +437,7 @@ async fn a_host_is_well_if_all_of_its_checks_say_so() {
         let last = |ip: &String| ip.chars().last();
         let hosts = watched.cluster.read().hosts.clone();
         let taking = hosts.iter().filter(|host| host.healthy() && !host.is_degraded());
-        let taking: Vec<_> = taking.map(|host| host.address.ip().to_string()).collect();
+        let taking: Vec<_> = taking.map(|host| host.address.ip().unwrap().to_string()).collect();
         let now: String = taking.iter().filter_map(last).collect();
         assert_eq!(now, eligible, "{name} {probed:?}");
         assert_eq!(watched.cluster.read().hosts[0].flags(), flags, "{name} {probed:?}");
@@ -533,12 +539,17 @@ impl Watched {
     }
 
     fn draining(&self) -> Vec<String> {
-        self.cluster.read().draining.iter().map(|host| host.address.ip().to_string()).collect()
+        self.cluster
+            .read()
+            .draining
+            .iter()
+            .map(|host| host.address.ip().unwrap().to_string())
+            .collect()
     }
 }
 
-fn at(last: u8) -> SocketAddr {
-    SocketAddr::from(([10, 0, 0, last], 80))
+fn at(last: u8) -> Address {
+    Address::Ip(([10, 0, 0, last], 80).into())
 }
 
 #[actix::test]

@@ -98,7 +98,8 @@ async fn a_file_that_is_refused_or_cannot_be_bound_changes_nothing_and_is_rememb
     let stranger = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let address = stranger.local_addr().unwrap();
     let mut next = small();
-    next.listeners.push(Arc::new(ListenerPlan { address, ..(*listener("b")).clone() }));
+    next.listeners
+        .push(Arc::new(ListenerPlan { address: address.into(), ..(*listener("b")).clone() }));
     next.clusters.clear();
     *raised.world.file.lock() = Some(Ok(next));
     for command in [DRY_RUN, RELOAD] {

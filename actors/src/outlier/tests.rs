@@ -69,7 +69,7 @@ impl Watched {
     fn healthy(&self) -> String {
         let snapshot = self.cluster.read();
         let healthy = snapshot.hosts.iter().filter(|host| host.healthy());
-        healthy.filter_map(|host| host.address.ip().to_string().pop()).collect()
+        healthy.filter_map(|host| host.address.ip()?.to_string().pop()).collect()
     }
 
     fn sum(&self, stat: OutlierStat) -> u64 {

@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, net::SocketAddr, sync::Arc};
 
 use super::DnsPlan;
-use crate::resources::ConfigSource;
+use crate::{address::Address, resources::ConfigSource};
 
 /// Where a cluster's hosts come from.
 #[derive(Clone, Debug, PartialEq)]
@@ -57,7 +57,7 @@ pub struct AssignmentPolicy {
 #[derive(Clone, Debug, PartialEq)]
 pub struct HostPlan {
     /// Where it listens.
-    pub address: SocketAddr,
+    pub address: Address,
     /// `Endpoint.additional_addresses`: where it listens too.
     pub more: Vec<SocketAddr>,
     /// What is said about it.
@@ -128,7 +128,7 @@ pub enum LbValue {
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct CheckedAt {
     /// `address`, where checks go elsewhere.
-    pub address: Option<SocketAddr>,
+    pub address: Option<Address>,
     /// `port_value`, where it differs.
     pub port: Option<u16>,
     /// `hostname`; empty for that of the check.

@@ -8,7 +8,6 @@
 
 use std::{
     collections::{HashMap, HashSet},
-    net::TcpListener as StdListener,
     rc::Rc,
     sync::Arc,
     time::Duration,
@@ -35,6 +34,7 @@ use crate::{
     published::Published,
     routes::{self, Reroute, Routes},
     settings::{Replan, Settings},
+    socket::Listening,
     stats::{ClusterManagerStat, ListenerManagerStat},
     supervise::{reports_to, supervise, supervise_on},
     worker::{Worker, WorkerSeed},
@@ -142,7 +142,7 @@ impl Supervisor {
         let mut bound: HashMap<String, Bound> = HashMap::new();
         for (at, listener) in plan.listeners.iter().enumerate() {
             let name = &listener.name;
-            for (address, _) in listener.binds().filter(|(address, _)| address.port() != 0) {
+            for (address, _) in listener.binds().filter(|(address, _)| address.port() != Some(0)) {
                 let mut earlier = plan.listeners.iter().take(at);
                 if let Some(twin) = earlier.find(|twin| twin.binds().any(|(a, _)| a == address)) {
                     return Err(BindError::taken_twice(address, name, &twin.name));
@@ -153,19 +153,17 @@ impl Supervisor {
                 continue;
             }
             // A listener of ours that gives the address up meanwhile is no stranger.
-            let ours = |address| {
-                children.listeners.values().any(|l| l.locals.contains(&address) && !l.closed)
-            };
+            let ours = |address| children.listeners.values().find_map(|known| known.at(address));
             bound.insert(name.clone(), sockets::shared(listener, workers, ours)?);
         }
         Ok(bound)
     }
 
-    fn bind_admin(&self, plan: &Plan) -> Result<Option<StdListener>, BindError> {
+    fn bind_admin(&self, plan: &Plan) -> Result<Option<Listening>, BindError> {
         let Some(wanted) = &plan.admin else { return Ok(None) };
         match &self.seed.children.borrow().admin {
             Some(known) if known.plan.address == wanted.address => Ok(None),
-            _ => sockets::single(wanted.address).map(Some),
+            _ => sockets::single(wanted).map(Some),
         }
     }
 
@@ -438,7 +436,7 @@ impl Supervisor {
             seed.publishers.admin.publish(None);
         }
         let (Some(socket), Some(wanted)) = (socket, plan.admin.clone()) else { return };
-        let (stage, local) = (&seed.stage, socket.local_addr().unwrap_or(wanted.address));
+        let (stage, local) = (&seed.stage, socket.local().unwrap_or(wanted.address));
         tracing::info!(target: "main", "admin address: {local}");
         let (face, registry) = (stage.seams.face.clone(), stage.view.registry.clone());
         let cast = stage.cast("Admin", "admin", "supervisor", reports_to(ctx.address()));

@@ -2,7 +2,6 @@
 
 use std::{
     collections::{BTreeMap, HashMap},
-    net::TcpListener as StdListener,
     sync::Arc,
 };
 
@@ -11,9 +10,11 @@ use tokio::time::Instant;
 
 use super::{ListenerChild, Supervisor, apply::Acknowledged, sockets::Bound};
 use crate::{
+    address::Address,
     plan::{ListenerPlan, Plan},
     seams::Drain,
     shares::Shares,
+    socket::Listening,
     stats::ListenerManagerStat,
     view::BoundListener,
     worker::{Listen, Ping, TellLeaving, Unlisten, Worker},
@@ -139,7 +140,13 @@ impl ListenerChild {
         self.plan = Arc::new(plan);
     }
 
-    fn listen_on(&self, sockets: &Arc<[StdListener]>) -> Listen {
+    /// Its socket at this address, while it listens.
+    pub(super) fn at(&self, address: Address) -> Option<&Listening> {
+        let at = self.locals.iter().position(|local| *local == address)?;
+        self.sockets.first()?.get(at).filter(|_| !self.closed)
+    }
+
+    fn listen_on(&self, sockets: &Arc<[Listening]>) -> Listen {
         Listen { plan: self.plan.clone(), sockets: sockets.clone(), shares: self.shares.clone() }
     }
 }

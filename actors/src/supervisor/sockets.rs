@@ -1,5 +1,7 @@
 //! Owns binding: one socket for each worker on the same address, and a clear word where that fails.
 
+mod pipe;
+
 use std::{
     io,
     net::{SocketAddr, TcpListener},
@@ -7,7 +9,11 @@ use std::{
 
 use socket2::{Domain, Protocol, Socket, Type};
 
-use crate::plan::{ListenerPlan, SocketPlan, SocketState};
+use crate::{
+    address::Address,
+    plan::{AdminPlan, ListenerPlan, SocketPlan, SocketState},
+    socket::Listening,
+};
 
 /// Why an address cannot be listened on.
 #[derive(Debug, thiserror::Error)]
@@ -15,7 +21,7 @@ use crate::plan::{ListenerPlan, SocketPlan, SocketState};
 pub struct BindError {
     /// The listener's name; empty for the admin port.
     listener: String,
-    address: SocketAddr,
+    address: Address,
     whom: String,
     error: io::Error,
     way_out: &'static str,
@@ -25,45 +31,45 @@ pub struct BindError {
 #[derive(Default)]
 pub(super) struct Bound {
     /// Where they are bound, in the order of the plan; the kernel may have chosen ports.
-    pub(super) locals: Vec<SocketAddr>,
+    pub(super) locals: Vec<Address>,
     /// For each worker one at each of these places.
-    pub(super) sockets: Vec<Vec<TcpListener>>,
+    pub(super) sockets: Vec<Vec<Listening>>,
 }
 
-/// Sockets that share their addresses, as many as there are workers; the kernel spreads connections. Where it is not
-/// `ours` already, nobody else may have an address.
+/// Connections that wait to be accepted on the admin port.
+const ADMIN_BACKLOG: u32 = 1024;
+
+/// Sockets that share their addresses, as many as there are workers; the kernel spreads connections. Nobody else may have
+/// an address; `ours` is the socket of a listener of ours that has it now.
 ///
 /// # Errors
 ///
 /// [`BindError`] that names the address and the way out.
-pub(super) fn shared(
+pub(super) fn shared<'l>(
     plan: &ListenerPlan,
     count: usize,
-    ours: impl Fn(SocketAddr) -> bool,
+    ours: impl Fn(Address) -> Option<&'l Listening>,
 ) -> Result<Bound, BindError> {
     let count = count.max(1);
     let mut bound = Bound::default();
     bound.sockets.resize_with(count, Vec::new);
+    if !plan.bind_to_port {
+        bound.locals.extend(plan.binds().map(|(address, _)| address));
+        return Ok(bound);
+    }
     for (address, socket) in plan.binds() {
-        let fail = |error| bind_error(address, &plan.name, error);
-        // Two processes that both share an address would split its connections without a word: look
-        // whether somebody has it before sharing it ourselves.
-        if address.port() != 0 && !ours(address) {
-            bind(address, socket, false).map_err(fail)?;
+        let ours = ours(address);
+        let all = match address {
+            Address::Ip(ip) => ports(ip, socket, plan.backlog, count, ours.is_some()),
+            Address::Pipe(pipe) => pipe::listen(pipe, socket, plan.backlog, ours)
+                .and_then(|one| (0..count).map(|_| one.try_clone()).collect()),
+        };
+        let all = all.map_err(|error| bind_error(address, &plan.name, error))?;
+        let local = all.first().and_then(|first| first.local().ok());
+        bound.locals.push(local.unwrap_or(address));
+        for (sockets, socket) in bound.sockets.iter_mut().zip(all) {
+            sockets.push(socket);
         }
-        let mut local = address;
-        for sockets in &mut bound.sockets {
-            let listening = bind(local, socket, true).and_then(|bound| {
-                bound.listen(i32::try_from(plan.backlog).unwrap_or(i32::MAX))?;
-                set(socket, SocketState::Listening, &bound)?;
-                Ok(bound)
-            });
-            let listening = TcpListener::from(listening.map_err(fail)?);
-            // With port 0 the kernel chooses for the first; the others follow.
-            local = listening.local_addr().map_err(fail)?;
-            sockets.push(listening);
-        }
-        bound.locals.push(local);
     }
     Ok(bound)
 }
@@ -73,11 +79,48 @@ pub(super) fn shared(
 /// # Errors
 ///
 /// [`BindError`] that names the address and the way out.
-pub(super) fn single(address: SocketAddr) -> Result<TcpListener, BindError> {
-    let fail = |error| bind_error(address, "", error);
-    let socket = bind(address, &SocketPlan::default(), false).map_err(fail)?;
-    socket.listen(1024).map_err(fail)?;
-    Ok(TcpListener::from(socket))
+pub(super) fn single(plan: &AdminPlan) -> Result<Listening, BindError> {
+    let listening = match plan.address {
+        Address::Ip(ip) => listen(ip, &plan.socket, ADMIN_BACKLOG, false).map(Listening::Ip),
+        Address::Pipe(pipe) => pipe::listen(pipe, &plan.socket, ADMIN_BACKLOG, None),
+    };
+    listening.map_err(|error| bind_error(plan.address, "", error))
+}
+
+/// Sockets of one port.
+fn ports(
+    address: SocketAddr,
+    plan: &SocketPlan,
+    backlog: u32,
+    count: usize,
+    is_ours: bool,
+) -> io::Result<Vec<Listening>> {
+    // Two processes that both share an address would split its connections without a word: look
+    // whether somebody has it before sharing it ourselves.
+    if address.port() != 0 && !is_ours {
+        bind(address, plan, false)?;
+    }
+    let mut local = address;
+    let mut all = Vec::with_capacity(count);
+    for _ in 0..count {
+        let listening = listen(local, plan, backlog, true)?;
+        // With port 0 the kernel chooses for the first; the others follow.
+        local = listening.local_addr()?;
+        all.push(Listening::Ip(listening));
+    }
+    Ok(all)
+}
+
+fn listen(
+    address: SocketAddr,
+    plan: &SocketPlan,
+    backlog: u32,
+    shared: bool,
+) -> io::Result<TcpListener> {
+    let socket = bind(address, plan, shared)?;
+    socket.listen(i32::try_from(backlog).unwrap_or(i32::MAX))?;
+    set(plan, SocketState::Listening, &socket)?;
+    Ok(socket.into())
 }
 
 fn bind(address: SocketAddr, plan: &SocketPlan, shared: bool) -> io::Result<Socket> {
@@ -104,7 +147,7 @@ fn set(plan: &SocketPlan, now: SocketState, socket: &Socket) -> io::Result<()> {
 
 impl BindError {
     /// Two listeners of one plan have the same address.
-    pub(super) fn taken_twice(address: SocketAddr, name: &str, other: &str) -> Self {
+    pub(super) fn taken_twice(address: Address, name: &str, other: &str) -> Self {
         let error = io::Error::new(io::ErrorKind::AddrInUse, format!("listener {other:?} has it"));
         let way_out = "give one of them another address";
         let (listener, whom) = (name.to_owned(), format!("listener {name:?}"));
@@ -117,13 +160,24 @@ impl BindError {
     }
 }
 
-fn bind_error(address: SocketAddr, listener: &str, error: io::Error) -> BindError {
-    let way_out = match error.kind() {
-        io::ErrorKind::AddrInUse => "another process has it: stop that one or take another port",
-        io::ErrorKind::PermissionDenied => {
+fn bind_error(address: Address, listener: &str, error: io::Error) -> BindError {
+    use io::ErrorKind as K;
+    let way_out = match (address, error.kind()) {
+        (Address::Ip(_), K::AddrInUse) => {
+            "another process has it: stop that one or take another port"
+        }
+        (Address::Pipe(_), K::AddrInUse) => {
+            "another process has it: stop that one or take another path"
+        }
+        (Address::Ip(_), K::PermissionDenied) => {
             "ports below 1024 want privileges: take a higher port, or grant CAP_NET_BIND_SERVICE"
         }
-        io::ErrorKind::AddrNotAvailable => "no interface of this machine has that address",
+        (Address::Pipe(_), K::PermissionDenied) => "its directory must be one that we may write in",
+        (Address::Pipe(_), K::NotFound) => "make its directory first",
+        (Address::Pipe(_), K::AlreadyExists) => {
+            "what is there is no socket: move it away or take another path"
+        }
+        (Address::Ip(_), K::AddrNotAvailable) => "no interface of this machine has that address",
         _ => "check the address",
     };
     let whom = match listener {
@@ -141,17 +195,18 @@ mod tests {
     #[test]
     fn workers_share_an_address_and_nobody_shares_it_with_a_stranger() {
         let plan = ListenerPlan::clone(&listener("a"));
-        let elsewhere = ("127.0.0.2:0".parse().unwrap(), SocketPlan::default());
+        let elsewhere: SocketAddr = "127.0.0.2:0".parse().unwrap();
+        let elsewhere = (elsewhere.into(), SocketPlan::default());
         let plan = ListenerPlan { additional: vec![elsewhere], ..plan };
-        let ours = shared(&plan, 3, |_| false).unwrap();
+        let ours = shared(&plan, 3, |_| None).unwrap();
         assert_eq!(ours.sockets.len(), 3);
         for sockets in &ours.sockets {
-            let bound = sockets.iter().map(|socket| socket.local_addr().unwrap());
+            let bound = sockets.iter().map(|socket| socket.local().unwrap());
             assert!(bound.eq(ours.locals.iter().copied()));
         }
         let address = ours.locals[1];
         let other = ListenerPlan { address, ..ListenerPlan::clone(&listener("b")) };
-        let error = shared(&other, 1, |_| false).err().unwrap().to_string();
+        let error = shared(&other, 1, |_| None).err().unwrap().to_string();
         assert!(
             error.contains(&address.to_string()) && error.contains("another process"),
             "{error}"

@@ -161,7 +161,10 @@ async fn a_plan_that_cannot_be_bound_changes_nothing_and_says_the_way_out() {
     let address = stranger.local_addr().unwrap();
     let mut plan = whole();
     plan.clusters.clear();
-    plan.listeners.push(Arc::new(ListenerPlan { address, ..ListenerPlan::clone(&listener("c")) }));
+    plan.listeners.push(Arc::new(ListenerPlan {
+        address: address.into(),
+        ..ListenerPlan::clone(&listener("c"))
+    }));
     let error = raised.commander.install(plan).await.unwrap_err().to_string();
     assert!(error.contains(&address.to_string()) && error.contains("another port"), "{error}");
     assert!(raised.cast().contains(&"cluster/fixed".to_owned()));
@@ -423,7 +426,7 @@ async fn settings_that_cannot_stay_up_end_the_process_as_failed() {
 #[actix::test]
 async fn the_admin_port_survives_its_own_falls_and_those_of_its_clients() {
     let raised = raise_whole().await;
-    let address = raised.view.admin.read().unwrap();
+    let address = raised.view.admin.read().unwrap().socket().unwrap();
     let mut waiting = TcpStream::connect(address).await.unwrap();
     tokio::time::sleep(Duration::from_millis(5)).await;
     raised.kill("admin").await;
@@ -464,7 +467,7 @@ async fn a_company_on_threads_of_its_own_serves_and_ends() {
     let mut plan = plan(Vec::new());
     plan.listeners.push(listener("a"));
     commander.install(plan).await.unwrap();
-    let address = view.listeners.read()[0].local;
+    let address = view.listeners.read()[0].local.socket().unwrap();
     for _ in 0..8 {
         let mut stream = TcpStream::connect(address).await.unwrap();
         assert_eq!(say(&mut stream, "x").await, "a");
@@ -489,7 +492,7 @@ async fn a_worker_whose_thread_is_gone_is_made_anew_with_its_sockets() {
         thread.stop();
     }
     until("both workers are back", || world.threads.lock().len() == 2).await;
-    let address = view.listeners.read()[0].local;
+    let address = view.listeners.read()[0].local.socket().unwrap();
     for _ in 0..8 {
         let mut stream = TcpStream::connect(address).await.unwrap();
         assert_eq!(say(&mut stream, "x").await, "a");

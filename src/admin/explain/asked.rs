@@ -70,7 +70,7 @@ impl Asked {
         table: &RouteTable,
         manager: &HttpConnectionManager,
         runtime: &Runtime,
-        port: u16,
+        port: Option<u16>,
     ) -> Result<RequestHead, String> {
         let mut head = self.head.clone();
         if let Some(rules) = path_rules(manager.paths, runtime) {

@@ -13,12 +13,11 @@ use crate::{
         hash_policy::HashPolicy,
         http::HttpConnectionManager,
         listener::{FilterChains, Terminal},
-        route::RuntimeFraction,
     },
     route::{Lots, RouteTable},
 };
 use asked::Asked;
-use understudy_actors::runtime::Runtime;
+use understudy_actors::runtime::{Runtime, Share};
 
 /// Listeners that are explained at a time; `listener=` picks one.
 const LISTENERS_MAX: usize = 20;
@@ -68,7 +67,12 @@ pub(super) fn explain(desk: &Desk, ask: &Ask) -> Answer {
 }
 
 /// What one connection manager would do.
-fn told_by(desk: &Desk, manager: &HttpConnectionManager, asked: &Asked, port: u16) -> Value {
+fn told_by(
+    desk: &Desk,
+    manager: &HttpConnectionManager,
+    asked: &Asked,
+    port: Option<u16>,
+) -> Value {
     let tables = desk.view.tables.read();
     let payload = tables.get(manager.routes).map(|table| table.read());
     let table = payload.as_ref().and_then(|payload| payload.downcast_ref::<RouteTable>());
@@ -120,8 +124,8 @@ struct Drawn<'r> {
 // === impl Drawn ===
 
 impl Lots for Drawn<'_> {
-    fn draws(&self, fraction: &RuntimeFraction) -> bool {
-        self.runtime.enabled(&fraction.key, fraction.default, 0)
+    fn takes(&self, key: &str, default: Share, number: u64) -> bool {
+        self.runtime.enabled(key, default, number)
     }
 
     fn number(&self) -> u64 {

@@ -1,13 +1,13 @@
 //! Owns the HTTP/1 conversation on the admin port: one request after the other, read and written by the
 //! codec of the data plane.
 
-use std::{future::poll_fn, io, net::SocketAddr, pin::Pin, rc::Rc, sync::Arc, time::Duration};
+use std::{future::poll_fn, io, pin::Pin, rc::Rc, sync::Arc, time::Duration};
 
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
     time::{Instant, timeout, timeout_at},
 };
-use understudy_actors::stats::HttpStat;
+use understudy_actors::{address::Address, stats::HttpStat};
 
 use super::{BODY_BYTES_MAX, Clerk, Patience, Present, REQUEST_WAIT, Response, Rest, Story};
 use crate::{
@@ -45,7 +45,7 @@ struct Conversation<S> {
     clerk: Arc<Clerk>,
     present: Rc<Present>,
     stream: Patience<S>,
-    peer: SocketAddr,
+    peer: Address,
     buffers: Buffers,
     /// Read and not used yet.
     input: Option<Buffer>,
@@ -82,7 +82,7 @@ pub(super) async fn serve<S: AsyncRead + AsyncWrite + Unpin>(
     clerk: Arc<Clerk>,
     present: Rc<Present>,
     stream: Patience<S>,
-    peer: SocketAddr,
+    peer: Address,
 ) {
     let mut conversation = Conversation::new(clerk, present, stream, peer);
     loop {
@@ -106,7 +106,7 @@ pub(super) async fn serve<S: AsyncRead + AsyncWrite + Unpin>(
 // === impl Conversation ===
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Conversation<S> {
-    fn new(clerk: Arc<Clerk>, present: Rc<Present>, stream: Patience<S>, peer: SocketAddr) -> Self {
+    fn new(clerk: Arc<Clerk>, present: Rc<Present>, stream: Patience<S>, peer: Address) -> Self {
         let (buffers, input, head) = (Buffers::default(), None, RequestHead::default());
         Self { clerk, present, stream, peer, buffers, input, head }
     }

@@ -2,7 +2,6 @@
 
 use std::{
     convert::Infallible,
-    net::SocketAddr,
     pin::Pin,
     sync::Arc,
     task::{Context, Poll, ready},
@@ -17,6 +16,8 @@ use hyper::{
 };
 use hyper_util::rt::{TokioIo, TokioTimer};
 
+use understudy_actors::address::Address;
+
 use super::{BODY_BYTES_MAX, Clerk, Patience, REQUEST_WAIT, Response, Rest, Story};
 use crate::{
     codec::{
@@ -30,7 +31,7 @@ use crate::{
 const STREAMS_MAX: u32 = 32;
 
 /// Serves a connection to its end.
-pub(super) async fn serve(clerk: Arc<Clerk>, stream: Patience, peer: SocketAddr) {
+pub(super) async fn serve(clerk: Arc<Clerk>, stream: Patience, peer: Address) {
     let serving = hyper::server::conn::http2::Builder::new(Here)
         .timer(TokioTimer::new())
         .max_concurrent_streams(STREAMS_MAX)
@@ -44,7 +45,7 @@ pub(super) async fn serve(clerk: Arc<Clerk>, stream: Patience, peer: SocketAddr)
 
 async fn answer(
     clerk: Arc<Clerk>,
-    peer: SocketAddr,
+    peer: Address,
     request: Request<Incoming>,
 ) -> Result<hyper::Response<Told>, Infallible> {
     let (parts, body) = request.into_parts();
@@ -66,7 +67,7 @@ async fn respond(
     head: &mut RequestHead,
     story: &mut Story,
     body: Incoming,
-    peer: SocketAddr,
+    peer: Address,
 ) -> Response {
     if let Err(refused) = clerk.admit(head, story) {
         return *refused;

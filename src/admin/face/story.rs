@@ -1,12 +1,11 @@
 //! Owns what is counted and logged of one exchange.
 
 use std::{
-    net::SocketAddr,
     sync::Arc,
     time::{Instant, SystemTime},
 };
 
-use understudy_actors::stats::HttpStat;
+use understudy_actors::{address::Address, stats::HttpStat};
 
 use super::Clerk;
 use crate::{
@@ -19,7 +18,7 @@ pub(super) struct Story {
     clerk: Arc<Clerk>,
     started: SystemTime,
     clock: Instant,
-    peer: SocketAddr,
+    peer: Address,
     method: &'static str,
     target: Vec<u8>,
     version: Version,
@@ -39,7 +38,7 @@ pub(super) struct Story {
 
 impl Story {
     /// A request begins; its head is empty if it could not be read.
-    pub(super) fn begin(clerk: &Arc<Clerk>, peer: SocketAddr, head: &RequestHead) -> Self {
+    pub(super) fn begin(clerk: &Arc<Clerk>, peer: Address, head: &RequestHead) -> Self {
         let total = match head.version {
             Version::Http2 => HttpStat::DownstreamRqHttp2Total,
             Version::Http10 | Version::Http11 => HttpStat::DownstreamRqHttp1Total,
@@ -72,7 +71,9 @@ impl Story {
     pub(super) fn admit(&mut self, head: &RequestHead) {
         self.target = head.path().to_vec();
         let own = self.clerk.desk.facts.own_address;
-        let client = if self.peer.ip().is_loopback() { own } else { self.peer.ip() };
+        // Who comes by a path has no address.
+        let Some(ip) = self.peer.ip() else { return };
+        let client = if ip.is_loopback() { own } else { ip };
         let before = self.forwarded_for.take().unwrap_or_default();
         let comma = if before.is_empty() { "" } else { "," };
         let all = [&before, comma.as_bytes(), client.to_string().as_bytes()].concat();

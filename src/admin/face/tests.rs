@@ -70,7 +70,7 @@ pub(super) async fn told(face: &AdminFace, bytes: &[u8]) -> String {
     };
     let serving = async {
         let (stream, peer) = socket.accept().await.unwrap();
-        face.serve(stream, peer).await;
+        face.serve(stream, peer.into()).await;
     };
     let (answer, ()) = LocalSet::new().run_until(async { tokio::join!(asking, serving) }).await;
     String::from_utf8_lossy(&answer).into_owned()
@@ -260,7 +260,7 @@ async fn http2_is_spoken_to_those_who_begin_with_its_preface() {
     let at = socket.local_addr().unwrap();
     let serving = async {
         let (stream, peer) = socket.accept().await.unwrap();
-        face.serve(stream, peer).await;
+        face.serve(stream, peer.into()).await;
     };
     let asking = async {
         let stream = TcpStream::connect(at).await.unwrap();

@@ -124,8 +124,15 @@ pub(super) fn advice(failure: &Failure) -> String {
 fn before_response(reason: &str, cluster: &str, host: &str) -> String {
     let (reason, why) = reason.split_once('|').unwrap_or((reason, ""));
     match reason {
+        "local_connection_failure" => format!(
+            "No connection can come from where cluster {cluster} asks for it ({}): does this machine have that address \
+             (`upstream_bind_config`)?",
+            why.replace('_', " ")
+        ),
         "remote_connection_failure" | "connection_failure" => {
-            let why = why.trim_start_matches("delayed_connect_error:_").replace('_', " ");
+            let why = why.trim_start_matches("delayed_connect_error:_");
+            let why = why.trim_start_matches("immediate_connect_error:_");
+            let why = why.split('|').next().unwrap_or_default().replace('_', " ");
             format!(
                 "No connection to {host} ({why}): is the service running, does it listen on that address, \
                  and does a firewall let us through?"
@@ -212,6 +219,16 @@ mod tests {
                 "upstream_reset_before_response_started{remote_connection_failure|delayed_connect_error:_Connection_refused}",
                 503,
                 &["10.0.0.1:80 (Connection refused)"],
+            ),
+            (
+                "upstream_reset_before_response_started{remote_connection_failure|immediate_connect_error:_No_such_file_or_directory|remote_address:/run/a}",
+                503,
+                &["10.0.0.1:80 (No such file or directory)"],
+            ),
+            (
+                "upstream_reset_before_response_started{local_connection_failure|failed_to_bind_to_192.0.2.1:0:_Cannot_assign_requested_address}",
+                503,
+                &["192.0.2.1:0", "`upstream_bind_config`", "backend"],
             ),
             (
                 "upstream_reset_before_response_started{connection_timeout}",

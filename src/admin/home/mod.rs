@@ -173,7 +173,7 @@ mod tests {
 
     #[test]
     fn what_was_asked_cannot_break_out_of_the_page() {
-        let peer = std::net::SocketAddr::from(([127, 0, 0, 1], 1));
+        let peer = ([127, 0, 0, 1], 1).into();
         let ask = Ask::new("GET", "/stats?filter=%27%3E%3Cscript%3E", None, peer);
         let page = stats(&ask, "a<b>: 1\n", true);
         assert!(page.contains("value='&#39;&gt;&lt;script&gt;'") && page.contains("a&lt;b&gt;: 1"));

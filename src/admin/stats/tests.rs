@@ -26,7 +26,7 @@ fn registry() -> (Arc<Registry>, Vec<Arc<dyn AnyGroup>>) {
 
 fn asked(query: &str) -> (u16, String) {
     let (registry, _groups) = registry();
-    let peer = std::net::SocketAddr::from(([127, 0, 0, 1], 1));
+    let peer = ([127, 0, 0, 1], 1).into();
     let path = if query.starts_with("prom:") { "/stats/prometheus" } else { "/stats" };
     let target = format!("{path}?{}", query.trim_start_matches("prom:"));
     let ask = Ask::new("GET", &target, None, peer);

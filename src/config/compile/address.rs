@@ -2,8 +2,16 @@
 
 use std::net::{IpAddr, SocketAddr};
 
+use understudy_actors::address::{Address, PIPE_BYTES_MAX, Pipe};
+
 use super::Compiler;
 use crate::config::{Message, diagnostic::Span};
+
+/// Where an endpoint is, as a document says it.
+pub(super) enum Place {
+    Socket(Named),
+    Pipe(Pipe),
+}
 
 /// An address as a document names it: perhaps by an IP address, perhaps by a name.
 pub(super) struct Named {
@@ -14,6 +22,54 @@ pub(super) struct Named {
 }
 
 impl Compiler<'_> {
+    /// Reads a `core.v3.Address` that may be a name's, too.
+    pub(super) fn place(&mut self, address: &Message) -> Option<Place> {
+        match address.message("pipe") {
+            Some(pipe) => self.pipe(pipe).map(Place::Pipe),
+            None => self.named_address(address).map(Place::Socket),
+        }
+    }
+
+    /// Reads an address that must be a path or an IP address.
+    pub(super) fn address(&mut self, address: &Message) -> Option<Address> {
+        match address.message("pipe") {
+            Some(pipe) => self.pipe(pipe).map(Address::Pipe),
+            None => self.ip_address(address).map(Address::Ip),
+        }
+    }
+
+    /// Reads a `core.v3.Pipe`.
+    fn pipe(&mut self, pipe: &Message) -> Option<Pipe> {
+        let path = pipe.text("path").unwrap_or_default();
+        let (at, place) = (pipe.at_of("path"), pipe.path_of("path"));
+        if path.len() > PIPE_BYTES_MAX {
+            let text = format!(
+                "{path:?} is longer than the path of a unix socket may be ({PIPE_BYTES_MAX} bytes)"
+            );
+            self.error(at, &place, text, "take a shorter one, such as below `/run`");
+            return None;
+        }
+        if path.contains('\0') {
+            let text = format!("{path:?} has a zero in it");
+            self.error(at, &place, text, "an abstract name begins with `@`");
+            return None;
+        }
+        // An empty one was refused by the schema.
+        (!path.is_empty()).then(|| Pipe::at(path))
+    }
+
+    /// `pipe.mode` of a socket that listens.
+    pub(super) fn pipe_mode(&mut self, address: &Message) -> Option<u32> {
+        let pipe = address.message("pipe")?;
+        let mode = pipe.number_u32("mode").filter(|mode| *mode > 0)?;
+        if pipe.text("path").is_some_and(|path| path.starts_with('@')) {
+            let text = "an abstract name has no file whose mode could be set";
+            self.error(pipe.at_of("mode"), &pipe.path_of("mode"), text, "take `mode` away");
+            return None;
+        }
+        Some(mode)
+    }
+
     /// Reads a `core.v3.Address` of which we take socket addresses.
     pub(super) fn named_address(&mut self, address: &Message) -> Option<Named> {
         let socket = address.message("socket_address")?;

@@ -2,7 +2,7 @@
 
 use std::{path::PathBuf, sync::Arc};
 
-use understudy_actors::plan::AdminPlan;
+use understudy_actors::plan::{AdminPlan, SocketPlan};
 
 use super::Compiler;
 use crate::config::{
@@ -28,8 +28,10 @@ impl Compiler<'_> {
         let allow_paths = admin.messages("allow_paths");
         let allow_paths = allow_paths.filter_map(|matcher| self.text_matcher(matcher)).collect();
         // Without an address there is no admin port, as in Envoy.
-        let address = self.ip_address(admin.message("address")?)?;
+        let at = admin.message("address")?;
+        let (address, mode) = (self.address(at)?, self.pipe_mode(at));
         let options = AdminOptions { access_log, profile_path, allow_paths };
-        Some(AdminPlan { address, options: Arc::new(options) })
+        let socket = SocketPlan { mode, ..SocketPlan::default() };
+        Some(AdminPlan { address, socket, options: Arc::new(options) })
     }
 }

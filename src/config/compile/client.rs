@@ -6,7 +6,12 @@ use super::Compiler;
 use crate::config::{
     Message,
     message::Value,
-    model::client::{ClientCertificate, ClientOptions, Detector, ForwardClientCert, UserAgent},
+    model::{
+        client::{
+            ClientCertificate, ClientOptions, Detector, ForwardClientCert, ForwardProto, UserAgent,
+        },
+        http::InternalAddresses,
+    },
 };
 
 const XFF: &str = "envoy.extensions.http.original_ip_detection.xff.v3.XffConfig";
@@ -20,10 +25,15 @@ impl Compiler<'_> {
     pub(super) fn client_options(&mut self, manager: &Message) -> ClientOptions {
         let takes_and_drops = "Envoy 1.40 takes it and does nothing";
         manager.ignore("represent_ipv4_remote_address_as_ipv4_mapped_ipv6", takes_and_drops);
-        let restored =
-            "counts for addresses that a listener filter restores, and those are refused";
-        manager.ignore("forward_proto_config", restored);
-        manager.ignore("add_proxy_protocol_connection_state", restored);
+        if manager.boolean("add_proxy_protocol_connection_state") == Some(false) {
+            let field = "add_proxy_protocol_connection_state";
+            let (at, path) = (manager.at_of(field), manager.path_of(field));
+            self.unsupported(at, &path, "keeping the client from hosts' PROXY headers");
+        }
+        let forward_proto = manager.message("forward_proto_config").map(|config| ForwardProto {
+            https: ports(config, "https_destination_ports"),
+            http: ports(config, "http_destination_ports"),
+        });
         let detectors = self.detectors(manager);
         let transformation = manager.message("scheme_header_transformation");
         let scheme = transformation.and_then(|message| message.text("scheme_to_overwrite"));
@@ -32,6 +42,7 @@ impl Compiler<'_> {
         ClientOptions {
             detectors,
             append_port: manager.boolean("append_x_forwarded_port").unwrap_or(false),
+            forward_proto: forward_proto.unwrap_or_default(),
             scheme_is_https: scheme.map(|scheme| scheme == "https"),
             matches_upstream_scheme: matches.unwrap_or(false),
             user_agent: adds.then(|| UserAgent {
@@ -43,9 +54,11 @@ impl Compiler<'_> {
         }
     }
 
-    pub(super) fn internal_addresses(&mut self, config: &Message) -> Vec<IpNet> {
-        config.ignore("unix_sockets", "listeners have no such sockets: they are refused");
-        self.ranges(config, "cidr_ranges")
+    pub(super) fn internal_addresses(&mut self, config: &Message) -> InternalAddresses {
+        InternalAddresses {
+            ranges: self.ranges(config, "cidr_ranges"),
+            unix_sockets: config.boolean("unix_sockets").unwrap_or(false),
+        }
     }
 
     fn detectors(&mut self, manager: &Message) -> Vec<Detector> {
@@ -151,4 +164,9 @@ fn client_certificate(manager: &Message) -> ClientCertificate {
     let [subject, cert, chain] = ["subject", "cert", "chain"].map(says);
     let [dns, uri] = ["dns", "uri"].map(says);
     ClientCertificate { forward, subject, cert, chain, dns, uri }
+}
+
+/// Numbers that are ports; others can be no connection's.
+fn ports(config: &Message, field: &str) -> Vec<u16> {
+    config.numbers(field).into_iter().filter_map(|port| port.try_into().ok()).collect()
 }

@@ -11,11 +11,11 @@ use understudy_actors::plan::{
     LbMetadata, LbValue, Locality, NamePlan, RetryBudget, Thresholds,
 };
 
-use understudy_actors::resources::print_of;
+use understudy_actors::{address::Address, resources::print_of};
 
 use super::{
     Compiler,
-    address::Named,
+    address::{Named, Place},
     lb_metadata::{lb_fields, lb_metadata, transport_metadata},
 };
 use crate::config::{
@@ -33,7 +33,7 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// An endpoint with the address it is written with.
 pub(super) struct Endpoint {
-    named: Named,
+    place: Place,
     /// `additional_addresses`.
     more: Vec<Named>,
     plan: EndpointPlan,
@@ -138,7 +138,12 @@ impl Compiler<'_> {
             return Some(Discovery::Static(self.known_by_address(endpoints)));
         }
         let mut names = Vec::new();
-        for Endpoint { named, more, plan } in endpoints {
+        for Endpoint { place, more, plan } in endpoints {
+            let Place::Socket(named) = place else {
+                let text = "a pipe is no name that DNS knows";
+                self.error(at, &path, text, "take `type: STATIC`");
+                continue;
+            };
             if let Some(more) = more.first() {
                 let text = "DNS says which addresses there are; this one is not used";
                 self.notes.warning(more.at, &more.path, text, "as in Envoy");
@@ -185,10 +190,21 @@ impl Compiler<'_> {
     /// Endpoints whose addresses are no names.
     pub(super) fn known_by_address(&mut self, endpoints: Vec<Endpoint>) -> Vec<HostPlan> {
         let mut hosts = Vec::with_capacity(endpoints.len());
-        for Endpoint { named, more, plan: endpoint } in endpoints {
+        for Endpoint { place, more, plan: endpoint } in endpoints {
+            let named = match place {
+                Place::Socket(named) => named,
+                Place::Pipe(pipe) => {
+                    if let Some(more) = more.first() {
+                        self.unsupported(more.at, &more.path, "another address beside a pipe");
+                    }
+                    let (address, more) = (Address::Pipe(pipe), Vec::new());
+                    hosts.push(HostPlan { address, more, endpoint });
+                    continue;
+                }
+            };
             match named.text.parse::<IpAddr>() {
                 Ok(ip) => {
-                    let address = SocketAddr::new(ip, named.port);
+                    let address = SocketAddr::new(ip, named.port).into();
                     let more = more.iter().filter_map(|more| self.ip_of(more)).collect();
                     hosts.push(HostPlan { address, more, endpoint });
                 }
@@ -239,11 +255,14 @@ impl Compiler<'_> {
     /// `Endpoint.health_check_config`
     fn checked_at(&mut self, check: &Message) -> CheckedAt {
         let port = check.number("port_value").and_then(|port| u16::try_from(port).ok());
-        CheckedAt {
-            address: check.message("address").and_then(|address| self.ip_address(address)),
-            port: port.filter(|port| *port > 0),
-            hostname: check.text("hostname").unwrap_or_default().to_owned(),
+        let port = port.filter(|port| *port > 0);
+        let address = check.message("address").and_then(|address| self.address(address));
+        if let (Some(Address::Pipe(pipe)), Some(port)) = (address, port) {
+            let text = format!("{} has no port {port}", pipe.path());
+            let hint = "take `port_value` away";
+            self.error(check.at_of("port_value"), &check.path_of("port_value"), text, hint);
         }
+        CheckedAt { address, port, hostname: check.text("hostname").unwrap_or_default().to_owned() }
     }
 
     fn endpoint(&mut self, lb_endpoint: &Message, plan: EndpointPlan) -> Option<Endpoint> {
@@ -264,10 +283,10 @@ impl Compiler<'_> {
             unchecked: unchecked.unwrap_or(false),
             ..plan
         };
-        let named = self.named_address(endpoint.message("address")?)?;
+        let place = self.place(endpoint.message("address")?)?;
         let more = endpoint.messages("additional_addresses");
         let more = more.filter_map(|more| self.named_address(more.message("address")?)).collect();
-        Some(Endpoint { named, more, plan })
+        Some(Endpoint { place, more, plan })
     }
 
     fn thresholds(&mut self, cluster: &Message) -> [Thresholds; 2] {

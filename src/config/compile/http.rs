@@ -71,7 +71,8 @@ impl Compiler<'_> {
             skip_xff_append: manager.boolean("skip_xff_append").unwrap_or(false),
             internal_addresses: manager
                 .message("internal_address_config")
-                .map_or_else(Vec::new, |config| self.internal_addresses(config)),
+                .map(|config| self.internal_addresses(config))
+                .unwrap_or_default(),
             client: self.client_options(manager),
             via: manager.text("via").unwrap_or_default().to_owned(),
             generate_request_id: manager.boolean("generate_request_id").unwrap_or(true),

@@ -9,6 +9,7 @@ use std::{
 };
 
 use understudy_actors::{
+    address::Address,
     plan::{ListenerPlan, RoutesPlan, SocketPlan, SocketState},
     socket_option::SocketOption,
 };
@@ -23,6 +24,7 @@ use crate::config::{
         filter_chain_match::{FilterChainMatch, SourceType},
         http::HttpConnectionManager,
         listener::{FilterChain, FilterChains, Plain, Terminal},
+        listener_filter::{ListenerFilter, ListenerFilterKind},
     },
 };
 use crate::{network::KINDS, tls::ServerContext};
@@ -67,7 +69,7 @@ impl Compiler<'_> {
             }
             let taken = listeners.iter().find_map(|known| {
                 let its = |at| known.binds().any(|(its, _)| its == at);
-                let fixed = plan.binds().map(|(at, _)| at).filter(|at| at.port() != 0);
+                let fixed = plan.binds().map(|(at, _)| at).filter(|at| at.port() != Some(0));
                 fixed.into_iter().find(|at| its(*at)).map(|at| (&known.name, at))
             });
             if let Some((name, at)) = taken {
@@ -105,8 +107,11 @@ impl Compiler<'_> {
             self.error(listener.at, &listener.path, text, "add `address`");
             return None;
         };
+        // Observed: Envoy 1.40 binds where neither says no.
+        let v1 = listener.message("deprecated_v1").and_then(|v1| v1.boolean("bind_to_port"));
+        let bind_to_port = listener.boolean("bind_to_port") != Some(false) && v1 != Some(false);
         let socket = self.socket_plan(listener, address, listener);
-        let address = self.ip_address(address);
+        let address = self.address(address);
         let additional = self.additional_addresses(listener);
         let name = listener.text("name").filter(|name| !name.is_empty()).map(str::to_owned);
         let named = address.map_or(String::new(), |address| address.to_string());
@@ -127,7 +132,9 @@ impl Compiler<'_> {
             match is_default {
                 true => default_chain = Some(made),
                 false => {
-                    self.must_differ(&chains, &made, chain, &name);
+                    if listener.peek("filter_chain_matcher").is_none() {
+                        self.must_differ(&chains, &made, chain, &name);
+                    }
                     chains.push(made);
                 }
             }
@@ -143,12 +150,21 @@ impl Compiler<'_> {
             let text = format!("error adding listener '{name}': no filter chains specified");
             self.error(listener.at, &listener.path, text, "add `filter_chains`");
         }
-        let listener_filters = self.listener_filters(listener, &chains);
+        let matcher = self.filter_chain_matcher(listener, &name, &chains);
+        let use_original_dst = listener.boolean("use_original_dst") == Some(true);
+        let mut listener_filters = self.listener_filters(listener, &chains, matcher.as_ref());
+        if use_original_dst {
+            // Observed: Envoy 1.40 lets it look last, whatever the file lists.
+            let kind = ListenerFilterKind::OriginalDst;
+            listener_filters.push(ListenerFilter { disabled: None, kind });
+        }
         let timeout = listener.duration("listener_filters_timeout");
         let chains = FilterChains {
             workers: AtomicUsize::new(0),
             chains,
+            matcher,
             default: default_chain,
+            use_original_dst,
             listener_filters,
             listener_filters_timeout: timeout.map_or(Some(LISTENER_FILTERS_WAIT), |set| {
                 Some(set).filter(|wait| !wait.is_zero())
@@ -162,6 +178,7 @@ impl Compiler<'_> {
         let inbound = listener.choice("traffic_direction") == Some("INBOUND");
         Some(ListenerPlan {
             name,
+            bind_to_port,
             address: address?,
             socket,
             additional,
@@ -192,6 +209,9 @@ impl Compiler<'_> {
         if let Some(on) = listener.boolean("transparent") {
             options.push(prebind(SocketOption::Transparent(on)));
         }
+        if let Some(clients) = listener.number_u32("tcp_fast_open_queue_length") {
+            options.push((SocketState::Listening, SocketOption::FastOpen(clients)));
+        }
         let kept = [own, listener].into_iter().find_map(|of| of.message("tcp_keepalive"));
         if let Some(keepalive) = kept.map(tcp_keepalive) {
             options.push(prebind(SocketOption::KeepAlive(true)));
@@ -206,15 +226,15 @@ impl Compiler<'_> {
             false => own.message("socket_options"),
         };
         options.extend(self.socket_options_by_state(overriding.unwrap_or(listener)));
-        SocketPlan { ipv4_compat, options }
+        SocketPlan { ipv4_compat, mode: self.pipe_mode(address), options }
     }
 
-    fn additional_addresses(&mut self, listener: &Message) -> Vec<(SocketAddr, SocketPlan)> {
+    fn additional_addresses(&mut self, listener: &Message) -> Vec<(Address, SocketPlan)> {
         let mut additional = Vec::new();
         for one in listener.messages("additional_addresses") {
             let Some(address) = one.message("address") else { continue };
             let socket = self.socket_plan(listener, address, one);
-            additional.extend(self.ip_address(address).map(|address| (address, socket)));
+            additional.extend(self.address(address).map(|address| (address, socket)));
         }
         additional
     }
@@ -421,7 +441,11 @@ pub(crate) fn name_of(listener: &Message) -> Option<String> {
     if let Some(name) = listener.peek_text("name").filter(|name| !name.is_empty()) {
         return Some(name.to_owned());
     }
-    let socket = peek_message(peek_message(listener, "address")?, "socket_address")?;
+    let address = peek_message(listener, "address")?;
+    if let Some(pipe) = peek_message(address, "pipe") {
+        return pipe.peek_text("path").map(made_up_name);
+    }
+    let socket = peek_message(address, "socket_address")?;
     let ip: IpAddr = socket.peek_text("address")?.parse().ok()?;
     let Value::Uint(port) = socket.peek("port_value")?.value else { return None };
     Some(made_up_name(&SocketAddr::new(ip, u16::try_from(port).ok()?).to_string()))

@@ -9,6 +9,8 @@ pub struct ClientOptions {
     pub detectors: Vec<Detector>,
     /// `append_x_forwarded_port`
     pub append_port: bool,
+    /// `forward_proto_config`
+    pub forward_proto: ForwardProto,
     /// `scheme_header_transformation.scheme_to_overwrite`, whether it is `https`.
     pub scheme_is_https: Option<bool>,
     /// `scheme_header_transformation.match_upstream`
@@ -19,6 +21,15 @@ pub struct ClientOptions {
     pub certificate: ClientCertificate,
     /// `UuidRequestIdConfig.pack_trace_reason`; Envoy's default is true.
     pub pack_trace_reason: bool,
+}
+
+/// `ForwardProtoConfig`: which protocol the client spoke to whoever took its connection, by the port that it was meant for.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ForwardProto {
+    /// `https_destination_ports`
+    pub https: Vec<u16>,
+    /// `http_destination_ports`
+    pub http: Vec<u16>,
 }
 
 /// What `x-forwarded-client-cert` says.

@@ -16,6 +16,15 @@ use super::{
 };
 use crate::{codec::Known, filter::Placed};
 
+/// `InternalAddressConfig`: who is inside.
+#[derive(Debug, Default)]
+pub struct InternalAddresses {
+    /// `cidr_ranges`
+    pub ranges: Vec<ipnet::IpNet>,
+    /// `unix_sockets`: whoever comes by a path and says nothing of anybody else.
+    pub unix_sockets: bool,
+}
+
 /// `HttpConnectionManager`, defaults filled in.
 #[derive(Debug)]
 pub struct HttpConnectionManager {
@@ -50,7 +59,7 @@ pub struct HttpConnectionManager {
     /// `skip_xff_append`.
     pub skip_xff_append: bool,
     /// `internal_address_config.cidr_ranges`.
-    pub internal_addresses: Vec<ipnet::IpNet>,
+    pub internal_addresses: InternalAddresses,
     /// Whose word is taken for who the client is, and what is said of it.
     pub client: ClientOptions,
     /// `via`; empty for none.

@@ -102,11 +102,13 @@ pub struct LocalRatelimit {
 // === impl PortRule ===
 
 impl PortRule {
-    /// Whether it speaks of this port.
-    pub fn takes(&self, port: u16) -> bool {
+    /// Whether it speaks of this port; a pipe has none.
+    pub fn takes(&self, port: Option<u16>) -> bool {
         match self {
             PortRule::Any => true,
-            PortRule::Range(from, to) => (*from..*to).contains(&i64::from(port)),
+            PortRule::Range(from, to) => {
+                port.is_some_and(|port| (*from..*to).contains(&i64::from(port)))
+            }
             PortRule::And(rules) => rules.iter().all(|rule| rule.takes(port)),
             PortRule::Or(rules) => rules.iter().any(|rule| rule.takes(port)),
             PortRule::Not(rule) => !rule.takes(port),
@@ -136,8 +138,11 @@ mod tests {
         let range = PortRule::Range(80, 82);
         let not = PortRule::Not(Box::new(PortRule::Range(81, 82)));
         let rule = PortRule::And(vec![range, not]);
-        assert_eq!([79, 80, 81, 82].map(|port| rule.takes(port)), [false, true, false, false]);
+        assert_eq!(
+            [79, 80, 81, 82].map(|port| rule.takes(Some(port))),
+            [false, true, false, false]
+        );
         let either = PortRule::Or(vec![rule, PortRule::Any]);
-        assert!(either.takes(1));
+        assert!(either.takes(Some(1)));
     }
 }

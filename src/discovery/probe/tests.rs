@@ -87,7 +87,7 @@ fn header(name: &str, value: &str, action: AppendAction) -> HeaderToAdd {
 }
 
 fn host(at: SocketAddr) -> Arc<Host> {
-    Arc::new(Host::new(at, EndpointPlan::default(), 1))
+    Arc::new(Host::new(at.into(), EndpointPlan::default(), 1))
 }
 
 /// A host that answers each read with what is given, and what it has read on which connection.
@@ -201,10 +201,14 @@ async fn a_host_that_is_not_there_is_a_network_failure_and_a_stale_connection_is
     assert_eq!(probed(&prober, &check, &host(gone)).await, (Probed::NetworkFailure, 0));
     // It is asked elsewhere.
     let address = Some(SocketAddr::new(at.ip(), 1));
-    let checked_at = CheckedAt { address, port: Some(at.port()), hostname: String::new() };
+    let checked_at = CheckedAt {
+        address: address.map(Into::into),
+        port: Some(at.port()),
+        hostname: String::new(),
+    };
     let checked_at = Some(Box::new(checked_at));
     let endpoint = EndpointPlan { checked_at, ..EndpointPlan::default() };
-    let elsewhere = Arc::new(Host::new(gone, endpoint, 1));
+    let elsewhere = Arc::new(Host::new(gone.into(), endpoint, 1));
     assert_eq!(probed(&prober, &check, &elsewhere).await, (Probed::Healthy, 200));
 }
 

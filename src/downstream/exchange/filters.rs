@@ -56,7 +56,7 @@ impl Exchange<'_> {
         let (chain, ends) = (self.chain(), self.body == BodySize::None);
         let peer = self.peer;
         let client = Client {
-            remote: self.heads.client.unwrap_or_else(|| peer.remote.ip()),
+            remote: self.heads.client.or_else(|| peer.remote.ip()),
             peer: peer.remote,
             direct: peer.proxied.as_ref().map_or(peer.remote, |proxied| proxied.peer),
             local: peer.local,

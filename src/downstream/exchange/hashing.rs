@@ -74,7 +74,7 @@ impl Asks<'_> {
                         None => give(own, self),
                     }
                 }
-                HashBy::SourceIp => Some(self.source_ip()),
+                HashBy::SourceIp => self.source_ip(),
                 HashBy::QueryParameter(name) => {
                     query_parameter(request.path(), name).map(|value| xxh64(value, 0))
                 }
@@ -93,17 +93,18 @@ impl Asks<'_> {
     /// answer is here.
     fn cookie(&self) -> String {
         let remote = match self.client {
-            Some(client) => SocketAddr::new(client, 0),
+            Some(client) => SocketAddr::new(client, 0).into(),
             None => self.peer.remote,
         };
         let addresses = format!("{remote}{}", self.peer.local);
         format!("{:016x}", xxh64(addresses.as_bytes(), 0))
     }
 
-    fn source_ip(&self) -> u64 {
+    /// Who comes by a path has no address.
+    fn source_ip(&self) -> Option<u64> {
         match self.client {
-            Some(client) => xxh64(AddressText::new(client).as_bytes(), 0),
-            None => xxh64(self.peer.text.as_bytes(), 0),
+            Some(client) => Some(xxh64(AddressText::new(client).as_bytes(), 0)),
+            None => self.peer.text.as_ref().map(|text| xxh64(text.as_bytes(), 0)),
         }
     }
 }

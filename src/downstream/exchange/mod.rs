@@ -38,14 +38,18 @@ mod weigh;
 use std::{
     cell::OnceCell,
     future::poll_fn,
-    net::{IpAddr, SocketAddr},
+    net::IpAddr,
     ops::{Deref, DerefMut},
     rc::Rc,
     task::{Context, Poll},
     time::Instant,
 };
 
-use understudy_actors::stats::{HttpStat, RouterStat};
+use understudy_actors::{
+    address::Address,
+    runtime::Share,
+    stats::{HttpStat, RouterStat},
+};
 
 pub use failure::Failure;
 
@@ -55,7 +59,7 @@ use crate::{
     config::model::{
         hash_policy::HashPolicy,
         http::HostForm,
-        route::{Forward, RouteAction, RuntimeFraction},
+        route::{Forward, RouteAction},
     },
     filter::Filters,
     format::AccessLogType,
@@ -107,11 +111,11 @@ pub struct Loaned {
 #[derive(Clone, Debug)]
 pub struct Peer {
     /// The client.
-    pub remote: SocketAddr,
+    pub remote: Address,
     /// Whereto it connected.
-    pub local: SocketAddr,
-    /// The client's IP address, written out once.
-    pub text: AddressText,
+    pub local: Address,
+    /// The client's IP address, if it has one, written out once.
+    pub text: Option<AddressText>,
     /// The connection's number.
     pub id: u64,
     /// What its connection really is, where that stands for another.
@@ -184,7 +188,7 @@ impl DerefMut for Loaned {
 impl Peer {
     /// Who has connected.
     pub fn of(arrival: &Arrival) -> Self {
-        let text = AddressText::new(arrival.peer.ip());
+        let text = arrival.peer.ip().map(AddressText::new);
         let (id, tls) = (next_connection_id(), arrival.tls.clone());
         let (proxied, server_name) = (arrival.proxied.clone(), arrival.server_name.clone());
         Self { remote: arrival.peer, local: arrival.local, text, id, proxied, tls, server_name }
@@ -199,9 +203,8 @@ impl Peer {
 // === impl Draw ===
 
 impl Lots for Draw<'_> {
-    fn draws(&self, fraction: &RuntimeFraction) -> bool {
-        let number = self.number();
-        self.worker.with_runtime(|runtime| runtime.enabled(&fraction.key, fraction.default, number))
+    fn takes(&self, key: &str, default: Share, number: u64) -> bool {
+        self.worker.with_runtime(|runtime| runtime.enabled(key, default, number))
     }
 
     fn number(&self) -> u64 {

@@ -63,8 +63,8 @@ impl Exchange<'_> {
     pub(super) fn note_try(&mut self, chosen: &Chosen, failure: &Failure) {
         let outcome = match failure {
             Failure::Reset(Reset::HandshakeFailed(why)) => format!("no connection: {why}"),
-            Failure::Reset(Reset::ConnectFailed(why)) => {
-                format!("no connection: {why}")
+            Failure::Reset(Reset::ConnectFailed(failure)) => {
+                format!("no connection: {}", failure.words)
             }
             Failure::Reset(reset) => reset.reason().0.to_owned(),
             Failure::Stale => "closed the connection before it answered".to_owned(),

@@ -64,7 +64,7 @@ fn detected(
             Detector::Hops { hops, skip_append } => (behind(head, *hops), !*skip_append),
             Detector::Cidrs { trusted, skip_append } => {
                 let trusts = |address: IpAddr| trusted.iter().any(|range| range.contains(&address));
-                match trusts(peer.remote.ip()) {
+                match peer.remote.ip().is_some_and(trusts) {
                     true => (beyond(head, trusts), !*skip_append),
                     false => (None, true),
                 }
@@ -123,8 +123,9 @@ fn is_localhost(address: IpAddr) -> bool {
 
 /// Appends the peer, with a comma and no space. A peer on this machine is named by our own address.
 fn append_forwarded_for(head: &mut RequestHead, worker: &Worker, peer: &Peer) {
-    let own = is_localhost(peer.remote.ip());
-    let text = if own { &worker.own_address } else { &peer.text };
+    // Who comes by a path has no address.
+    let (Some(ip), Some(text)) = (peer.remote.ip(), &peer.text) else { return };
+    let text = if is_localhost(ip) { &worker.own_address } else { text };
     match head.headers.get(Known::XForwardedFor) {
         Some(b"") => head.headers.set(Known::XForwardedFor, text.as_bytes()),
         _ => head.headers.append_to_value(Known::XForwardedFor, b",", text.as_bytes()),

@@ -14,7 +14,10 @@ use super::{
 use crate::{
     admission::{self, Inadmissible},
     codec::{Known, KnownSet, RequestHead, Scheme, Switch},
-    config::model::client::UserAgent,
+    config::model::{
+        client::{ForwardProto, UserAgent},
+        http::InternalAddresses,
+    },
     downstream::{exchange::Peer, manager::Manager, serve::Worker},
     local_reply::LocalReply,
     stream::BodySize,
@@ -95,13 +98,14 @@ pub(in crate::downstream) fn request(
         head.headers.append_to_value(Known::Via, b", ", config.via.as_bytes());
     }
     if edge && !internal {
-        match client.named {
-            // Its text is at hand.
-            None => head.headers.set(Known::XEnvoyExternalAddress, peer.text.as_bytes()),
-            Some(address) => {
+        match (client.named, &peer.text) {
+            (Some(address), _) => {
                 let text = AddressText::new(address);
                 head.headers.set(Known::XEnvoyExternalAddress, text.as_bytes());
             }
+            // Its text is at hand.
+            (None, Some(text)) => head.headers.set(Known::XEnvoyExternalAddress, text.as_bytes()),
+            (None, None) => {}
         }
     }
     request_id(head, manager, worker, edge && !internal);
@@ -128,7 +132,7 @@ fn scheme(head: &mut RequestHead, manager: &Manager, peer: &Peer) {
                 head.scheme = Scheme::parse(said);
             }
         }
-        _ if peer.is_tls() => {
+        _ if spoke_https(&config.client.forward_proto, peer) => {
             head.headers.set_line(Known::XForwardedProto, b"x-forwarded-proto: https\r\n");
             if head.scheme == Scheme::Unset {
                 head.scheme = Scheme::Https;
@@ -137,13 +141,28 @@ fn scheme(head: &mut RequestHead, manager: &Manager, peer: &Peer) {
         _ => head.headers.set_line(Known::XForwardedProto, b"x-forwarded-proto: http\r\n"),
     }
     let options = &config.client;
-    if options.append_port && (!trusted || head.headers.get_name(FORWARDED_PORT).is_none()) {
-        let port = itoa::Buffer::new().format(peer.local.port()).to_owned();
+    if options.append_port
+        && (!trusted || head.headers.get_name(FORWARDED_PORT).is_none())
+        && let Some(port) = peer.local.port()
+    {
+        let port = itoa::Buffer::new().format(port).to_owned();
         head.headers.set_name(FORWARDED_PORT, port.as_bytes());
     }
     if let Some(is_https) = options.scheme_is_https {
         head.scheme = if is_https { Scheme::Https } else { Scheme::Http };
         head.headers.set(Known::XForwardedProto, head.scheme.as_str().as_bytes());
+    }
+}
+
+/// Whether the client spoke TLS, with us or with whoever took its connection.
+///
+/// Source: `forward_proto_config`, which speaks of connections whose address was restored.
+fn spoke_https(ports: &ForwardProto, peer: &Peer) -> bool {
+    let restored = peer.proxied.as_ref().is_some_and(|proxied| proxied.local != peer.local);
+    match peer.local.port().filter(|_| restored) {
+        Some(port) if ports.https.contains(&port) => true,
+        Some(port) if ports.http.contains(&port) => false,
+        _ => peer.is_tls(),
     }
 }
 
@@ -173,12 +192,14 @@ pub(in crate::downstream) fn empty_length(head: &mut RequestHead, body: BodySize
 ///
 /// Observed: Envoy 1.40 trusts no address unless `internal_address_config` names it.
 fn is_internal(manager: &Manager, peer: &Peer, client: Client) -> bool {
-    let ranges = &manager.config.internal_addresses;
-    if ranges.is_empty() || !client.straight {
+    let InternalAddresses { ranges, unix_sockets } = &manager.config.internal_addresses;
+    if !client.straight {
         return false;
     }
-    let address = client.named.unwrap_or(peer.remote.ip());
-    ranges.iter().any(|range| range.contains(&address))
+    match client.named.or_else(|| peer.remote.ip()) {
+        Some(address) => ranges.iter().any(|range| range.contains(&address)),
+        None => *unix_sockets,
+    }
 }
 
 /// The address others know this machine by: the source address of a packet to a far network. No

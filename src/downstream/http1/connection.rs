@@ -270,6 +270,7 @@ impl Connection {
                 }
                 Poll::Ready(_) => {
                     self.opened.ended_by(EndedBy::Client);
+                    self.stream.take_leave();
                     return Poll::Ready(Next::Close);
                 }
                 Poll::Pending => {

@@ -2,10 +2,12 @@
 
 use std::{
     env,
-    net::{IpAddr, SocketAddr},
+    net::IpAddr,
     sync::OnceLock,
     time::{Duration, Instant, SystemTime},
 };
+
+use understudy_actors::address::Address;
 
 use super::{
     super::{
@@ -379,8 +381,14 @@ impl Args {
     }
 
     /// An address without its port, masked if a length is given.
-    pub(super) fn ip<'a>(&self, address: Option<SocketAddr>) -> Value<'a> {
-        let Some(ip) = address.map(|address| address.ip()) else { return Value::Nothing };
+    pub(super) fn ip<'a>(&self, address: Option<Address>) -> Value<'a> {
+        let ip = match (address, self) {
+            (None, _) => return Value::Nothing,
+            (Some(Address::Ip(address)), _) => address.ip(),
+            // Observed: Envoy 1.40 masks a path to nothing.
+            (Some(Address::Pipe(_)), Args::Prefix(Some(_))) => return Value::text(""),
+            (Some(Address::Pipe(pipe)), _) => return Value::text(pipe.path()),
+        };
         let longest = if ip.is_ipv4() { 32 } else { 128 };
         match *self {
             // No more bits than there are. Observed: Envoy 1.40.
@@ -428,12 +436,16 @@ pub(super) fn ms(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
-pub(super) fn address<'a>(address: Option<SocketAddr>) -> Value<'a> {
+pub(super) fn address<'a>(address: Option<Address>) -> Value<'a> {
     address.map_or(Value::Nothing, |address| Value::owned(address.to_string()))
 }
 
-pub(super) fn port<'a>(address: Option<SocketAddr>) -> Value<'a> {
-    Value::number(address.map(|address| u64::from(address.port())))
+pub(super) fn port<'a>(address: Option<Address>) -> Value<'a> {
+    match address {
+        Some(Address::Ip(address)) => Value::Number(u64::from(address.port())),
+        Some(Address::Pipe(_)) => Value::Blank,
+        None => Value::Nothing,
+    }
 }
 
 pub(super) fn hostname<'a>() -> Value<'a> {

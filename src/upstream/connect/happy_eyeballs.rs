@@ -16,15 +16,21 @@ use tokio::{
     net::TcpStream,
     time::{Sleep, sleep},
 };
-use understudy_actors::stats::{ClusterStat, HostStat};
+use understudy_actors::{
+    address::Address,
+    stats::{ClusterStat, HostStat},
+};
 
 use super::Life;
-use crate::upstream::{pool::Target, socket};
+use crate::upstream::{
+    pool::Target,
+    socket::{self, SocketError},
+};
 
 /// How long a connection may take before another is tried beside it. Observed: Envoy 1.40.
 const ATTEMPT_DELAY: Duration = Duration::from_millis(300);
 
-type Connecting = Pin<Box<dyn Future<Output = io::Result<TcpStream>>>>;
+type Connecting = Pin<Box<dyn Future<Output = Result<TcpStream, SocketError>>>>;
 
 /// Connections under way to the addresses of one host.
 struct Race<'a> {
@@ -45,7 +51,7 @@ struct Race<'a> {
 pub(super) fn connect<'a>(
     target: &'a Target,
     life: &'a Life,
-) -> Pin<Box<dyn Future<Output = io::Result<TcpStream>> + 'a>> {
+) -> Pin<Box<dyn Future<Output = Result<TcpStream, SocketError>> + 'a>> {
     let left = target.host.attempts.iter();
     let mut race = Race { target, life, left, under_way: Vec::new(), next: None, begun: 0 };
     Box::pin(poll_fn(move |cx| race.poll(cx)))
@@ -67,23 +73,24 @@ impl Race<'_> {
         }
         self.begun += 1;
         let (address, upstream) = (*address, self.target.upstream.clone());
-        let connecting = async move { socket::connect(address, &upstream.sockets).await };
+        let connecting = async move { socket::connect(address.into(), &upstream.sockets).await };
         self.under_way.push((address, Box::pin(connecting)));
         let more = !self.left.as_slice().is_empty();
         self.next = more.then(|| Box::pin(sleep(ATTEMPT_DELAY)));
         true
     }
 
-    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<TcpStream>> {
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<TcpStream, SocketError>> {
         if self.begun == 0 && !self.begin() {
-            return Poll::Ready(Err(io::ErrorKind::AddrNotAvailable.into()));
+            let error = io::Error::from(io::ErrorKind::AddrNotAvailable);
+            return Poll::Ready(Err(error.into()));
         }
         loop {
             let mut failed = None;
             for (at, (address, connecting)) in self.under_way.iter_mut().enumerate() {
                 match connecting.as_mut().poll(cx) {
                     Poll::Ready(Ok(stream)) => {
-                        self.life.remote.set(*address);
+                        self.life.remote.set(Address::Ip(*address));
                         return Poll::Ready(Ok(stream));
                     }
                     Poll::Ready(Err(error)) => {

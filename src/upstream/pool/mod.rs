@@ -27,7 +27,7 @@ use super::{
 };
 use crate::{
     config::model::cluster::{Upstream, UpstreamProtocol},
-    stream::Reset,
+    stream::{ConnectFailure, Reset},
     tls::{ClientContext, Speaks},
     transport::Stream,
 };
@@ -98,9 +98,9 @@ impl From<PoolError> for Reset {
         match error {
             PoolError::Connect(ConnectError::Failed(why)) => {
                 // The system's words, without its number.
-                let text = why.to_string();
-                let words = text.split(" (os error").next().unwrap_or_default();
-                Reset::ConnectFailed(words.to_owned())
+                let text = why.error.to_string();
+                let words = text.split(" (os error").next().unwrap_or_default().to_owned();
+                Reset::ConnectFailed(Box::new(ConnectFailure { stage: why.stage, words }))
             }
             PoolError::Connect(ConnectError::Handshake(why)) => {
                 Reset::HandshakeFailed(why.to_string().into())

@@ -1,0 +1,191 @@
+//! Owns how one client is greeted: what follows from its hello, decided once and before the handshake.
+
+use std::{sync::Arc, time::SystemTime};
+
+use rustls::{
+    CipherSuite, NamedGroup, ServerConfig, SignatureScheme, SupportedCipherSuite,
+    server::{ClientHello, ResolvesServerCert},
+    sign::CertifiedKey,
+};
+
+use super::{
+    Secret,
+    certificate::{Certificate, dns_name_matches},
+    server::{ServerContext, Stapling},
+    signatures::limited,
+};
+
+/// How a client is greeted.
+#[derive(Debug)]
+pub struct Greeting {
+    /// For rustls.
+    pub config: Arc<ServerConfig>,
+    /// What the client is shown; nothing where there is no version that both speak, which rustls tells it.
+    pub shown: Option<Arc<Certificate>>,
+}
+
+/// Why a client is sent away before a handshake.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Rejection {
+    /// It says that it has fallen back from a version that we would have spoken (RFC 7507).
+    Fallback,
+    /// No certificate goes with its cipher suites, groups and signatures (TLS 1.2).
+    NoSharedCipher,
+    /// Nor with its signatures (TLS 1.3).
+    NoCommonSignature,
+    /// It asks what an authority says of our certificate, and there is nothing good to say.
+    Unstapled,
+}
+
+/// `TLS_FALLBACK_SCSV`: no suite, but a word of the client's.
+const FALLBACK: CipherSuite = CipherSuite::Unknown(0x5600);
+
+/// Shows what was chosen.
+#[derive(Debug)]
+struct Shows(Arc<CertifiedKey>);
+
+impl ServerContext {
+    /// How a client that says this is greeted.
+    ///
+    /// # Errors
+    ///
+    /// [`Rejection`].
+    pub fn greet(&self, hello: &ClientHello<'_>) -> Result<Greeting, Rejection> {
+        let (ours, theirs) = (self.configs.speak_1_3, offers_1_3(hello));
+        let speak_1_3 = ours && theirs;
+        if ours && !theirs && hello.cipher_suites().contains(&FALLBACK) {
+            return Err(Rejection::Fallback);
+        }
+        let config = self.configs.config(hello, speak_1_3);
+        let schemes = match speak_1_3 {
+            true => schemes_of_1_3(hello),
+            false => schemes_of_1_2(hello, &config.crypto_provider().cipher_suites),
+        };
+        let nothing = match speak_1_3 {
+            true => Rejection::NoCommonSignature,
+            false => Rejection::NoSharedCipher,
+        };
+        let Some(shown) = self.choose(hello.server_name(), &schemes) else {
+            return match !speak_1_3 && (theirs || !self.configs.speak_1_2) {
+                // There may be no version that both have.
+                true => Ok(Greeting { config: config.clone(), shown: None }),
+                false => Err(nothing),
+            };
+        };
+        let key = shown.stapled(SystemTime::now()).unwrap_or(&shown.key);
+        let key = limited(key, &self.parameters);
+        // Observed: Envoy 1.40 chooses a certificate without a thought of `signature_algorithms`.
+        if self.parameters.signatures.is_some() && key.key.choose_scheme(&schemes).is_none() {
+            return Err(nothing);
+        }
+        let mut config = ServerConfig::clone(config);
+        config.cert_resolver = Arc::new(Shows(key));
+        // Observed: Envoy 1.40 agrees on none then, and goes on.
+        if !shares_protocol(&config.alpn_protocols, hello) {
+            config.alpn_protocols.clear();
+        }
+        Ok(Greeting { config: Arc::new(config), shown: Some(shown) })
+    }
+
+    /// Of the certificates for a name the first with an elliptic curve that will do, or else the first that will. Where
+    /// there is none, and no name or `full_scan_certs_on_sni_mismatch`, the same of all; else the very first.
+    ///
+    /// Source: Envoy's `TlsContext::findTlsContext`: an exact name before one with `*`. Observed: Envoy 1.40, whose other
+    /// certificates are for nobody who asks for a name that none has.
+    fn choose(
+        &self,
+        server_name: Option<&str>,
+        schemes: &[SignatureScheme],
+    ) -> Option<Arc<Certificate>> {
+        let will_do = |own: &Certificate| own.key.key.choose_scheme(schemes).is_some();
+        let all = self.certificates.iter().filter_map(Secret::read).collect::<Vec<_>>();
+        let best = |fits: &dyn Fn(&Certificate) -> bool| {
+            let usable =
+                || all.iter().filter(|certificate| fits(certificate) && will_do(certificate));
+            let ecdsa = |certificate: &&Arc<Certificate>| {
+                certificate.leaf().is_some_and(|leaf| leaf.is_ecdsa)
+            };
+            usable().find(ecdsa).or_else(|| usable().next()).cloned()
+        };
+        let named = server_name.and_then(|name| {
+            let names = |certificate: &Certificate, test: &dyn Fn(&str) -> bool| {
+                certificate.leaf().is_some_and(|leaf| leaf.server_names().any(test))
+            };
+            best(&|certificate| names(certificate, &|known| known.eq_ignore_ascii_case(name)))
+                .or_else(|| best(&|c| names(c, &|known| dns_name_matches(name, known))))
+        });
+        let any = || match server_name.is_none() || self.scans_all {
+            true => best(&|_| true),
+            false => None,
+        };
+        named.or_else(any).or_else(|| all.first().filter(|own| will_do(own)).cloned())
+    }
+
+    /// What a client is told that asks what an authority says of the certificate that it is shown: that, or nothing.
+    ///
+    /// # Errors
+    ///
+    /// [`Rejection::Unstapled`]
+    pub fn staples(&self, shown: &Certificate) -> Result<bool, Rejection> {
+        let good = shown.stapled(SystemTime::now()).is_some();
+        match (good, &shown.staple, self.stapling) {
+            (true, _, _) => Ok(true),
+            (false, _, Stapling::Must) | (false, Some(_), Stapling::Strict) => {
+                Err(Rejection::Unstapled)
+            }
+            (false, _, _) => Ok(false),
+        }
+    }
+}
+
+/// rustls says which suites a client offers, and not which versions; none offers these and means another version.
+fn offers_1_3(hello: &ClientHello<'_>) -> bool {
+    const OF_TLS_1_3: [CipherSuite; 3] = [
+        CipherSuite::TLS13_AES_128_GCM_SHA256,
+        CipherSuite::TLS13_AES_256_GCM_SHA384,
+        CipherSuite::TLS13_CHACHA20_POLY1305_SHA256,
+    ];
+    hello.cipher_suites().iter().any(|suite| OF_TLS_1_3.contains(suite))
+}
+
+/// By what we may sign. RFC 8446, 4.2.3: RSASSA-PKCS1-v1_5 signs certificates alone.
+fn schemes_of_1_3(hello: &ClientHello<'_>) -> Vec<SignatureScheme> {
+    use SignatureScheme as S;
+    let of_1_2 = [S::RSA_PKCS1_SHA1, S::RSA_PKCS1_SHA256, S::RSA_PKCS1_SHA384, S::RSA_PKCS1_SHA512];
+    let offered = hello.signature_schemes().iter().copied();
+    offered.filter(|scheme| !of_1_2.contains(scheme)).collect()
+}
+
+/// By what we may sign so that it goes with a suite that both have, and by a curve that the client knows.
+///
+/// Source: RFC 8422, 4 and 5.3. Observed: Envoy 1.40 shows a client without P-256 no certificate that has it.
+fn schemes_of_1_2(
+    hello: &ClientHello<'_>,
+    suites: &[SupportedCipherSuite],
+) -> Vec<SignatureScheme> {
+    let shared = suites.iter().filter_map(|suite| match suite {
+        SupportedCipherSuite::Tls12(known) => Some(*known),
+        SupportedCipherSuite::Tls13(_) => None,
+    });
+    let shared = shared.filter(|known| hello.cipher_suites().contains(&known.common.suite));
+    let has = |group| hello.named_groups().is_none_or(|groups| groups.contains(&group));
+    let offered = hello.signature_schemes().iter().copied();
+    let usable = offered.filter(|scheme| match scheme {
+        SignatureScheme::ECDSA_NISTP256_SHA256 => has(NamedGroup::secp256r1),
+        SignatureScheme::ECDSA_NISTP384_SHA384 => has(NamedGroup::secp384r1),
+        _ => true,
+    });
+    usable.filter(|scheme| shared.clone().any(|known| known.sign.contains(scheme))).collect()
+}
+
+/// Whether rustls will find a protocol that both have, or need none.
+fn shares_protocol(ours: &[Vec<u8>], hello: &ClientHello<'_>) -> bool {
+    let Some(mut offered) = hello.alpn() else { return true };
+    ours.is_empty() || offered.any(|theirs| ours.iter().any(|own| own == theirs))
+}
+
+impl ResolvesServerCert for Shows {
+    fn resolve(&self, _: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        Some(self.0.clone())
+    }
+}

@@ -1,0 +1,176 @@
+//! Connections that the kernel has redirected, as it does for sidecars: where they were meant to go decides.
+
+mod support;
+
+use std::net::SocketAddr;
+
+use support::{
+    client,
+    config::{FILTERS, chain},
+    namespace::{in_its_own_network, redirect_to, steer_to},
+    proxy::Proxy,
+};
+
+/// Takes connections by both families.
+const BOTH: &str = "{socket_address: {address: \"::\", port_value: 0, ipv4_compat: true}}";
+
+/// A proxy whose listener `front` is at this address and has these lines and chains; and these listeners without sockets,
+/// each of which answers with its name.
+fn proxy(at: &str, front: &str, chains: &str, others: &[(&str, &str)]) -> Proxy {
+    let other = |(name, address): &(&str, &str)| {
+        let (ip, port) = address.rsplit_once(':').expect("an address with a port");
+        let ip = ip.trim_matches(['[', ']']);
+        format!(
+            "  - name: {name}\n    stat_prefix: {name}\n    bind_to_port: false\n    \
+             address: {{socket_address: {{address: \"{ip}\", port_value: {port}}}}}\n    \
+             filter_chains:\n{}",
+            chain("{}", name)
+        )
+    };
+    let others: String = others.iter().map(other).collect();
+    Proxy::start(&format!(
+        r#"admin: {{address: {{socket_address: {{address: 127.0.0.1, port_value: 0}}}}}}
+static_resources:
+  listeners:
+  - name: front
+    stat_prefix: front
+    address: {at}
+    {front}
+    filter_chains:
+{chains}{others}"#
+    ))
+}
+
+/// Who answers at an address, and that it knows which one that is.
+fn who_is_at(address: &str) -> String {
+    let answer = client::get(address.parse::<SocketAddr>().expect("an address"), "/");
+    let seen = answer.header("x-seen").expect("what it sees").to_owned();
+    assert!(seen.ends_with(&format!(" {address}")), "{address}: {seen}");
+    answer.text()
+}
+
+/// Observed: Envoy 1.40, in the same network.
+#[test]
+fn a_redirected_connection_goes_to_the_listener_of_its_original_destination() {
+    in_its_own_network(
+        "a_redirected_connection_goes_to_the_listener_of_its_original_destination",
+        || {
+            let others = [
+                ("exact", "10.9.0.1:80"),
+                ("all", "0.0.0.0:80"),
+                ("exact6", "[fd00:9::1]:80"),
+                ("all6", "[::]:80"),
+            ];
+            let proxy = proxy(BOTH, "use_original_dst: true", &chain("{}", "front"), &others);
+            let front = proxy.listener("front").port();
+            redirect_to(front);
+            for (address, who) in [
+                ("10.9.0.1:80", "exact"),
+                ("10.9.0.2:80", "all"),
+                ("10.9.0.1:81", "front"),
+                ("[fd00:9::1]:80", "exact6"),
+                ("[fd00:9::2]:80", "all6"),
+                ("[fd00:9::1]:81", "front"),
+                // Nobody has redirected these, or for nothing.
+                (&format!("127.0.0.1:{front}"), "front"),
+                (&format!("[::1]:{front}"), "front"),
+                (&format!("10.9.0.3:{front}"), "front"),
+            ] {
+                assert_eq!(who_is_at(address), who, "{address}");
+            }
+            for (listener, total) in
+                [("exact", 1), ("all", 1), ("exact6", 1), ("all6", 1), ("front", 5)]
+            {
+                let stat = format!("listener.{listener}.downstream_cx_total");
+                assert_eq!(proxy.stat(&stat), Some(total), "{stat}");
+            }
+        },
+    );
+}
+
+#[test]
+fn a_chain_is_chosen_by_the_original_destination_and_the_filter_alone_hands_nothing_over() {
+    in_its_own_network(
+        "a_chain_is_chosen_by_the_original_destination_and_the_filter_alone_hands_nothing_over",
+        || {
+            let filter = format!(
+                "listener_filters: [{{name: f, typed_config: {{\"@type\": {FILTERS}.listener.original_dst.v3.OriginalDst}}}}]"
+            );
+            let chains = [
+                chain("{destination_port: 81}", "port"),
+                chain("{prefix_ranges: [{address_prefix: 10.9.7.0, prefix_len: 24}]}", "net"),
+                chain(
+                    "{prefix_ranges: [{address_prefix: \"fd00:9:7::\", prefix_len: 48}]}",
+                    "net6",
+                ),
+                chain("{}", "rest"),
+            ]
+            .concat();
+            let proxy = proxy(BOTH, &filter, &chains, &[("exact", "10.9.0.1:80")]);
+            redirect_to(proxy.listener("front").port());
+            for (address, who) in [
+                ("10.9.0.1:80", "rest"),
+                ("10.9.0.1:81", "port"),
+                ("10.9.7.1:80", "net"),
+                ("[fd00:9::1]:81", "port"),
+                ("[fd00:9:7::1]:80", "net6"),
+            ] {
+                assert_eq!(who_is_at(address), who, "{address}");
+            }
+            assert_eq!(proxy.stat("listener.front.downstream_cx_total"), Some(5));
+        },
+    );
+}
+
+/// That the kernel tracks connections, which it does where it redirects some, changes nothing of the others.
+#[test]
+fn what_nobody_has_redirected_is_where_a_header_says_whether_connections_are_tracked_or_not() {
+    use std::io::{Read, Write};
+    in_its_own_network(
+        "what_nobody_has_redirected_is_where_a_header_says_whether_connections_are_tracked_or_not",
+        || {
+            let front = format!(
+                "use_original_dst: true\n    listener_filters: [{{name: f, typed_config: {{\"@type\": {FILTERS}.listener.proxy_protocol.v3.ProxyProtocol}}}}]"
+            );
+            let others = [("exact", "10.9.0.1:80")];
+            let proxy = proxy(BOTH, &front, &chain("{}", "front"), &others);
+            let port = proxy.listener("front").port();
+            redirect_to(port);
+            for to in
+                [SocketAddr::from(([127, 0, 0, 1], port)), SocketAddr::from(([10, 9, 0, 1], 80))]
+            {
+                let mut stream = std::net::TcpStream::connect(to).expect("a connection");
+                let request = b"PROXY TCP4 1.2.3.4 10.9.0.1 111 80\r\nGET / HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n";
+                stream.write_all(request).expect("a request");
+                let mut answer = String::new();
+                stream.read_to_string(&mut answer).expect("an answer");
+                assert!(answer.ends_with("\r\n\r\nexact"), "{to}: {answer}");
+            }
+        },
+    );
+}
+
+/// Observed: Envoy 1.40, with the socket bound to all addresses and to one.
+#[test]
+fn a_connection_that_is_steered_as_it_is_goes_to_the_listener_of_its_address() {
+    in_its_own_network(
+        "a_connection_that_is_steered_as_it_is_goes_to_the_listener_of_its_address",
+        || {
+            let one = "{socket_address: {address: 127.0.0.1, port_value: 0}}";
+            for at in [BOTH, one] {
+                let (front, others) =
+                    ("use_original_dst: true\n    transparent: true", [("exact", "10.9.0.1:80")]);
+                let proxy = proxy(at, front, &chain("{}", "front"), &others);
+                let port = proxy.listener("front").port();
+                if !steer_to(SocketAddr::from(([127, 0, 0, 1], port))) {
+                    return;
+                }
+                for (address, who) in
+                    [("10.9.0.1:80", "exact"), ("10.9.0.2:80", "front"), ("10.9.0.1:81", "front")]
+                {
+                    assert_eq!(who_is_at(address), who, "{at}: {address}");
+                }
+            }
+        },
+    );
+}
