@@ -33,8 +33,13 @@ struct Common {
 impl Compiler<'_> {
     /// `envoy.extensions.transport_sockets.tls.v3.DownstreamTlsContext`
     pub(super) fn downstream_tls(&mut self, context: &Message) -> Option<ServerContext> {
+        let told = self.errors.count();
         let common = self.common_tls(context, Version::Tls13)?;
         if common.certificates.is_empty() {
+            // Those that cannot be read were told.
+            if self.errors.count() > told {
+                return None;
+            }
             let text = "No TLS certificates found for server context";
             let hint = "add `tls_certificates` to `common_tls_context`";
             self.error(context.at, &context.path, text, hint);
