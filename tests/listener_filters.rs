@@ -216,7 +216,15 @@ fn a_connection_that_a_listener_filter_ends_is_logged() {
         (b"PROXY TCP4", false, &its_own),
         (b"PROXY TCP4", true, &its_own),
     ];
+    let logged = |expected: &[&str]| {
+        wait_for("another line", || {
+            let lines = std::fs::read_to_string(&log).ok()?;
+            let lines = lines.lines().collect::<Vec<_>>();
+            (lines.len() == expected.len()).then(|| assert_eq!(lines, expected))
+        });
+    };
     let mut expected = vec!["- 1.2.3.4 5.6.7.8:222 -"];
+    logged(&expected);
     for (bytes, ends, line) in cases {
         expected.push(line);
         let mut stream = connect(to);
@@ -224,11 +232,7 @@ fn a_connection_that_a_listener_filter_ends_is_logged() {
         if ends {
             stream.shutdown(Shutdown::Write).expect("an end");
         }
-        wait_for("another line", || {
-            let lines = std::fs::read_to_string(&log).ok()?;
-            let lines = lines.lines().collect::<Vec<_>>();
-            (lines.len() == expected.len()).then(|| assert_eq!(lines, expected))
-        });
+        logged(&expected);
     }
 }
 

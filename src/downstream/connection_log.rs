@@ -3,6 +3,7 @@
 use std::{
     cell::Cell,
     rc::Rc,
+    sync::Arc,
     time::{Instant, SystemTime},
 };
 
@@ -15,6 +16,7 @@ use crate::{
     config::model::listener::FilterChainInfo,
     format::StreamInfo,
     listener::{Found, Proxied},
+    tls::Fingerprints,
     worker::next_connection_id,
 };
 
@@ -37,6 +39,7 @@ pub(super) struct Unwelcome {
     pub(super) local: Address,
     pub(super) proxied: Option<Rc<Proxied>>,
     pub(super) server_name: Option<Rc<str>>,
+    pub(super) fingerprints: Option<Arc<Fingerprints>>,
     /// Why; empty where the client has gone, or has taken too long.
     pub(super) reason: String,
     /// No filter chain takes it.
@@ -48,10 +51,10 @@ pub(super) struct Unwelcome {
 impl Unwelcome {
     /// One that no filter chain has had. Observed: Envoy 1.40 tells what listener filters have found out of it.
     pub(super) fn of(found: Found, started: Instant, unmatched: bool) -> Self {
-        let Found { peer, local, proxied, server_name, .. } = found;
+        let Found { peer, local, proxied, server_name, fingerprints, .. } = found;
         let (proxied, server_name) = (proxied.map(Rc::new), server_name.map(Rc::from));
         let reason = String::new();
-        Self { started, peer, local, proxied, server_name, reason, unmatched }
+        Self { started, peer, local, proxied, server_name, fingerprints, reason, unmatched }
     }
 
     /// Writes of it.
@@ -74,6 +77,7 @@ impl Unwelcome {
             proxied: self.proxied.as_deref(),
             connection_id: next_connection_id(),
             requested_server_name: self.server_name.as_deref().unwrap_or_default(),
+            fingerprints: self.fingerprints.as_deref(),
             downstream_failure: &self.reason,
             filter_chain: Some(filter_chain),
             ..StreamInfo::default()
@@ -139,6 +143,7 @@ impl Drop for ConnectionLog {
             connection_id: self.peer.id,
             tls: self.peer.tls.as_deref(),
             requested_server_name: self.peer.server_name.as_deref().unwrap_or_default(),
+            fingerprints: self.peer.fingerprints(),
             filter_chain: Some(&self.manager.config.filter_chain),
             ..StreamInfo::default()
         };

@@ -120,6 +120,7 @@ impl StreamFilter for Stream {
             source: client.peer,
             direct: client.direct,
             remote: client.remote,
+            named: client.named,
             destination: client.local,
             server_name: client.server_name.as_deref().unwrap_or_default(),
             tls: client.tls.as_deref(),

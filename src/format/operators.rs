@@ -463,8 +463,12 @@ pub static OPERATORS: &[Kind] = &[
     plain("UPSTREAM_LOCAL_URI_SAN", |_, info| tls::names(tls::ours(tls::up(info)), NameKind::Uri)),
     plain("UPSTREAM_LOCAL_DNS_SAN", |_, info| tls::names(tls::ours(tls::up(info)), NameKind::Dns)),
     plain("UPSTREAM_LOCAL_IP_SAN", |_, info| tls::names(tls::ours(tls::up(info)), NameKind::Ip)),
-    absent("TLS_JA3_FINGERPRINT"),
-    absent("TLS_JA4_FINGERPRINT"),
+    plain("TLS_JA3_FINGERPRINT", |_, info| {
+        Value::unless_empty(info.fingerprints.map_or("", |known| &known.ja3))
+    }),
+    plain("TLS_JA4_FINGERPRINT", |_, info| {
+        Value::unless_empty(info.fingerprints.map_or("", |known| &known.ja4))
+    }),
     // What was noted: nothing is traced, and no filter notes anything yet.
     absent("TRACE_ID"),
     absent("SPAN_ID"),

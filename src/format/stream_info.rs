@@ -14,7 +14,7 @@ use crate::{
     config::model::listener::FilterChainInfo,
     listener::Proxied,
     stream::Wire,
-    tls::Session,
+    tls::{Fingerprints, Session},
 };
 
 /// What is known of an exchange. All of it is borrowed from where it is kept anyway.
@@ -64,6 +64,8 @@ pub struct StreamInfo<'a> {
     pub tls: Option<&'a Session>,
     /// The name that the client asked for, as the TLS inspector saw it; empty for none.
     pub requested_server_name: &'a str,
+    /// By what the client is known, as the TLS inspector saw it.
+    pub fingerprints: Option<&'a Fingerprints>,
     /// Why the client's handshake came to nothing; empty for nothing.
     pub downstream_failure: &'a str,
     /// The filter chain, and its listener.

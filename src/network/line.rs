@@ -64,6 +64,7 @@ impl Line<'_> {
             connection_id: next_connection_id(),
             tls: arrival.tls.as_deref(),
             requested_server_name: arrival.server_name.as_deref().unwrap_or_default(),
+            fingerprints: arrival.fingerprints.as_deref(),
             filter_chain: Some(filter_chain),
             ..StreamInfo::default()
         };

@@ -124,6 +124,7 @@ fn subject<'a>(arrival: &'a Arrival, runtime: &'a Runtime) -> Subject<'a> {
         source: arrival.peer,
         direct: arrival.proxied.as_ref().map_or(arrival.peer, |proxied| proxied.peer),
         remote: arrival.peer.ip(),
+        named: false,
         destination: arrival.local,
         // As far as the TLS inspector has seen it. Observed: Envoy 1.40.
         server_name: arrival.server_name.as_deref().unwrap_or_default(),

@@ -129,6 +129,8 @@ pub struct Subject<'a> {
     pub direct: Address,
     /// Who the request is from.
     pub remote: Option<IpAddr>,
+    /// Somebody has named it: of such a one only the address is known.
+    pub named: bool,
     /// Where it was meant to go.
     pub destination: Address,
     /// Which host was asked for (SNI).
@@ -186,13 +188,15 @@ impl Judgement<'_> {
 // === impl Subject ===
 
 impl<'a> Subject<'a> {
-    /// What matchers see of it. Of whom a request is from only an address is known, unless it is the connection's own.
+    /// What matchers see of it.
     fn facts(&self) -> Facts<'a> {
-        let named = self.remote.map(|ip| SocketAddr::new(ip, 0));
-        let own = self.source.socket().filter(|own| Some(own.ip()) == self.remote);
+        let source = match self.named {
+            true => self.remote.map(|ip| SocketAddr::new(ip, 0)),
+            false => self.source.socket(),
+        };
         Facts {
             destination: self.destination.socket(),
-            source: own.or(named),
+            source,
             direct_source: self.direct.ip(),
             server_name: self.server_name,
             tls: self.tls,
@@ -319,6 +323,7 @@ mod tests {
             source: "1.2.3.4:5".parse().unwrap(),
             direct: "10.0.0.1:6".parse().unwrap(),
             remote: "9.9.9.9".parse().ok(),
+            named: true,
             destination: "10.0.0.2:443".parse().unwrap(),
             server_name: "a.test",
             tls: None,
@@ -334,6 +339,34 @@ mod tests {
 
     fn exact(text: &str) -> TextMatcher {
         TextMatcher::new(TextTest::Exact(text.as_bytes().into()), false)
+    }
+
+    #[test]
+    fn who_meets_no_action_of_a_matcher_may_not() {
+        use crate::matcher::tree::{Branches, Input, OnMatch};
+        let named = |port: &str, name: &str, action| {
+            let on = OnMatch::Action(Named { name: name.to_owned(), action });
+            (port.as_bytes().into(), on)
+        };
+        let ports = [
+            named("0", "told", Action::Allow),
+            named("5", "not this one", Action::Deny),
+            named("6", "seen", Action::Log),
+        ];
+        let branches = Branches::Exact(Input::SourcePort, ports.into_iter().collect());
+        let engine = Engine::Matcher(Tree { branches, otherwise: None });
+        let own = Subject { named: false, ..subject(None) };
+        for (subject, allowed, policy) in [
+            // Of whom a header names nobody knows the port.
+            (subject(None), true, "told"),
+            (own, false, "not_this_one"),
+            (Subject { source: "1.2.3.4:6".parse().unwrap(), ..own }, true, "seen"),
+            (Subject { source: "1.2.3.4:7".parse().unwrap(), ..own }, false, "none"),
+        ] {
+            let judged = engine.judge(&subject);
+            let details = format!("rbac_access_denied_matched_policy[{policy}]");
+            assert_eq!((judged.allowed, judged.details()), (allowed, details));
+        }
     }
 
     #[test]

@@ -187,6 +187,7 @@ impl Exchange<'_> {
             connection_id: self.peer.id,
             tls: self.peer.tls.as_deref(),
             requested_server_name: self.peer.server_name.as_deref().unwrap_or_default(),
+            fingerprints: self.peer.fingerprints(),
             downstream_failure: "",
             filter_chain: Some(&self.manager.config.filter_chain),
             route_name: route.map_or("", |route| &route.name),

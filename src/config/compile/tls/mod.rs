@@ -125,10 +125,13 @@ impl Compiler<'_> {
         stapling
     }
 
-    /// `key_log`, for all addresses.
+    /// `key_log`
     fn key_log(&mut self, common: &Message) -> Option<Arc<KeyLogFile>> {
         let log = common.message("key_log")?;
-        log.text("path").map(|path| Arc::new(KeyLogFile::at(PathBuf::from(path))))
+        let local = self.ranges(log, "local_address_range");
+        let remote = self.ranges(log, "remote_address_range");
+        let path = PathBuf::from(log.text("path")?);
+        Some(Arc::new(KeyLogFile::at(path, local, remote)))
     }
 
     fn told<T>(&mut self, made: Result<T, rustls::Error>, context: &Message) -> Option<T> {
