@@ -23,6 +23,7 @@ mod local_reply;
 mod logging;
 mod matcher;
 mod network;
+mod original_dst;
 mod outlier;
 mod paths;
 mod protocol;
