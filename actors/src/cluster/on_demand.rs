@@ -119,3 +119,149 @@ fn is_busy(host: &Host) -> bool {
     let gauges = [HostStat::CxActive, HostStat::RqActive, HostStat::RqPendingActive];
     gauges.into_iter().any(|stat| host.stats.sum(stat) > 0)
 }
+
+#[cfg(test)]
+mod tests {
+    use tokio::time::{Instant, sleep, sleep_until};
+
+    use super::*;
+    use crate::{
+        Command,
+        command::{EndpointChange, Term},
+        fakes::*,
+        published::Published,
+        snapshot::ClusterSnapshot,
+    };
+
+    /// A cluster `a` whose hosts leave after five seconds, as one of two workers sees it.
+    struct Watched {
+        raised: Raised,
+        cluster: Published<ClusterSnapshot>,
+    }
+
+    async fn watch() -> Watched {
+        let raised = raise(World::default());
+        let discovery = Discovery::OriginalDst { cleanup: Duration::from_secs(5) };
+        raised.commander.install(plan(vec![cluster("a", 0, discovery)])).await.unwrap();
+        let cluster = raised.view.clusters.read().named("a").unwrap().clone();
+        until("it is ready without hosts", || cluster.read().ready).await;
+        Watched { raised, cluster }
+    }
+
+    impl Watched {
+        /// A host that a worker makes for `10.0.0.LAST:80`.
+        fn make(&self, last: u8) -> Arc<Host> {
+            let snapshot = self.cluster.read();
+            let on_demand = snapshot.shared.on_demand.as_ref().unwrap();
+            on_demand.make(&snapshot.plan, ([10, 0, 0, last], 80).into()).unwrap()
+        }
+
+        fn tell(&self, worker: usize, made: &[Arc<Host>]) {
+            let shared = &self.cluster.read().shared;
+            shared.on_demand.as_ref().unwrap().tell(worker, made.to_vec());
+        }
+
+        fn hosts(&self) -> Vec<Arc<Host>> {
+            self.cluster.read().hosts.to_vec()
+        }
+
+        async fn hosts_are(&self, hosts: &[&Arc<Host>]) {
+            let are = |so: Vec<Arc<Host>>| {
+                so.len() == hosts.len() && so.iter().zip(hosts).all(|(a, b)| Arc::ptr_eq(a, b))
+            };
+            until("the hosts are these", || are(self.hosts())).await;
+        }
+
+        fn sum(&self, stat: ClusterStat) -> u64 {
+            self.cluster.read().shared.stats.sum(stat)
+        }
+    }
+
+    #[actix::test]
+    async fn what_workers_have_made_is_published_once_for_each_address() {
+        tokio::time::pause();
+        let watched = watch().await;
+        let [one, two, again, three] = [1, 2, 1, 3].map(|last| watched.make(last));
+        watched.tell(0, &[one.clone()]);
+        watched.hosts_are(&[&one]).await;
+        // The other worker did not know of it.
+        watched.tell(1, &[again, two.clone()]);
+        watched.hosts_are(&[&one, &two]).await;
+        watched.tell(0, &[one.clone(), three.clone()]);
+        watched.hosts_are(&[&one, &two, &three]).await;
+        use ClusterStat as S;
+        let stats = [S::MembershipTotal, S::MembershipChange, S::DefaultTotalMatchCount];
+        assert_eq!(stats.map(|stat| watched.sum(stat)), [3, 3, 3]);
+    }
+
+    #[actix::test]
+    async fn a_host_leaves_that_nobody_has_used_for_a_while() {
+        tokio::time::pause();
+        let start = Instant::now();
+        let watched = watch().await;
+        let [idle, asked, connected, unseen] = [1, 2, 3, 4].map(|last| watched.make(last));
+        let all = [&idle, &asked, &connected, &unseen];
+        watched.tell(0, &all.map(Arc::clone));
+        watched.hosts_are(&all).await;
+        // The worker has seen all but one in a snapshot.
+        watched.tell(0, &[unseen.clone()]);
+        connected.stats.lane(0).inc(HostStat::CxActive);
+        for (second, hosts) in [
+            (6, &all[..]),
+            (11, &[&asked, &connected, &unseen]),
+            (21, &[&asked, &connected, &unseen]),
+        ] {
+            asked.stats.lane(1).inc(HostStat::RqTotal);
+            sleep_until(start + Duration::from_secs(second - 2)).await;
+            asked.stats.lane(1).inc(HostStat::RqTotal);
+            sleep_until(start + Duration::from_secs(second)).await;
+            watched.hosts_are(hosts).await;
+        }
+        watched.tell(0, &[]);
+        connected.stats.lane(0).dec(HostStat::CxActive);
+        sleep(Duration::from_secs(11)).await;
+        watched.hosts_are(&[]).await;
+        assert_eq!(watched.sum(ClusterStat::MembershipTotal), 0);
+        watched.tell(1, &[idle.clone()]);
+        watched.hosts_are(&[&idle]).await;
+    }
+
+    #[actix::test]
+    async fn a_fall_loses_no_host_and_none_that_comes_after_it() {
+        tokio::time::pause();
+        let watched = watch().await;
+        let [one, two, three] = [1, 2, 3].map(|last| watched.make(last));
+        watched.tell(0, &[one.clone()]);
+        watched.hosts_are(&[&one]).await;
+        watched.raised.kill("cluster/a").await;
+        watched.tell(1, &[two.clone()]);
+        watched.hosts_are(&[&one, &two]).await;
+        watched.tell(0, &[one.clone(), three.clone()]);
+        watched.hosts_are(&[&one, &two, &three]).await;
+        sleep(Duration::from_secs(11)).await;
+        watched.tell(0, &[]);
+        watched.tell(1, &[]);
+        sleep(Duration::from_secs(11)).await;
+        watched.hosts_are(&[]).await;
+    }
+
+    #[actix::test]
+    async fn what_is_changed_by_hand_wins() {
+        tokio::time::pause();
+        let watched = watch().await;
+        let [one, two] = [1, 2].map(|last| watched.make(last));
+        watched.tell(0, &[one.clone(), two.clone()]);
+        watched.hosts_are(&[&one, &two]).await;
+        let away = EndpointChange::Remove(one.address);
+        let change = Command::ChangeEndpoints {
+            cluster: "a".to_owned(),
+            changes: vec![away],
+            term: Term::default(),
+        };
+        watched.raised.command(change).await;
+        watched.hosts_are(&[&two]).await;
+        watched.tell(1, &[watched.make(1)]);
+        sleep(Duration::from_secs(1)).await;
+        watched.hosts_are(&[&two]).await;
+    }
+}

@@ -92,3 +92,131 @@ fn metadata_key(key: &Message) -> MetadataKey {
         path: path.map(str::to_owned).collect(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{
+        Source,
+        compile::{AllSlots, Options, load},
+        model::cluster::Upstream,
+    };
+
+    /// What becomes of a cluster with these fields: how long its hosts stay, and what says where they are.
+    fn compiled(fields: &str) -> Result<(Duration, OriginalDst), String> {
+        let text = format!("static_resources: {{clusters: [{{name: a, {fields}}}]}}\n");
+        let source = Source::yaml("t.yaml", &text);
+        let loaded = load(&source, &Options::default(), &AllSlots::default());
+        let loaded = loaded.map_err(|errors| errors.render(&source))?;
+        let cluster = &loaded.plan.clusters[0];
+        let Discovery::OriginalDst { cleanup } = cluster.discovery else { panic!("{fields}") };
+        assert!(cluster.ignore_health_on_host_removal);
+        let upstream = cluster.upstream.downcast_ref::<Upstream>().unwrap();
+        Ok((cleanup, upstream.balancing.policy.original_dst().unwrap().clone()))
+    }
+
+    fn typed(fields: &str) -> String {
+        format!(
+            "lb_policy: CLUSTER_PROVIDED, cluster_type: {{name: x, typed_config: {{\"@type\": type.googleapis.com/{ORIGINAL_DST}{fields}}}}}"
+        )
+    }
+
+    const USUAL: &str = "type: ORIGINAL_DST, lb_policy: CLUSTER_PROVIDED";
+
+    #[test]
+    fn a_cluster_says_where_its_hosts_are_by_type_or_by_cluster_type() {
+        let by_header = |name: &str| OriginalDst {
+            header: Some(name.as_bytes().to_vec()),
+            ..OriginalDst::default()
+        };
+        for (fields, says) in [
+            (USUAL.to_owned(), OriginalDst::default()),
+            (
+                format!("{USUAL}, original_dst_lb_config: {{use_http_header: true}}"),
+                by_header("x-envoy-original-dst-host"),
+            ),
+            (
+                format!(
+                    "{USUAL}, original_dst_lb_config: {{use_http_header: true, http_header_name: X-To}}"
+                ),
+                by_header("x-to"),
+            ),
+            (
+                format!(
+                    "{USUAL}, original_dst_lb_config: {{upstream_port_override: 81, metadata_key: {{key: ns, path: [{{key: a}}, {{key: b}}]}}}}"
+                ),
+                OriginalDst {
+                    port: Some(81),
+                    metadata: Some(MetadataKey {
+                        key: "ns".to_owned(),
+                        path: vec!["a".to_owned(), "b".to_owned()],
+                    }),
+                    header: None,
+                },
+            ),
+            (typed(""), OriginalDst::default()),
+            (typed(", use_http_header: true"), by_header("x-envoy-original-dst-host")),
+            // The other field says nothing there.
+            (
+                format!("{}, original_dst_lb_config: {{use_http_header: true}}", typed("")),
+                OriginalDst::default(),
+            ),
+            (
+                format!("lb_policy: CLUSTER_PROVIDED, cluster_type: {{name: {EXTENSION}}}"),
+                OriginalDst::default(),
+            ),
+        ] {
+            assert_eq!(compiled(&fields), Ok((CLEANUP, says)), "{fields}");
+        }
+        let (cleanup, _) = compiled(&format!("{USUAL}, cleanup_interval: 1.5s")).unwrap();
+        assert_eq!(cleanup, Duration::from_millis(1500));
+    }
+
+    /// Observed: Envoy 1.40, `--mode validate` of each.
+    #[test]
+    fn what_envoy_refuses_of_such_a_cluster_is_refused() {
+        const RANDOM: &str = "load_balancing_policy: {policies: [{typed_extension_config: {name: x, typed_config: \
+            {\"@type\": type.googleapis.com/envoy.extensions.load_balancing_policies.random.v3.Random}}}]}";
+        for (fields, told) in [
+            (
+                "type: ORIGINAL_DST".to_owned(),
+                "LB policy ROUND_ROBIN is not valid for Cluster type ORIGINAL_DST. Only 'CLUSTER_PROVIDED' is allowed",
+            ),
+            (
+                "type: ORIGINAL_DST, lb_policy: MAGLEV".to_owned(),
+                "LB policy MAGLEV is not valid for Cluster type ORIGINAL_DST",
+            ),
+            (
+                typed(", use_http_header: true").replace("CLUSTER_PROVIDED", "RANDOM"),
+                "LB policy RANDOM is not valid for Cluster type x.",
+            ),
+            (
+                format!("{USUAL}, {RANDOM}"),
+                "cluster provided LB not specified but cluster 'a' provided one",
+            ),
+            (
+                format!("{USUAL}, load_assignment: {{cluster_name: a}}"),
+                "ORIGINAL_DST clusters must have no load assignment configured",
+            ),
+            (
+                format!("{USUAL}, original_dst_lb_config: {{http_header_name: X-To}}"),
+                "invalid config http_header_name=X-To and use_http_header is false",
+            ),
+            (typed(", http_header_name: X-To"), "invalid config http_header_name=X-To"),
+            (
+                format!("{USUAL}, lb_subset_config: {{subset_selectors: [{{keys: [a]}}]}}"),
+                "CLUSTER_PROVIDED cannot be combined with lb_subset_config",
+            ),
+            (
+                format!(
+                    "{USUAL}, common_lb_config: {{consistent_hashing_lb_config: {{use_hostname_for_hashing: true}}}}"
+                ),
+                "for cluster of type: 'envoy.cluster.original_dst'",
+            ),
+        ] {
+            let errors = compiled(&fields).unwrap_err();
+            assert!(errors.contains(told), "{fields}: {errors}");
+            assert_eq!(errors.matches("error: ").count(), 1, "{fields}: {errors}");
+        }
+    }
+}

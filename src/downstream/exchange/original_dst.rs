@@ -16,7 +16,7 @@ use crate::{
 
 impl Exchange<'_> {
     /// The host that the cluster's own balancer says (`CLUSTER_PROVIDED`).
-    #[cold]
+    #[inline(never)]
     pub(super) fn choose_provided(
         &mut self,
         current: Rc<Current>,
