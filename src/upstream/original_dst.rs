@@ -67,7 +67,7 @@ fn address(text: &str) -> Option<SocketAddr> {
 #[cfg(test)]
 mod tests {
     use serde_json::json;
-    use understudy_actors::stats::{Group, Scope};
+    use understudy_actors::stats::Group;
 
     use super::*;
     use crate::config::model::original_dst::MetadataKey;

@@ -156,9 +156,13 @@ mod tests {
             on_demand.make(&snapshot.plan, ([10, 0, 0, last], 80).into()).unwrap()
         }
 
-        fn tell(&self, worker: usize, made: &[Arc<Host>]) {
+        fn tell(&self, worker: usize, made: &[&Arc<Host>]) {
             let shared = &self.cluster.read().shared;
-            shared.on_demand.as_ref().unwrap().tell(worker, made.to_vec());
+            shared
+                .on_demand
+                .as_ref()
+                .unwrap()
+                .tell(worker, made.iter().map(|host| Arc::clone(host)).collect());
         }
 
         fn hosts(&self) -> Vec<Arc<Host>> {
@@ -182,12 +186,12 @@ mod tests {
         tokio::time::pause();
         let watched = watch().await;
         let [one, two, again, three] = [1, 2, 1, 3].map(|last| watched.make(last));
-        watched.tell(0, &[one.clone()]);
+        watched.tell(0, &[&one]);
         watched.hosts_are(&[&one]).await;
         // The other worker did not know of it.
-        watched.tell(1, &[again, two.clone()]);
+        watched.tell(1, &[&again, &two]);
         watched.hosts_are(&[&one, &two]).await;
-        watched.tell(0, &[one.clone(), three.clone()]);
+        watched.tell(0, &[&one, &three]);
         watched.hosts_are(&[&one, &two, &three]).await;
         use ClusterStat as S;
         let stats = [S::MembershipTotal, S::MembershipChange, S::DefaultTotalMatchCount];
@@ -201,10 +205,10 @@ mod tests {
         let watched = watch().await;
         let [idle, asked, connected, unseen] = [1, 2, 3, 4].map(|last| watched.make(last));
         let all = [&idle, &asked, &connected, &unseen];
-        watched.tell(0, &all.map(Arc::clone));
+        watched.tell(0, &all);
         watched.hosts_are(&all).await;
         // The worker has seen all but one in a snapshot.
-        watched.tell(0, &[unseen.clone()]);
+        watched.tell(0, &[&unseen]);
         connected.stats.lane(0).inc(HostStat::CxActive);
         for (second, hosts) in [
             (6, &all[..]),
@@ -222,7 +226,7 @@ mod tests {
         sleep(Duration::from_secs(11)).await;
         watched.hosts_are(&[]).await;
         assert_eq!(watched.sum(ClusterStat::MembershipTotal), 0);
-        watched.tell(1, &[idle.clone()]);
+        watched.tell(1, &[&idle]);
         watched.hosts_are(&[&idle]).await;
     }
 
@@ -231,12 +235,12 @@ mod tests {
         tokio::time::pause();
         let watched = watch().await;
         let [one, two, three] = [1, 2, 3].map(|last| watched.make(last));
-        watched.tell(0, &[one.clone()]);
+        watched.tell(0, &[&one]);
         watched.hosts_are(&[&one]).await;
         watched.raised.kill("cluster/a").await;
-        watched.tell(1, &[two.clone()]);
+        watched.tell(1, &[&two]);
         watched.hosts_are(&[&one, &two]).await;
-        watched.tell(0, &[one.clone(), three.clone()]);
+        watched.tell(0, &[&one, &three]);
         watched.hosts_are(&[&one, &two, &three]).await;
         sleep(Duration::from_secs(11)).await;
         watched.tell(0, &[]);
@@ -250,7 +254,7 @@ mod tests {
         tokio::time::pause();
         let watched = watch().await;
         let [one, two] = [1, 2].map(|last| watched.make(last));
-        watched.tell(0, &[one.clone(), two.clone()]);
+        watched.tell(0, &[&one, &two]);
         watched.hosts_are(&[&one, &two]).await;
         let away = EndpointChange::Remove(one.address);
         let change = Command::ChangeEndpoints {
@@ -260,7 +264,7 @@ mod tests {
         };
         watched.raised.command(change).await;
         watched.hosts_are(&[&two]).await;
-        watched.tell(1, &[watched.make(1)]);
+        watched.tell(1, &[&watched.make(1)]);
         sleep(Duration::from_secs(1)).await;
         watched.hosts_are(&[&two]).await;
     }
