@@ -20,12 +20,13 @@ use understudy::{
         hash_policy::HashPolicy,
         route::{
             DirectResponse, PathMatch, RequireTls, Route, RouteAction, RouteConfig, RouteMatch,
-            RuntimeFraction, VirtualHost,
+            VirtualHost,
         },
     },
     route::{Lots, RouteTable},
     worker::Uuids,
 };
+use understudy_actors::runtime::Share;
 
 const LIMITS: Limits = Limits::new(60 * 1024, 100);
 
@@ -74,7 +75,7 @@ fn heads(bench: &mut Criterion) {
 struct NoLots;
 
 impl Lots for NoLots {
-    fn draws(&self, _: &RuntimeFraction) -> bool {
+    fn takes(&self, _: &str, _: Share, _: u64) -> bool {
         true
     }
 
@@ -136,6 +137,7 @@ fn table(count: usize) -> RouteTable {
         name: "all".to_owned(),
         domains: vec!["*".to_owned()],
         routes: routes.collect(),
+        matcher: None,
         require_tls: RequireTls::None,
         virtual_clusters: Vec::new(),
         metadata: None,

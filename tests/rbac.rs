@@ -87,16 +87,33 @@ fn what_cannot_be_honoured_of_rules_is_refused_by_name() {
     let rules = |policy: &str| {
         format!("rules: {{policies: {{p: {{permissions: [{{any: true}}], {policy}}}}}}}")
     };
+    let state = "envoy.extensions.matching.common_inputs.network.v3.FilterStateInput";
     for (what, said) in [
-        ("condition", rules("principals: [{any: true}], condition: {const_expr: {bool_value: true}}")),
-        ("filter_state", rules("principals: [{and_ids: {ids: [{any: true}, {filter_state: {key: a, string_match: {exact: b}}}]}}]")),
-        ("matcher", "matcher: {on_no_match: {action: {name: a, typed_config: {\"@type\": type.googleapis.com/envoy.config.rbac.v3.Action, name: a}}}}".to_owned()),
+        (
+            "`condition`",
+            rules("principals: [{any: true}], condition: {const_expr: {bool_value: true}}"),
+        ),
+        (
+            "`filter_state`",
+            rules(
+                "principals: [{and_ids: {ids: [{any: true}, {filter_state: {key: a, string_match: {exact: b}}}]}}]",
+            ),
+        ),
+        (
+            state,
+            format!(
+                "matcher: {{matcher_tree: {{input: {{name: a, typed_config: {{\"@type\": type.googleapis.com/{state}, key: a}}}}, exact_match_map: {{map: {{a: {{action: {{name: a, typed_config: {{\"@type\": type.googleapis.com/envoy.config.rbac.v3.Action, name: a}}}}}}}}}}}}}}"
+            ),
+        ),
     ] {
         let folder = support::proxy::folder();
-        let rbac = format!("{{name: rbac, typed_config: {{\"@type\": type.googleapis.com/envoy.extensions.filters.http.rbac.v3.RBAC, {said}}}}}");
+        let rbac = format!(
+            "{{name: rbac, typed_config: {{\"@type\": type.googleapis.com/envoy.extensions.filters.http.rbac.v3.RBAC, {said}}}}}"
+        );
         let origin = Origin::saying("hello");
         let config = config::front(&[("one", &[origin.address])]);
-        let config = config.replacen("http_filters:", &format!("http_filters:\n          - {rbac}"), 1);
+        let config =
+            config.replacen("http_filters:", &format!("http_filters:\n          - {rbac}"), 1);
         let file = folder.join("config.yaml");
         std::fs::write(&file, config).expect("the configuration can be written");
         let mut validate = support::proxy::binary();
@@ -104,7 +121,7 @@ fn what_cannot_be_honoured_of_rules_is_refused_by_name() {
         let output = validate.args(flags).arg(&file).output().expect("the binary runs");
         let told = String::from_utf8_lossy(&output.stderr).into_owned()
             + &String::from_utf8_lossy(&output.stdout);
-        let once = told.matches(&format!("`{what}` is known to Envoy")).count() == 1;
+        let once = told.matches(&format!("{what} is known to Envoy")).count() == 1;
         assert!(!output.status.success() && once, "{told}");
     }
 }

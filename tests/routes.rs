@@ -192,3 +192,45 @@ fn requests_are_counted_apart_by_virtual_cluster_and_route() {
         assert_eq!(proxy.stat(name), expected, "{name}");
     }
 }
+
+/// `VirtualHost.matcher`: its actions are routes, and those of one action are tried in their turn.
+#[test]
+fn a_virtual_host_may_choose_its_routes_by_a_matcher() {
+    let types = "type.googleapis.com";
+    let action = |kind: &str, fields: &str| {
+        format!(
+            "{{action: {{name: a, typed_config: {{\"@type\": {types}/envoy.config.route.v3.{kind}, {fields}}}}}}}"
+        )
+    };
+    let route = |rule: &str, body: &str| {
+        let route = direct(rule, body);
+        let fields = route.strip_prefix('{').and_then(|rest| rest.strip_suffix('}'));
+        action("Route", fields.expect("a mapping"))
+    };
+    let list = action(
+        "RouteList",
+        &format!("routes: [{}, {}]", direct("prefix: /p", "p"), direct("path: /q", "q")),
+    );
+    let input = format!(
+        "{{name: i, typed_config: {{\"@type\": {types}/envoy.type.matcher.v3.HttpRequestHeaderMatchInput, header_name: tenant}}}}"
+    );
+    let map = format!("one: {list}, two: {}", route("prefix: /", "two"));
+    let matcher = format!(
+        "matcher_tree: {{input: {input}, exact_match_map: {{map: {{{map}}}}}}}, on_no_match: {}",
+        route("path: /", "rest")
+    );
+    let proxy =
+        Proxy::start(&routed("", "").replace("routes: []", &format!("matcher: {{{matcher}}}")));
+    for (path, tenant, expected) in [
+        ("/p", "tenant: one\r\n", "p"),
+        ("/q", "tenant: one\r\n", "q"),
+        ("/z", "tenant: one\r\n", "-"),
+        ("/z", "tenant: two\r\n", "two"),
+        ("/", "", "rest"),
+        ("/z", "", "-"),
+    ] {
+        let answer = ask(&proxy, "GET", "a", path, tenant);
+        let body = if answer.status == 404 { "-".to_owned() } else { answer.text() };
+        assert_eq!(body, expected, "{path} {tenant}");
+    }
+}

@@ -8,11 +8,12 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use rustls::HandshakeKind;
 use support::{
     certificates::{Authority, Greeting, Identity},
     client::{get as ask, post},
     proxy::{Proxy, folder},
-    tls::{connect, get},
+    tls::{connect, connect_with, get},
     wait_for,
 };
 
@@ -42,12 +43,17 @@ fn certificate(identity: &Identity) -> String {
 
 /// A listener whose `common_tls_context` is this.
 fn config(context: &str, secrets: &str) -> String {
+    config_with("", context, secrets)
+}
+
+/// The same with more in its context.
+fn config_with(more: &str, context: &str, secrets: &str) -> String {
     format!(
         "admin: {{address: {{socket_address: {{address: 127.0.0.1, port_value: 0}}}}}}\n\
          static_resources:\n{secrets}  listeners:\n  - name: main\n    stat_prefix: main\n    \
          address: {{socket_address: {{address: 127.0.0.1, port_value: 0}}}}\n    \
          filter_chains:\n    - transport_socket: {{name: tls, typed_config: {{\
-         \"@type\": {TYPES}.transport_sockets.tls.v3.DownstreamTlsContext, common_tls_context: {{{context}}}}}}}\n      \
+         \"@type\": {TYPES}.transport_sockets.tls.v3.DownstreamTlsContext, {more}common_tls_context: {{{context}}}}}}}\n      \
          filters: [{{name: hcm, typed_config: {{\
          \"@type\": {TYPES}.filters.network.http_connection_manager.v3.HttpConnectionManager, stat_prefix: main, \
          route_config: {{name: r, virtual_hosts: [{{name: all, domains: [\"*\"], routes: [\
@@ -245,4 +251,62 @@ fn a_reload_reads_files_of_certificates_again_and_touches_nothing_where_they_are
     let answer = reload();
     assert!(answer.contains("listener main changes"), "{answer}");
     assert_eq!(told(&proxy, &greeting).as_deref(), Some("a.test,two.test "));
+}
+
+#[test]
+fn a_session_goes_on_for_as_long_as_the_key_of_its_ticket_is_there() {
+    let (authority, folder) = stage();
+    authority.issue(&["a.test"]).write(&folder, "own");
+    let bring = |version: &str, keys: &[(u8, usize)]| {
+        let keys = keys.iter().map(|(byte, length)| {
+            let key = folder.join(format!("key{byte}-{length}"));
+            fs::write(&key, vec![*byte; *length]).expect("a file");
+            format!("{{filename: {}}}", key.display())
+        });
+        let keys = keys.collect::<Vec<_>>().join(", ");
+        let part = format!("session_ticket_keys: {{keys: [{keys}]}}");
+        put(&folder, "sds.yaml", &response(version, "tickets", &part));
+    };
+    bring("1", &[(1, 80)]);
+    let at = folder.display();
+    let more = format!(
+        "session_ticket_keys_sds_secret_config: {{name: tickets, {}}}, ",
+        source(&folder, "sds.yaml")
+    );
+    let own = format!(
+        "tls_certificates: [{{certificate_chain: {{filename: {at}/own.pem}}, private_key: {{filename: {at}/own.key}}}}]"
+    );
+    let proxy = Proxy::start(&config_with(&more, &own, ""));
+    let greeting = Greeting::new("a.test", &authority);
+    // Who comes with one of its sessions gets another with the answer.
+    let comes = |client: &std::sync::Arc<rustls::ClientConfig>| {
+        let connected = connect_with(proxy.listener("main"), client.clone(), &greeting);
+        let mut client = connected.expect("a handshake");
+        get(&mut client, "/").expect("an answer");
+        client.conn.handshake_kind()
+    };
+    let counted = |stat: &str, count: u64| {
+        let stat = format!("sds.tickets.{stat}");
+        wait_for(&stat, || (proxy.stat(&stat)? == count).then_some(()));
+    };
+    let [early, late, last] = [(); 3].map(|()| greeting.config());
+    assert_eq!(comes(&early), Some(HandshakeKind::Full));
+    assert_eq!(comes(&late), Some(HandshakeKind::Full));
+
+    bring("2", &[(2, 80), (1, 80)]);
+    counted("update_success", 2);
+    assert_eq!(comes(&early), Some(HandshakeKind::Resumed));
+
+    bring("3", &[(2, 80)]);
+    counted("update_success", 3);
+    assert_eq!(comes(&late), Some(HandshakeKind::Full));
+    // Its later session has the later key.
+    assert_eq!(comes(&early), Some(HandshakeKind::Resumed));
+
+    assert_eq!(comes(&last), Some(HandshakeKind::Full));
+    bring("4", &[(3, 48)]);
+    counted("update_rejected", 1);
+    assert_eq!(comes(&last), Some(HandshakeKind::Resumed));
+    let log = proxy.log();
+    assert!(log.contains("Incorrect TLS session ticket key length. Length 48"), "{log}");
 }

@@ -464,6 +464,14 @@ fn what_is_wrong_with_a_certificate_is_told_with_its_place() {
         (shows(&folder, &["broken"], ""), "it holds no PEM certificate"),
         (shows(&folder, &["mixed"], ""), "does not match certificate"),
         (shows(&folder, &["missing"], ""), "No such file or directory"),
+        (
+            shows(
+                &folder,
+                &["one"],
+                ", validation_context: {trusted_ca: {filename: /missing}, match_typed_subject_alt_names: [{san_type: DNS, matcher: {exact: a}}]}",
+            ),
+            "cannot read \"/missing\"",
+        ),
         (shows(&folder, &["one"], names), "without trusted CA is insecure"),
         (shows(&folder, &["one"], ciphers), "the cipher ECDHE-RSA-AES128-SHA is known to Envoy"),
         ("common_tls_context: {}".to_owned(), "No TLS certificates found for server context"),
@@ -476,6 +484,9 @@ fn what_is_wrong_with_a_certificate_is_told_with_its_place() {
         let text = String::from_utf8_lossy(&output.stderr).into_owned();
         assert!(!output.status.success());
         assert!(text.contains(told) && text.contains("proxy.yaml:8:"), "{told}: {text}");
+        // What only follows from it is not told: a certificate and its key at most.
+        let errors = text.lines().filter(|line| line.starts_with("error: ")).count();
+        assert!(errors <= if told.starts_with("No such") { 2 } else { 1 }, "{told}: {text}");
     }
 }
 

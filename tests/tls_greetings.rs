@@ -294,3 +294,31 @@ fn certificates_that_lead_nowhere_cost_little() {
     });
     assert!(proxy.resident_kib() < before + 4 * 1024, "{} KiB", proxy.resident_kib() - before);
 }
+
+#[test]
+fn both_sides_sign_by_what_is_allowed() {
+    let (authority, folder) = stage();
+    let allowed = |names: &str| format!("tls_params: {{signature_algorithms: [{names}]}},");
+    let proxy = start(&config(&folder, &["ecdsa"], "", &allowed("RSA-PSS+SHA512")));
+    let says = hello("a.test", &[ECDSA], &[P256], &[0x0403]);
+    // What is shown is chosen without a thought of it.
+    assert_eq!(answer(proxy.listener("main"), &says), [2, 40]);
+    let proxy = start(&config(&folder, &["rsa"], "", &allowed("rsa_pss_rsae_sha512")));
+    for (scheme, expected) in [(0x0806, [2, 0]), (0x0804, [2, 40])] {
+        let told = answer(proxy.listener("main"), &hello("a.test", &[RSA], &[P256], &[scheme]));
+        assert_eq!(told, expected, "{scheme:x}");
+    }
+    let common = trusted(&folder, "") + &allowed("ecdsa_secp256r1_sha256");
+    let required = "require_client_certificate: true,";
+    let proxy = start(&config(&folder, &["ecdsa"], required, &common));
+    let asks = |shows: &Identity| {
+        let greeting = Greeting { shows: Some(shows), ..Greeting::new("a.test", &authority) };
+        let asked = connect(proxy.listener("main"), &greeting);
+        asked.and_then(|mut client| get(&mut client, "/")).map_err(|error| error.to_string())
+    };
+    assert!(asks(&authority.issue(&["client.test"])).expect("an answer").contains(" 200 "));
+    // It has nothing to show that it could sign for.
+    let refused = asks(&authority.issue_rsa(&["client.test"])).expect_err("it is not let in");
+    assert!(refused.contains("CertificateRequired"), "{refused}");
+    assert_eq!(proxy.stat("listener.main.ssl.sigalgs.ecdsa_secp256r1_sha256"), Some(1));
+}

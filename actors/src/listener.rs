@@ -112,6 +112,11 @@ pub(crate) struct Replan(pub(crate) Arc<ListenerPlan>);
 #[rtype(result = "()")]
 pub(crate) struct Close(pub(crate) Drain);
 
+/// The last of a listener that closes. Sent to itself.
+#[derive(Clone, Copy, Debug, Message)]
+#[rtype(result = "()")]
+struct End(Drain);
+
 /// Says goodbye with each answer, to more and more connections until this time is over; accepting goes on.
 ///
 /// Source: `--drain-strategy gradual`.
@@ -483,7 +488,17 @@ impl Handler<Replan> for Listener {
 impl Handler<Close> for Listener {
     type Result = ();
 
+    /// What other workers have handed over before is in the mailbox, and is taken first.
     fn handle(&mut self, Close(drain): Close, ctx: &mut Context<Self>) {
+        self.place.shares.taken_by_nobody(self.place.worker);
+        ctx.address().do_send(End(drain));
+    }
+}
+
+impl Handler<End> for Listener {
+    type Result = ();
+
+    fn handle(&mut self, End(drain): End, ctx: &mut Context<Self>) {
         // Those that are taken now have had no chance to ask; they are told when it comes to waiting.
         self.place.tell(drain);
         self.empty_backlogs();
@@ -522,5 +537,37 @@ impl Handler<DropConnection> for Listener {
             None => connections.values().next(),
         };
         found.map(|line| line.send(Fall)).is_some()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::{TcpListener, TcpStream};
+
+    use tokio::net::TcpStream as Client;
+
+    use super::*;
+    use crate::fakes::{World, listener, raise, say};
+
+    #[actix::test]
+    async fn what_is_handed_over_while_it_closes_is_served() {
+        let raised = raise(World::default());
+        let serve = World::default().seams().serve.make(0);
+        let shares = Shares::of(1);
+        let (plan, places) = (listener("a"), Rc::default());
+        let place = Place::new(0, plan, shares.clone(), serve, &raised.view, places);
+        let closing = Listener::new(Rc::new(place), Arc::new([])).start();
+        tokio::task::yield_now().await;
+        let door = TcpListener::bind("127.0.0.1:0").unwrap();
+        let client = TcpStream::connect(door.local_addr().unwrap()).unwrap();
+        let (stream, peer) = door.accept().unwrap();
+        stream.set_nonblocking(true).unwrap();
+        closing.do_send(Close(Drain::Stay));
+        shares.enter(0);
+        let incoming = Incoming { peer: peer.into(), local: None, findings: None };
+        shares.hand_over(0, HandOver { stream, incoming }).unwrap();
+        client.set_nonblocking(true).unwrap();
+        let mut client = Client::from_std(client).unwrap();
+        assert_eq!(say(&mut client, "x").await, "a");
     }
 }

@@ -53,6 +53,13 @@ impl Shares {
         }
     }
 
+    /// A worker takes no more from others.
+    pub(crate) fn taken_by_nobody(&self, worker: usize) {
+        if let Some(share) = self.of.get(worker) {
+            share.taker.store(None);
+        }
+    }
+
     /// A worker has one more.
     pub(crate) fn enter(&self, worker: usize) {
         if let Some(share) = self.of.get(worker) {

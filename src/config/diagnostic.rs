@@ -121,6 +121,11 @@ impl Diagnostics {
         self.list.iter().any(|diagnostic| diagnostic.severity == Severity::Error)
     }
 
+    /// How much there is to tell: more than before means that something was told since.
+    pub fn count(&self) -> usize {
+        self.list.len()
+    }
+
     /// Whether there is nothing to tell.
     pub fn is_empty(&self) -> bool {
         self.list.is_empty()

@@ -11,6 +11,7 @@ use std::{
 use tokio::{net::TcpStream, time::timeout};
 use understudy_actors::{
     address::Address,
+    runtime::Runtime,
     seams::{Accepted, Control},
     stats::ListenerStat,
 };
@@ -24,6 +25,7 @@ use super::{
 use crate::{
     config::model::filter_chain_match::{FilterChainMatch, Traits},
     listener::{Found, Proxied, Verdict},
+    matcher::tree::{Facts, Outcome},
     tls::Session,
     transport::{self, Stream},
 };
@@ -87,7 +89,7 @@ pub(super) async fn welcome(
     {
         return accepted.hand_over(&other, &control, Box::new(found));
     }
-    let Some(chain) = choose(&chains, &found) else {
+    let Some(chain) = choose(&worker, &chains, &found) else {
         accepted.entrance.stats().inc(ListenerStat::NoFilterChainMatch);
         return chains.log_unserved(&worker, &Unwelcome::of(found, started, true));
     };
@@ -167,15 +169,21 @@ fn matched(address: Address) -> (IpAddr, u16) {
 }
 
 /// The chain that takes it.
-fn choose<'c>(chains: &'c Chains, found: &Found) -> Option<&'c Rc<Chain>> {
+fn choose<'c>(worker: &Worker, chains: &'c Chains, found: &Found) -> Option<&'c Rc<Chain>> {
     let config = chains.config()?;
-    let direct = found.proxied.as_ref().map_or(found.peer, |proxied| proxied.peer);
+    if let Some(matcher) = &config.matcher {
+        return worker.with_runtime(|runtime| match matcher.find(&facts(found, runtime)) {
+            Outcome::Action(named) => chains.at((*named)?),
+            Outcome::NoMatch | Outcome::Undecided => chains.default(),
+        });
+    }
+    let direct = direct(found);
     let traits = Traits {
         destination: matched(found.local),
         source: matched(found.peer),
         direct_source: matched(direct).0,
         server_name: found.server_name.as_deref().unwrap_or_default(),
-        transport_protocol: if found.is_tls { "tls" } else { "raw_buffer" },
+        transport_protocol: transport_protocol(found),
         application_protocols: &found.application_protocols,
     };
     let matches = config.chains.iter().map(|chain| &chain.matches).collect::<Vec<_>>();
@@ -184,4 +192,27 @@ fn choose<'c>(chains: &'c Chains, found: &Found) -> Option<&'c Rc<Chain>> {
         Some(at) => chains.at(at),
         None => chains.default(),
     }
+}
+
+/// What a `filter_chain_matcher` sees.
+fn facts<'a>(found: &'a Found, runtime: &'a Runtime) -> Facts<'a> {
+    Facts {
+        destination: found.local.socket(),
+        source: found.peer.socket(),
+        direct_source: direct(found).ip(),
+        server_name: found.server_name.as_deref().unwrap_or_default(),
+        transport_protocol: transport_protocol(found),
+        application_protocols: &found.application_protocols,
+        shares: Some(runtime),
+        ..Facts::default()
+    }
+}
+
+/// Whose socket it is.
+fn direct(found: &Found) -> Address {
+    found.proxied.as_ref().map_or(found.peer, |proxied| proxied.peer)
+}
+
+fn transport_protocol(found: &Found) -> &'static str {
+    if found.is_tls { "tls" } else { "raw_buffer" }
 }

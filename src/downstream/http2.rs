@@ -145,6 +145,7 @@ async fn accept(
             let leave = streams.goodbye.get() || control.drain() >= Drain::WhenIdle;
             if leave && !said_goodbye {
                 said_goodbye = true;
+                streams.goodbye.set(true);
                 connection.graceful_shutdown();
             }
             let accepted = connection.poll_accept(cx);

@@ -30,7 +30,7 @@ use crate::{
     config::Message,
     local_reply::LocalReply,
     matcher::HeaderMatcher,
-    rbac::Rules,
+    rbac::{EnforcementMode, Engine},
 };
 
 pub use request::FilteredRequest;
@@ -73,8 +73,8 @@ pub trait Build {
     /// `envoy.config.route.v3.HeaderMatcher`; none where an error was told.
     fn header_matcher(&mut self, matcher: &Message) -> Option<HeaderMatcher>;
 
-    /// `envoy.config.rbac.v3.RBAC` in `field`; none where it is not set.
-    fn rules(&mut self, of: &Message, field: &str) -> Option<Rules>;
+    /// What says who may, in force or not; none where nothing does.
+    fn engine(&mut self, of: &Message, mode: EnforcementMode) -> Option<Engine>;
 
     /// Tells what is wrong with a field, and what to write.
     fn error(&mut self, message: &Message, field: &str, text: &str, hint: &str);

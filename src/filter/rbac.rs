@@ -12,7 +12,7 @@ use crate::{
     codec::RequestHead,
     config::Message,
     local_reply::LocalReply,
-    rbac::{Rules, Subject},
+    rbac::{EnforcementMode, Engine, Subject},
 };
 
 pub(super) static KIND: Kind = Kind {
@@ -26,17 +26,17 @@ pub(super) static KIND: Kind = Kind {
 
 #[derive(Debug)]
 struct Rbac {
-    sets: Arc<Sets>,
+    engines: Arc<Engines>,
     stat_prefix: String,
     shadow_stat_prefix: String,
     stats: OnceLock<Stats>,
 }
 
-/// The rules in force, and those that are only counted.
+/// What is in force, and what is only counted.
 #[derive(Debug, Default)]
-struct Sets {
-    rules: Option<Rules>,
-    shadow_rules: Option<Rules>,
+struct Engines {
+    enforced: Option<Engine>,
+    shadow: Option<Engine>,
 }
 
 #[derive(Clone)]
@@ -46,7 +46,7 @@ struct Stats {
 }
 
 struct Stream {
-    sets: Arc<Sets>,
+    engines: Arc<Engines>,
     stats: Option<Stats>,
 }
 
@@ -54,7 +54,7 @@ fn build(config: &Message, builder: &mut dyn Build) -> Option<Arc<dyn Filter>> {
     let text =
         |field: &str| config.text(field).unwrap_or_default().trim_end_matches('.').to_owned();
     Some(Arc::new(Rbac {
-        sets: Arc::new(Sets::of(config, builder)),
+        engines: Arc::new(Engines::of(config, builder)),
         stat_prefix: text("rules_stat_prefix"),
         shadow_stat_prefix: text("shadow_rules_stat_prefix"),
         stats: OnceLock::new(),
@@ -63,16 +63,16 @@ fn build(config: &Message, builder: &mut dyn Build) -> Option<Arc<dyn Filter>> {
 
 /// A route that says nothing of it lets everybody through.
 fn build_for_route(config: &Message, builder: &mut dyn Build) -> Option<Payload> {
-    let own = config.message("rbac").map(|rbac| Sets::of(rbac, builder));
+    let own = config.message("rbac").map(|rbac| Engines::of(rbac, builder));
     Some(Arc::new(own.unwrap_or_default()))
 }
 
-// === impl Sets ===
+// === impl Engines ===
 
-impl Sets {
+impl Engines {
     fn of(config: &Message, builder: &mut dyn Build) -> Self {
-        let rules = builder.rules(config, "rules");
-        Self { rules, shadow_rules: builder.rules(config, "shadow_rules") }
+        let enforced = builder.engine(config, EnforcementMode::Enforced);
+        Self { enforced, shadow: builder.engine(config, EnforcementMode::Shadow) }
     }
 }
 
@@ -92,9 +92,9 @@ impl Filter for Rbac {
     }
 
     fn stream(&self, route: Option<&Payload>) -> Box<dyn StreamFilter> {
-        let own = route.and_then(|route| route.clone().downcast::<Sets>().ok());
-        let sets = own.unwrap_or_else(|| self.sets.clone());
-        Box::new(Stream { sets, stats: self.stats.get().cloned() })
+        let own = route.and_then(|route| route.clone().downcast::<Engines>().ok());
+        let engines = own.unwrap_or_else(|| self.engines.clone());
+        Box::new(Stream { engines, stats: self.stats.get().cloned() })
     }
 
     fn count_in(&self, registry: &Registry, stat_prefix: &str) -> Vec<Arc<dyn AnyGroup>> {
@@ -120,21 +120,23 @@ impl StreamFilter for Stream {
             source: client.peer,
             direct: client.direct,
             remote: client.remote,
+            named: client.named,
             destination: client.local,
             server_name: client.server_name.as_deref().unwrap_or_default(),
             tls: client.tls.as_deref(),
             request: Some(head),
             metadata: None,
+            runtime: &seen.now.runtime,
         };
         let worker = seen.now.worker;
-        if let (Some(rules), Some(stats)) = (&self.sets.shadow_rules, &self.stats) {
-            stats.shadow.lane(worker).inc(match rules.judge(&subject).allowed {
+        if let (Some(engine), Some(stats)) = (&self.engines.shadow, &self.stats) {
+            stats.shadow.lane(worker).inc(match engine.judge(&subject).allowed {
                 true => ShadowRbacStat::ShadowAllowed,
                 false => ShadowRbacStat::ShadowDenied,
             });
         }
-        let Some(rules) = &self.sets.rules else { return Verdict::Continue };
-        let judged = rules.judge(&subject);
+        let Some(engine) = &self.engines.enforced else { return Verdict::Continue };
+        let judged = engine.judge(&subject);
         if let Some(stats) = &self.stats {
             stats.in_force.lane(worker).inc(match judged.allowed {
                 true => RbacStat::Allowed,
@@ -144,8 +146,7 @@ impl StreamFilter for Stream {
         if judged.allowed {
             return Verdict::Continue;
         }
-        let policy = judged.policy.unwrap_or("none");
-        let details = format!("rbac_access_denied_matched_policy[{policy}]").into();
+        let details = judged.details().into();
         Verdict::Reply(LocalReply { details, ..LocalReply::new(403, "RBAC: access denied", "") })
     }
 }

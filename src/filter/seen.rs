@@ -41,6 +41,8 @@ pub struct Seen {
 pub struct Client {
     /// Who it is from, as far as we trust what we are told; none where nobody says.
     pub remote: Option<IpAddr>,
+    /// Somebody has named it: of such a one only the address is known.
+    pub named: bool,
     /// Who has connected.
     pub peer: Address,
     /// Whose socket it is, without regard to what a PROXY header says.
@@ -199,6 +201,7 @@ pub(super) mod fake {
         let peer: Address = "127.0.0.1:1".parse().unwrap();
         super::Client {
             remote: peer.ip(),
+            named: false,
             peer,
             direct: peer,
             local: peer,

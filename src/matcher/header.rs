@@ -6,7 +6,7 @@ use crate::codec::{Known, RequestHead, ResponseHead};
 /// A test of a request's header.
 #[derive(Clone, Debug)]
 pub struct HeaderMatcher {
-    name: Name,
+    name: HeaderName,
     test: HeaderTest,
     inverted: bool,
     /// `treat_missing_header_as_empty`
@@ -26,12 +26,50 @@ pub enum HeaderTest {
 
 /// Whose value is tested.
 #[derive(Clone, Debug)]
-enum Name {
+pub enum HeaderName {
+    /// `:path`
     Path,
+    /// `:method`
     Method,
+    /// `:authority`, `host`
     Authority,
+    /// `:scheme`
     Scheme,
+    /// Any other, in lower case.
     Header(Box<[u8]>),
+}
+
+// === impl HeaderName ===
+
+impl HeaderName {
+    /// The header called so, in any case.
+    pub fn new(name: &str) -> Self {
+        match name.to_ascii_lowercase().as_str() {
+            ":path" => HeaderName::Path,
+            ":method" => HeaderName::Method,
+            ":authority" | "host" => HeaderName::Authority,
+            ":scheme" => HeaderName::Scheme,
+            lower => HeaderName::Header(lower.as_bytes().into()),
+        }
+    }
+
+    /// Its values in a request.
+    pub fn values<'h>(&self, head: &'h RequestHead) -> impl Iterator<Item = &'h [u8]> {
+        let (own, name): (Option<&[u8]>, Option<&[u8]>) = match self {
+            HeaderName::Path => (Some(head.path()), None),
+            HeaderName::Method => (Some(head.method.as_str().as_bytes()), None),
+            HeaderName::Authority => (head.has_authority().then(|| head.authority()), None),
+            HeaderName::Scheme => (Some(scheme(head)), None),
+            HeaderName::Header(name) => (None, Some(name)),
+        };
+        let listed = name.into_iter().flat_map(|name| head.headers.get_all_named(name));
+        own.into_iter().chain(listed)
+    }
+}
+
+/// What routes and matchers see as `:scheme`.
+fn scheme(head: &RequestHead) -> &[u8] {
+    head.headers.get(Known::XForwardedProto).unwrap_or(b"http")
 }
 
 // === impl HeaderMatcher ===
@@ -39,24 +77,17 @@ enum Name {
 impl HeaderMatcher {
     /// A matcher of the header called so, in any case.
     pub fn new(name: &str, test: HeaderTest, inverted: bool, missing_is_empty: bool) -> Self {
-        let name = match name.to_ascii_lowercase().as_str() {
-            ":path" => Name::Path,
-            ":method" => Name::Method,
-            ":authority" | "host" => Name::Authority,
-            ":scheme" => Name::Scheme,
-            lower => Name::Header(lower.as_bytes().into()),
-        };
-        Self { name, test, inverted, missing_is_empty }
+        Self { name: HeaderName::new(name), test, inverted, missing_is_empty }
     }
 
     /// What it tests, in lower case.
     pub fn name(&self) -> &[u8] {
         match &self.name {
-            Name::Path => b":path",
-            Name::Method => b":method",
-            Name::Authority => b":authority",
-            Name::Scheme => b":scheme",
-            Name::Header(name) => name,
+            HeaderName::Path => b":path",
+            HeaderName::Method => b":method",
+            HeaderName::Authority => b":authority",
+            HeaderName::Scheme => b":scheme",
+            HeaderName::Header(name) => name,
         }
     }
 
@@ -66,27 +97,24 @@ impl HeaderMatcher {
     /// Observed: Envoy 1.40, a route for each kind of `HeaderMatcher` and requests with none, one and two values.
     pub fn matches(&self, head: &RequestHead) -> bool {
         match &self.name {
-            Name::Path => self.passes([head.path()].into_iter()),
-            Name::Method => self.passes([head.method.as_str().as_bytes()].into_iter()),
-            Name::Authority => {
+            HeaderName::Path => self.passes([head.path()].into_iter()),
+            HeaderName::Method => self.passes([head.method.as_str().as_bytes()].into_iter()),
+            HeaderName::Authority => {
                 self.passes(head.has_authority().then(|| head.authority()).into_iter())
             }
-            Name::Scheme => {
-                let scheme = head.headers.get(Known::XForwardedProto);
-                self.passes([scheme.unwrap_or(b"http")].into_iter())
-            }
-            Name::Header(name) => self.passes(head.headers.get_all_named(name)),
+            HeaderName::Scheme => self.passes([scheme(head)].into_iter()),
+            HeaderName::Header(name) => self.passes(head.headers.get_all_named(name)),
         }
     }
 
     /// The same of a response, which has no path, method, authority or scheme.
     pub fn matches_response(&self, head: &ResponseHead) -> bool {
         match &self.name {
-            Name::Header(name) if &**name == b":status" => {
+            HeaderName::Header(name) if &**name == b":status" => {
                 self.passes([itoa::Buffer::new().format(head.status).as_bytes()].into_iter())
             }
-            Name::Header(name) => self.passes(head.headers.get_all_named(name)),
-            Name::Path | Name::Method | Name::Authority | Name::Scheme => {
+            HeaderName::Header(name) => self.passes(head.headers.get_all_named(name)),
+            HeaderName::Path | HeaderName::Method | HeaderName::Authority | HeaderName::Scheme => {
                 self.passes(std::iter::empty())
             }
         }

@@ -24,7 +24,7 @@ use crate::{
     access_log::ResponseFlag,
     config::{Message, model::runtime_flag::RuntimeFlag},
     downstream::{Arrival, serve::Worker},
-    rbac::Rules,
+    rbac::{EnforcementMode, Engine},
     token_bucket::TokenBucket,
 };
 
@@ -54,8 +54,8 @@ pub trait Build {
     /// `runtime_enabled`
     fn runtime_enabled(&mut self, of: &Message) -> RuntimeFlag;
 
-    /// Rules of access in `field`; none where it is not set.
-    fn rules(&mut self, of: &Message, field: &str) -> Option<Rules>;
+    /// What says who may, in force or not; none where nothing does.
+    fn engine(&mut self, of: &Message, mode: EnforcementMode) -> Option<Engine>;
 }
 
 /// A filter's checked configuration, shared by all workers.

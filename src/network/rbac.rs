@@ -4,15 +4,16 @@
 
 use std::{sync::Arc, time::Duration};
 
-use understudy_actors::stats::{
-    AnyGroup, Group, Lane, RbacStat as S, Registry, Scope, ShadowRbacStat,
+use understudy_actors::{
+    runtime::Runtime,
+    stats::{AnyGroup, Group, Lane, RbacStat as S, Registry, Scope, ShadowRbacStat},
 };
 
 use super::{Build, Decide, Farewell, Filter, Kind, Verdict};
 use crate::{
     config::Message,
     downstream::{Arrival, serve::Worker},
-    rbac::{Rules, Subject},
+    rbac::{EnforcementMode, Engine, Subject},
 };
 
 pub(super) static KIND: Kind =
@@ -23,9 +24,9 @@ struct Rbac {
     stat_prefix: String,
     shadow_stat_prefix: String,
     /// In force; none lets everybody in.
-    rules: Option<Rules>,
+    enforced: Option<Engine>,
     /// Whose judgements are only counted.
-    shadow_rules: Option<Rules>,
+    shadow: Option<Engine>,
     /// `delay_deny`
     delay: Duration,
 }
@@ -42,8 +43,8 @@ fn build(config: &Message, builder: &mut dyn Build) -> Option<Arc<dyn Filter>> {
     Some(Arc::new(Rbac {
         stat_prefix: text("stat_prefix"),
         shadow_stat_prefix: text("shadow_rules_stat_prefix"),
-        rules: builder.rules(config, "rules"),
-        shadow_rules: builder.rules(config, "shadow_rules"),
+        enforced: builder.engine(config, EnforcementMode::Enforced),
+        shadow: builder.engine(config, EnforcementMode::Shadow),
         delay: config.duration("delay_deny").unwrap_or_default(),
     }))
 }
@@ -78,10 +79,10 @@ impl OnWorker {
         self.stats.lane(worker.index)
     }
 
-    /// Counts what the rules that are not in force would have said.
+    /// Counts what the engine that is not in force would have said.
     fn count_shadow(&self, worker: &Worker, subject: &Subject<'_>) {
-        let Some(rules) = &self.config.shadow_rules else { return };
-        self.shadow.lane(worker.index).inc(match rules.judge(subject).allowed {
+        let Some(engine) = &self.config.shadow else { return };
+        self.shadow.lane(worker.index).inc(match engine.judge(subject).allowed {
             true => ShadowRbacStat::ShadowAllowed,
             false => ShadowRbacStat::ShadowDenied,
         });
@@ -90,42 +91,46 @@ impl OnWorker {
 
 impl Decide for OnWorker {
     fn on_connection(&self, worker: &Worker, arrival: &mut Arrival) -> Verdict {
-        let subject = subject(arrival);
-        let Some(rules) = &self.config.rules else {
-            self.count_shadow(worker, &subject);
-            return Verdict::Continue;
-        };
-        let judged = rules.judge(&subject);
-        if judged.allowed {
-            self.count_shadow(worker, &subject);
-            self.stats(worker).inc(S::Allowed);
-            return Verdict::Continue;
-        }
-        let policy = judged.policy.unwrap_or("none");
-        Verdict::TurnAway(Farewell {
-            once_it_speaks: true,
-            delay: self.config.delay,
-            details: format!("rbac_access_denied_matched_policy[{policy}]"),
-            flag: None,
+        worker.with_runtime(|runtime| {
+            let subject = subject(arrival, runtime);
+            let Some(engine) = &self.config.enforced else {
+                self.count_shadow(worker, &subject);
+                return Verdict::Continue;
+            };
+            let judged = engine.judge(&subject);
+            if judged.allowed {
+                self.count_shadow(worker, &subject);
+                self.stats(worker).inc(S::Allowed);
+                return Verdict::Continue;
+            }
+            Verdict::TurnAway(Farewell {
+                once_it_speaks: true,
+                delay: self.config.delay,
+                details: judged.details(),
+                flag: None,
+            })
         })
     }
 
     fn turned_away(&self, worker: &Worker, arrival: &Arrival) {
-        self.count_shadow(worker, &subject(arrival));
+        worker.with_runtime(|runtime| self.count_shadow(worker, &subject(arrival, runtime)));
         self.stats(worker).inc(S::Denied);
     }
 }
 
 /// Who connects, and to what.
-fn subject(arrival: &Arrival) -> Subject<'_> {
+fn subject<'a>(arrival: &'a Arrival, runtime: &'a Runtime) -> Subject<'a> {
     Subject {
         source: arrival.peer,
         direct: arrival.proxied.as_ref().map_or(arrival.peer, |proxied| proxied.peer),
         remote: arrival.peer.ip(),
+        named: false,
         destination: arrival.local,
-        server_name: arrival.asked_for().unwrap_or_default(),
+        // As far as the TLS inspector has seen it. Observed: Envoy 1.40.
+        server_name: arrival.server_name.as_deref().unwrap_or_default(),
         tls: arrival.tls.as_deref(),
         request: None,
         metadata: arrival.proxied.as_ref().map(|proxied| &proxied.metadata),
+        runtime,
     }
 }

@@ -6,6 +6,7 @@ mod matching;
 mod paths;
 mod redirect;
 mod rewrite;
+mod search;
 mod table;
 mod texts;
 mod weights;

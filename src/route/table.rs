@@ -2,7 +2,13 @@
 
 use std::{borrow::Cow, sync::Arc};
 
-use super::{domains::Domains, matching::Miss, paths::Paths};
+use understudy_actors::runtime::Share;
+
+use super::{
+    domains::Domains,
+    matching::Miss,
+    search::{Search, tried},
+};
 use crate::{
     codec::{Known, RequestHead},
     config::model::{
@@ -16,16 +22,13 @@ use crate::{
     matcher::HeaderMatcher,
 };
 
-/// Up to so many routes are tried one by one: that costs less than looking up.
-const TRIED_ROUTES_MAX: usize = 6;
-
 /// A route configuration and its indexes. Immutable; a new configuration is a new table.
 #[derive(Debug)]
 pub struct RouteTable {
     config: RouteConfig,
     domains: Domains,
-    /// Of each virtual host; none for one with few routes.
-    paths: Vec<Option<Paths>>,
+    /// Of each virtual host.
+    searches: Vec<Search>,
     /// Where a virtual host that wants TLS sends those who come without.
     to_https: Route,
 }
@@ -43,8 +46,14 @@ pub struct Found<'a> {
 
 /// What decides where it is not the request alone.
 pub trait Lots {
+    /// Whether `number` falls into the share that a key of the runtime sets, or into `default`.
+    fn takes(&self, key: &str, default: Share, number: u64) -> bool;
+
     /// Whether the request is one of a share of all requests.
-    fn draws(&self, fraction: &RuntimeFraction) -> bool;
+    fn draws(&self, fraction: &RuntimeFraction) -> bool {
+        self.takes(&fraction.key, fraction.default, self.number())
+    }
+
     /// The request's number, the same for all its lots.
     fn number(&self) -> u64;
     /// The weight that the runtime has for a key, or else this.
@@ -88,13 +97,8 @@ impl RouteTable {
         for (host, virtual_host) in config.virtual_hosts.iter().enumerate() {
             virtual_host.domains.iter().for_each(|domain| domains.add(domain, host));
         }
-        let paths = (config.virtual_hosts.iter())
-            .map(|host| {
-                let many = host.routes.len() > TRIED_ROUTES_MAX;
-                many.then(|| Paths::index(host.routes.iter().map(|route| &route.matcher)))
-            })
-            .collect();
-        Self { config, domains, paths, to_https: to_https() }
+        let searches = config.virtual_hosts.iter().map(Search::of).collect();
+        Self { config, domains, searches, to_https: to_https() }
     }
 
     /// The configuration behind the table.
@@ -136,12 +140,14 @@ impl RouteTable {
             return Some(Found { virtual_host, route: &self.to_https, part: None });
         }
         let path = self.path(request);
-        let route = match self.paths.get(at)? {
-            None => {
-                let is_for = |route: &&Route| route.matcher.check(request, &path, lots).is_ok();
-                virtual_host.routes.iter().find(is_for)?
+        let is_for = |route: &&Route| route.matcher.check(request, &path, lots).is_ok();
+        let route = match self.searches.get(at)? {
+            Search::InTurn => virtual_host.routes.iter().find(is_for)?,
+            Search::Matched => {
+                let tried = tried(virtual_host, request, lots);
+                virtual_host.routes.get(tried)?.iter().find(is_for)?
             }
-            Some(paths) => {
+            Search::Indexed(paths) => {
                 let fits = |route: &Route| route.matcher.check_conditions(request, lots).is_ok();
                 let takes = |route: &Route| route.matcher.takes(request, &path);
                 let routes = &virtual_host.routes;
@@ -173,9 +179,12 @@ impl RouteTable {
         request: &'t RequestHead,
         lots: &'t impl Lots,
     ) -> impl Iterator<Item = (usize, &'t Route, Miss<'t>)> {
-        let routes = self.host_for(request).map_or(&[][..], |host| &host.routes);
+        let host = self.host_for(request);
+        let tried = host.map_or(0..0, |host| tried(host, request, lots));
+        let routes = host.into_iter().flat_map(|host| host.routes.iter().enumerate());
+        let routes = routes.skip(tried.start).take(tried.len());
         let path = self.path(request);
-        routes.iter().enumerate().map_while(move |(at, route)| {
+        routes.map_while(move |(at, route)| {
             route.matcher.check(request, &path, lots).err().map(|miss| (at, route, miss))
         })
     }
@@ -255,10 +264,6 @@ fn without_port(host: &[u8]) -> &[u8] {
 
 #[cfg(test)]
 mod tests {
-    use proptest::prelude::*;
-    use regex::bytes::Regex;
-    use understudy_actors::runtime::Share;
-
     use super::*;
     use crate::{
         codec::Method,
@@ -266,6 +271,8 @@ mod tests {
         matcher::{HeaderMatcher, HeaderTest, QueryMatcher, QueryTest},
         uri_template::PathTemplate,
     };
+    use proptest::prelude::*;
+    use regex::bytes::Regex;
 
     fn route(path: PathMatch, case_sensitive: bool, conditions: Vec<Condition>) -> Route {
         let direct = DirectResponse { status: 200, body: Vec::new(), format: None };
@@ -286,6 +293,7 @@ mod tests {
             name: name.to_owned(),
             domains,
             routes,
+            matcher: None,
             require_tls: RequireTls::None,
             virtual_clusters: Vec::new(),
             metadata: None,
@@ -318,8 +326,8 @@ mod tests {
     struct Whole;
 
     impl Lots for Whole {
-        fn draws(&self, fraction: &RuntimeFraction) -> bool {
-            fraction.default.numerator == 100
+        fn takes(&self, _: &str, default: Share, _: u64) -> bool {
+            default.numerator == 100
         }
 
         fn number(&self) -> u64 {
@@ -336,6 +344,37 @@ mod tests {
 
         fn hash(&self, _: &[HashPolicy], _: &RequestHead) -> Option<u64> {
             None
+        }
+    }
+
+    /// A virtual host whose matcher has two actions: three routes, or one.
+    #[test]
+    fn a_matcher_says_which_routes_are_tried() {
+        use crate::matcher::{
+            HeaderName, TextMatcher, TextTest,
+            tree::{Branches, Input, OnMatch, Predicate, Test, Tree},
+        };
+        let prefix = |path: &str| route(PathMatch::Prefix(path.to_owned()), true, Vec::new());
+        let routes = vec![prefix("/a"), prefix("/b"), prefix("/c"), prefix("/b")];
+        let test = Test::Text(TextMatcher::new(TextTest::Exact(b"1".as_slice().into()), false));
+        let is_one = Predicate::Single(Input::Header(HeaderName::new("x")), test);
+        let matcher = Tree {
+            branches: Branches::List(vec![(is_one, OnMatch::Action(0..3))]),
+            otherwise: Some(OnMatch::Action(3..4)),
+        };
+        let host = VirtualHost { matcher: Some(matcher), ..host("all", &["*"], routes) };
+        let table = RouteTable::new(config(vec![host]));
+        for (header, path, expected, missed) in [
+            ("1", "/b", Some(1), &[0][..]),
+            ("1", "/z", None, &[0, 1, 2]),
+            ("2", "/b", Some(3), &[]),
+            ("2", "/a", None, &[3]),
+        ] {
+            let mut request = request(path);
+            request.headers.append_name(b"x", header.as_bytes());
+            assert_eq!(position(&table, &request), expected, "{header} {path}");
+            let misses = table.misses(&request, &Whole).map(|(at, ..)| at).collect::<Vec<_>>();
+            assert_eq!(misses, missed, "{header} {path}");
         }
     }
 

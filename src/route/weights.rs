@@ -56,16 +56,18 @@ fn number(request: &RequestHead, header: &[u8]) -> Option<u64> {
 
 #[cfg(test)]
 mod tests {
+    use understudy_actors::runtime::Share;
+
     use super::*;
     use crate::config::model::{
         hash_policy::HashBy,
-        route::{ClusterChoice, MutationLevel, RuntimeFraction},
+        route::{ClusterChoice, MutationLevel},
     };
 
     struct Said<F>(u64, F);
 
     impl<F: Fn(&str, u32) -> u32> Lots for Said<F> {
-        fn draws(&self, _: &RuntimeFraction) -> bool {
+        fn takes(&self, _: &str, _: Share, _: u64) -> bool {
             true
         }
 

@@ -315,7 +315,9 @@ fn distinguished_name(name: &x509_parser::prelude::X509Name<'_>) -> String {
             });
             format!("{kind}={}", escaped(&value_of(attribute)))
         });
-        parts.push(attributes.collect::<Vec<_>>().join("+"));
+        let mut attributes = attributes.collect::<Vec<_>>();
+        attributes.reverse();
+        parts.push(attributes.join("+"));
     }
     parts.reverse();
     parts.join(",")
@@ -457,6 +459,16 @@ mod tests {
         // Of a key without one it is no business.
         let plain = include_bytes!("../../tests/fixtures/rsa.key");
         assert!(read_key(plain, Some(b"any")).is_ok());
+    }
+
+    /// Observed: Envoy 1.40, a certificate of `openssl req -subj /CN=joe+OU=x`.
+    #[test]
+    fn parts_of_a_name_that_belong_together_are_turned_round_as_well() {
+        use x509_parser::prelude::{FromDer, X509Name};
+        let der = b"\x30\x18\x31\x16\x30\x08\x06\x03\x55\x04\x0b\x0c\x01x\
+            \x30\x0a\x06\x03\x55\x04\x03\x0c\x03joe";
+        let (_, name) = X509Name::from_der(der).unwrap();
+        assert_eq!(distinguished_name(&name), "CN=joe+OU=x");
     }
 
     #[test]

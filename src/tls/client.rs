@@ -19,7 +19,7 @@ use super::{
     key_log::KeyLogFile,
     parameters::Parameters,
     server::told,
-    signatures::Signatures,
+    signatures::{Signatures, limited},
     validation::{Flaw, HostName, Validation},
 };
 
@@ -82,6 +82,7 @@ struct Verifier {
 #[derive(Debug)]
 struct Resolver {
     certificates: Vec<Secret<Certificate>>,
+    parameters: Parameters,
 }
 
 // === impl ClientContext ===
@@ -93,13 +94,16 @@ impl ClientContext {
     ///
     /// rustls' own, for settings that contradict each other.
     pub fn new(settings: ClientSettings) -> Result<Self, Error> {
-        let signatures = Signatures::new(&settings.parameters.provider);
+        let signatures = Signatures::new(&settings.parameters);
         let verifier = Verifier {
             signatures: signatures.clone(),
             validation: settings.validation.clone(),
             verifies_server_name: settings.verifies_server_name,
         };
-        let resolver = Resolver { certificates: settings.certificates.clone() };
+        let resolver = Resolver {
+            certificates: settings.certificates.clone(),
+            parameters: settings.parameters.clone(),
+        };
         let mut config = ClientConfig::builder_with_provider(settings.parameters.provider.clone())
             .with_protocol_versions(&settings.parameters.versions)?
             .dangerous()
@@ -222,8 +226,8 @@ impl ResolvesClientCert for Resolver {
         schemes: &[SignatureScheme],
     ) -> Option<Arc<CertifiedKey>> {
         let all = self.certificates.iter().filter_map(Secret::read);
-        let mut usable = all.filter(|own| own.key.key.choose_scheme(schemes).is_some());
-        usable.next().map(|certificate| certificate.key.clone())
+        let mut all = all.map(|own| limited(&own.key, &self.parameters));
+        all.find(|own| own.key.choose_scheme(schemes).is_some())
     }
 
     fn has_certs(&self) -> bool {

@@ -12,6 +12,7 @@ use super::{
     Secret,
     certificate::{Certificate, dns_name_matches},
     server::{ServerContext, Stapling},
+    signatures::limited,
 };
 
 /// How a client is greeted.
@@ -60,17 +61,25 @@ impl ServerContext {
             true => schemes_of_1_3(hello),
             false => schemes_of_1_2(hello, &config.crypto_provider().cipher_suites),
         };
+        let nothing = match speak_1_3 {
+            true => Rejection::NoCommonSignature,
+            false => Rejection::NoSharedCipher,
+        };
         let Some(shown) = self.choose(hello.server_name(), &schemes) else {
-            return match (speak_1_3, theirs || !self.configs.speak_1_2) {
-                (true, _) => Err(Rejection::NoCommonSignature),
-                (false, false) => Err(Rejection::NoSharedCipher),
+            return match !speak_1_3 && (theirs || !self.configs.speak_1_2) {
                 // There may be no version that both have.
-                (false, true) => Ok(Greeting { config: config.clone(), shown: None }),
+                true => Ok(Greeting { config: config.clone(), shown: None }),
+                false => Err(nothing),
             };
         };
-        let mut config = ServerConfig::clone(config);
         let key = shown.stapled(SystemTime::now()).unwrap_or(&shown.key);
-        config.cert_resolver = Arc::new(Shows(key.clone()));
+        let key = limited(key, &self.parameters);
+        // Observed: Envoy 1.40 chooses a certificate without a thought of `signature_algorithms`.
+        if self.parameters.signatures.is_some() && key.key.choose_scheme(&schemes).is_none() {
+            return Err(nothing);
+        }
+        let mut config = ServerConfig::clone(config);
+        config.cert_resolver = Arc::new(Shows(key));
         // Observed: Envoy 1.40 agrees on none then, and goes on.
         if !shares_protocol(&config.alpn_protocols, hello) {
             config.alpn_protocols.clear();

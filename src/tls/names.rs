@@ -102,19 +102,36 @@ pub fn version_name(version: ProtocolVersion) -> &'static str {
     }
 }
 
-/// What an algorithm for signatures is called. Source: RFC 8446, 4.2.3.
+/// Algorithms for signatures by both of BoringSSL's names, in the order in which Envoy 1.40 offers them. It offers no ed25519.
+///
+/// Source of the longer names: RFC 8446, 4.2.3.
+pub const SIGNATURES: [(&str, &str, SignatureScheme); 9] = [
+    ("ecdsa_secp256r1_sha256", "ECDSA+SHA256", SignatureScheme::ECDSA_NISTP256_SHA256),
+    ("rsa_pss_rsae_sha256", "RSA-PSS+SHA256", SignatureScheme::RSA_PSS_SHA256),
+    ("rsa_pkcs1_sha256", "RSA+SHA256", SignatureScheme::RSA_PKCS1_SHA256),
+    ("ecdsa_secp384r1_sha384", "ECDSA+SHA384", SignatureScheme::ECDSA_NISTP384_SHA384),
+    ("rsa_pss_rsae_sha384", "RSA-PSS+SHA384", SignatureScheme::RSA_PSS_SHA384),
+    ("rsa_pkcs1_sha384", "RSA+SHA384", SignatureScheme::RSA_PKCS1_SHA384),
+    ("rsa_pss_rsae_sha512", "RSA-PSS+SHA512", SignatureScheme::RSA_PSS_SHA512),
+    ("rsa_pkcs1_sha512", "RSA+SHA512", SignatureScheme::RSA_PKCS1_SHA512),
+    ("ed25519", "ed25519", SignatureScheme::ED25519),
+];
+
+/// Those that BoringSSL knows and we have not: by SHA-1, by P-521, by lattices.
+pub const SIGNATURES_OF_OTHERS: [&str; 10] = [
+    "rsa_pkcs1_sha1",
+    "RSA+SHA1",
+    "ecdsa_sha1",
+    "ECDSA+SHA1",
+    "ecdsa_secp521r1_sha512",
+    "ECDSA+SHA512",
+    "rsa_pkcs1_sha256_legacy",
+    "mldsa44",
+    "mldsa65",
+    "mldsa87",
+];
+
+/// What an algorithm for signatures is called; empty for one that is none of ours.
 pub fn signature_name(scheme: SignatureScheme) -> &'static str {
-    match scheme {
-        SignatureScheme::ECDSA_NISTP256_SHA256 => "ecdsa_secp256r1_sha256",
-        SignatureScheme::ECDSA_NISTP384_SHA384 => "ecdsa_secp384r1_sha384",
-        SignatureScheme::ECDSA_NISTP521_SHA512 => "ecdsa_secp521r1_sha512",
-        SignatureScheme::ED25519 => "ed25519",
-        SignatureScheme::RSA_PSS_SHA256 => "rsa_pss_rsae_sha256",
-        SignatureScheme::RSA_PSS_SHA384 => "rsa_pss_rsae_sha384",
-        SignatureScheme::RSA_PSS_SHA512 => "rsa_pss_rsae_sha512",
-        SignatureScheme::RSA_PKCS1_SHA256 => "rsa_pkcs1_sha256",
-        SignatureScheme::RSA_PKCS1_SHA384 => "rsa_pkcs1_sha384",
-        SignatureScheme::RSA_PKCS1_SHA512 => "rsa_pkcs1_sha512",
-        _ => "",
-    }
+    SIGNATURES.iter().find(|(_, _, known)| *known == scheme).map_or("", |(name, _, _)| name)
 }

@@ -1,15 +1,15 @@
-//! Owns `TlsParameters`: which versions, ciphers and groups are spoken.
+//! Owns `TlsParameters`: which versions, ciphers, groups and signatures are spoken.
 
 use std::sync::Arc;
 
 use rustls::{
-    SupportedCipherSuite, SupportedProtocolVersion,
+    SignatureScheme, SupportedCipherSuite, SupportedProtocolVersion,
     crypto::CryptoProvider,
     version::{TLS12, TLS13},
 };
 
 use super::{
-    names::{CIPHERS, CIPHERS_OF_OTHERS, GROUPS},
+    names::{CIPHERS, CIPHERS_OF_OTHERS, GROUPS, SIGNATURES, SIGNATURES_OF_OTHERS},
     provider,
 };
 
@@ -29,6 +29,8 @@ pub struct Parameters {
     /// The same with suites that are equal to each other (`[A|B]`) the other way round.
     pub(super) turned: Arc<CryptoProvider>,
     pub(super) versions: Vec<&'static SupportedProtocolVersion>,
+    /// By what both sides sign, in the order of preference, where that is said.
+    pub(super) signatures: Option<Arc<[SignatureScheme]>>,
 }
 
 /// What is asked for and cannot be had.
@@ -49,6 +51,15 @@ pub enum ParametersError {
     /// Nobody knows it.
     #[error("failed to initialize ECDH curves: {0:?} is none")]
     UnknownGroup(String),
+    /// BoringSSL knows it.
+    #[error("the signature algorithm {0} is known to Envoy, and not supported by Understudy")]
+    OtherSignature(String),
+    /// Nobody knows it.
+    #[error("failed to initialize TLS signature algorithms: {0:?} is none")]
+    UnknownSignature(String),
+    /// Envoy refuses it, too.
+    #[error("failed to initialize TLS signature algorithms: {0} stands there twice")]
+    SignatureTwice(String),
 }
 
 /// Envoy's order, which is the server's in TLS 1.2.
@@ -72,6 +83,7 @@ impl Parameters {
         to: Version,
         ciphers: &[&str],
         groups: &[&str],
+        signatures: &[&str],
     ) -> Result<Self, ParametersError> {
         let versions = [(Version::Tls13, &TLS13), (Version::Tls12, &TLS12)].into_iter();
         let versions = versions.filter(|(version, _)| (from..=to).contains(version));
@@ -104,8 +116,30 @@ impl Parameters {
             }
         }
         let turned = Arc::new(CryptoProvider { cipher_suites: turned, ..provider.clone() });
-        Ok(Self { provider: Arc::new(provider), turned, versions })
+        let signatures = find_signatures(signatures)?;
+        Ok(Self { provider: Arc::new(provider), turned, versions, signatures })
     }
+}
+
+fn find_signatures(names: &[&str]) -> Result<Option<Arc<[SignatureScheme]>>, ParametersError> {
+    let mut schemes = Vec::new();
+    for name in names.iter().flat_map(|text| text.split(':')).filter(|name| !name.is_empty()) {
+        // `PSS+SHA256` is `RSA-PSS+SHA256`.
+        let known = |(long, short, _): &&(&str, &str, _)| {
+            *long == name || *short == name || short.strip_prefix("RSA-") == Some(name)
+        };
+        let Some((_, _, scheme)) = SIGNATURES.iter().find(known) else {
+            return Err(match SIGNATURES_OF_OTHERS.contains(&name) {
+                true => ParametersError::OtherSignature(name.to_owned()),
+                false => ParametersError::UnknownSignature(name.to_owned()),
+            });
+        };
+        if schemes.contains(scheme) {
+            return Err(ParametersError::SignatureTwice(name.to_owned()));
+        }
+        schemes.push(*scheme);
+    }
+    Ok((!schemes.is_empty()).then(|| schemes.into()))
 }
 
 fn find_cipher(name: &str, all: &CryptoProvider) -> Result<SupportedCipherSuite, ParametersError> {
@@ -125,7 +159,7 @@ mod tests {
     use super::*;
 
     fn ciphers(text: &[&str]) -> Result<Vec<String>, String> {
-        let made = Parameters::new(Version::Tls12, Version::Tls12, text, &[]);
+        let made = Parameters::new(Version::Tls12, Version::Tls12, text, &[], &[]);
         let named = |parameters: Parameters| {
             let suites = parameters.provider.cipher_suites.iter().map(|suite| suite.suite());
             suites.map(super::super::names::cipher_name).map(str::to_owned).collect::<Vec<_>>()
@@ -146,12 +180,35 @@ mod tests {
 
     #[test]
     fn versions_and_groups_are_bounded() {
-        let none = Parameters::new(Version::Tls13, Version::Tls12, &[], &[]);
+        let none = Parameters::new(Version::Tls13, Version::Tls12, &[], &[], &[]);
         assert_eq!(none.unwrap_err(), ParametersError::NoVersion);
-        let p521 = Parameters::new(Version::Tls12, Version::Tls13, &[], &["P-521"]);
+        let p521 = Parameters::new(Version::Tls12, Version::Tls13, &[], &["P-521"], &[]);
         assert_eq!(p521.unwrap_err(), ParametersError::OtherGroup("P-521".to_owned()));
-        let default = Parameters::new(Version::Tls12, Version::Tls13, &[], &[]).unwrap();
+        let default = Parameters::new(Version::Tls12, Version::Tls13, &[], &[], &[]).unwrap();
         assert_eq!(default.provider.kx_groups.len(), 2);
         assert_eq!(default.versions.len(), 2);
+    }
+
+    #[test]
+    fn signatures_are_boringssls_names_once_each() {
+        let signatures = |text: &[&str]| {
+            let made = Parameters::new(Version::Tls12, Version::Tls13, &[], &[], text);
+            made.map(|parameters| parameters.signatures.map(|all| all.to_vec()))
+        };
+        assert_eq!(signatures(&[]), Ok(None));
+        let both = vec![SignatureScheme::RSA_PSS_SHA256, SignatureScheme::ECDSA_NISTP256_SHA256];
+        for text in [
+            &["RSA-PSS+SHA256", "ecdsa_secp256r1_sha256"][..],
+            &["rsa_pss_rsae_sha256:ECDSA+SHA256"],
+        ] {
+            assert_eq!(signatures(text), Ok(Some(both.clone())), "{text:?}");
+        }
+        for (text, expected) in [
+            (&["mldsa44"][..], ParametersError::OtherSignature("mldsa44".to_owned())),
+            (&["dsa_sha1"], ParametersError::UnknownSignature("dsa_sha1".to_owned())),
+            (&["ed25519", "ed25519"], ParametersError::SignatureTwice("ed25519".to_owned())),
+        ] {
+            assert_eq!(signatures(text), Err(expected));
+        }
     }
 }

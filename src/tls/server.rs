@@ -75,6 +75,7 @@ pub enum Stapling {
 #[derive(Debug)]
 pub struct ServerContext {
     pub(super) configs: Configs,
+    pub(super) parameters: Parameters,
     /// What is shown.
     pub certificates: Vec<Secret<Certificate>>,
     /// Who may come.
@@ -121,7 +122,7 @@ impl ServerContext {
     /// rustls' own, for settings that contradict each other.
     pub fn new(settings: ServerSettings) -> Result<Self, Error> {
         let ServerSettings { parameters, certificates, validation, .. } = settings;
-        let signatures = Signatures::new(&parameters.provider);
+        let signatures = Signatures::new(&parameters);
         let trusted = validation.as_ref().and_then(Secret::as_fixed);
         let verifier = Verifier {
             hints: trusted.map(|trusted| trusted.hints()).unwrap_or_default(),
@@ -177,6 +178,7 @@ impl ServerContext {
         };
         Ok(Self {
             configs,
+            parameters,
             certificates,
             validation,
             ticket_keys: settings.ticket_keys,

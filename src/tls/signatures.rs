@@ -1,5 +1,5 @@
-//! Owns verifying what peers sign, and counting by which algorithms: rustls tells who verifies a signature, and nobody
-//! else.
+//! Owns signatures: verifying what peers sign, by what they may, and counting by which algorithms, since rustls tells who
+//! verifies a signature, and nobody else; and signing by what is allowed alone.
 
 use std::sync::{
     Arc,
@@ -7,32 +7,30 @@ use std::sync::{
 };
 
 use rustls::{
-    DigitallySignedStruct, Error, SignatureScheme,
+    DigitallySignedStruct, Error, PeerMisbehaved, SignatureAlgorithm, SignatureScheme,
     client::danger::HandshakeSignatureValid,
-    crypto::{
-        CryptoProvider, WebPkiSupportedAlgorithms, verify_tls12_signature, verify_tls13_signature,
-    },
-    pki_types::CertificateDer,
+    crypto::{WebPkiSupportedAlgorithms, verify_tls12_signature, verify_tls13_signature},
+    pki_types::{CertificateDer, SubjectPublicKeyInfoDer},
+    sign::{CertifiedKey, Signer, SigningKey},
 };
 
-/// The algorithms that are told apart.
-const SCHEMES: [SignatureScheme; 9] = [
-    SignatureScheme::ECDSA_NISTP256_SHA256,
-    SignatureScheme::ECDSA_NISTP384_SHA384,
-    SignatureScheme::ED25519,
-    SignatureScheme::RSA_PKCS1_SHA256,
-    SignatureScheme::RSA_PKCS1_SHA384,
-    SignatureScheme::RSA_PKCS1_SHA512,
-    SignatureScheme::RSA_PSS_SHA256,
-    SignatureScheme::RSA_PSS_SHA384,
-    SignatureScheme::RSA_PSS_SHA512,
-];
+use super::{names::SIGNATURES, parameters::Parameters};
 
 /// Verifies signatures, and keeps count of those that were not told of yet.
 #[derive(Debug)]
 pub struct Signatures {
     algorithms: WebPkiSupportedAlgorithms,
-    verified: [AtomicU32; SCHEMES.len()],
+    /// What a peer may sign by, in the order of preference.
+    schemes: Vec<SignatureScheme>,
+    /// By their places among [`SIGNATURES`].
+    verified: [AtomicU32; SIGNATURES.len()],
+}
+
+/// A key that signs by these alone, first by the first of them that a peer has.
+#[derive(Debug)]
+struct Limited {
+    key: Arc<dyn SigningKey>,
+    schemes: Arc<[SignatureScheme]>,
 }
 
 /// Verifies one signature by one of these algorithms.
@@ -46,9 +44,17 @@ type Verify = fn(
 // === impl Signatures ===
 
 impl Signatures {
-    pub(super) fn new(provider: &CryptoProvider) -> Arc<Self> {
-        let algorithms = provider.signature_verification_algorithms;
-        Arc::new(Self { algorithms, verified: Default::default() })
+    pub(super) fn new(parameters: &Parameters) -> Arc<Self> {
+        let algorithms = parameters.provider.signature_verification_algorithms;
+        let schemes = match &parameters.signatures {
+            Some(set) => set.to_vec(),
+            None => {
+                let supported = algorithms.supported_schemes();
+                let known = SIGNATURES.iter().map(|(_, _, scheme)| *scheme);
+                known.filter(|scheme| supported.contains(scheme)).collect()
+            }
+        };
+        Arc::new(Self { algorithms, schemes, verified: Default::default() })
     }
 
     /// A signature of TLS 1.2.
@@ -78,8 +84,12 @@ impl Signatures {
         leaf: &CertificateDer<'_>,
         signature: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
+        if !self.schemes.contains(&signature.scheme) {
+            let unasked = PeerMisbehaved::SignedHandshakeWithUnadvertisedSigScheme;
+            return Err(unasked.into());
+        }
         let valid = verify(message, leaf, signature, &self.algorithms)?;
-        if let Some(at) = SCHEMES.iter().position(|known| *known == signature.scheme)
+        if let Some(at) = SIGNATURES.iter().position(|(_, _, known)| *known == signature.scheme)
             && let Some(count) = self.verified.get(at)
         {
             count.fetch_add(1, Relaxed);
@@ -89,15 +99,39 @@ impl Signatures {
 
     /// By what a peer may sign.
     pub(super) fn schemes(&self) -> Vec<SignatureScheme> {
-        self.algorithms.supported_schemes()
+        self.schemes.clone()
     }
 
     /// Tells of each that was not told of yet.
     pub fn tell(&self, mut of: impl FnMut(SignatureScheme)) {
-        for (scheme, count) in SCHEMES.iter().zip(&self.verified) {
+        for ((_, _, scheme), count) in SIGNATURES.iter().zip(&self.verified) {
             if count.load(Relaxed) > 0 {
                 (0..count.swap(0, Relaxed)).for_each(|_| of(*scheme));
             }
         }
+    }
+}
+
+// === impl Limited ===
+
+/// A certificate that signs by what these allow.
+pub(super) fn limited(own: &Arc<CertifiedKey>, parameters: &Parameters) -> Arc<CertifiedKey> {
+    let Some(schemes) = &parameters.signatures else { return own.clone() };
+    let key = Limited { key: own.key.clone(), schemes: schemes.clone() };
+    Arc::new(CertifiedKey { key: Arc::new(key), ..CertifiedKey::clone(own) })
+}
+
+impl SigningKey for Limited {
+    fn choose_scheme(&self, offered: &[SignatureScheme]) -> Option<Box<dyn Signer>> {
+        let both = self.schemes.iter().filter(|scheme| offered.contains(scheme));
+        both.copied().find_map(|scheme| self.key.choose_scheme(&[scheme]))
+    }
+
+    fn public_key(&self) -> Option<SubjectPublicKeyInfoDer<'_>> {
+        self.key.public_key()
+    }
+
+    fn algorithm(&self) -> SignatureAlgorithm {
+        self.key.algorithm()
     }
 }

@@ -18,8 +18,11 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use super::{Buffer, Buffers};
 use crate::transport::Stream;
 
-/// Bytes that are sent together at most: what a record of TLS holds. More at a time goes the straight way.
+/// Bytes that are sent together at most: what a record of TLS holds.
 const TOGETHER_BYTES_MAX: usize = 16 * 1024;
+
+/// Bytes that wait for others at most. More at a time goes the straight way: a second like it would find no room.
+const PIECE_BYTES_MAX: usize = TOGETHER_BYTES_MAX / 2;
 
 /// Told of every read and write.
 pub trait Meter {
@@ -167,10 +170,11 @@ impl<M: Meter> Line<M> {
         self.check()?;
         let count = slices.iter().map(|slice| slice.len()).sum();
         let waiting = self.waiting.as_ref().map_or(0, |waiting| waiting.len());
-        if waiting + count > TOGETHER_BYTES_MAX {
+        let piece = count <= PIECE_BYTES_MAX;
+        if !piece || waiting + count > TOGETHER_BYTES_MAX {
             ready!(self.poll_send_waiting(cx))?;
         }
-        if count > TOGETHER_BYTES_MAX {
+        if !piece {
             return self.poll_pass(cx, slices);
         }
         let waiting = self.waiting.get_or_insert_with(|| self.buffers.take());
@@ -276,7 +280,7 @@ mod tests {
         outbox.sending(async {}).await;
         assert_eq!(sent.get(), 100 * 100);
         // Pieces that do not go together any more, and one that goes alone.
-        let sizes = [1, TOGETHER_BYTES_MAX, 40_000, TOGETHER_BYTES_MAX - 1, 2];
+        let sizes = [1, PIECE_BYTES_MAX, PIECE_BYTES_MAX, 40_000, PIECE_BYTES_MAX - 1, 2];
         let writing = async {
             for (piece, size) in (100..).zip(sizes) {
                 metered.write_all(&vec![piece; size]).await.unwrap();

@@ -13,12 +13,11 @@ use crate::{
         hash_policy::HashPolicy,
         http::HttpConnectionManager,
         listener::{FilterChains, Terminal},
-        route::RuntimeFraction,
     },
     route::{Lots, RouteTable},
 };
 use asked::Asked;
-use understudy_actors::runtime::Runtime;
+use understudy_actors::runtime::{Runtime, Share};
 
 /// Listeners that are explained at a time; `listener=` picks one.
 const LISTENERS_MAX: usize = 20;
@@ -125,8 +124,8 @@ struct Drawn<'r> {
 // === impl Drawn ===
 
 impl Lots for Drawn<'_> {
-    fn draws(&self, fraction: &RuntimeFraction) -> bool {
-        self.runtime.enabled(&fraction.key, fraction.default, 0)
+    fn takes(&self, key: &str, default: Share, number: u64) -> bool {
+        self.runtime.enabled(key, default, number)
     }
 
     fn number(&self) -> u64 {

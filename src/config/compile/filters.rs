@@ -2,14 +2,14 @@
 
 use understudy_actors::plan::Slot;
 
-use super::Compiler;
+use super::{Compiler, rbac::OfRequests};
 use crate::{
     codec::Known,
     config::{Message, message::Value, model::http::RouterConfig},
     filter::{Build, KINDS, OfRoute, Placed},
     format::count_wire,
     matcher::HeaderMatcher,
-    rbac::Rules,
+    rbac::{EnforcementMode, Engine},
 };
 
 const ROUTER: &str = "envoy.extensions.filters.http.router.v3.Router";
@@ -161,8 +161,8 @@ impl Build for Compiler<'_> {
         Compiler::header_matcher(self, matcher)
     }
 
-    fn rules(&mut self, of: &Message, field: &str) -> Option<Rules> {
-        self.rbac_rules(of, field)
+    fn engine(&mut self, of: &Message, mode: EnforcementMode) -> Option<Engine> {
+        self.rbac_engine(of, mode, &OfRequests)
     }
 
     fn error(&mut self, message: &Message, field: &str, text: &str, hint: &str) {

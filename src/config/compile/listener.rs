@@ -132,7 +132,9 @@ impl Compiler<'_> {
             match is_default {
                 true => default_chain = Some(made),
                 false => {
-                    self.must_differ(&chains, &made, chain, &name);
+                    if listener.peek("filter_chain_matcher").is_none() {
+                        self.must_differ(&chains, &made, chain, &name);
+                    }
                     chains.push(made);
                 }
             }
@@ -148,8 +150,9 @@ impl Compiler<'_> {
             let text = format!("error adding listener '{name}': no filter chains specified");
             self.error(listener.at, &listener.path, text, "add `filter_chains`");
         }
+        let matcher = self.filter_chain_matcher(listener, &name, &chains);
         let use_original_dst = listener.boolean("use_original_dst") == Some(true);
-        let mut listener_filters = self.listener_filters(listener, &chains);
+        let mut listener_filters = self.listener_filters(listener, &chains, matcher.as_ref());
         if use_original_dst {
             // Observed: Envoy 1.40 lets it look last, whatever the file lists.
             let kind = ListenerFilterKind::OriginalDst;
@@ -159,6 +162,7 @@ impl Compiler<'_> {
         let chains = FilterChains {
             workers: AtomicUsize::new(0),
             chains,
+            matcher,
             default: default_chain,
             use_original_dst,
             listener_filters,

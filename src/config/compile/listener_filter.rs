@@ -7,7 +7,7 @@ use crate::{
     config::{
         Message,
         model::{
-            listener::FilterChain,
+            listener::{FilterChain, NamedChain},
             listener_filter::{
                 CLIENT_HELLO_BYTES_MAX, KeptTlvs, ListenerFilter, ListenerFilterKind,
                 LocalRatelimit, PortRule, ProxyProtocol, TlvRule,
@@ -15,6 +15,7 @@ use crate::{
             runtime_flag::RuntimeFlag,
         },
     },
+    matcher::tree::{Input, Tree},
     token_bucket::TokenBucket,
 };
 
@@ -37,11 +38,14 @@ impl Compiler<'_> {
         &mut self,
         listener: &Message,
         chains: &[FilterChain],
+        matcher: Option<&Tree<NamedChain>>,
     ) -> Vec<ListenerFilter> {
         let filters = listener.messages("listener_filters");
         let mut filters =
             filters.filter_map(|filter| self.listener_filter(filter)).collect::<Vec<_>>();
-        let asked = chains.iter().any(|chain| chain.tls.is_some() && chain.matches.asks_for_tls());
+        let asks = matcher.is_some_and(|tree| tree.asks(is_told_by_hello));
+        let asked = |chain: &FilterChain| asks || chain.matches.asks_for_tls();
+        let asked = chains.iter().any(|chain| chain.tls.is_some() && asked(chain));
         let inspects =
             |filter: &ListenerFilter| matches!(filter.kind, ListenerFilterKind::TlsInspector(_));
         if asked && !filters.iter().any(inspects) {
@@ -135,6 +139,11 @@ impl Compiler<'_> {
             interval.unwrap_or(FILL_INTERVAL_MIN),
         )
     }
+}
+
+/// Whether the input is what a client says at the beginning of TLS.
+fn is_told_by_hello(input: &Input) -> bool {
+    matches!(input, Input::ServerName | Input::TransportProtocol | Input::ApplicationProtocols)
 }
 
 /// `ProxyProtocolPassThroughTLVs`

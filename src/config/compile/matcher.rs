@@ -8,7 +8,7 @@ use crate::{
 };
 
 impl Compiler<'_> {
-    /// `envoy.type.matcher.v3.StringMatcher`
+    /// `StringMatcher`, of `envoy.type.matcher.v3` or of `xds.type.matcher.v3`.
     pub(super) fn text_matcher(&mut self, matcher: &Message) -> Option<TextMatcher> {
         let ignore_case = matcher.boolean("ignore_case").unwrap_or(false);
         let plain = |name: &str| matcher.text(name).map(|text| text.as_bytes().into());
@@ -21,6 +21,12 @@ impl Compiler<'_> {
         } else if let Some(text) = plain("contains") {
             TextTest::Contains(text)
         } else if let Some(regex) = matcher.message("safe_regex") {
+            if ignore_case {
+                // Observed: Envoy 1.40.
+                let (at, path) = (matcher.at_of("ignore_case"), matcher.path_of("ignore_case"));
+                let text = "ignore_case has no effect for safe_regex.";
+                self.error(at, &path, text, "begin the expression with (?i)");
+            }
             TextTest::Regex(self.expression(regex)?)
         } else {
             // `custom` is left unread, and so refused.

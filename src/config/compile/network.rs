@@ -1,10 +1,10 @@
 //! Owns what network filters are lent while they are built.
 
-use super::{Compiler, listener_filter::runtime_flag};
+use super::{Compiler, listener_filter::runtime_flag, rbac::OfConnections};
 use crate::{
     config::{Message, model::runtime_flag::RuntimeFlag},
     network::Build,
-    rbac::Rules,
+    rbac::{EnforcementMode, Engine},
     token_bucket::TokenBucket,
 };
 
@@ -18,12 +18,18 @@ impl Build for Compiler<'_> {
     }
 
     /// Rules about requests say nothing of a connection. Observed: Envoy 1.40 refuses them as well.
-    fn rules(&mut self, of: &Message, field: &str) -> Option<Rules> {
-        let rules = self.rbac_rules(of, field)?;
-        if let Some(name) = rules.of_requests() {
+    fn engine(&mut self, of: &Message, mode: EnforcementMode) -> Option<Engine> {
+        let engine = self.rbac_engine(of, mode, &OfConnections)?;
+        if let Engine::Rules(rules) = &engine
+            && let Some(name) = rules.of_requests()
+        {
             let text = format!("Found header({name}) rule, not supported by RBAC network filter");
+            let field = match mode {
+                EnforcementMode::Enforced => "rules",
+                EnforcementMode::Shadow => "shadow_rules",
+            };
             self.error(of.at_of(field), &of.path_of(field), text, "use the HTTP filter");
         }
-        Some(rules)
+        Some(engine)
     }
 }

@@ -2,23 +2,105 @@
 
 use ipnet::IpNet;
 
-use super::Compiler;
+use super::{Compiler, matcher_tree::Place};
 use crate::{
-    config::{Message, diagnostic::Span, message::Value},
-    rbac::{Action, Noted, Policy, Rule, Rules},
+    config::{
+        Message,
+        message::{AnyValue, Value},
+    },
+    matcher::tree::Input,
+    rbac::{Action, EnforcementMode, Engine, Named, Noted, Policy, Rule, Rules},
 };
 
+const ACTION: &str = "envoy.config.rbac.v3.Action";
+
+/// `action` of rules or of a matcher.
+fn rbac_choice(set: &Message) -> Action {
+    match set.choice("action") {
+        Some("DENY") => Action::Deny,
+        Some("LOG") => Action::Log,
+        _ => Action::Allow,
+    }
+}
+
+/// Rules of `envoy.filters.http.rbac`.
+pub(super) struct OfRequests;
+
+/// Rules of `envoy.filters.network.rbac`.
+pub(super) struct OfConnections;
+
+// Observed: Envoy 1.40, each input in each of the two.
+impl Place for OfRequests {
+    type Action = Named;
+    const WHO: &'static str = "RBAC HTTP filter";
+
+    fn sees(&self, input: &Input) -> bool {
+        matches!(input, Input::Header(_)) || OfConnections.sees(input)
+    }
+
+    fn action(&self, compiler: &mut Compiler<'_>, action: &AnyValue) -> Option<Named> {
+        compiler.rbac_action(action)
+    }
+}
+
+impl Place for OfConnections {
+    type Action = Named;
+    const WHO: &'static str = "RBAC network filter";
+
+    fn sees(&self, input: &Input) -> bool {
+        !matches!(
+            input,
+            Input::Header(_)
+                | Input::SourceType
+                | Input::TransportProtocol
+                | Input::ApplicationProtocols
+        )
+    }
+
+    fn action(&self, compiler: &mut Compiler<'_>, action: &AnyValue) -> Option<Named> {
+        compiler.rbac_action(action)
+    }
+}
+
 impl Compiler<'_> {
-    /// `envoy.config.rbac.v3.RBAC` in `field`; none where it is not set.
-    pub(super) fn rbac_rules(&mut self, of: &Message, field: &str) -> Option<Rules> {
-        let other = if field == "rules" { "matcher" } else { "shadow_matcher" };
-        self.refuse_access_matcher(of, other);
-        let set = of.message(field)?;
-        let action = match set.choice("action") {
-            Some("DENY") => Action::Deny,
-            Some("LOG") => Action::Log,
-            _ => Action::Allow,
+    /// What says who may: the matcher, or else the rules; none where neither is set.
+    pub(super) fn rbac_engine<P: Place<Action = Named>>(
+        &mut self,
+        of: &Message,
+        mode: EnforcementMode,
+        place: &P,
+    ) -> Option<Engine> {
+        let (rules, matcher) = match mode {
+            EnforcementMode::Enforced => ("rules", "matcher"),
+            EnforcementMode::Shadow => ("shadow_rules", "shadow_matcher"),
         };
+        if of.peek(matcher).is_none() {
+            return self.rbac_rules(of, rules).map(Engine::Rules);
+        }
+        if let Some(set) = of.peek(rules) {
+            // Observed: Envoy 1.40.
+            let text = format!("`{rules}` are ignored where there is a `{matcher}`");
+            self.notes.warning(set.key_at, &of.path_of(rules), text, "remove them");
+            of.ignore(rules, "the matcher decides");
+        }
+        self.matcher_tree(of, matcher, place).map(Engine::Matcher)
+    }
+
+    /// `envoy.config.rbac.v3.Action`
+    pub(super) fn rbac_action(&mut self, action: &AnyValue) -> Option<Named> {
+        let config = &action.message;
+        if config.name() != ACTION {
+            self.other_extension(config, ACTION, "action of access control");
+            return None;
+        }
+        let name = config.text("name").unwrap_or_default().to_owned();
+        Some(Named { name, action: rbac_choice(config) })
+    }
+
+    /// `envoy.config.rbac.v3.RBAC` in `field`; none where it is not set.
+    fn rbac_rules(&mut self, of: &Message, field: &str) -> Option<Rules> {
+        let set = of.message(field)?;
+        let action = rbac_choice(set);
         let mut policies = Vec::new();
         for (name, item) in set.map("policies") {
             let Value::Message(policy) = &item.value else { continue };
@@ -31,23 +113,10 @@ impl Compiler<'_> {
         policies.sort_by(|one, two| one.name.cmp(&two.name));
         // Rules of which a part is left out let others through than they say, `--skip-unsupported` or not.
         for unread in set.unread() {
-            self.refuse_for_good(unread.at, &unread.path, unread.name);
+            self.refuse_for_good(unread.at, &unread.path, &format!("`{}`", unread.name));
             of.ignore(field, "what is wrong with it was told");
         }
         Some(Rules { action, policies })
-    }
-
-    /// The other way to say who may, in the place of rules.
-    fn refuse_access_matcher(&mut self, of: &Message, name: &str) {
-        if of.peek(name).is_some() {
-            of.ignore(name, "it is refused");
-            self.refuse_for_good(of.at_of(name), &of.path_of(name), name);
-        }
-    }
-
-    fn refuse_for_good(&mut self, at: Span, path: &str, name: &str) {
-        let text = format!("`{name}` is known to Envoy, and not supported by Understudy yet");
-        self.error(at, path, text, "say it by rules: who may is never left out");
     }
 
     /// What is not read here is refused by name.

@@ -6,6 +6,8 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 
+use crate::matcher::tree::is_same_ip_or_loopback;
+
 /// What a chain takes. An empty list takes all that nobody else asks for.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct FilterChainMatch {
@@ -113,7 +115,7 @@ const STEPS: [fn(&FilterChainMatch, &Traits<'_>) -> Fit; 9] = [
     |chain, traits| application(&chain.application_protocols, traits.application_protocols),
     |chain, traits| prefix(&chain.direct_source_prefix_ranges, traits.direct_source),
     |chain, traits| {
-        let local = traits.source.0.is_loopback() || traits.source.0 == traits.destination.0;
+        let local = is_same_ip_or_loopback(traits.source.0, traits.destination.0);
         match chain.source_type {
             SourceType::Any => Some(0),
             SourceType::SameIpOrLoopback => local.then_some(1),
@@ -237,6 +239,8 @@ mod tests {
         let home = ("127.0.0.1".parse().unwrap(), 1);
         let local = Traits { source: home, direct_source: home.0, ..traits("", &[]) };
         assert_eq!(FilterChainMatch::choose(&all, &local), Some(0));
+        let seventh = Traits { source: ("127.0.0.7".parse().unwrap(), 1), ..local };
+        assert_eq!(FilterChainMatch::choose(&all, &seventh), None, "it comes from outside");
     }
 
     #[test]

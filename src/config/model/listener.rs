@@ -9,13 +9,15 @@ use super::{
     access_log::AccessLog, filter_chain_match::FilterChainMatch, http::HttpConnectionManager,
     listener_filter::ListenerFilter, tcp_proxy::TcpProxy,
 };
-use crate::{network::Filter, tls::ServerContext};
+use crate::{matcher::tree::Tree, network::Filter, tls::ServerContext};
 
 /// What a listener does with a connection.
 #[derive(Debug)]
 pub struct FilterChains {
     /// Chains in the order of the file.
     pub chains: Vec<FilterChain>,
+    /// `filter_chain_matcher`: chooses among them in the place of what each of them takes.
+    pub matcher: Option<Tree<NamedChain>>,
     /// `default_filter_chain`: takes what no other does.
     pub default: Option<FilterChain>,
     /// `use_original_dst`: a connection that was meant for another listener's address is handed over to that one.
@@ -29,6 +31,9 @@ pub struct FilterChains {
     /// How many workers run it: whoever else holds it is a listener.
     pub workers: AtomicUsize,
 }
+
+/// The place of the chain of a name in the order of the file; none where no chain has it.
+pub type NamedChain = Option<usize>;
 
 /// One filter chain.
 #[derive(Debug)]
@@ -82,6 +87,7 @@ impl FilterChains {
         match (&self.chains[..], &self.default) {
             ([only], None) | ([], Some(only))
                 if only.matches == FilterChainMatch::default()
+                    && self.matcher.is_none()
                     && self.listener_filters.is_empty() =>
             {
                 Some(only)

@@ -57,6 +57,7 @@ impl Exchange<'_> {
         let peer = self.peer;
         let client = Client {
             remote: self.heads.client.or_else(|| peer.remote.ip()),
+            named: self.heads.client.is_some(),
             peer: peer.remote,
             direct: peer.proxied.as_ref().map_or(peer.remote, |proxied| proxied.peer),
             local: peer.local,

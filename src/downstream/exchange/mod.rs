@@ -48,6 +48,7 @@ use std::{
 
 use understudy_actors::{
     address::Address,
+    runtime::Share,
     stats::{HttpStat, RouterStat},
 };
 
@@ -59,7 +60,7 @@ use crate::{
     config::model::{
         hash_policy::HashPolicy,
         http::HostForm,
-        route::{Forward, RouteAction, RuntimeFraction},
+        route::{Forward, RouteAction},
     },
     filter::Filters,
     format::AccessLogType,
@@ -203,9 +204,8 @@ impl Peer {
 // === impl Draw ===
 
 impl Lots for Draw<'_> {
-    fn draws(&self, fraction: &RuntimeFraction) -> bool {
-        let number = self.number();
-        self.worker.with_runtime(|runtime| runtime.enabled(&fraction.key, fraction.default, number))
+    fn takes(&self, key: &str, default: Share, number: u64) -> bool {
+        self.worker.with_runtime(|runtime| runtime.enabled(key, default, number))
     }
 
     fn number(&self) -> u64 {

@@ -4,6 +4,7 @@ mod attempts;
 mod direct;
 mod forward;
 mod hash_policy;
+mod matcher;
 mod matching;
 mod mirror;
 mod mutation;
@@ -32,6 +33,7 @@ pub(super) use matching::runtime_share;
 use mutation::OuterMutations;
 
 /// What is said around a route that matters to it.
+#[derive(Clone, Copy)]
 struct Around<'a> {
     /// The clusters there are; none where nobody asks.
     clusters: Option<&'a HashSet<String>>,
@@ -42,7 +44,7 @@ struct Around<'a> {
     /// What its virtual host says of tries.
     tries: &'a HostAttempts<'a>,
     /// What its virtual host and table do to headers.
-    mutations: OuterMutations,
+    mutations: &'a OuterMutations,
 }
 
 impl Compiler<'_> {
@@ -78,10 +80,11 @@ impl Compiler<'_> {
                 filters: &filters,
                 direct_bytes_max,
                 tries: &tries,
-                mutations,
+                mutations: &mutations,
             };
             let routes = host.messages("routes");
-            let routes = routes.filter_map(|route| self.route(route, &around)).collect();
+            let mut routes = routes.filter_map(|route| self.route(route, &around)).collect();
+            let matcher = self.host_matcher(host, &around, &mut routes);
             let name = host.text("name").unwrap_or_default().to_owned();
             let require_tls = match host.choice("require_tls") {
                 Some("EXTERNAL_ONLY") => RequireTls::ExternalOnly,
@@ -92,6 +95,7 @@ impl Compiler<'_> {
                 name,
                 domains,
                 routes,
+                matcher,
                 require_tls,
                 virtual_clusters: self.virtual_clusters(host),
                 metadata: host.message("metadata").map(filter_metadata),

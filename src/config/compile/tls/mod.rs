@@ -33,8 +33,13 @@ struct Common {
 impl Compiler<'_> {
     /// `envoy.extensions.transport_sockets.tls.v3.DownstreamTlsContext`
     pub(super) fn downstream_tls(&mut self, context: &Message) -> Option<ServerContext> {
+        let told = self.errors.count();
         let common = self.common_tls(context, Version::Tls13)?;
         if common.certificates.is_empty() {
+            // Those that cannot be read were told.
+            if self.errors.count() > told {
+                return None;
+            }
             let text = "No TLS certificates found for server context";
             let hint = "add `tls_certificates` to `common_tls_context`";
             self.error(context.at, &context.path, text, hint);
@@ -126,7 +131,7 @@ impl Compiler<'_> {
     /// `CommonTlsContext`
     fn common_tls(&mut self, context: &Message, newest: Version) -> Option<Common> {
         let Some(common) = context.message("common_tls_context") else {
-            let parameters = Parameters::new(Version::Tls12, newest, &[], &[]).ok()?;
+            let parameters = Parameters::new(Version::Tls12, newest, &[], &[], &[]).ok()?;
             let (certificates, alpn, key_log) = (Vec::new(), Vec::new(), None);
             return Some(Common { parameters, certificates, validation: None, alpn, key_log });
         };
@@ -155,12 +160,13 @@ impl Compiler<'_> {
     /// `TlsParameters`; `newest` is the default of its maximum, which is TLS 1.2 towards hosts.
     fn tls_parameters(&mut self, common: &Message, newest: Version) -> Option<Parameters> {
         let Some(set) = common.message("tls_params") else {
-            return Parameters::new(Version::Tls12, newest, &[], &[]).ok();
+            return Parameters::new(Version::Tls12, newest, &[], &[], &[]).ok();
         };
         let from = self.tls_version(set, "tls_minimum_protocol_version", Version::Tls12)?;
         let to = self.tls_version(set, "tls_maximum_protocol_version", newest)?;
         let list = |name: &str| set.texts(name).map(|(text, _)| text).collect::<Vec<_>>();
-        let made = Parameters::new(from, to, &list("cipher_suites"), &list("ecdh_curves"));
+        let (ciphers, groups) = (list("cipher_suites"), list("ecdh_curves"));
+        let made = Parameters::new(from, to, &ciphers, &groups, &list("signature_algorithms"));
         let hint =
             "leave it out of the list; what is left is secure and every client of today has it";
         made.map_err(|error| self.error(set.at, &set.path, error.to_string(), hint)).ok()

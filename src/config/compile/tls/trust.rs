@@ -32,6 +32,7 @@ impl Compiler<'_> {
         let own = common.message("validation_context").or(default);
         let named = both.map_or_else(|| common.message(by_name), |both| both.message(by_name));
         let at = own.or(named)?;
+        let told = self.errors.count();
         let own = own.map(|own| {
             own.ignore("watched_directory", "it counts for secrets that discovery brings");
             self.trust(own)
@@ -44,6 +45,10 @@ impl Compiler<'_> {
                 // Both were read before. Where nobody is trusted to certify names, nobody is let in.
                 parts.or(own.clone()).whole().ok().map(Arc::new)
             }));
+        }
+        // What cannot be read was told; what follows from it helps nobody.
+        if self.errors.count() > told {
+            return None;
         }
         let parts = match named {
             Some(named) => self.static_secret(named, |secret| secret.trust.clone())?,

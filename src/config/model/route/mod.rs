@@ -10,7 +10,7 @@ mod mutation;
 mod redirect;
 mod retry;
 
-use std::sync::Arc;
+use std::{ops::Range, sync::Arc};
 
 pub use attempts::{Attempts, GrpcTimeout, StreamDuration, Tells};
 pub use direct::DirectResponse;
@@ -25,7 +25,10 @@ pub use redirect::{Redirect, RedirectPath};
 pub use retry::{BackOff, ResetHeader, RetryOn, RetryPolicy};
 
 pub use crate::re2::Substitution;
-use crate::{filter::OfRoute, matcher::HeaderMatcher};
+use crate::{
+    filter::OfRoute,
+    matcher::{HeaderMatcher, tree::Tree},
+};
 
 /// `RouteConfiguration`.
 #[derive(Debug)]
@@ -51,8 +54,10 @@ pub struct VirtualHost {
     pub name: String,
     /// `domains`: exact, `*.suffix`, `prefix.*` or `*`; as written.
     pub domains: Vec<String>,
-    /// `routes`, in the order of the file: the first match wins.
+    /// `routes`, in the order of the file: the first match wins. Or those of all actions of `matcher`.
     pub routes: Vec<Route>,
+    /// `matcher`: which of the routes are looked at, where it is not all of them.
+    pub matcher: Option<Tree<Range<usize>>>,
     /// `require_tls`.
     pub require_tls: RequireTls,
     /// `virtual_clusters`: the first whose headers a request has counts it; another where none does.
