@@ -105,6 +105,29 @@ fn the_port_of_a_proxy_header_tells_which_protocol_the_client_spoke() {
     assert!(answer(proxy.listener("main"), GET.as_bytes()).contains("x-seen: http "));
 }
 
+/// The way in which files of old ask for PROXY headers. Observed: Envoy 1.40 asks the first chain alone.
+#[test]
+fn the_first_chain_may_ask_for_proxy_headers() {
+    let asks = |which: usize| {
+        let matches = ["{source_prefix_ranges: [{address_prefix: 9.9.9.9, prefix_len: 32}]}", "{}"];
+        let chains = matches.iter().enumerate().map(|(at, matches)| {
+            let more = if at == which { "      use_proxy_proto: true\n" } else { "" };
+            chain(matches, "plain") + more
+        });
+        Proxy::start(&format!(
+            "admin: {{address: {{socket_address: {{address: 127.0.0.1, port_value: 0}}}}}}\nstatic_resources:\n  listeners:\n  - name: main\n    address: {{socket_address: {{address: 127.0.0.1, port_value: 0}}}}\n    filter_chains:\n{}",
+            chains.collect::<String>()
+        ))
+    };
+    let header = format!("PROXY TCP4 1.2.3.4 5.6.7.8 111 222\r\n{GET}");
+    let first = asks(0);
+    let told = answer(first.listener("main"), header.as_bytes());
+    assert!(told.contains("x-seen: 1.2.3.4 1.2.3.4:111 127.0.0.1 5.6.7.8:222\r\n"), "{told}");
+    assert_eq!(answer(first.listener("main"), GET.as_bytes()), "");
+    let second = asks(1);
+    assert!(answer(second.listener("main"), GET.as_bytes()).starts_with("HTTP/1.1 200"));
+}
+
 #[test]
 fn chains_are_chosen_by_the_headers_addresses_and_direct_ones_by_the_sockets() {
     let chains = [
@@ -193,7 +216,15 @@ fn a_connection_that_a_listener_filter_ends_is_logged() {
         (b"PROXY TCP4", false, &its_own),
         (b"PROXY TCP4", true, &its_own),
     ];
+    let logged = |expected: &[&str]| {
+        wait_for("another line", || {
+            let lines = std::fs::read_to_string(&log).ok()?;
+            let lines = lines.lines().collect::<Vec<_>>();
+            (lines.len() == expected.len()).then(|| assert_eq!(lines, expected))
+        });
+    };
     let mut expected = vec!["- 1.2.3.4 5.6.7.8:222 -"];
+    logged(&expected);
     for (bytes, ends, line) in cases {
         expected.push(line);
         let mut stream = connect(to);
@@ -201,11 +232,7 @@ fn a_connection_that_a_listener_filter_ends_is_logged() {
         if ends {
             stream.shutdown(Shutdown::Write).expect("an end");
         }
-        wait_for("another line", || {
-            let lines = std::fs::read_to_string(&log).ok()?;
-            let lines = lines.lines().collect::<Vec<_>>();
-            (lines.len() == expected.len()).then(|| assert_eq!(lines, expected))
-        });
+        logged(&expected);
     }
 }
 

@@ -242,3 +242,44 @@ fn no_two_listeners_share_an_address_of_theirs() {
     assert!(!output.status.success(), "{told}");
     assert!(told.contains("listener \"one\" has the address"), "{told}");
 }
+
+/// Observed: Envoy 1.40.
+#[test]
+fn a_listener_and_its_chain_are_told_of_by_their_metadata() {
+    let seen = "%METADATA(LISTENER:a:b)%|%METADATA(LISTENER_FILTER_CHAIN:a:b)%|%METADATA(LISTENER:a)%|%METADATA(LISTENER:z)%";
+    let answers = format!(
+        "{{\"@type\": {TYPES}.network.http_connection_manager.v3.HttpConnectionManager, stat_prefix: in, route_config: {{virtual_hosts: [{{name: all, domains: [\"*\"], response_headers_to_add: [{{header: {{key: x-seen, value: \"{seen}\"}}}}], routes: [{{match: {{prefix: /}}, direct_response: {{status: 200}}}}]}}]}}, http_filters: [{{name: router, typed_config: {{\"@type\": {TYPES}.http.router.v3.Router}}}}]}}"
+    );
+    let proxy = Proxy::start(&format!(
+        "admin: {{address: {{socket_address: {{address: 127.0.0.1, port_value: 0}}}}}}\nstatic_resources:\n  listeners:\n  - name: main\n    address: {{socket_address: {{address: 127.0.0.1, port_value: 0}}}}\n    bypass_overload_manager: true\n    metadata: {{filter_metadata: {{a: {{b: here, n: 3}}}}}}\n    filter_chains:\n    - metadata: {{filter_metadata: {{a: {{b: chain}}}}}}\n      filters: [{{name: http, typed_config: {answers}}}]\n"
+    ));
+    let answer = client::get(proxy.listener("main"), "/");
+    assert_eq!(answer.header("x-seen"), Some("here|chain|{\"b\":\"here\",\"n\":3}|"));
+}
+
+/// Who speaks no multipath TCP is served all the same; a kernel without it is told of.
+#[test]
+fn a_listener_may_speak_multipath_tcp() {
+    let of = |more: &str| {
+        format!(
+            "admin: {{address: {{socket_address: {{address: 127.0.0.1, port_value: 0}}}}}}\nstatic_resources:\n  listeners:\n  - name: main\n    address: {{socket_address: {{address: 127.0.0.1, port_value: 0}}}}\n    {more}\n    filter_chains: [{{filters: [{{name: e, typed_config: {{\"@type\": {TYPES}.network.echo.v3.Echo}}}}]}}]\n"
+        )
+    };
+    let multipath = socket2::Protocol::from(262);
+    if socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, Some(multipath)).is_err()
+    {
+        let folder = support::proxy::folder();
+        let file = folder.join("config.yaml");
+        std::fs::write(&file, of("enable_mptcp: true")).expect("a configuration");
+        let run = support::proxy::binary().arg("-c").arg(&file).output().expect("the binary runs");
+        let told = String::from_utf8_lossy(&run.stderr).into_owned();
+        assert!(!run.status.success() && told.contains("take `enable_mptcp` away"), "{told}");
+        return;
+    }
+    let proxy = Proxy::start(&of("enable_mptcp: true"));
+    let mut stream = TcpStream::connect(proxy.listener("main")).expect("a connection");
+    stream.write_all(b"hello").expect("it takes it");
+    let mut back = [0; 5];
+    stream.read_exact(&mut back).expect("it comes back");
+    assert_eq!(&back, b"hello");
+}

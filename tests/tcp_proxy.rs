@@ -195,6 +195,45 @@ fn weights_share_connections_out() {
 }
 
 /// Observed: Envoy 1.40, the same hosts for these clients and keys.
+/// Which hosts may take a connection, by their metadata: the proxy says it, and a weighted cluster first.
+#[test]
+fn a_connection_goes_to_a_host_of_the_metadata_that_is_asked_for() {
+    let says = |word: &'static str| {
+        host(move |mut stream| {
+            let _ = stream.write_all(word.as_bytes());
+        })
+    };
+    let endpoint = |host: SocketAddr, stage: &str| {
+        format!(
+            "{{endpoint: {{address: {{socket_address: {{address: 127.0.0.1, port_value: {}}}}}}}, metadata: {{filter_metadata: {{envoy.lb: {{stage: {stage}}}}}}}}}",
+            host.port()
+        )
+    };
+    let hosts = [endpoint(says("prod"), "prod"), endpoint(says("canary"), "canary")].join(", ");
+    let up = format!(
+        "  - name: up\n    type: STATIC\n    lb_subset_config: {{fallback_policy: NO_FALLBACK, subset_selectors: [{{keys: [stage]}}]}}\n    load_assignment: {{cluster_name: up, endpoints: [{{lb_endpoints: [{hosts}]}}]}}\n"
+    );
+    let of = |stage: &str| {
+        format!("metadata_match: {{filter_metadata: {{envoy.lb: {{stage: {stage}}}}}}}")
+    };
+    let canary = of("canary");
+    let weighted = format!(
+        "weighted_clusters: {{clusters: [{{name: up, weight: 1, {canary}}}]}}\n          {}",
+        of("prod")
+    );
+    for (filter, expected) in [
+        (format!("cluster: up\n          {canary}"), "canary"),
+        (format!("cluster: up\n          {}", of("prod")), "prod"),
+        (format!("cluster: up\n          {}", of("nowhere")), ""),
+        (weighted, "canary"),
+    ] {
+        let proxy = proxy_to(&filter, &log(), &up);
+        for _ in 0..4 {
+            assert_eq!(rest(&mut connect(&proxy)), expected.as_bytes(), "{filter}");
+        }
+    }
+}
+
 #[test]
 fn a_clients_address_leads_to_the_host_that_envoy_chooses() {
     let hosts: Vec<_> = (1..=4)

@@ -71,6 +71,12 @@ fn logged(folder: &Path, reason: &str) -> usize {
     log.lines().filter(|line| line.contains(reason)).count()
 }
 
+/// What a client hears that is not let in. It says nothing after its handshake: what it said might cost it the answer.
+fn refusal(at: SocketAddr, greeting: &Greeting<'_>) -> String {
+    let heard = connect(at, greeting).and_then(|mut client| client.read(&mut [0]));
+    heard.expect_err("it is not let in").to_string()
+}
+
 fn vector(length: usize, content: &[u8]) -> Vec<u8> {
     [&content.len().to_be_bytes()[8 - length..], content].concat()
 }
@@ -217,9 +223,7 @@ fn a_client_hears_what_is_wrong_with_its_certificate() {
     });
     let asks = |shows| {
         let greeting = Greeting { shows, ..Greeting::new("a.test", &authority) };
-        let asked = connect(proxy.listener("main"), &greeting);
-        let refused = asked.and_then(|mut client| get(&mut client, "/"));
-        refused.map_err(|error| error.to_string()).expect_err("it is not let in")
+        refusal(proxy.listener("main"), &greeting)
     };
     for (shows, alert, reason) in [
         (Some(&expired), "CertificateExpired", "certificate_has_expired"),
@@ -311,14 +315,60 @@ fn both_sides_sign_by_what_is_allowed() {
     let common = trusted(&folder, "") + &allowed("ecdsa_secp256r1_sha256");
     let required = "require_client_certificate: true,";
     let proxy = start(&config(&folder, &["ecdsa"], required, &common));
-    let asks = |shows: &Identity| {
-        let greeting = Greeting { shows: Some(shows), ..Greeting::new("a.test", &authority) };
-        let asked = connect(proxy.listener("main"), &greeting);
-        asked.and_then(|mut client| get(&mut client, "/")).map_err(|error| error.to_string())
-    };
-    assert!(asks(&authority.issue(&["client.test"])).expect("an answer").contains(" 200 "));
+    let at = proxy.listener("main");
+    let [ecdsa, rsa] = [authority.issue(&["client.test"]), authority.issue_rsa(&["client.test"])];
+    let shows = |shows| Greeting { shows: Some(shows), ..Greeting::new("a.test", &authority) };
+    let mut client = connect(at, &shows(&ecdsa)).expect("a handshake");
+    assert!(get(&mut client, "/").expect("an answer").contains(" 200 "));
     // It has nothing to show that it could sign for.
-    let refused = asks(&authority.issue_rsa(&["client.test"])).expect_err("it is not let in");
+    let refused = refusal(at, &shows(&rsa));
     assert!(refused.contains("CertificateRequired"), "{refused}");
     assert_eq!(proxy.stat("listener.main.ssl.sigalgs.ecdsa_secp256r1_sha256"), Some(1));
+}
+
+/// The same listener with a TLS inspector of these fields, whose log says what it has found.
+fn inspected(folder: &Path, fields: &str) -> String {
+    let filter = format!(
+        "    listener_filters: [{{name: i, typed_config: {{\"@type\": {TYPES}.filters.listener.tls_inspector.v3.TlsInspector, {fields}}}}}]\n    \
+         filter_chains:"
+    );
+    let made = config(folder, &["ecdsa"], "", "");
+    let told = "%TLS_JA3_FINGERPRINT% %TLS_JA4_FINGERPRINT% %REQUESTED_SERVER_NAME%";
+    made.replace("    filter_chains:", &filter)
+        .replace("%DOWNSTREAM_TRANSPORT_FAILURE_REASON%", told)
+}
+
+#[test]
+fn clients_are_known_by_their_fingerprints() {
+    let (_, folder) = stage();
+    let both = "enable_ja3_fingerprinting: true, enable_ja4_fingerprinting: true";
+    let ja4 = "t12d020300_777cda164f4b_4e0be11b965e";
+    for (fields, expected) in [
+        (both, format!("880a11ffd6e060dd54d8df923bdd7561 {ja4} a.test")),
+        ("enable_ja4_fingerprinting: true", format!("- {ja4} a.test")),
+        ("", "- - a.test".to_owned()),
+    ] {
+        let proxy = start(&inspected(&folder, fields));
+        let says = hello("a.test", &[0x1301, ECDSA], &[X25519, P256], &[0x0403, 0x0804]);
+        answer(proxy.listener("main"), &says);
+        wait_for(&expected, || (logged(&folder, &expected) == 1).then_some(()));
+    }
+}
+
+#[test]
+fn what_is_no_hello_is_not_wanted_where_hellos_are() {
+    let (_, folder) = stage();
+    for (fields, wanted) in
+        [("close_connection_on_client_hello_parsing_errors: true", false), ("", true)]
+    {
+        let proxy = start(&inspected(&folder, fields));
+        for says in [&b"GET / HTTP/1.1\r\n\r\n"[..], &[22, 3, 1, 0, 5, 2, 0, 0, 1, 0]] {
+            let mut socket = TcpStream::connect(proxy.listener("main")).expect("it listens");
+            socket.write_all(says).expect("it reads");
+            // Whoever goes on is told that this is no TLS.
+            let told = socket.read(&mut [0; 7]).unwrap_or_default();
+            assert_eq!(told > 0, wanted, "{fields}");
+        }
+        assert_eq!(proxy.stat("tls_inspector.tls_not_found"), Some(2));
+    }
 }

@@ -18,7 +18,7 @@ use rustls::{
 use support::{
     certificates::{Authority, Greeting, Identity},
     proxy::{Proxy, folder},
-    tls::{connect, connect_with, get},
+    tls::{connect, connect_with, get, origin},
     wait_for,
 };
 use x509_parser::prelude::{FromDer, X509Certificate};
@@ -202,4 +202,48 @@ fn secrets_of_handshakes_are_written_to_a_file_for_those_who_debug() {
         .expect("an answer");
     let written = fs::read_to_string(&path).expect("a file");
     assert!(written.lines().any(|line| line.starts_with("CLIENT_TRAFFIC_SECRET_0 ")), "{written}");
+}
+
+#[test]
+fn secrets_are_written_of_connections_between_addresses_that_are_asked_for() {
+    let (authority, _, folder) = stage();
+    let (path, host) =
+        (folder.join("secrets"), origin(authority.issue(&["a.test"]).server(None, &[])));
+    let range = |side: &str, address: &str| {
+        format!("{side}_address_range: [{{address_prefix: {address}, prefix_len: 32}}]")
+    };
+    let here = |side| range(side, "127.0.0.1");
+    let elsewhere = |side| range(side, "10.0.0.1");
+    let cluster = |ranges: &str| {
+        format!(
+            "  clusters:\n{}    transport_socket: {{name: tls, typed_config: {{\
+             \"@type\": {TYPES}.transport_sockets.tls.v3.UpstreamTlsContext, \
+             common_tls_context: {{key_log: {{path: {}, {ranges}}}}}}}}}\n",
+            support::config::cluster("up", &[host]),
+            path.display()
+        )
+    };
+    // Observed: Envoy 1.40 writes where both ends are within.
+    for (ranges, written) in [
+        (here("local"), true),
+        (here("remote"), true),
+        (format!("{}, {}", here("local"), here("remote")), true),
+        (elsewhere("local"), false),
+        (format!("{}, {}", here("local"), elsewhere("remote")), false),
+        (format!("{}, {}", elsewhere("local"), here("remote")), false),
+    ] {
+        let common = format!("key_log: {{path: {}, {ranges}}},", path.display());
+        let up = "routes: [{match: {prefix: /up}, route: {cluster: up}}, ";
+        for (to, config) in [
+            ("/", config(&folder, "", "", &common, "")),
+            ("/up", config(&folder, "", "", "", "").replace("routes: [", up) + &cluster(&ranges)),
+        ] {
+            let proxy = Proxy::start(&config);
+            let greeting = Greeting::new("a.test", &authority);
+            let mut client = connect(proxy.listener("main"), &greeting).expect("a handshake");
+            assert!(get(&mut client, to).expect("an answer").contains(" 200 "));
+            assert_eq!(path.exists(), written, "{to} {ranges}");
+            let _ = fs::remove_file(&path);
+        }
+    }
 }

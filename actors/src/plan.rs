@@ -141,6 +141,8 @@ pub struct ListenerPlan {
 pub struct SocketPlan {
     /// `ipv4_compat`: an IPv6 socket takes connections by IPv4, too.
     pub ipv4_compat: bool,
+    /// `enable_mptcp`: it speaks multipath TCP with who does.
+    pub multipath: bool,
     /// `pipe.mode`: who may connect to its path.
     pub mode: Option<u32>,
     /// What is set of it, and when. What is accepted inherits it.

@@ -5,6 +5,7 @@ use std::{
     future::Future,
     net::{IpAddr, Ipv4Addr},
     rc::Rc,
+    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -26,7 +27,7 @@ use crate::{
     config::model::filter_chain_match::{FilterChainMatch, Traits},
     listener::{Found, Proxied, Verdict},
     matcher::tree::{Facts, Outcome},
-    tls::Session,
+    tls::{Ends, Fingerprints, Session},
     transport::{self, Stream},
 };
 
@@ -47,6 +48,8 @@ pub struct Arrival {
     pub tls: Option<Rc<Session>>,
     /// The name that was asked for, as the TLS inspector saw it.
     pub server_name: Option<Rc<str>>,
+    /// By what the client is known, as the TLS inspector saw it.
+    pub fingerprints: Option<Arc<Fingerprints>>,
     /// The cluster that a filter has chosen for it.
     pub cluster: Option<Rc<str>>,
 }
@@ -63,7 +66,16 @@ impl Arrival {
     /// A connection whose bytes are plain.
     pub(super) fn plain(stream: TcpStream, peer: Address, local: Address) -> Self {
         let stream = stream.into();
-        Self { stream, peer, local, proxied: None, tls: None, server_name: None, cluster: None }
+        Self {
+            stream,
+            peer,
+            local,
+            proxied: None,
+            tls: None,
+            server_name: None,
+            fingerprints: None,
+            cluster: None,
+        }
     }
 }
 
@@ -95,23 +107,35 @@ pub(super) async fn welcome(
     };
     let Accepted { stream: socket, entrance, .. } = accepted;
     entrance.admit(&control);
-    let Found { peer, local, proxied, server_name, .. } = found;
+    let Found { peer, local, proxied, server_name, fingerprints, .. } = found;
     let (proxied, server_name) = (proxied.map(Rc::new), server_name.map(Rc::from));
     let Some(tls) = &chain.tls else {
-        let arrival = Arrival { proxied, server_name, ..Arrival::plain(socket, peer, local) };
+        let plain = Arrival::plain(socket, peer, local);
+        let arrival = Arrival { proxied, server_name, fingerprints, ..plain };
         return chain.serve(worker, arrival, control).await;
     };
     if !tls.context.is_ready() {
         return tls.not_ready(&worker);
     }
     let ssl = tls.stats.lane(worker.index);
-    let handshake = transport::accept(socket, &tls.context, |stat| ssl.inc(stat));
+    let ends = Ends { local: local.ip(), remote: peer.ip() };
+    let handshake = transport::accept(socket, &tls.context, ends, |stat| ssl.inc(stat));
     let (reason, ended_by) =
         match timeout(chain.handshake_timeout.unwrap_or(HANDSHAKE_WAIT), handshake).await {
-            Ok(Ok((stream, session))) => {
+            Ok(Ok((stream, mut session))) => {
+                session.fingerprints.clone_from(&fingerprints);
                 let tls = Some(Rc::new(session));
-                let arrival =
-                    Arrival { stream, peer, local, proxied, tls, server_name, cluster: None };
+                let cluster = None;
+                let arrival = Arrival {
+                    stream,
+                    peer,
+                    local,
+                    proxied,
+                    tls,
+                    server_name,
+                    fingerprints,
+                    cluster,
+                };
                 return chain.serve(worker, arrival, control).await;
             }
             // It was counted.
@@ -122,7 +146,8 @@ pub(super) async fn welcome(
             }
         };
     let unmatched = false;
-    let unwelcome = Unwelcome { started, peer, local, proxied, server_name, reason, unmatched };
+    let unwelcome =
+        Unwelcome { started, peer, local, proxied, server_name, fingerprints, reason, unmatched };
     chain.turn_away(&worker, &unwelcome, ended_by);
 }
 

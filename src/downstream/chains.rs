@@ -26,6 +26,7 @@ use super::{
 };
 use crate::{
     access_log::Writer,
+    config::model::listener::FilterChainInfo,
     config::model::{
         http::CodecType,
         listener::{FilterChain, FilterChains, Terminal},
@@ -120,8 +121,8 @@ impl Chains {
 
     /// Writes of a connection that none of them has had: the listener's logs are those of each.
     pub(super) fn log_unserved(&self, worker: &Worker, unwelcome: &Unwelcome) {
-        if let Some(first) = self.all.first() {
-            unwelcome.log(worker, first.listener_logs().0, "");
+        if let (Some(first), Some(config)) = (self.all.first(), self.config()) {
+            unwelcome.log(worker, first.listener_logs().0, &config.unmatched);
         }
     }
 
@@ -173,7 +174,7 @@ impl Chain {
         };
         let logs = config.terminal.connection_logs().cloned().collect::<Vec<_>>();
         let logs = Log::open(&logs, log);
-        let gate = Gate::new(&config.filters, &view.registry, &config.name, logs);
+        let gate = Gate::new(&config.filters, &view.registry, config.info.clone(), logs);
         let handshake_timeout = config.handshake_timeout;
         Self { tls, handshake_timeout, gate, runs }
     }
@@ -237,14 +238,14 @@ impl Chain {
         if let Runs::Http(manager) = &self.runs {
             Opened::count_unwelcome(manager.clone(), unwelcome.started, ended_by);
         }
-        let (logs, name) = self.listener_logs();
-        unwelcome.log(worker, logs, name);
+        let (logs, chain) = self.listener_logs();
+        unwelcome.log(worker, logs, chain);
     }
 
-    /// The listener's logs, and the chain's own name.
-    fn listener_logs(&self) -> (&[Log], &str) {
+    /// The listener's logs, and what is told of the chain.
+    fn listener_logs(&self) -> (&[Log], &FilterChainInfo) {
         match &self.runs {
-            Runs::Http(manager) => (manager.listener_logs(), manager.config.filter_chain.as_str()),
+            Runs::Http(manager) => (manager.listener_logs(), &*manager.config.filter_chain),
             Runs::Tcp(proxy) => (proxy.listener_logs(), proxy.filter_chain()),
             Runs::Echo(echo) => (echo.logs(), echo.filter_chain()),
             Runs::DirectResponse(filter) => (filter.logs(), filter.filter_chain()),

@@ -3,6 +3,7 @@
 use std::{
     cell::Cell,
     rc::Rc,
+    sync::Arc,
     time::{Instant, SystemTime},
 };
 
@@ -12,8 +13,10 @@ use super::{exchange::Peer, logs::Log, manager::Manager, serve::Worker};
 use crate::{
     access_log::{Record, ResponseFlag, ResponseFlags},
     codec::Version,
+    config::model::listener::FilterChainInfo,
     format::StreamInfo,
     listener::{Found, Proxied},
+    tls::Fingerprints,
     worker::next_connection_id,
 };
 
@@ -36,6 +39,7 @@ pub(super) struct Unwelcome {
     pub(super) local: Address,
     pub(super) proxied: Option<Rc<Proxied>>,
     pub(super) server_name: Option<Rc<str>>,
+    pub(super) fingerprints: Option<Arc<Fingerprints>>,
     /// Why; empty where the client has gone, or has taken too long.
     pub(super) reason: String,
     /// No filter chain takes it.
@@ -47,14 +51,14 @@ pub(super) struct Unwelcome {
 impl Unwelcome {
     /// One that no filter chain has had. Observed: Envoy 1.40 tells what listener filters have found out of it.
     pub(super) fn of(found: Found, started: Instant, unmatched: bool) -> Self {
-        let Found { peer, local, proxied, server_name, .. } = found;
+        let Found { peer, local, proxied, server_name, fingerprints, .. } = found;
         let (proxied, server_name) = (proxied.map(Rc::new), server_name.map(Rc::from));
         let reason = String::new();
-        Self { started, peer, local, proxied, server_name, reason, unmatched }
+        Self { started, peer, local, proxied, server_name, fingerprints, reason, unmatched }
     }
 
     /// Writes of it.
-    pub(super) fn log(&self, worker: &Worker, logs: &[Log], filter_chain: &str) {
+    pub(super) fn log(&self, worker: &Worker, logs: &[Log], filter_chain: &FilterChainInfo) {
         if logs.is_empty() {
             return;
         }
@@ -73,8 +77,9 @@ impl Unwelcome {
             proxied: self.proxied.as_deref(),
             connection_id: next_connection_id(),
             requested_server_name: self.server_name.as_deref().unwrap_or_default(),
+            fingerprints: self.fingerprints.as_deref(),
             downstream_failure: &self.reason,
-            filter_chain,
+            filter_chain: Some(filter_chain),
             ..StreamInfo::default()
         };
         let record = Record {
@@ -138,7 +143,8 @@ impl Drop for ConnectionLog {
             connection_id: self.peer.id,
             tls: self.peer.tls.as_deref(),
             requested_server_name: self.peer.server_name.as_deref().unwrap_or_default(),
-            filter_chain: &self.manager.config.filter_chain,
+            fingerprints: self.peer.fingerprints(),
+            filter_chain: Some(&self.manager.config.filter_chain),
             ..StreamInfo::default()
         };
         let record = Record {

@@ -254,7 +254,9 @@ pub static OPERATORS: &[Kind] = &[
     // Which way.
     plain("ROUTE_NAME", |_, info| Value::unless_empty(info.route_name)),
     plain("VIRTUAL_CLUSTER_NAME", |_, info| Value::unless_empty(info.virtual_cluster)),
-    plain("FILTER_CHAIN_NAME", |_, info| Value::unless_empty(info.filter_chain)),
+    plain("FILTER_CHAIN_NAME", |_, info| {
+        info.filter_chain.map_or(Value::Nothing, |chain| Value::unless_empty(&chain.name))
+    }),
     plain("UPSTREAM_CLUSTER", |_, info| Value::unless_empty(info.cluster_stat_name)),
     plain("UPSTREAM_CLUSTER_RAW", |_, info| Value::unless_empty(info.cluster)),
     plain("UPSTREAM_HOST", |_, info| {
@@ -461,8 +463,12 @@ pub static OPERATORS: &[Kind] = &[
     plain("UPSTREAM_LOCAL_URI_SAN", |_, info| tls::names(tls::ours(tls::up(info)), NameKind::Uri)),
     plain("UPSTREAM_LOCAL_DNS_SAN", |_, info| tls::names(tls::ours(tls::up(info)), NameKind::Dns)),
     plain("UPSTREAM_LOCAL_IP_SAN", |_, info| tls::names(tls::ours(tls::up(info)), NameKind::Ip)),
-    absent("TLS_JA3_FINGERPRINT"),
-    absent("TLS_JA4_FINGERPRINT"),
+    plain("TLS_JA3_FINGERPRINT", |_, info| {
+        Value::unless_empty(info.fingerprints.map_or("", |known| &known.ja3))
+    }),
+    plain("TLS_JA4_FINGERPRINT", |_, info| {
+        Value::unless_empty(info.fingerprints.map_or("", |known| &known.ja4))
+    }),
     // What was noted: nothing is traced, and no filter notes anything yet.
     absent("TRACE_ID"),
     absent("SPAN_ID"),

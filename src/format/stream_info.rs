@@ -11,9 +11,10 @@ use understudy_actors::address::Address;
 use crate::{
     access_log::ResponseFlags,
     codec::{HeaderBlock, RequestHead, ResponseHead, Version},
+    config::model::listener::FilterChainInfo,
     listener::Proxied,
     stream::Wire,
-    tls::Session,
+    tls::{Fingerprints, Session},
 };
 
 /// What is known of an exchange. All of it is borrowed from where it is kept anyway.
@@ -63,10 +64,12 @@ pub struct StreamInfo<'a> {
     pub tls: Option<&'a Session>,
     /// The name that the client asked for, as the TLS inspector saw it; empty for none.
     pub requested_server_name: &'a str,
+    /// By what the client is known, as the TLS inspector saw it.
+    pub fingerprints: Option<&'a Fingerprints>,
     /// Why the client's handshake came to nothing; empty for nothing.
     pub downstream_failure: &'a str,
-    /// The name of the filter chain; empty for none.
-    pub filter_chain: &'a str,
+    /// The filter chain, and its listener.
+    pub filter_chain: Option<&'a FilterChainInfo>,
     /// The route's name; empty for none.
     pub route_name: &'a str,
     /// The route's `metadata.filter_metadata`.

@@ -21,6 +21,7 @@ use understudy_actors::{
 use crate::{
     config::model::listener_filter::{ListenerFilter, ListenerFilterKind, PortRule},
     downstream::serve::Worker,
+    tls::Fingerprints,
 };
 
 pub use proxied::{Proxied, Tlv};
@@ -40,6 +41,8 @@ pub struct Found {
     pub server_name: Option<String>,
     /// What the client offers, or what was seen of it.
     pub application_protocols: Vec<Vec<u8>>,
+    /// By what it is known, where that is asked for.
+    pub fingerprints: Option<Arc<Fingerprints>>,
 }
 
 /// What a filter says.
@@ -93,8 +96,8 @@ impl Filters {
         let run = |filter: &ListenerFilter| Filter {
             disabled: filter.disabled.clone(),
             runs: match &filter.kind {
-                K::TlsInspector(most) => {
-                    Runs::TlsInspector(tls_inspector::TlsInspector::new(*most, registry))
+                K::TlsInspector(config) => {
+                    Runs::TlsInspector(tls_inspector::TlsInspector::new(*config, registry))
                 }
                 K::HttpInspector => {
                     Runs::HttpInspector(http_inspector::HttpInspector::new(registry))
@@ -149,6 +152,7 @@ impl Found {
             is_tls: false,
             server_name: None,
             application_protocols: Vec::new(),
+            fingerprints: None,
         }
     }
 

@@ -6,10 +6,13 @@ use tokio::net::TcpStream;
 use understudy_actors::stats::{AnyGroup, Group, Registry, Scope, TlsInspectorStat as S};
 
 use super::{Found, Verdict};
-use crate::transport::{Peeked, Told, peek};
+use crate::{
+    config::model::listener_filter::TlsInspector as Config,
+    transport::{Peeked, Takes, Told, peek},
+};
 
 pub(super) struct TlsInspector {
-    hello_bytes_max: usize,
+    config: Config,
     stats: Arc<Group<S>>,
 }
 
@@ -25,8 +28,8 @@ pub(super) fn listed(registry: &Registry) -> Vec<Arc<dyn AnyGroup>> {
 // === impl TlsInspector ===
 
 impl TlsInspector {
-    pub(super) fn new(hello_bytes_max: usize, registry: &Registry) -> Self {
-        Self { hello_bytes_max, stats: stats(registry) }
+    pub(super) fn new(config: Config, registry: &Registry) -> Self {
+        Self { config, stats: stats(registry) }
     }
 
     pub(super) async fn look(
@@ -36,7 +39,8 @@ impl TlsInspector {
         found: &mut Found,
     ) -> Verdict {
         let stats = self.stats.lane(worker);
-        let hello = match peek(socket, self.hello_bytes_max, Told::look).await {
+        let Config { hello_bytes_max, wants_hello, takes } = self.config;
+        let hello = match peek(socket, hello_bytes_max, |bytes| Told::look(bytes, takes)).await {
             Err(_) | Ok(Peeked::Closed) => return Verdict::Gone,
             Ok(Peeked::TooMuch) => {
                 stats.inc(S::ClientHelloTooLarge);
@@ -44,7 +48,7 @@ impl TlsInspector {
             }
             Ok(Peeked::Seen(Told::Else)) => {
                 stats.inc(S::TlsNotFound);
-                return Verdict::Continue;
+                return if wants_hello { Verdict::Refuse } else { Verdict::Continue };
             }
             Ok(Peeked::Seen(Told::Tls(hello))) => hello,
         };
@@ -55,6 +59,9 @@ impl TlsInspector {
         found.is_tls = true;
         found.server_name = hello.server_name;
         found.application_protocols = hello.alpn;
+        if takes != Takes::default() {
+            found.fingerprints = Some(Arc::new(hello.fingerprints));
+        }
         Verdict::Continue
     }
 }

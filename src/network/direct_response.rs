@@ -11,6 +11,7 @@ use super::line::Line;
 use crate::{
     access_log::Writer,
     config::model::listener,
+    config::model::listener::FilterChainInfo,
     downstream::{Arrival, logs::Log, serve::Worker},
 };
 
@@ -36,7 +37,7 @@ impl DirectResponse {
     }
 
     /// `FilterChain.name`
-    pub fn filter_chain(&self) -> &str {
+    pub fn filter_chain(&self) -> &FilterChainInfo {
         &self.config.filter_chain
     }
 

@@ -16,6 +16,7 @@ use super::{
 use crate::{
     access_log::Writer,
     config::model::listener,
+    config::model::listener::FilterChainInfo,
     downstream::{Arrival, logs::Log, serve::Worker},
 };
 
@@ -34,7 +35,7 @@ impl Echo {
     }
 
     /// `FilterChain.name`
-    pub fn filter_chain(&self) -> &str {
+    pub fn filter_chain(&self) -> &FilterChainInfo {
         &self.config.filter_chain
     }
 

@@ -6,6 +6,7 @@ use tokio::{io::AsyncReadExt, time::timeout};
 use understudy_actors::stats::Registry;
 
 use super::{Decide, Farewell, Filter, Verdict, line::Line};
+use crate::config::model::listener::FilterChainInfo;
 use crate::downstream::{Arrival, logs::Log, serve::Worker};
 
 /// How long a connection that is to be turned away may say nothing. Envoy waits for ever.
@@ -14,7 +15,7 @@ const SILENCE_MAX: Duration = Duration::from_secs(60);
 /// The filters before the last of a chain, on one worker.
 pub struct Gate {
     filters: Vec<Box<dyn Decide>>,
-    filter_chain: String,
+    filter_chain: Arc<FilterChainInfo>,
     /// What is written of a connection that was turned away.
     logs: Vec<Log>,
 }
@@ -29,11 +30,11 @@ impl Gate {
     pub fn new(
         filters: &[Arc<dyn Filter>],
         registry: &Registry,
-        filter_chain: &str,
+        filter_chain: Arc<FilterChainInfo>,
         logs: Vec<Log>,
     ) -> Self {
         let filters = filters.iter().map(|filter| filter.clone().run(registry)).collect();
-        Self { filters, filter_chain: filter_chain.to_owned(), logs }
+        Self { filters, filter_chain, logs }
     }
 
     /// Whether everybody is let in.

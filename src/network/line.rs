@@ -4,6 +4,7 @@ use std::time::{Instant, SystemTime};
 
 use crate::{
     access_log::{Record, ResponseFlags},
+    config::model::listener::FilterChainInfo,
     downstream::{Arrival, logs::Log, serve::Worker},
     format::StreamInfo,
     worker::next_connection_id,
@@ -40,7 +41,7 @@ impl Line<'_> {
         &self,
         worker: &Worker,
         arrival: &Arrival,
-        filter_chain: &str,
+        filter_chain: &FilterChainInfo,
         logs: &[Log],
     ) {
         if logs.is_empty() {
@@ -63,7 +64,8 @@ impl Line<'_> {
             connection_id: next_connection_id(),
             tls: arrival.tls.as_deref(),
             requested_server_name: arrival.server_name.as_deref().unwrap_or_default(),
-            filter_chain,
+            fingerprints: arrival.fingerprints.as_deref(),
+            filter_chain: Some(filter_chain),
             ..StreamInfo::default()
         };
         let record = Record {

@@ -13,6 +13,7 @@ use std::{
 use understudy_actors::{
     address::Address,
     outlier::Outcome,
+    plan::LbMetadata,
     seams::{Control, Drain},
     stats::{ClusterStat, Group, Lane, Scope, TcpStat},
     view::View,
@@ -27,12 +28,13 @@ use super::{
 use crate::{
     access_log::{Record, ResponseFlag, ResponseFlags, Writer},
     codec::Version,
-    config::model::tcp_proxy,
+    config::model::listener::FilterChainInfo,
+    config::model::tcp_proxy::{self, ClusterShare},
     downstream::{Arrival, logs::Log, serve::Worker},
     format::{AccessLogType, StreamInfo, UpstreamConnection, UpstreamInfo},
     listener::Proxied,
     stream::{Reset, Wire, WireBytes},
-    tls::Session,
+    tls::{Fingerprints, Session},
     transport::Stream,
     upstream::{
         Aggregate, Current,
@@ -69,6 +71,7 @@ pub(super) struct Carried {
     named: Option<Rc<str>>,
     tls: Option<Rc<Session>>,
     server_name: Option<Rc<str>>,
+    fingerprints: Option<Arc<Fingerprints>>,
     id: u64,
     pub(super) started: Instant,
     pub(super) up: Flow,
@@ -129,7 +132,7 @@ impl TcpProxy {
     }
 
     /// The chain that it ends.
-    pub fn filter_chain(&self) -> &str {
+    pub fn filter_chain(&self) -> &FilterChainInfo {
         &self.config.filter_chain
     }
 
@@ -147,6 +150,7 @@ impl TcpProxy {
             named: arrival.cluster,
             tls: arrival.tls,
             server_name: arrival.server_name,
+            fingerprints: arrival.fingerprints,
             id: next_connection_id(),
             started: Instant::now(),
             up: Flow::default(),
@@ -166,19 +170,18 @@ impl TcpProxy {
         carried.write(AccessLogType::NotSet, &carried.proxy.listener_logs);
     }
 
-    /// The slot of the cluster that takes this connection.
-    fn draw(&self) -> Option<usize> {
+    /// The cluster that takes this connection.
+    fn draw(&self) -> Option<&ClusterShare> {
         let clusters = &self.config.clusters;
-        if let [(only, _)] = &clusters[..] {
-            return Some(*only);
+        if let [only] = &clusters[..] {
+            return Some(only);
         }
         let mut left = fastrand::u32(..self.config.weights.max(1));
-        let drawn = clusters.iter().find(|(_, weight)| {
-            let here = left < *weight;
-            left = left.saturating_sub(*weight);
+        clusters.iter().find(|share| {
+            let here = left < share.weight;
+            left = left.saturating_sub(share.weight);
             here
-        });
-        drawn.map(|(slot, _)| *slot)
+        })
     }
 }
 
@@ -186,11 +189,15 @@ impl TcpProxy {
 
 impl Carried {
     async fn run(&mut self) {
-        let clusters = &self.worker.clusters;
-        let cluster = match &self.named {
-            Some(name) => clusters.named(name.as_bytes()),
-            None => self.proxy.draw().and_then(|slot| clusters.get(slot)),
+        let (proxy, clusters) = (self.proxy.clone(), &self.worker.clusters);
+        let (cluster, metadata) = match &self.named {
+            Some(name) => (clusters.named(name.as_bytes()), &proxy.config.metadata_match),
+            None => match proxy.draw() {
+                Some(share) => (clusters.get(share.slot), &share.metadata_match),
+                None => (None, &proxy.config.metadata_match),
+            },
         };
+        let metadata = Some(metadata).filter(|metadata| !metadata.is_empty());
         let Some(cluster) = cluster else {
             self.proxy.stats().inc(TcpStat::DownstreamCxNoRoute);
             return self.flag(ResponseFlag::NoClusterFound);
@@ -198,12 +205,11 @@ impl Carried {
         if !cluster.current().snapshot.ready {
             cluster.first_answer(None).await;
         }
-        let proxy = self.proxy.clone();
         let attempts_max = proxy.config.connect_attempts_max;
         loop {
             let current = cluster.current();
             self.cluster = Some(current.clone());
-            let Some(pool) = self.choose(&current) else {
+            let Some(pool) = self.choose(&current, metadata) else {
                 return self.flag(ResponseFlag::NoHealthyUpstream);
             };
             self.pool = Some(pool.clone());
@@ -239,7 +245,7 @@ impl Carried {
         }
     }
 
-    fn choose(&self, current: &Current) -> Option<Rc<HostPool>> {
+    fn choose(&self, current: &Current, metadata: Option<&LbMetadata>) -> Option<Rc<HostPool>> {
         let greeting = |greeting| {
             proxy_protocol::header(greeting, self.peer, self.local, self.proxied.as_deref())
         };
@@ -272,7 +278,7 @@ impl Carried {
             }
             None => {
                 let hash = hash.filter(|_| policy.hashing().is_some());
-                let choice = Choice { hash, load, ..Choice::default() };
+                let choice = Choice { hash, load, metadata, ..Choice::default() };
                 current.pick(self.worker.index, choice).cloned()
             }
         };
@@ -436,7 +442,8 @@ impl Carried {
             connection_id: self.id,
             tls: self.tls.as_deref(),
             requested_server_name: self.server_name.as_deref().unwrap_or_default(),
-            filter_chain: &self.proxy.config.filter_chain,
+            fingerprints: self.fingerprints.as_deref(),
+            filter_chain: Some(&self.proxy.config.filter_chain),
             cluster: plan.map_or("", |plan| &plan.name),
             cluster_stat_name: plan.map_or("", |plan| &plan.stat_name),
             upstream: target.map(|target| UpstreamInfo {

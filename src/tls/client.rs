@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use rustls::{
-    ClientConfig, DigitallySignedStruct, Error, SignatureScheme,
+    ClientConfig, DigitallySignedStruct, Error, NoKeyLog, SignatureScheme,
     client::{
         ClientSessionMemoryCache, ResolvesClientCert, Resumption,
         danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
@@ -16,7 +16,7 @@ use webpki::KeyUsage;
 use super::{
     Secret,
     certificate::Certificate,
-    key_log::KeyLogFile,
+    key_log::{Ends, KeyLogFile},
     parameters::Parameters,
     server::told,
     signatures::{Signatures, limited},
@@ -138,8 +138,16 @@ impl ClientContext {
         Self::new(ClientSettings { verifies_server_name: true, ..self.settings.clone() })
     }
 
-    /// How a host is greeted with which this will be spoken.
-    pub fn config(&self, speaks: Speaks) -> &Arc<ClientConfig> {
+    /// How a host is greeted with which this will be spoken, over a connection that has these ends.
+    pub fn config(&self, speaks: Speaks, ends: impl FnOnce() -> Ends) -> Arc<ClientConfig> {
+        let mut config = self.config_for(speaks).clone();
+        if self.settings.key_log.as_ref().is_some_and(|log| !log.takes(ends())) {
+            Arc::make_mut(&mut config).key_log = Arc::new(NoKeyLog);
+        }
+        config
+    }
+
+    fn config_for(&self, speaks: Speaks) -> &Arc<ClientConfig> {
         let [anything, http1, http2, either] = &self.configs;
         match speaks {
             Speaks::Anything => anything,

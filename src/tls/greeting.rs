@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::SystemTime};
 
 use rustls::{
-    CipherSuite, NamedGroup, ServerConfig, SignatureScheme, SupportedCipherSuite,
+    CipherSuite, NamedGroup, NoKeyLog, ServerConfig, SignatureScheme, SupportedCipherSuite,
     server::{ClientHello, ResolvesServerCert},
     sign::CertifiedKey,
 };
@@ -11,6 +11,7 @@ use rustls::{
 use super::{
     Secret,
     certificate::{Certificate, dns_name_matches},
+    key_log::Ends,
     server::{ServerContext, Stapling},
     signatures::limited,
 };
@@ -40,6 +41,15 @@ pub enum Rejection {
 /// `TLS_FALLBACK_SCSV`: no suite, but a word of the client's.
 const FALLBACK: CipherSuite = CipherSuite::Unknown(0x5600);
 
+/// A configuration that shows a certificate.
+#[derive(Clone, Debug)]
+pub(super) struct Made {
+    of: Arc<ServerConfig>,
+    key: Arc<CertifiedKey>,
+    config: Arc<ServerConfig>,
+    signs: Arc<CertifiedKey>,
+}
+
 /// Shows what was chosen.
 #[derive(Debug)]
 struct Shows(Arc<CertifiedKey>);
@@ -50,7 +60,7 @@ impl ServerContext {
     /// # Errors
     ///
     /// [`Rejection`].
-    pub fn greet(&self, hello: &ClientHello<'_>) -> Result<Greeting, Rejection> {
+    pub fn greet(&self, hello: &ClientHello<'_>, ends: Ends) -> Result<Greeting, Rejection> {
         let (ours, theirs) = (self.configs.speak_1_3, offers_1_3(hello));
         let speak_1_3 = ours && theirs;
         if ours && !theirs && hello.cipher_suites().contains(&FALLBACK) {
@@ -73,18 +83,45 @@ impl ServerContext {
             };
         };
         let key = shown.stapled(SystemTime::now()).unwrap_or(&shown.key);
-        let key = limited(key, &self.parameters);
+        let (mut config, key) = self.showing(config, key);
         // Observed: Envoy 1.40 chooses a certificate without a thought of `signature_algorithms`.
         if self.parameters.signatures.is_some() && key.key.choose_scheme(&schemes).is_none() {
             return Err(nothing);
         }
-        let mut config = ServerConfig::clone(config);
-        config.cert_resolver = Arc::new(Shows(key));
         // Observed: Envoy 1.40 agrees on none then, and goes on.
         if !shares_protocol(&config.alpn_protocols, hello) {
-            config.alpn_protocols.clear();
+            Arc::make_mut(&mut config).alpn_protocols.clear();
         }
-        Ok(Greeting { config: Arc::new(config), shown: Some(shown) })
+        // rustls tells who writes secrets of no connection.
+        if self.key_log.as_ref().is_some_and(|log| !log.takes(ends)) {
+            Arc::make_mut(&mut config).key_log = Arc::new(NoKeyLog);
+        }
+        Ok(Greeting { config, shown: Some(shown) })
+    }
+
+    /// This configuration with a certificate to show, and what signs for that. Made once for both, as long as neither is
+    /// another.
+    fn showing(
+        &self,
+        of: &Arc<ServerConfig>,
+        key: &Arc<CertifiedKey>,
+    ) -> (Arc<ServerConfig>, Arc<CertifiedKey>) {
+        let made = self.made.read();
+        let known = |one: &&Made| Arc::ptr_eq(&one.of, of) && Arc::ptr_eq(&one.key, key);
+        if let Some(Made { config, signs, .. }) = made.iter().find(known) {
+            return (config.clone(), signs.clone());
+        }
+        let signs = limited(key, &self.parameters);
+        let mut config = ServerConfig::clone(of);
+        config.cert_resolver = Arc::new(Shows(signs.clone()));
+        let one = Made { of: of.clone(), key: key.clone(), config: Arc::new(config), signs };
+        let (config, signs) = (one.config.clone(), one.signs.clone());
+        // What somebody else makes at the same time may be lost, and is made again. With and without an answer of its
+        // authority's, each certificate has a place in each of three configurations; older ones go.
+        let most = 6 * self.certificates.len();
+        let kept = made.iter().skip((made.len() + 1).saturating_sub(most)).cloned();
+        self.made.publish(kept.chain([one]).collect::<Vec<_>>());
+        (config, signs)
     }
 
     /// Of the certificates for a name the first with an elliptic curve that will do, or else the first that will. Where

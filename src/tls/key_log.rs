@@ -4,10 +4,12 @@ use std::{
     fmt::Write as _,
     fs::{File, OpenOptions},
     io::Write as _,
+    net::IpAddr,
     path::PathBuf,
     sync::OnceLock,
 };
 
+use ipnet::IpNet;
 use rustls::KeyLog;
 
 use super::certificate::hex;
@@ -16,15 +18,37 @@ use super::certificate::hex;
 #[derive(Debug)]
 pub struct KeyLogFile {
     path: PathBuf,
+    /// `local_address_range`; empty is any.
+    local: Vec<IpNet>,
+    /// `remote_address_range`
+    remote: Vec<IpNet>,
     file: OnceLock<Option<File>>,
+}
+
+/// Both ends of a connection; none of what is no IP address.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Ends {
+    /// Ours.
+    pub local: Option<IpAddr>,
+    /// The peer's.
+    pub remote: Option<IpAddr>,
 }
 
 // === impl KeyLogFile ===
 
 impl KeyLogFile {
-    /// At this path; what is there stays.
-    pub fn at(path: PathBuf) -> Self {
-        Self { path, file: OnceLock::new() }
+    /// At this path, of connections whose ends are both within these; what is there stays.
+    pub fn at(path: PathBuf, local: Vec<IpNet>, remote: Vec<IpNet>) -> Self {
+        Self { path, local, remote, file: OnceLock::new() }
+    }
+
+    /// Whether secrets of such a connection are written.
+    pub(super) fn takes(&self, ends: Ends) -> bool {
+        let within = |ranges: &[IpNet], end: Option<IpAddr>| {
+            let known = |end: IpAddr| ranges.iter().any(|range| range.contains(&end));
+            ranges.is_empty() || end.map(|end| end.to_canonical()).is_some_and(known)
+        };
+        within(&self.local, ends.local) && within(&self.remote, ends.remote)
     }
 
     fn open(&self) -> Option<File> {

@@ -16,14 +16,15 @@ mod signatures;
 mod tickets;
 mod validation;
 
+pub(crate) use certificate::hex;
 pub use certificate::{Certificate, CertificateError, CertificateInfo, NameKind, SubjectAltName};
 pub use client::{ClientContext, ClientSettings, Speaks};
 pub use greeting::{Greeting, Rejection};
-pub use key_log::KeyLogFile;
+pub use key_log::{Ends, KeyLogFile};
 pub use ocsp::{OcspError, OcspResponse};
 pub use parameters::{Parameters, ParametersError, Version};
 pub use server::{ServerContext, ServerSettings, Stapling, refusal};
-pub use session::{Peer, Session};
+pub use session::{Fingerprints, Peer, Session};
 pub use signatures::Signatures;
 pub use tickets::{SharedTickets, TicketKeys, TicketKeysError, TimedTickets};
 pub use validation::{

@@ -13,11 +13,13 @@ use rustls::{
     },
     version::{TLS12, TLS13},
 };
+use understudy_actors::published::Publisher;
 use webpki::KeyUsage;
 
 use super::{
     Secret,
     certificate::Certificate,
+    greeting::Made,
     key_log::KeyLogFile,
     parameters::Parameters,
     signatures::Signatures,
@@ -75,6 +77,8 @@ pub enum Stapling {
 #[derive(Debug)]
 pub struct ServerContext {
     pub(super) configs: Configs,
+    /// What greetings have made of them.
+    pub(super) made: Publisher<Vec<Made>>,
     pub(super) parameters: Parameters,
     /// What is shown.
     pub certificates: Vec<Secret<Certificate>>,
@@ -82,6 +86,7 @@ pub struct ServerContext {
     pub validation: Option<Secret<Validation>>,
     /// What seals tickets, where that is not a key of our own.
     ticket_keys: Option<Secret<TicketKeys>>,
+    pub(super) key_log: Option<Arc<KeyLogFile>>,
     pub(super) scans_all: bool,
     pub(super) stapling: Stapling,
     /// By what clients have signed.
@@ -156,8 +161,8 @@ impl ServerContext {
             // Observed: Envoy 1.40 goes on with sessions of TLS 1.2 alone.
             None => config.send_tls13_tickets = 0,
         }
-        if let Some(key_log) = settings.key_log {
-            config.key_log = key_log;
+        if let Some(key_log) = &settings.key_log {
+            config.key_log = key_log.clone();
         }
         let mut by_ours = config.clone();
         by_ours.ignore_client_order = true;
@@ -178,10 +183,12 @@ impl ServerContext {
         };
         Ok(Self {
             configs,
+            made: Publisher::new(Vec::new()),
             parameters,
             certificates,
             validation,
             ticket_keys: settings.ticket_keys,
+            key_log: settings.key_log,
             scans_all: settings.scans_all,
             stapling: settings.stapling,
             signatures,

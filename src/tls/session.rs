@@ -30,6 +30,17 @@ pub struct Session {
     pub peer: Option<Peer>,
     /// What we showed.
     pub local: Option<Arc<Certificate>>,
+    /// By what a client is known, as the TLS inspector saw it.
+    pub fingerprints: Option<Arc<Fingerprints>>,
+}
+
+/// By what clients of one kind are known.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Fingerprints {
+    /// JA3; empty where nobody asks for it.
+    pub ja3: String,
+    /// JA4, the same way.
+    pub ja4: String,
 }
 
 /// A peer's certificate.
@@ -67,6 +78,7 @@ impl Session {
             resumed: state.handshake_kind() == Some(HandshakeKind::Resumed),
             peer: chain.map(|chain| Peer::new(chain, trusted_by)),
             local: None,
+            fingerprints: None,
         }
     }
 

@@ -1,6 +1,9 @@
 //! Owns handshakes: from a socket to an encrypted connection, told to a tally as Envoy counts them.
 
-use std::{io, net::IpAddr};
+use std::{
+    io,
+    net::{IpAddr, SocketAddr},
+};
 
 use rustls::{AlertDescription, SignatureScheme, pki_types::ServerName, server::Acceptor};
 use tokio::net::TcpStream;
@@ -9,8 +12,8 @@ use understudy_actors::stats::SslStat;
 
 use super::{Stream, hello::asks_for_status, reason};
 use crate::tls::{
-    Certificate, ClientContext, Greeting, Refusal, Rejection, ServerContext, Session, Signatures,
-    Speaks, names, refusal,
+    Certificate, ClientContext, Ends, Greeting, Refusal, Rejection, ServerContext, Session,
+    Signatures, Speaks, names, refusal,
 };
 
 /// Why a handshake came to nothing.
@@ -59,7 +62,7 @@ fn staple(
     told.map(|_| ())
 }
 
-/// Greets a client.
+/// Greets a client at the other end of a connection.
 ///
 /// # Errors
 ///
@@ -67,13 +70,14 @@ fn staple(
 pub async fn accept(
     socket: TcpStream,
     context: &ServerContext,
+    ends: Ends,
     tally: impl Fn(SslStat),
 ) -> Result<(Stream, Session), HandshakeError> {
     let told = |error| HandshakeError::of(error, &tally);
     let asks = context.may_staple() && asks_for_status(&socket).await;
     let begun = LazyConfigAcceptor::new(Acceptor::default(), socket).await.map_err(told)?;
     let hello = begun.client_hello();
-    let greeted = context.greet(&hello).and_then(|greeting| {
+    let greeted = context.greet(&hello, ends).and_then(|greeting| {
         if let Some(shown) = greeting.shown.as_ref().filter(|_| asks) {
             staple(context, shown, &tally)?;
         }
@@ -113,7 +117,10 @@ pub async fn connect(
     // rustls wants a name for each handshake, and tells none that is an address.
     let name = server_name.and_then(|name| ServerName::try_from(name.to_owned()).ok());
     let name = name.unwrap_or_else(|| ServerName::IpAddress(host.into()));
-    let connected = TlsConnector::from(context.config(speaks).clone()).connect(name, socket).await;
+    let ip = |end: io::Result<SocketAddr>| end.ok().map(|end| end.ip());
+    let ends = || Ends { local: ip(socket.local_addr()), remote: ip(socket.peer_addr()) };
+    let config = context.config(speaks, ends);
+    let connected = TlsConnector::from(config).connect(name, socket).await;
     let tls = connected.map_err(|error| HandshakeError::of(error, &tally))?;
     let session = Session::of(tls.get_ref().1, server_name, None);
     count(&session, &context.signatures, &tally);

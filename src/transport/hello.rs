@@ -1,10 +1,14 @@
 //! Owns reading what a client says of itself before its handshake (ClientHello; RFC 8446, 4.1.2).
 
-use rustls::server::Acceptor;
-
 use tokio::net::TcpStream;
 
-use super::{Look, Peeked, peek};
+use super::{
+    Look, Peeked,
+    client_hello::{ClientHello, FirstMessage, STATUS_REQUEST},
+    fingerprint::{ja3, ja4},
+    peek,
+};
+use crate::tls::Fingerprints;
 
 /// What the first bytes are.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -24,41 +28,44 @@ pub struct Hello {
     pub alpn: Vec<Vec<u8>>,
     /// How many bytes that took.
     pub bytes: usize,
+    /// What it has in common with others, where that is asked for.
+    pub fingerprints: Fingerprints,
 }
 
-/// The first byte of a handshake's record.
-const HANDSHAKE: u8 = 22;
+/// Which fingerprints are taken.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Takes {
+    /// `enable_ja3_fingerprinting`
+    pub ja3: bool,
+    /// `enable_ja4_fingerprinting`
+    pub ja4: bool,
+}
 
 impl Told {
     /// What these bytes say, if they are all of it.
-    pub fn look(bytes: &[u8]) -> Look<Told> {
-        match bytes.first() {
-            None => return Look::More,
-            Some(&HANDSHAKE) => {}
-            Some(_) => return Look::Seen(Told::Else),
+    pub fn look(bytes: &[u8], takes: Takes) -> Look<Told> {
+        let told = of(bytes, |hello, bytes| Hello {
+            server_name: hello.server_name(),
+            alpn: hello.protocols().map(<[u8]>::to_vec).collect(),
+            bytes,
+            fingerprints: Fingerprints {
+                ja3: if takes.ja3 { ja3(hello) } else { String::new() },
+                ja4: if takes.ja4 { ja4(hello) } else { String::new() },
+            },
+        });
+        match told {
+            Look::More => Look::More,
+            Look::Seen(hello) => Look::Seen(hello.map_or(Told::Else, Told::Tls)),
         }
-        let (mut acceptor, mut rest) = (Acceptor::default(), bytes);
-        loop {
-            match acceptor.accept() {
-                Ok(Some(accepted)) => {
-                    let hello = accepted.client_hello();
-                    let alpn = hello.alpn();
-                    let offers = alpn.map(|all| all.map(<[u8]>::to_vec).collect());
-                    return Look::Seen(Told::Tls(Hello {
-                        server_name: hello.server_name().map(str::to_ascii_lowercase),
-                        alpn: offers.unwrap_or_default(),
-                        bytes: bytes.len() - rest.len(),
-                    }));
-                }
-                Ok(None) => {}
-                Err(_) => return Look::Seen(Told::Else),
-            }
-            if rest.is_empty() {
-                return Look::More;
-            }
-            if acceptor.read_tls(&mut rest).is_err() {
-                return Look::Seen(Told::Else);
-            }
+    }
+}
+
+/// What is made of a hello and of how many bytes it takes; nothing, if these bytes are none.
+fn of<T>(bytes: &[u8], make: impl FnOnce(&ClientHello<'_>, usize) -> T) -> Look<Option<T>> {
+    match FirstMessage::look(bytes) {
+        Look::More => Look::More,
+        Look::Seen(message) => {
+            Look::Seen(message.and_then(|message| Some(make(&message.hello()?, message.bytes))))
         }
     }
 }
@@ -66,60 +73,12 @@ impl Told {
 /// Whether a client asks what an authority says of our certificate (`status_request`; RFC 6066, 8), which rustls keeps to
 /// itself. Its bytes stay where they are.
 pub(super) async fn asks_for_status(socket: &TcpStream) -> bool {
-    let look = |bytes: &[u8]| match Told::look(bytes) {
-        Look::More => Look::More,
-        Look::Seen(Told::Else) => Look::Seen(false),
-        Look::Seen(Told::Tls(_)) => Look::Seen(extensions(bytes).is_some_and(|mut extensions| {
-            std::iter::from_fn(|| extensions.extension()).any(|kind| kind == STATUS_REQUEST)
-        })),
-    };
-    matches!(peek(socket, HELLO_BYTES_MAX, look).await, Ok(Peeked::Seen(true)))
-}
-
-/// The extensions of a hello, which is in one record as all clients send it.
-fn extensions(bytes: &[u8]) -> Option<Reader<'_>> {
-    const RECORD_HEADER: usize = 5;
-    const BEFORE_SESSION: usize = 4 + 2 + 32;
-    let mut hello = Reader(bytes.get(RECORD_HEADER + BEFORE_SESSION..)?);
-    hello.vector(1)?;
-    hello.vector(2)?;
-    hello.vector(1)?;
-    hello.vector(2).map(Reader)
+    let look = |bytes: &[u8]| of(bytes, |hello, _| hello.extension(STATUS_REQUEST).is_some());
+    matches!(peek(socket, HELLO_BYTES_MAX, look).await, Ok(Peeked::Seen(Some(true))))
 }
 
 /// A hello that is larger is none that we answer. Envoy's inspector has the same bound.
 const HELLO_BYTES_MAX: usize = 16 * 1024;
-
-/// `status_request`
-const STATUS_REQUEST: usize = 5;
-
-/// What is left to be read.
-struct Reader<'a>(&'a [u8]);
-
-// === impl Reader ===
-
-impl<'a> Reader<'a> {
-    fn number(&mut self, bytes: usize) -> Option<usize> {
-        let (number, rest) = self.0.split_at_checked(bytes)?;
-        self.0 = rest;
-        Some(number.iter().fold(0, |sum, byte| (sum << 8) | usize::from(*byte)))
-    }
-
-    /// Bytes with their length in front.
-    fn vector(&mut self, length: usize) -> Option<&'a [u8]> {
-        let length = self.number(length)?;
-        let (content, rest) = self.0.split_at_checked(length)?;
-        self.0 = rest;
-        Some(content)
-    }
-
-    /// The kind of the next extension.
-    fn extension(&mut self) -> Option<usize> {
-        let kind = self.number(2)?;
-        self.vector(2)?;
-        Some(kind)
-    }
-}
 
 #[cfg(test)]
 mod tests {
@@ -128,6 +87,10 @@ mod tests {
     use rustls::{ClientConfig, ClientConnection, RootCertStore};
 
     use super::*;
+
+    fn look(bytes: &[u8]) -> Look<Told> {
+        Told::look(bytes, Takes { ja3: true, ja4: true })
+    }
 
     fn hello(name: &str, alpn: &[&str]) -> Vec<u8> {
         let provider = Arc::new(crate::tls::provider());
@@ -148,21 +111,58 @@ mod tests {
     fn a_hello_says_its_host_and_its_protocols_once_it_is_whole() {
         let bytes = hello("One.Test", &["h2", "http/1.1"]);
         for short in [1, 5, 6, 60, bytes.len() - 1] {
-            assert_eq!(Told::look(&bytes[..short]), Look::More, "{short}");
+            assert_eq!(look(&bytes[..short]), Look::More, "{short}");
         }
-        let Look::Seen(Told::Tls(told)) = Told::look(&bytes) else { panic!("no hello") };
+        let Look::Seen(Told::Tls(told)) = look(&bytes) else { panic!("no hello") };
         assert_eq!(told.server_name.as_deref(), Some("one.test"));
         assert_eq!(told.alpn, [b"h2".to_vec(), b"http/1.1".to_vec()]);
-        let Look::Seen(Told::Tls(told)) = Told::look(&hello("127.0.0.1", &[])) else {
+        let Look::Seen(Told::Tls(told)) = look(&hello("127.0.0.1", &[])) else {
             panic!("no hello")
         };
         assert_eq!((told.server_name, told.alpn), (None, Vec::new()));
     }
 
     #[test]
+    fn a_hello_may_be_in_several_records_and_nothing_may_follow() {
+        let bytes = hello("one.test", &[]);
+        let record = |content: &[u8]| {
+            [&[22, 3, 3][..], &u16::try_from(content.len()).unwrap().to_be_bytes(), content]
+                .concat()
+        };
+        let message = &bytes[5..];
+        for at in [1, 4, 50, message.len() - 1] {
+            let split = [record(&message[..at]), record(&[]), record(&message[at..])].concat();
+            let Look::Seen(Told::Tls(told)) = look(&split) else { panic!("no hello of {at}") };
+            assert_eq!((told.server_name.as_deref(), told.bytes), (Some("one.test"), split.len()));
+            assert_eq!(look(&record(&message[..at])), Look::More);
+        }
+        assert_eq!(look(&record(&[message, &[0]].concat())), Look::Seen(Told::Else));
+    }
+
+    #[test]
+    fn a_name_has_nothing_in_it_that_none_can_have() {
+        let bytes = hello("one.test", &[]);
+        let at = bytes.windows(8).position(|window| window == b"one.test").unwrap();
+        for (says, expected) in [
+            (b"o_e.TEST", Some("o_e.test")),
+            (b"a\r\nb: c\0", None),
+            (b"a\r\nb: cd", Some("invalid:a__b__cd")),
+            (b"\xc3\x9c1.test", Some("invalid:__1.test")),
+        ] {
+            let mut other = bytes.clone();
+            other[at..at + 8].copy_from_slice(says);
+            let name = match look(&other) {
+                Look::Seen(Told::Tls(told)) => told.server_name,
+                _ => None,
+            };
+            assert_eq!(name.as_deref(), expected);
+        }
+    }
+
+    #[test]
     fn what_is_no_hello_is_something_else() {
-        assert_eq!(Told::look(b"GET / HTTP/1.1\r\n"), Look::Seen(Told::Else));
-        assert_eq!(Told::look(b"\x16\x03\x01\x00\x05\xff\xff\xff\xff\xff"), Look::Seen(Told::Else));
-        assert_eq!(Told::look(b""), Look::More);
+        assert_eq!(look(b"GET / HTTP/1.1\r\n"), Look::Seen(Told::Else));
+        assert_eq!(look(b"\x16\x03\x01\x00\x05\xff\xff\xff\xff\xff"), Look::Seen(Told::Else));
+        assert_eq!(look(b""), Look::More);
     }
 }

@@ -1,5 +1,7 @@
 //! Owns transport sockets: what stands between a codec and the network, plain or TLS, towards clients and hosts alike.
 
+mod client_hello;
+mod fingerprint;
 mod handshake;
 mod hello;
 mod peek;
@@ -8,6 +10,6 @@ mod reason;
 mod stream;
 
 pub use handshake::{HandshakeError, accept, connect};
-pub use hello::{Hello, Told};
+pub use hello::{Hello, Takes, Told};
 pub use peek::{Look, Peeked, peek};
 pub use stream::{ReadHalf, Stream, WriteHalf};

@@ -124,7 +124,8 @@ fn listen(
 }
 
 fn bind(address: SocketAddr, plan: &SocketPlan, shared: bool) -> io::Result<Socket> {
-    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    let protocol = if plan.multipath { Protocol::MPTCP } else { Protocol::TCP };
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(protocol))?;
     socket.set_reuse_address(true)?;
     socket.set_reuse_port(shared)?;
     socket.set_nonblocking(true)?;
@@ -163,6 +164,10 @@ impl BindError {
 fn bind_error(address: Address, listener: &str, error: io::Error) -> BindError {
     use io::ErrorKind as K;
     let way_out = match (address, error.kind()) {
+        // Observed: Envoy 1.40 refuses `enable_mptcp` there, too.
+        _ if error.raw_os_error() == Some(libc::EPROTONOSUPPORT) => {
+            "this kernel speaks no multipath TCP: take `enable_mptcp` away"
+        }
         (Address::Ip(_), K::AddrInUse) => {
             "another process has it: stop that one or take another port"
         }

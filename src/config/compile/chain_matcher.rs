@@ -33,7 +33,7 @@ impl Place for Chains<'_> {
             return None;
         }
         let name = config.text("value").unwrap_or_default();
-        let at = self.0.iter().position(|chain| chain.name == name);
+        let at = self.0.iter().position(|chain| chain.info.name == name);
         if at.is_none() {
             let text = format!("no filter chain is called {name:?}: its connections are closed");
             compiler.notes.warning(config.at, &config.path, text, "name one of `filter_chains`");

@@ -117,7 +117,7 @@ impl Compiler<'_> {
             early_mutations: self.early_mutations(manager),
             proxy_status: self.proxy_status(manager).map(Box::new),
             local_replies: self.local_replies(manager).map(Box::new),
-            filter_chain: String::new(),
+            filter_chain: Arc::default(),
             node_cluster: self.node.cluster.clone(),
             host_form: self.host_form(manager),
         }

@@ -14,7 +14,7 @@ use understudy_actors::{
     socket_option::SocketOption,
 };
 
-use super::{Compiler, http::is_route_config, socket::tcp_keepalive};
+use super::{Compiler, http::is_route_config, route::filter_metadata, socket::tcp_keepalive};
 use crate::config::{
     Message,
     diagnostic::Span,
@@ -23,7 +23,7 @@ use crate::config::{
     model::{
         filter_chain_match::{FilterChainMatch, SourceType},
         http::HttpConnectionManager,
-        listener::{FilterChain, FilterChains, Plain, Terminal},
+        listener::{FilterChain, FilterChainInfo, FilterChains, Plain, Terminal},
         listener_filter::{ListenerFilter, ListenerFilterKind},
     },
 };
@@ -124,11 +124,16 @@ impl Compiler<'_> {
         let all = listener.messages("filter_chains").map(|chain| (chain, false));
         let default = listener.message("default_filter_chain").map(|chain| (chain, true));
         let mut default_chain = None;
+        let of_listener = listener.message("metadata").map(filter_metadata).map(Arc::new);
         for (index, (chain, is_default)) in all.chain(default).enumerate() {
+            let info = Arc::new(FilterChainInfo {
+                name: chain.text("name").unwrap_or_default().to_owned(),
+                metadata: chain.message("metadata").map(filter_metadata),
+                listener_metadata: of_listener.clone(),
+            });
             let key = format!("{name}/{index}");
-            let Some(made) = self.filter_chain(chain, &key, &stat_prefix, clusters, routes) else {
-                continue;
-            };
+            let made = self.filter_chain(chain, info, &key, &stat_prefix, clusters, routes);
+            let Some(made) = made else { continue };
             match is_default {
                 true => default_chain = Some(made),
                 false => {
@@ -151,8 +156,13 @@ impl Compiler<'_> {
             self.error(listener.at, &listener.path, text, "add `filter_chains`");
         }
         let matcher = self.filter_chain_matcher(listener, &name, &chains);
+        listener.ignore("bypass_overload_manager", "there is no overload manager");
         let use_original_dst = listener.boolean("use_original_dst") == Some(true);
         let mut listener_filters = self.listener_filters(listener, &chains, matcher.as_ref());
+        if proxied_by_chain(listener) {
+            let kind = ListenerFilterKind::ProxyProtocol(Arc::default());
+            listener_filters.push(ListenerFilter { disabled: None, kind });
+        }
         if use_original_dst {
             // Observed: Envoy 1.40 lets it look last, whatever the file lists.
             let kind = ListenerFilterKind::OriginalDst;
@@ -165,6 +175,7 @@ impl Compiler<'_> {
             matcher,
             default: default_chain,
             use_original_dst,
+            unmatched: FilterChainInfo { listener_metadata: of_listener, ..Default::default() },
             listener_filters,
             listener_filters_timeout: timeout.map_or(Some(LISTENER_FILTERS_WAIT), |set| {
                 Some(set).filter(|wait| !wait.is_zero())
@@ -226,7 +237,8 @@ impl Compiler<'_> {
             false => own.message("socket_options"),
         };
         options.extend(self.socket_options_by_state(overriding.unwrap_or(listener)));
-        SocketPlan { ipv4_compat, mode: self.pipe_mode(address), options }
+        let multipath = listener.boolean("enable_mptcp") == Some(true);
+        SocketPlan { ipv4_compat, multipath, mode: self.pipe_mode(address), options }
     }
 
     fn additional_addresses(&mut self, listener: &Message) -> Vec<(Address, SocketPlan)> {
@@ -242,6 +254,7 @@ impl Compiler<'_> {
     fn filter_chain(
         &mut self,
         chain: &Message,
+        info: Arc<FilterChainInfo>,
         key: &str,
         stat_prefix: &str,
         clusters: &HashSet<String>,
@@ -260,7 +273,6 @@ impl Compiler<'_> {
         let matches = chain.message("filter_chain_match");
         let matches = matches.map_or_else(FilterChainMatch::default, |set| self.chain_match(set));
         let handshake_timeout = chain.duration("transport_socket_connect_timeout");
-        let name = chain.text("name").unwrap_or_default().to_owned();
         let (mut filters, mut terminal) = (Vec::new(), None);
         for filter in chain.messages("filters") {
             filter.ignore("name", "free text; the type decides");
@@ -282,20 +294,20 @@ impl Compiler<'_> {
                         clusters,
                         routes,
                     );
-                    let filter_chain = name.clone();
+                    let filter_chain = info.clone();
                     let manager = HttpConnectionManager { filter_chain, ..manager };
                     terminal = Some(Terminal::Http(Arc::new(manager)));
                 }
                 TCP_PROXY => {
-                    let proxy = self.tcp_proxy(&config.message, &name);
+                    let proxy = self.tcp_proxy(&config.message, &info);
                     terminal = proxy.map(|proxy| Terminal::Tcp(Arc::new(proxy)));
                 }
-                ECHO => terminal = Some(Terminal::Echo(plain(&name))),
+                ECHO => terminal = Some(Terminal::Echo(plain(&info))),
                 DIRECT_RESPONSE => {
                     let response = config.message.message("response");
                     let response = response.and_then(|response| self.data_source(response));
                     let response = response.unwrap_or_default().into();
-                    terminal = Some(Terminal::DirectResponse(plain(&name), response));
+                    terminal = Some(Terminal::DirectResponse(plain(&info), response));
                 }
                 other => match KINDS.iter().find(|kind| kind.config == other) {
                     Some(kind) => filters.extend((kind.build)(&config.message, self)),
@@ -316,7 +328,7 @@ impl Compiler<'_> {
         }
         let handshake_timeout = handshake_timeout.filter(|wait| !wait.is_zero());
         let terminal = terminal?;
-        Some(FilterChain { name, matches, tls, handshake_timeout, filters, terminal })
+        Some(FilterChain { info, matches, tls, handshake_timeout, filters, terminal })
     }
 
     /// `FilterChainMatch`
@@ -370,7 +382,7 @@ impl Compiler<'_> {
         };
         let text = format!(
             "error adding listener '{listener}': filter chain '{}' has {how} matching rules as '{}'",
-            made.name, same.name
+            made.info.name, same.info.name
         );
         let hint = "give each a `filter_chain_match` of its own";
         self.error(chain.at, &chain.path, text, hint);
@@ -407,8 +419,20 @@ impl Compiler<'_> {
 }
 
 /// What a filter has that has no configuration of its own.
-fn plain(filter_chain: &str) -> Arc<Plain> {
-    Arc::new(Plain { filter_chain: filter_chain.to_owned(), listener_logs: Vec::new() })
+fn plain(filter_chain: &Arc<FilterChainInfo>) -> Arc<Plain> {
+    Arc::new(Plain { filter_chain: filter_chain.clone(), listener_logs: Vec::new() })
+}
+
+/// The old way to ask for PROXY headers. Observed: Envoy 1.40 looks at the first chain alone, and lets the filter look after all
+/// others.
+fn proxied_by_chain(listener: &Message) -> bool {
+    let chains = listener.messages("filter_chains");
+    let mut asked = chains.map(|chain| chain.boolean("use_proxy_proto") == Some(true));
+    let first = asked.next() == Some(true);
+    // All of them are read.
+    let _ = asked.count();
+    let _ = listener.message("default_filter_chain").map(|last| last.boolean("use_proxy_proto"));
+    first
 }
 
 /// A certificate's file may hold another than before, though the listener says the same.

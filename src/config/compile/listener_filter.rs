@@ -9,14 +9,15 @@ use crate::{
         model::{
             listener::{FilterChain, NamedChain},
             listener_filter::{
-                CLIENT_HELLO_BYTES_MAX, KeptTlvs, ListenerFilter, ListenerFilterKind,
-                LocalRatelimit, PortRule, ProxyProtocol, TlvRule,
+                KeptTlvs, ListenerFilter, ListenerFilterKind, LocalRatelimit, PortRule,
+                ProxyProtocol, TlsInspector, TlvRule,
             },
             runtime_flag::RuntimeFlag,
         },
     },
     matcher::tree::{Input, Tree},
     token_bucket::TokenBucket,
+    transport::Takes,
 };
 
 const TLS_INSPECTOR: &str = "envoy.extensions.filters.listener.tls_inspector.v3.TlsInspector";
@@ -49,7 +50,7 @@ impl Compiler<'_> {
         let inspects =
             |filter: &ListenerFilter| matches!(filter.kind, ListenerFilterKind::TlsInspector(_));
         if asked && !filters.iter().any(inspects) {
-            let kind = ListenerFilterKind::TlsInspector(CLIENT_HELLO_BYTES_MAX);
+            let kind = ListenerFilterKind::TlsInspector(TlsInspector::default());
             filters.insert(0, ListenerFilter { disabled: None, kind });
         }
         filters
@@ -68,7 +69,16 @@ impl Compiler<'_> {
             TLS_INSPECTOR => {
                 config.ignore("initial_read_buffer_size", "bytes are looked at where they are");
                 let most = config.number_u32("max_client_hello_size").map(|bytes| bytes as usize);
-                ListenerFilterKind::TlsInspector(most.unwrap_or(CLIENT_HELLO_BYTES_MAX))
+                let asked = |field| config.boolean(field) == Some(true);
+                let default = TlsInspector::default();
+                ListenerFilterKind::TlsInspector(TlsInspector {
+                    hello_bytes_max: most.unwrap_or(default.hello_bytes_max),
+                    wants_hello: asked("close_connection_on_client_hello_parsing_errors"),
+                    takes: Takes {
+                        ja3: asked("enable_ja3_fingerprinting"),
+                        ja4: asked("enable_ja4_fingerprinting"),
+                    },
+                })
             }
             HTTP_INSPECTOR => ListenerFilterKind::HttpInspector,
             PROXY_PROTOCOL => {

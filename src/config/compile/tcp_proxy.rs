@@ -1,34 +1,51 @@
 //! Owns compiling `envoy.filters.network.tcp_proxy`.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
-use super::{Compiler, http::limit};
+use super::{Compiler, http::limit, lb_metadata::lb_metadata};
 use crate::config::{
     Message,
     model::{
+        listener::FilterChainInfo,
         route::HeaderEdits,
-        tcp_proxy::{Logged, TcpProxy, Tunnelling},
+        tcp_proxy::{ClusterShare, Logged, TcpProxy, Tunnelling},
     },
 };
+
+const BESIDE: &str = "what stands beside `envoy.lb` says nothing to balancers";
 
 /// Envoy's `idle_timeout` default.
 const IDLE: Duration = Duration::from_secs(3600);
 
 impl Compiler<'_> {
-    pub(super) fn tcp_proxy(&mut self, proxy: &Message, filter_chain: &str) -> Option<TcpProxy> {
+    pub(super) fn tcp_proxy(
+        &mut self,
+        proxy: &Message,
+        filter_chain: &Arc<FilterChainInfo>,
+    ) -> Option<TcpProxy> {
+        for field in ["downstream_idle_timeout", "upstream_idle_timeout"] {
+            proxy.ignore(field, "Envoy 1.40 takes it and does nothing");
+        }
+        let metadata_match = lb_metadata(proxy, "metadata_match");
+        proxy.ignore("metadata_match", BESIDE);
         let mut clusters = Vec::new();
         if let Some(name) = proxy.text("cluster") {
             // One that nobody has brought yet is none of ours to refuse. Observed: Envoy 1.40.
-            clusters.push((self.slots.clusters.of(name), 1));
+            let (slot, metadata_match) = (self.slots.clusters.of(name), metadata_match.clone());
+            clusters.push(ClusterShare { slot, weight: 1, metadata_match });
         }
         if let Some(weighted) = proxy.message("weighted_clusters") {
             for share in weighted.messages("clusters") {
                 let Some(name) = share.text("name") else { continue };
                 let weight = share.number_u32("weight").unwrap_or(1);
-                clusters.push((self.slots.clusters.of(name), weight));
+                let mut metadata_match = metadata_match.clone();
+                metadata_match.extend(lb_metadata(share, "metadata_match"));
+                share.ignore("metadata_match", BESIDE);
+                let slot = self.slots.clusters.of(name);
+                clusters.push(ClusterShare { slot, weight, metadata_match });
             }
         }
-        let sum: u64 = clusters.iter().map(|(_, weight)| u64::from(*weight)).sum();
+        let sum: u64 = clusters.iter().map(|share| u64::from(share.weight)).sum();
         let Ok(weights) = u32::try_from(sum) else {
             let (at, path) = (proxy.at_of("weighted_clusters"), proxy.path_of("weighted_clusters"));
             let text = "The sum of weights of all weighted clusters exceeds 4294967295";
@@ -52,6 +69,7 @@ impl Compiler<'_> {
         Some(TcpProxy {
             stat_prefix: proxy.text("stat_prefix").unwrap_or_default().to_owned(),
             clusters,
+            metadata_match,
             weights,
             hashes_source: proxy
                 .messages("hash_policy")
@@ -71,7 +89,7 @@ impl Compiler<'_> {
                 when_connected: old || flag("flush_access_log_on_connected"),
                 every: every.or(proxy.duration("access_log_flush_interval")),
             },
-            filter_chain: filter_chain.to_owned(),
+            filter_chain: filter_chain.clone(),
         })
     }
 

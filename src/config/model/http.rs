@@ -1,6 +1,6 @@
 //! Owns the compiled HTTP connection manager.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use understudy_actors::plan::Slot;
 
@@ -9,6 +9,7 @@ use super::{
     client::ClientOptions,
     http1::Http1Options,
     keepalive::Keepalive,
+    listener::FilterChainInfo,
     local_reply::LocalReplies,
     paths::{PathOptions, Underscores},
     route::HeaderEdits,
@@ -114,8 +115,8 @@ pub struct HttpConnectionManager {
     pub proxy_status: Option<Box<ProxyStatus>>,
     /// `local_reply_config`; boxed: most have none.
     pub local_replies: Option<Box<LocalReplies>>,
-    /// `FilterChain.name` of the chain it ends; empty for none.
-    pub filter_chain: String,
+    /// The chain that it ends.
+    pub filter_chain: Arc<FilterChainInfo>,
     /// `Bootstrap.node.cluster` (or `--service-cluster`), for filters and headers that name it.
     pub node_cluster: String,
     /// What of a request's host is not to be seen.

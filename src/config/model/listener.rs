@@ -20,6 +20,8 @@ pub struct FilterChains {
     pub matcher: Option<Tree<NamedChain>>,
     /// `default_filter_chain`: takes what no other does.
     pub default: Option<FilterChain>,
+    /// What is told of a connection that no chain takes.
+    pub unmatched: FilterChainInfo,
     /// `use_original_dst`: a connection that was meant for another listener's address is handed over to that one.
     pub use_original_dst: bool,
     /// What is found out of a connection first, in the order of the file.
@@ -38,8 +40,8 @@ pub type NamedChain = Option<usize>;
 /// One filter chain.
 #[derive(Debug)]
 pub struct FilterChain {
-    /// `FilterChain.name`.
-    pub name: String,
+    /// Its name and what else is told of it.
+    pub info: Arc<FilterChainInfo>,
     /// What it takes.
     pub matches: FilterChainMatch,
     /// How it is encrypted; none is not at all.
@@ -65,11 +67,22 @@ pub enum Terminal {
     DirectResponse(Arc<Plain>, Arc<[u8]>),
 }
 
+/// What is told of a filter chain and of its listener.
+#[derive(Debug, Default)]
+pub struct FilterChainInfo {
+    /// `FilterChain.name`; empty for none.
+    pub name: String,
+    /// `FilterChain.metadata.filter_metadata`
+    pub metadata: Option<serde_json::Value>,
+    /// `Listener.metadata.filter_metadata`
+    pub listener_metadata: Option<Arc<serde_json::Value>>,
+}
+
 /// What a filter without a configuration of its own has.
 #[derive(Debug, Default)]
 pub struct Plain {
-    /// `FilterChain.name`
-    pub filter_chain: String,
+    /// The chain that it ends.
+    pub filter_chain: Arc<FilterChainInfo>,
     /// `access_log` of its listener.
     pub listener_logs: Vec<AccessLog>,
 }

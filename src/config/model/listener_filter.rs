@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::runtime_flag::RuntimeFlag;
-use crate::token_bucket::TokenBucket;
+use crate::{token_bucket::TokenBucket, transport::Takes};
 
 /// The most of a ClientHello that is looked at, unless `max_client_hello_size` says less. Source: Envoy's
 /// `TLS_MAX_CLIENT_HELLO`.
@@ -21,8 +21,8 @@ pub struct ListenerFilter {
 /// What a listener filter does.
 #[derive(Debug)]
 pub enum ListenerFilterKind {
-    /// `envoy.filters.listener.tls_inspector`: `max_client_hello_size`.
-    TlsInspector(usize),
+    /// `envoy.filters.listener.tls_inspector`.
+    TlsInspector(TlsInspector),
     /// `envoy.filters.listener.http_inspector`.
     HttpInspector,
     /// `envoy.filters.listener.proxy_protocol`.
@@ -31,6 +31,24 @@ pub enum ListenerFilterKind {
     OriginalDst,
     /// `envoy.filters.listener.local_ratelimit`.
     LocalRatelimit(LocalRatelimit),
+}
+
+/// What a TLS inspector is told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TlsInspector {
+    /// `max_client_hello_size`
+    pub hello_bytes_max: usize,
+    /// `close_connection_on_client_hello_parsing_errors`: what is no hello is not wanted.
+    pub wants_hello: bool,
+    /// Which fingerprints are taken.
+    pub takes: Takes,
+}
+
+impl Default for TlsInspector {
+    fn default() -> Self {
+        let takes = Takes::default();
+        Self { hello_bytes_max: CLIENT_HELLO_BYTES_MAX, wants_hello: false, takes }
+    }
 }
 
 /// `ListenerFilterChainMatchPredicate`, over the port that was connected to.
@@ -49,7 +67,7 @@ pub enum PortRule {
 }
 
 /// What is done with a PROXY header, and without one.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct ProxyProtocol {
     /// `allow_requests_without_proxy_protocol`
     pub optional: bool,

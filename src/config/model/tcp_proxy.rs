@@ -1,11 +1,22 @@
 //! Owns the compiled `envoy.filters.network.tcp_proxy`.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
-use understudy_actors::plan::Slot;
+use understudy_actors::plan::{LbMetadata, Slot};
 
-use super::{access_log::AccessLog, route::HeaderEdits};
+use super::{access_log::AccessLog, listener::FilterChainInfo, route::HeaderEdits};
 use crate::format::Format;
+
+/// A cluster that takes connections.
+#[derive(Debug)]
+pub struct ClusterShare {
+    /// Which one.
+    pub slot: Slot,
+    /// `weight`
+    pub weight: u32,
+    /// `metadata_match`, its own before the proxy's: which of its hosts.
+    pub metadata_match: LbMetadata,
+}
 
 /// What becomes of a connection that is carried on as it is.
 #[derive(Debug)]
@@ -13,7 +24,9 @@ pub struct TcpProxy {
     /// `stat_prefix`
     pub stat_prefix: String,
     /// `cluster`, or `weighted_clusters` with their weights.
-    pub clusters: Vec<(Slot, u32)>,
+    pub clusters: Vec<ClusterShare>,
+    /// `metadata_match`: which hosts may take connections, where a filter has chosen the cluster.
+    pub metadata_match: LbMetadata,
     /// The sum of the weights.
     pub weights: u32,
     /// `hash_policy.source_ip`: the client's address is hashed, for balancers that choose by that.
@@ -36,8 +49,8 @@ pub struct TcpProxy {
     pub listener_logs: Vec<AccessLog>,
     /// `access_log_options`: when lines are written besides at the end.
     pub logged: Logged,
-    /// `FilterChain.name`
-    pub filter_chain: String,
+    /// The chain that it ends.
+    pub filter_chain: Arc<FilterChainInfo>,
 }
 
 /// `TunnelingConfig`: a connection is carried in a request.

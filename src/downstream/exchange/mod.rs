@@ -68,7 +68,7 @@ use crate::{
     local_reply::LocalReply,
     route::{Found, Lots, RouteTable, form_host},
     stream::{BodySize, RequestSource, ResponseSink, WireBytes},
-    tls::Session,
+    tls::{Fingerprints, Session},
     upstream::Cluster,
     worker::{AddressText, Deadline, next_connection_id},
 };
@@ -192,7 +192,13 @@ impl Peer {
         let text = arrival.peer.ip().map(AddressText::new);
         let (id, tls) = (next_connection_id(), arrival.tls.clone());
         let (proxied, server_name) = (arrival.proxied.clone(), arrival.server_name.clone());
-        Self { remote: arrival.peer, local: arrival.local, text, id, proxied, tls, server_name }
+        let (remote, local) = (arrival.peer, arrival.local);
+        Self { remote, local, text, id, proxied, tls, server_name }
+    }
+
+    /// By what it is known, as the TLS inspector saw it.
+    pub fn fingerprints(&self) -> Option<&Fingerprints> {
+        self.tls.as_ref()?.fingerprints.as_deref()
     }
 
     /// Whether it comes by TLS.

@@ -225,9 +225,11 @@ pub(super) fn metadata(params: &str) -> Result<Args, FormatError> {
             Ok(Args::Metadata(Owner::VirtualHost, words.map(str::to_owned).collect()))
         }
         "DYNAMIC" => Ok(Args::Metadata(Owner::Dynamic, words.map(str::to_owned).collect())),
-        "CLUSTER" | "UPSTREAM_HOST" | "LISTENER" | "LISTENER_FILTER_CHAIN" => {
-            Ok(Args::Metadata(Owner::Nobody, Vec::new()))
+        "LISTENER" => Ok(Args::Metadata(Owner::Listener, words.map(str::to_owned).collect())),
+        "LISTENER_FILTER_CHAIN" => {
+            Ok(Args::Metadata(Owner::FilterChain, words.map(str::to_owned).collect()))
         }
+        "CLUSTER" | "UPSTREAM_HOST" => Ok(Args::Metadata(Owner::Nobody, Vec::new())),
         other => refused(format!("{other} is not supported type of metadata")),
     }
 }
@@ -306,6 +308,10 @@ pub(super) enum Owner {
     VirtualHost,
     /// `DYNAMIC`.
     Dynamic,
+    /// `LISTENER`.
+    Listener,
+    /// `LISTENER_FILTER_CHAIN`.
+    FilterChain,
     /// What has none here.
     Nobody,
 }
@@ -403,6 +409,10 @@ impl Args {
             Owner::Route => info.route_metadata,
             Owner::VirtualHost => info.virtual_host_metadata,
             Owner::Dynamic => info.dynamic_metadata,
+            Owner::Listener => {
+                info.filter_chain.and_then(|chain| chain.listener_metadata.as_deref())
+            }
+            Owner::FilterChain => info.filter_chain.and_then(|chain| chain.metadata.as_ref()),
             Owner::Nobody => None,
         };
         let Some(mut found) = metadata else { return Value::Nothing };

@@ -214,7 +214,7 @@ impl Compiler<'_> {
 }
 
 /// `Metadata.filter_metadata` as one object.
-fn filter_metadata(metadata: &Message) -> serde_json::Value {
+pub(in crate::config::compile) fn filter_metadata(metadata: &Message) -> serde_json::Value {
     metadata.ignore("typed_filter_metadata", "nobody reads it");
     let members = metadata.map("filter_metadata").iter().filter_map(|(name, item)| {
         let Value::Json(value) = &item.value else { return None };

@@ -87,6 +87,13 @@ impl Compiler<'_> {
             let hint = "write a host name; for an address leave `sni` out";
             self.error(context.at_of("sni"), &context.path_of("sni"), text, hint);
         }
+        let verifies_server_name = context.boolean("auto_sni_san_validation") == Some(true);
+        if verifies_server_name && common.validation.is_none() {
+            let field = "auto_sni_san_validation";
+            let text = format!("'{field}' was configured without a validation context");
+            let hint = "add `validation_context` with `trusted_ca`";
+            self.error(context.at_of(field), &context.path_of(field), text, hint);
+        }
         let settings = ClientSettings {
             key_log: common.key_log,
             parameters: common.parameters,
@@ -94,7 +101,7 @@ impl Compiler<'_> {
             validation: common.validation,
             server_name: server_name.map(str::to_owned),
             host_name_is_asked_for: context.boolean("auto_host_sni") == Some(true),
-            verifies_server_name: context.boolean("auto_sni_san_validation") == Some(true),
+            verifies_server_name,
             alpn: common.alpn,
             sessions_kept: usize::try_from(kept).unwrap_or(usize::MAX).min(1 << 16),
         };
@@ -118,10 +125,13 @@ impl Compiler<'_> {
         stapling
     }
 
-    /// `key_log`, for all addresses.
+    /// `key_log`
     fn key_log(&mut self, common: &Message) -> Option<Arc<KeyLogFile>> {
         let log = common.message("key_log")?;
-        log.text("path").map(|path| Arc::new(KeyLogFile::at(PathBuf::from(path))))
+        let local = self.ranges(log, "local_address_range");
+        let remote = self.ranges(log, "remote_address_range");
+        let path = PathBuf::from(log.text("path")?);
+        Some(Arc::new(KeyLogFile::at(path, local, remote)))
     }
 
     fn told<T>(&mut self, made: Result<T, rustls::Error>, context: &Message) -> Option<T> {

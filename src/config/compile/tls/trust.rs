@@ -69,7 +69,11 @@ impl Compiler<'_> {
     pub(super) fn trust(&mut self, context: &Message) -> Trust {
         let trusted = context.message("trusted_ca").map(|source| self.named_source(source));
         let authorities = match trusted {
-            Some(named) => named,
+            Some(named) => {
+                // Observed: Envoy 1.40.
+                context.ignore("system_root_certs", "`trusted_ca` comes first");
+                named
+            }
             None if context.message("system_root_certs").is_some() => {
                 self.system_authorities(context)
             }
