@@ -2,13 +2,18 @@
 
 mod support;
 
-use std::net::SocketAddr;
+use std::{
+    io::{Read, Write},
+    net::{SocketAddr, TcpStream},
+};
 
 use support::{
     client,
     config::{FILTERS, chain},
     namespace::{in_its_own_network, redirect_to, steer_to},
+    origin::Origin,
     proxy::Proxy,
+    wait_for,
 };
 
 /// Takes connections by both families.
@@ -125,7 +130,6 @@ fn a_chain_is_chosen_by_the_original_destination_and_the_filter_alone_hands_noth
 /// That the kernel tracks connections, which it does where it redirects some, changes nothing of the others.
 #[test]
 fn what_nobody_has_redirected_is_where_a_header_says_whether_connections_are_tracked_or_not() {
-    use std::io::{Read, Write};
     in_its_own_network(
         "what_nobody_has_redirected_is_where_a_header_says_whether_connections_are_tracked_or_not",
         || {
@@ -139,7 +143,7 @@ fn what_nobody_has_redirected_is_where_a_header_says_whether_connections_are_tra
             for to in
                 [SocketAddr::from(([127, 0, 0, 1], port)), SocketAddr::from(([10, 9, 0, 1], 80))]
             {
-                let mut stream = std::net::TcpStream::connect(to).expect("a connection");
+                let mut stream = TcpStream::connect(to).expect("a connection");
                 let request = b"PROXY TCP4 1.2.3.4 10.9.0.1 111 80\r\nGET / HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n";
                 stream.write_all(request).expect("a request");
                 let mut answer = String::new();
@@ -173,4 +177,82 @@ fn a_connection_that_is_steered_as_it_is_goes_to_the_listener_of_its_address() {
             }
         },
     );
+}
+
+/// Where a connection was meant to go is its host, and that of each of its requests.
+///
+/// Observed: Envoy 1.40, in the same network; but for what nobody has redirected, which it sends to itself.
+#[test]
+fn a_redirected_connection_is_carried_to_where_it_was_meant_to_go() {
+    in_its_own_network("a_redirected_connection_is_carried_to_where_it_was_meant_to_go", || {
+        let saying = |address: &str, text: &'static str| {
+            Origin::on(address.parse().expect("an address"), move |stream, _| {
+                let _ = write!(stream, "HTTP/1.1 200 OK\r\ncontent-length: 3\r\n\r\n{text}");
+            })
+        };
+        let _origins = [
+            saying("10.9.0.1:80", "one"),
+            saying("10.9.0.2:80", "two"),
+            // The network takes connections at that address by IPv6, and lets nobody listen there alone.
+            saying("[::]:82", "six"),
+        ];
+        let http = format!(
+            "{{name: h, typed_config: {{\"@type\": {FILTERS}.network.http_connection_manager.v3.HttpConnectionManager, stat_prefix: h, \
+             route_config: {{virtual_hosts: [{{name: a, domains: [\"*\"], routes: [{{match: {{prefix: /}}, route: {{cluster: o}}}}]}}]}}, \
+             http_filters: [{{name: r, typed_config: {{\"@type\": {FILTERS}.http.router.v3.Router}}}}]}}}}"
+        );
+        let tcp = format!(
+            "{{name: t, typed_config: {{\"@type\": {FILTERS}.network.tcp_proxy.v3.TcpProxy, stat_prefix: t, cluster: o}}}}"
+        );
+        let by_filter = format!(
+            "listener_filters: [{{name: f, typed_config: {{\"@type\": {FILTERS}.listener.original_dst.v3.OriginalDst}}}}]"
+        );
+        for (filter, front) in
+            [(&http, &*by_filter), (&tcp, &*by_filter), (&http, "use_original_dst: true")]
+        {
+            let proxy = Proxy::start(&format!(
+                r#"admin: {{address: {{socket_address: {{address: 127.0.0.1, port_value: 0}}}}}}
+static_resources:
+  listeners:
+  - name: front
+    address: {BOTH}
+    {front}
+    filter_chains: [{{filters: [{filter}]}}]
+  clusters:
+  - name: o
+    type: ORIGINAL_DST
+    lb_policy: CLUSTER_PROVIDED
+    connect_timeout: 1s
+    upstream_bind_config:
+      socket_options: [{{level: 1, name: 36, int_value: 1, state: STATE_PREBIND}}]
+"#
+            ));
+            let port = proxy.listener("front").port();
+            redirect_to(port);
+            let all = [
+                ("10.9.0.1:80", "one"),
+                ("10.9.0.2:80", "two"),
+                ("[fd00:9::1]:82", "six"),
+                ("10.9.0.1:80", "one"),
+            ];
+            for (address, said) in all {
+                let address: SocketAddr = address.parse().expect("an address");
+                assert_eq!(client::get(address, "/").text(), said, "{address} {front}");
+            }
+            assert_eq!(proxy.stat("cluster.o.upstream_rq_total"), Some(4));
+            // Nobody has redirected this one.
+            let mut direct = TcpStream::connect(("127.0.0.1", port)).expect("a connection");
+            let request = b"GET / HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n";
+            direct.write_all(request).expect("a request");
+            let mut answer = String::new();
+            let _ = direct.read_to_string(&mut answer);
+            assert!(answer.is_empty() || answer.starts_with("HTTP/1.1 503"), "{answer}");
+            assert_eq!(proxy.stat("cluster.o.upstream_cx_none_healthy"), Some(1));
+            for host in ["10.9.0.1:80", "10.9.0.2:80", "[fd00:9::1]:82"] {
+                let line = format!("o::{host}::hostname::o{host}\n");
+                let listing = || client::get(proxy.admin, "/clusters").text();
+                wait_for(&line, || listing().contains(&line).then_some(()));
+            }
+        }
+    });
 }

@@ -20,6 +20,7 @@ pub mod limits;
 mod listener;
 pub mod log_levels;
 pub mod names;
+pub mod on_demand;
 pub mod outlier;
 mod places;
 pub mod plan;

@@ -17,6 +17,7 @@ use crate::{
     address::Address,
     by_hand::ByHand,
     names::Name,
+    on_demand::{OnDemand, Seat},
     outlier::{Monitor, OutlierShared},
     plan::{AssignmentPolicy, ClusterPlan, EndpointPlan, Payload, Slot},
     published::Published,
@@ -74,6 +75,8 @@ pub struct ClusterShared {
     pub first_answer: Notify,
     /// Woken when a host asks to be left out.
     pub(crate) asked_out: Notify,
+    /// What workers tell of hosts that they have made, where they make them (`ORIGINAL_DST`).
+    pub on_demand: Option<OnDemand>,
     /// What outlier detection shares with workers, where there is one.
     pub outlier: OutlierShared,
     /// `cluster.NAME.`.
@@ -134,6 +137,8 @@ pub struct Host {
     well_since_ms: AtomicU64,
     /// What it is worth beside others: what is configured, or what was made of its reports.
     weight: AtomicU32,
+    /// Its place among hosts that are made on demand, if it is one.
+    pub(crate) seat: Option<Seat>,
     /// What it reports of its load, where that is asked for.
     pub reported: Option<Arc<Reported>>,
     /// What its requests say of it, where outlier detection watches it.
@@ -260,6 +265,7 @@ impl ClusterShared {
             breakers: Default::default(),
             first_answer: Default::default(),
             asked_out: Default::default(),
+            on_demand: OnDemand::of(plan, registry.workers()),
             outlier: Default::default(),
             http1_stats: Later::new(registry.clone(), scope.within("http1")),
             http2_stats: Later::new(registry.clone(), scope.within("http2")),
@@ -296,6 +302,7 @@ impl Host {
         Self {
             weight: AtomicU32::new(endpoint.weight),
             reported: None,
+            seat: None,
             address,
             address_text: address.to_string(),
             attempts: Box::default(),

@@ -23,6 +23,12 @@ pub type Tlv = (u8, Box<[u8]>);
 // === impl Proxied ===
 
 impl Proxied {
+    /// Whether the connection was meant to go elsewhere than where it came: a redirect, or a header, says so of one
+    /// that goes to `local` now.
+    pub fn is_restored(&self, local: Address) -> bool {
+        self.local != local
+    }
+
     /// Those of its TLVs that a host is to be told.
     pub fn told<'p>(&'p self, kept: &'p KeptTlvs) -> impl Iterator<Item = &'p Tlv> {
         self.tlvs.iter().filter(|(tlv_type, _)| kept.keeps(*tlv_type))

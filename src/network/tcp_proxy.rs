@@ -40,6 +40,7 @@ use crate::{
         Aggregate, Current,
         balancer::Choice,
         connect::ConnectError,
+        original_dst::Asks,
         pool::{HostPool, PoolError, Sharing, Target},
         proxy_protocol,
     },
@@ -263,19 +264,22 @@ impl Carried {
             }
             None => None,
         };
-        let hash_for = |current: &Current| {
-            hash.filter(|_| current.upstream.balancing.policy.hashing().is_some())
+        let (current, load) = match &drawn {
+            Some(drawn) => (&**drawn.cluster, Some(&drawn.load)),
+            None => (current, None),
         };
-        let pools = match &drawn {
-            Some(drawn) => {
-                let hash = hash_for(drawn.cluster);
-                let choice =
-                    Choice { hash, metadata, load: Some(&drawn.load), ..Choice::default() };
-                drawn.cluster.pick(self.worker.index, choice)
+        let policy = &current.upstream.balancing.policy;
+        let pools = match policy.original_dst() {
+            Some(says) => {
+                let stats = current.snapshot.shared.stats.lane(self.worker.index);
+                let (proxied, local) = (self.proxied.as_deref(), Some(self.local));
+                let meant = Asks { header: None, proxied, local }.destination(says, stats);
+                meant.and_then(|to| current.pools_to(to))
             }
             None => {
-                let choice = Choice { hash: hash_for(current), metadata, ..Choice::default() };
-                current.pick(self.worker.index, choice)
+                let hash = hash.filter(|_| policy.hashing().is_some());
+                let choice = Choice { hash, load, metadata, ..Choice::default() };
+                current.pick(self.worker.index, choice).cloned()
             }
         };
         let Some(pools) = pools else {

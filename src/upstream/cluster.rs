@@ -1,6 +1,7 @@
 //! Owns a worker's view of the clusters: the snapshot in force, and the pools that belong to its hosts.
 
 mod ahead;
+mod on_demand;
 
 use std::{
     cell::{Cell, OnceCell, RefCell},
@@ -19,6 +20,7 @@ use understudy_actors::{
     view::View,
 };
 
+use self::on_demand::Destinations;
 use super::{
     balancer::{Choice, Picker, Tables},
     breakers,
@@ -59,9 +61,7 @@ struct Known {
 
 /// One cluster as one worker sees it.
 pub struct Cluster {
-    worker: usize,
-    deadlines: Deadlines,
-    buffers: Buffers,
+    means: Means,
     published: Published<ClusterSnapshot>,
     cached: RefCell<Cached<ClusterSnapshot>>,
     /// The cluster that this proxy is of, where its zones matter here.
@@ -75,11 +75,19 @@ pub struct Cluster {
     in_use: Cell<bool>,
     /// It is not a cluster any more.
     closed: Cell<bool>,
-    limits: Limits,
     /// `drop_overloads` in force.
     drop_millionths: Cell<u32>,
-    /// What `limits` were worked out of.
+    /// What its limits were worked out of.
     heeded: RefCell<Arc<Runtime>>,
+}
+
+/// What a worker's pools are made with, whatever host they are for.
+#[derive(Clone)]
+struct Means {
+    worker: usize,
+    deadlines: Deadlines,
+    buffers: Buffers,
+    limits: Limits,
 }
 
 /// A request that is turned away to spare the hosts.
@@ -114,6 +122,8 @@ pub struct Current {
     by_host: HashMap<*const Host, usize>,
     /// Where the first host of each address is, once somebody has asked for one.
     by_address: OnceCell<HashMap<String, usize>>,
+    /// Where hosts are made on demand.
+    destinations: Option<Box<Destinations>>,
 }
 
 // === impl Clusters ===
@@ -176,9 +186,10 @@ impl Clusters {
         }
         for cluster in clusters {
             let current = cluster.current();
-            current.pools.iter().for_each(HostPools::sweep);
+            current.each(HostPools::sweep);
             if self.worker == 0 {
-                breakers::show(&current.snapshot.shared, &cluster.limits.get(), self.worker);
+                let limits = cluster.means.limits.get();
+                breakers::show(&current.snapshot.shared, &limits, self.worker);
             }
         }
     }
@@ -220,15 +231,17 @@ impl Clusters {
 
 impl Cluster {
     fn new(of: &Clusters, published: &Published<ClusterSnapshot>) -> Self {
-        let (worker, deadlines, buffers) = (of.worker, of.deadlines.clone(), of.buffers.clone());
         let (snapshot, heeded) = (published.read(), Arc::<Runtime>::default());
         let shared = snapshot.shared.clone();
-        let limits = Rc::new(Cell::new(ClusterLimits::of(&snapshot.plan, &heeded)));
-        let current = Current::new(snapshot, None, None, worker, &deadlines, &buffers, &limits);
+        let means = Means {
+            worker: of.worker,
+            deadlines: of.deadlines.clone(),
+            buffers: of.buffers.clone(),
+            limits: Rc::new(Cell::new(ClusterLimits::of(&snapshot.plan, &heeded))),
+        };
+        let current = Current::new(snapshot, None, None, &means);
         Self {
-            worker,
-            deadlines,
-            buffers,
+            means,
             drop_millionths: Cell::new(current.snapshot.policy.drop_millionths),
             published: published.clone(),
             cached: RefCell::new(published.cached()),
@@ -238,7 +251,6 @@ impl Cluster {
             busy: Cell::new(true),
             in_use: Cell::default(),
             closed: Cell::default(),
-            limits,
             heeded: RefCell::new(heeded),
         }
     }
@@ -254,14 +266,14 @@ impl Cluster {
         let mut heeded = self.heeded.borrow_mut();
         if !Arc::ptr_eq(&heeded, runtime) {
             // Another plan would be another publisher, and so another `Cluster`.
-            self.limits.set(ClusterLimits::of(&self.current().snapshot.plan, runtime));
+            self.means.limits.set(ClusterLimits::of(&self.current().snapshot.plan, runtime));
             *heeded = runtime.clone();
         }
     }
 
     /// Whether this request is among those that are turned away: `upstream.maintenance_mode.NAME`.
     pub fn is_in_maintenance(&self) -> bool {
-        let percent = self.limits.get().maintenance_percent;
+        let percent = self.means.limits.get().maintenance_percent;
         percent > 0 && fastrand::u8(..100) < percent
     }
 
@@ -300,9 +312,7 @@ impl Cluster {
         };
         if moved || !Arc::ptr_eq(snapshot, &current.snapshot) {
             let (snapshot, local) = (snapshot.clone(), local.cloned());
-            let (before, limits) = (Some(&**current), &self.limits);
-            let (worker, deadlines, buffers) = (self.worker, &self.deadlines, &self.buffers);
-            let next = Current::new(snapshot, local, before, worker, deadlines, buffers, limits);
+            let next = Current::new(snapshot, local, Some(&current), &self.means);
             current.close_all_but(&next);
             self.drop_millionths.set(next.snapshot.policy.drop_millionths);
             next.drain_fallen_since(&current);
@@ -313,7 +323,35 @@ impl Cluster {
 
     fn close(&self) {
         self.closed.set(true);
-        self.current.borrow().pools.iter().for_each(HostPools::close);
+        self.current.borrow().each(HostPools::close);
+    }
+}
+
+// === impl Means ===
+
+impl Means {
+    /// Pools without connections.
+    fn pools(
+        &self,
+        host: &Arc<Host>,
+        snapshot: &ClusterSnapshot,
+        upstream: &Arc<Upstream>,
+    ) -> HostPools {
+        let Self { worker, deadlines, buffers, limits } = self.clone();
+        HostPools::new(Target {
+            host: host.clone(),
+            zone_stats: snapshot.shared.by_zone.to(&host.endpoint.locality.zone),
+            shared: snapshot.shared.clone(),
+            upstream: upstream.clone(),
+            connect_timeout: snapshot.plan.connect_timeout,
+            limits,
+            worker,
+            deadlines,
+            buffers,
+            place: Place::new(&snapshot.shared, &Sharing::default()),
+            sharing: Sharing::default(),
+            tls: upstream.tls_to(&host.endpoint).cloned(),
+        })
     }
 }
 
@@ -324,10 +362,7 @@ impl Current {
         snapshot: Arc<ClusterSnapshot>,
         local: Option<Arc<ClusterSnapshot>>,
         before: Option<&Current>,
-        worker: usize,
-        deadlines: &Deadlines,
-        buffers: &Buffers,
-        limits: &Limits,
+        means: &Means,
     ) -> Self {
         let plan = &snapshot.plan;
         let upstream = plan.upstream.clone().downcast::<Upstream>().unwrap_or_default();
@@ -343,28 +378,31 @@ impl Current {
         let well = snapshot.hosts.iter().map(|host| host.healthy()).collect();
         for (at, host) in snapshot.hosts.iter().enumerate() {
             by_host.insert(Arc::as_ptr(host), at);
-            let known = before.and_then(|before| before.pools_of(host)).cloned();
-            let pools = known.unwrap_or_else(|| {
-                HostPools::new(Target {
-                    host: host.clone(),
-                    zone_stats: snapshot.shared.by_zone.to(&host.endpoint.locality.zone),
-                    shared: snapshot.shared.clone(),
-                    upstream: upstream.clone(),
-                    connect_timeout: plan.connect_timeout,
-                    limits: limits.clone(),
-                    worker,
-                    deadlines: deadlines.clone(),
-                    buffers: buffers.clone(),
-                    place: Place::new(&snapshot.shared, &Sharing::default()),
-                    sharing: Sharing::default(),
-                    tls: upstream.tls_to(&host.endpoint).cloned(),
-                })
-            });
-            all_pools.push(pools);
+            let known = before.and_then(|before| before.pools_of(host));
+            all_pools.push(known.unwrap_or_else(|| means.pools(host, &snapshot, &upstream)));
         }
-        let picker = Picker::new(&snapshot, local.as_deref(), worker);
+        let picker = Picker::new(&snapshot, local.as_deref(), means.worker);
         let by_address = OnceCell::new();
-        Self { snapshot, upstream, picker, local, pools: all_pools, well, by_host, by_address }
+        let destinations = Destinations::of(&snapshot, before, means);
+        Self {
+            snapshot,
+            upstream,
+            picker,
+            local,
+            pools: all_pools,
+            well,
+            by_host,
+            by_address,
+            destinations,
+        }
+    }
+
+    /// Does something to the pools of all hosts.
+    fn each(&self, what: impl Fn(&HostPools)) {
+        self.pools.iter().for_each(&what);
+        if let Some(destinations) = &self.destinations {
+            destinations.each_waiting(what);
+        }
     }
 
     /// What the balancer has built.
@@ -398,8 +436,11 @@ impl Current {
         self.by_host.contains_key(&Arc::as_ptr(host))
     }
 
-    fn pools_of(&self, host: &Arc<Host>) -> Option<&HostPools> {
-        self.pools.get(*self.by_host.get(&Arc::as_ptr(host))?)
+    fn pools_of(&self, host: &Arc<Host>) -> Option<HostPools> {
+        match self.by_host.get(&Arc::as_ptr(host)) {
+            Some(at) => self.pools.get(*at).cloned(),
+            None => self.destinations.as_ref()?.pools_of(host),
+        }
     }
 
     /// Lets go of connections to hosts that were well before and are not now.

@@ -8,6 +8,7 @@ pub mod connect;
 pub mod http1;
 pub mod http2;
 pub mod load_report;
+pub mod original_dst;
 mod outlier;
 pub mod pool;
 pub mod proxy_protocol;

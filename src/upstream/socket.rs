@@ -55,15 +55,19 @@ async fn connect_ip(to: SocketAddr, sockets: &Sockets) -> Result<TcpStream, Sock
     if let Some(keepalive) = &sockets.keepalive {
         SockRef::from(&socket).set_tcp_keepalive(&probes(keepalive))?;
     }
-    let family = |source: &&socket::SourceAddress| source.address.is_ipv4() == to.is_ipv4();
+    let family = |source: &&socket::SourceAddress| {
+        source.address.is_some_and(|address| address.is_ipv4() == to.is_ipv4())
+    };
     // Source: `core.v3.UpstreamBindConfig`, the default local address selector.
     let source = sockets.sources.iter().find(family).or(sockets.sources.first());
     if let Some(source) = source {
         let made = SockRef::from(&socket);
         source.options.iter().try_for_each(|option| option.set(&made))?;
-        socket
-            .bind(source.address)
-            .map_err(|error| SocketError { stage: ConnectStage::Bind(source.address), error })?;
+        if let Some(address) = source.address {
+            socket
+                .bind(address)
+                .map_err(|error| SocketError { stage: ConnectStage::Bind(address), error })?;
+        }
     }
     socket.connect(to).await.map_err(failed)
 }
@@ -121,7 +125,7 @@ mod tests {
     async fn a_socket_comes_from_its_source_and_has_its_options() {
         let host = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let source = SourceAddress {
-            address: "127.0.0.9:0".parse().unwrap(),
+            address: Some("127.0.0.9:0".parse().unwrap()),
             options: vec![
                 SocketOption::numbered(0, 15, 1, None).unwrap(),
                 SocketOption::numbered(6, 18, 1500, None).unwrap(),
@@ -145,11 +149,21 @@ mod tests {
         assert_eq!(socket.priority().unwrap(), 3);
         assert!(socket.keepalive().unwrap());
         let elsewhere =
-            SourceAddress { address: "192.0.2.1:0".parse().unwrap(), options: Vec::new() };
+            SourceAddress { address: Some("192.0.2.1:0".parse().unwrap()), options: Vec::new() };
         let sockets = Sockets { sources: vec![elsewhere], ..Sockets::default() };
         let refused = connect(host.local_addr().unwrap().into(), &sockets).await;
         let refused = refused.unwrap_err();
         assert_eq!(refused.error.kind(), io::ErrorKind::AddrNotAvailable);
         assert_eq!(refused.stage, ConnectStage::Bind("192.0.2.1:0".parse().unwrap()));
+    }
+
+    #[tokio::test]
+    async fn options_are_set_of_a_socket_that_comes_from_anywhere() {
+        let host = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let options = vec![SocketOption::numbered(1, 12, 3, None).unwrap()];
+        let source = SourceAddress { address: None, options };
+        let sockets = Sockets { sources: vec![source], ..Sockets::default() };
+        let stream = connect(host.local_addr().unwrap().into(), &sockets).await.unwrap();
+        assert_eq!(SockRef::from(&stream).priority().unwrap(), 3);
     }
 }

@@ -58,7 +58,8 @@ pub fn in_its_own_network(test: &str, body: impl FnOnce()) {
     assert!(output.status.success() && said.contains("1 passed"), "{said}");
 }
 
-/// Whatever goes to 10.9.0.0/16 or fd00:9::/32 from here on comes to this port (REDIRECT).
+/// Whatever goes to 10.9.0.0/16 or fd00:9::/32 from here on comes to this port (REDIRECT), but for what is marked
+/// (`SO_MARK`), as by a proxy that sends it there.
 pub fn redirect_to(port: u16) {
     assert!(load(&rules(port)), "nft has set no rules");
 }
@@ -89,8 +90,9 @@ fn load(rules: &str) -> bool {
 fn rules(port: u16) -> String {
     let table = |family: &str, to: &str| {
         format!(
-            "table {family} test {{ chain out {{ type nat hook output priority -100; \
-             {family} daddr {to} meta l4proto tcp redirect to :{port}; }}; }};"
+            "table {family} test; delete table {family} test; \
+             table {family} test {{ chain out {{ type nat hook output priority -100; \
+             {family} daddr {to} meta mark 0 meta l4proto tcp redirect to :{port}; }}; }};"
         )
     };
     table("ip", "10.9.0.0/16") + &table("ip6", "fd00:9::/32")

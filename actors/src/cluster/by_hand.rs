@@ -70,8 +70,8 @@ impl Handler<ChangeEndpoints> for Cluster {
         let by_hand = {
             let seed = &self.seed;
             let (answers, assigned) = (seed.answers.borrow(), seed.assigned.borrow());
-            let (plan, assigned) = (&seed.plan, assigned.as_deref());
-            let known = Known { plan, answers: &answers, assigned, before: &before };
+            let (plan, assigned, made) = (&seed.plan, assigned.as_deref(), &*seed.made.borrow());
+            let known = Known { plan, answers: &answers, assigned, made, before: &before };
             before.by_hand.changed(&changes, term, |address| known.discovers(address))?
         };
         self.change(by_hand.into(), ctx);

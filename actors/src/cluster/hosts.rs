@@ -26,7 +26,7 @@ pub(super) type Answers = Vec<Option<Vec<IpAddr>>>;
 /// The names that a cluster asks DNS for.
 pub(super) fn names(discovery: &Discovery) -> &[NamePlan] {
     match discovery {
-        Discovery::Static(_) | Discovery::Eds { .. } => &[],
+        Discovery::Static(_) | Discovery::Eds { .. } | Discovery::OriginalDst { .. } => &[],
         Discovery::StrictDns { names, .. } => names,
         Discovery::LogicalDns { name, .. } => std::slice::from_ref(name),
     }
@@ -45,6 +45,8 @@ pub(super) struct Known<'a> {
     pub(super) answers: &'a Answers,
     /// Hosts that came since, in place of those of the plan.
     pub(super) assigned: Option<&'a Assignment>,
+    /// Hosts that workers have made.
+    pub(super) made: &'a [Arc<Host>],
     pub(super) before: &'a ClusterSnapshot,
 }
 
@@ -55,6 +57,8 @@ struct Wanted<'a> {
     attempts: Vec<SocketAddr>,
     endpoint: Cow<'a, EndpointPlan>,
     name: Option<&'a Arc<Name>>,
+    /// The host itself, where a worker has made it.
+    made: Option<&'a Arc<Host>>,
 }
 
 // === impl Known ===
@@ -99,7 +103,8 @@ impl<'a> Known<'a> {
         for (at, wanted) in wanted.into_iter().enumerate() {
             if !kept.contains(&at) {
                 let before = left.get_mut(&wanted.address).and_then(VecDeque::pop_front);
-                hosts.push(Arc::new(fresh(plan, wanted, before, workers)));
+                let made = wanted.made.filter(|made| wanted.is(made)).cloned();
+                hosts.push(made.unwrap_or_else(|| fresh(plan, wanted, before, workers).into()));
             }
         }
         let drained = |host: &Arc<Host>| by_hand.of(host.address).standing == Standing::Draining;
@@ -137,7 +142,7 @@ impl<'a> Known<'a> {
     /// What is said of a host that somebody adds: its name and place are those of the first that is configured.
     fn like_the_first(&self) -> EndpointPlan {
         let first = match &self.plan.discovery {
-            Discovery::Static(_) | Discovery::Eds { .. } => {
+            Discovery::Static(_) | Discovery::Eds { .. } | Discovery::OriginalDst { .. } => {
                 self.known_by_address().first().map(|host| &host.endpoint)
             }
             discovery => names(discovery).first().map(|name| &name.endpoint),
@@ -173,6 +178,13 @@ impl<'a> Known<'a> {
                     wanted.with_more(host.more.iter().copied(), eyeballs)
                 };
                 self.known_by_address().iter().map(host).collect()
+            }
+            Discovery::OriginalDst { .. } => {
+                let wanted = |host: &'a Arc<Host>| Wanted {
+                    made: Some(host),
+                    ..Wanted::at(host.address, Cow::Borrowed(&host.endpoint))
+                };
+                self.made.iter().map(wanted).collect()
             }
             Discovery::StrictDns { names, .. } => {
                 let mut all = Vec::new();
@@ -217,6 +229,13 @@ fn is_held_up(host: &Host) -> bool {
     !host.endpoint.unchecked
         && !host.has(HealthFlag::FailedActiveHc)
         && !host.has(HealthFlag::FailedEdsHealth)
+}
+
+/// A host that a worker makes. Observed: Envoy 1.40 calls it by its cluster's name and its address.
+pub(crate) fn made_at(plan: &ClusterPlan, address: Address, workers: usize) -> Host {
+    let hostname = format!("{}{address}", plan.name);
+    let endpoint = EndpointPlan { hostname, ..EndpointPlan::default() };
+    fresh(plan, Wanted::at(address, Cow::Owned(endpoint)), None, workers)
 }
 
 /// A new host. One that takes the place of another at its address goes on with its health and counts.
@@ -325,7 +344,7 @@ fn gauge_weight(plan: &ClusterPlan, stats: &Group<ClusterStat>, hosts: &[Arc<Hos
 
 impl<'a> Wanted<'a> {
     fn at(address: Address, endpoint: Cow<'a, EndpointPlan>) -> Self {
-        Self { address, attempts: Vec::new(), endpoint, name: None }
+        Self { address, attempts: Vec::new(), endpoint, name: None, made: None }
     }
 
     fn with_more(

@@ -4,6 +4,7 @@ mod by_hand;
 mod children;
 mod hosts;
 mod merging;
+mod on_demand;
 #[cfg(test)]
 mod tests;
 mod weighing;
@@ -17,11 +18,15 @@ use std::{
 
 use actix::prelude::*;
 
-pub(crate) use self::by_hand::{ChangeEndpoints, Inherit, RefreshNames};
+pub(crate) use self::{
+    by_hand::{ChangeEndpoints, Inherit, RefreshNames},
+    hosts::made_at,
+};
 use self::{
     children::Children,
     hosts::{Found, Known},
     merging::Merging,
+    on_demand::Uses,
 };
 use crate::{
     by_hand::ByHand,
@@ -51,6 +56,8 @@ pub(crate) struct ClusterSeed {
     answers: RefCell<hosts::Answers>,
     /// Hosts that came since, in place of those of the plan.
     assigned: RefCell<Option<Arc<Assignment>>>,
+    /// Hosts that workers have made, and that are still used.
+    made: RefCell<Vec<Arc<Host>>>,
     children: RefCell<Children>,
     warmed: Recipient<Warmed>,
     /// In the order of the plan's checks.
@@ -66,6 +73,7 @@ pub(crate) struct ClusterSeed {
 pub(crate) struct Cluster {
     seed: Rc<ClusterSeed>,
     merging: Merging,
+    uses: Uses,
 }
 
 /// A cluster is ready to be used: each of its names was answered, each of its first hosts checked.
@@ -117,7 +125,8 @@ impl ClusterSeed {
         let publisher = Publisher::new(ClusterSnapshot { by_hand, names: names.into(), ..first });
         let published = publisher.subscribe();
         let answers = RefCell::new(vec![None; hosts::names(&plan.discovery).len()]);
-        let asks_dns = !matches!(plan.discovery, Discovery::Static(_) | Discovery::Eds { .. });
+        let asks_dns =
+            matches!(plan.discovery, Discovery::StrictDns { .. } | Discovery::LogicalDns { .. });
         let dns_stats = asks_dns.then(|| registry.group(Scope::plain("dns.cares.")));
         let seed = Self {
             stage: stage.clone(),
@@ -126,6 +135,7 @@ impl ClusterSeed {
             names: statuses,
             answers,
             assigned: RefCell::default(),
+            made: RefCell::default(),
             children: RefCell::default(),
             warmed,
             check_stats,
@@ -211,7 +221,7 @@ impl ClusterSeed {
 impl Cluster {
     /// Goes on from what is published: of a fresh cluster, nothing.
     pub(crate) fn new(seed: Rc<ClusterSeed>) -> Self {
-        Self { seed, merging: Merging::default() }
+        Self { seed, merging: Merging::default(), uses: Uses::default() }
     }
 
     /// Publishes the hosts that discovery has now, if they are others; says whether they are.
@@ -227,8 +237,8 @@ impl Cluster {
         let before = publisher.read();
         let workers = stage.view.registry.workers();
         let (answers, assigned) = (seed.answers.borrow(), seed.assigned.borrow());
-        let assigned = assigned.as_deref();
-        let known = Known { plan, answers: &answers, assigned, before: &before };
+        let (assigned, made) = (assigned.as_deref(), &*seed.made.borrow());
+        let known = Known { plan, answers: &answers, assigned, made, before: &before };
         let Found { hosts, draining } = known.found(&by_hand, workers);
         let stats = &before.shared.stats;
         let same_hosts = are_same(&hosts, &before.hosts);
@@ -305,6 +315,7 @@ impl Actor for Cluster {
         if !self.seed.check_stats.is_empty() {
             self.hear_who_asks_out(ctx);
         }
+        self.begin_on_demand(ctx);
         self.end_when_due(ctx);
         self.weigh_again_and_again(ctx);
         if before.version > 0 {
@@ -315,6 +326,8 @@ impl Actor for Cluster {
         } else if let Discovery::Static(hosts) = &self.seed.plan.discovery {
             let stats = &before.shared.stats;
             stats.add(ClusterStat::DefaultTotalMatchCount, hosts.len() as u64);
+            self.discover(ctx);
+        } else if let Discovery::OriginalDst { .. } = &self.seed.plan.discovery {
             self.discover(ctx);
         } else {
             hosts::gauge(&self.seed.plan, &before.shared.stats, &[]);

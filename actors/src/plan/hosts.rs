@@ -1,6 +1,6 @@
 //! Owns where a cluster's hosts come from, and what is said about each.
 
-use std::{collections::BTreeMap, net::SocketAddr, sync::Arc};
+use std::{collections::BTreeMap, net::SocketAddr, sync::Arc, time::Duration};
 
 use super::DnsPlan;
 use crate::{address::Address, resources::ConfigSource};
@@ -30,6 +30,11 @@ pub enum Discovery {
         service_name: String,
         /// `eds_cluster_config.eds_config`
         source: ConfigSource,
+    },
+    /// `ORIGINAL_DST`: a request that wants to go to an address makes it a host.
+    OriginalDst {
+        /// `cleanup_interval`: a host that nobody has used for so long leaves; Envoy's default is 5 s.
+        cleanup: Duration,
     },
 }
 

@@ -9,9 +9,13 @@ use super::{
 };
 use crate::{
     codec::RequestHead,
-    config::model::route::{
-        ClusterChoice, ClusterWeight, Forward, HostChange, PathChange, RouteAction,
-        WeightedClusters,
+    config::model::{
+        cluster::Upstream,
+        original_dst::OriginalDst,
+        route::{
+            ClusterChoice, ClusterWeight, Forward, HostChange, PathChange, RouteAction,
+            WeightedClusters,
+        },
     },
     route::Found,
     upstream::balancer::Tables,
@@ -80,9 +84,12 @@ fn forwarded(
             if tables.shares().nth(1).is_some() {
                 told["priorities"] = priorities(&tables);
             }
-            match (0..snapshot.hosts.len()).any(|host| tables.reaches(host)) {
-                false => json!(format!("503: cluster {name} has no host that takes traffic")),
-                true => json!(format!("goes to cluster {name}")),
+            match original_dst(&snapshot) {
+                Some(says) => json!(format!("goes to cluster {name}: {}", words::meant(says))),
+                None if (0..snapshot.hosts.len()).any(|host| tables.reaches(host)) => {
+                    json!(format!("goes to cluster {name}"))
+                }
+                None => json!(format!("503: cluster {name} has no host that takes traffic")),
             }
         }
         None => {
@@ -134,15 +141,21 @@ fn shares(desk: &Desk, weighted: &WeightedClusters) -> Value {
     Value::Array(shown.collect())
 }
 
+/// What says where a request was meant to go, where that is its host.
+fn original_dst(snapshot: &ClusterSnapshot) -> Option<&OriginalDst> {
+    snapshot.plan.upstream.downcast_ref::<Upstream>()?.balancing.policy.original_dst()
+}
+
 fn hosts(snapshot: &ClusterSnapshot) -> Value {
     let tables = Tables::of(snapshot);
+    let whoever_is_asked = original_dst(snapshot).is_some();
     let shown = snapshot.hosts.iter().take(SHOWN_MAX).enumerate().map(|(at, host)| {
         json!({
             "address": host.address_text,
             "hostname": host.endpoint.hostname,
             "health": health_flags(host),
             "priority": host.endpoint.priority,
-            "takes_traffic": tables.reaches(at),
+            "takes_traffic": whoever_is_asked || tables.reaches(at),
         })
     });
     Value::Array(shown.collect())

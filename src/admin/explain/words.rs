@@ -6,7 +6,10 @@ use serde_json::{Value, json};
 
 use crate::{
     codec::RequestHead,
-    config::model::route::{Condition, Forward, Route, RouteMatch},
+    config::model::{
+        original_dst::OriginalDst,
+        route::{Condition, Forward, Route, RouteMatch},
+    },
     route::Miss,
 };
 
@@ -185,6 +188,23 @@ pub(super) fn told(told: &Value) -> String {
         line("    ", "host", &told);
     }
     out
+}
+
+/// Where a request goes whose host is where it was meant to go.
+pub(super) fn meant(says: &OriginalDst) -> String {
+    let metadata = says.metadata.as_ref();
+    let metadata = metadata.map(|key| format!("metadata {}:{}", key.key, key.path.join(":")));
+    let header = says.header.as_ref();
+    let header = header.map(|name| format!("header {}", String::from_utf8_lossy(name)));
+    let all: Vec<_> = metadata.into_iter().chain(header).collect();
+    let port = says.port.map_or_else(String::new, |port| format!(", port {port}"));
+    match all.is_empty() {
+        true => format!("where its connection was meant to go{port}, else 503"),
+        false => format!(
+            "where {} says, or where its connection was meant to go{port}, else 503",
+            all.join(" or ")
+        ),
+    }
 }
 
 fn numbered(route: &Value) -> String {

@@ -31,7 +31,8 @@ pub(super) fn advice(failure: &Failure) -> String {
         ),
         "no_healthy_upstream" => format!(
             "Cluster {cluster} has no host that takes traffic: look at /clusters?filter={cluster} for hosts \
-             that failed their health checks, and at its DNS name if there are no hosts at all."
+             that failed their health checks, and at its DNS name if there are no hosts at all. One of `type: \
+             ORIGINAL_DST` has a host where a redirect, a PROXY header or a header says where the request was meant to go."
         ),
         "maintenance_mode" => format!(
             "upstream.maintenance_mode.{cluster} is set in the runtime: take it back with \

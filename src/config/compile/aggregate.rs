@@ -17,8 +17,12 @@ pub(super) const CLUSTER_PROVIDED: &str =
 const AGGREGATE: &str = "envoy.extensions.clusters.aggregate.v3.ClusterConfig";
 
 impl Compiler<'_> {
-    /// The balancer that the cluster's own type provides, which an aggregate alone does.
+    /// The balancer that the cluster's own type provides, which two types do.
     pub(super) fn provided(&mut self, cluster: &Message, balancing: &mut Balancing) {
+        if let Some(says) = self.original_dst(cluster) {
+            balancing.policy = Policy::OriginalDst(says);
+            return;
+        }
         if let Some(members) = self.aggregate(cluster) {
             balancing.policy = Policy::Aggregate(members);
             return;
@@ -29,7 +33,7 @@ impl Compiler<'_> {
              documentation."
         );
         let (at, path) = (cluster.at_of("lb_policy"), cluster.path_of("lb_policy"));
-        self.error(at, &path, text, "an aggregate cluster does");
+        self.error(at, &path, text, "an aggregate cluster does, and `type: ORIGINAL_DST`");
     }
 
     /// The clusters whose hosts an aggregate has, in order.
@@ -50,6 +54,12 @@ impl Compiler<'_> {
         if config.message.name() != AGGREGATE {
             return false;
         }
+        self.wants_provided(cluster);
+        true
+    }
+
+    /// A cluster whose type provides a balancer needs the policy that this is.
+    pub(super) fn wants_provided(&mut self, cluster: &Message) {
         let provided = match cluster.message("load_balancing_policy") {
             Some(extension) => is_cluster_provided(extension),
             None => cluster.choice("lb_policy") == Some("CLUSTER_PROVIDED"),
@@ -63,7 +73,6 @@ impl Compiler<'_> {
             cluster.ignore("cluster_type", "it is in error");
             self.error(cluster.at, &cluster.path, text, "write `lb_policy: CLUSTER_PROVIDED`");
         }
-        true
     }
 }
 

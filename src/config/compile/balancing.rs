@@ -310,6 +310,7 @@ impl Compiler<'_> {
             let field = "use_hostname_for_hashing";
             let kind = match kind {
                 "LOGICAL_DNS" => "envoy.cluster.logical_dns",
+                "ORIGINAL_DST" => "envoy.cluster.original_dst",
                 _ => "envoy.cluster.static",
             };
             let text = format!(

@@ -90,7 +90,9 @@ impl Compiler<'_> {
                 .and_then(|common| common.duration("update_merge_window"))
                 .unwrap_or_default(),
             wait_for_warm: cluster.boolean("wait_for_warm_on_init").unwrap_or(true),
-            ignore_health_on_host_removal: ignore_health.unwrap_or(false),
+            // A host that nobody uses leaves, whatever its health is.
+            ignore_health_on_host_removal: ignore_health.unwrap_or(false)
+                || matches!(discovery, Some(Discovery::OriginalDst { .. })),
             from_zone: self.node.zone.clone(),
             added_via_api: self.added_via_api,
             upstream: Arc::new(upstream),
@@ -121,8 +123,14 @@ impl Compiler<'_> {
         let (kind, dns) = self.found_by(cluster)?;
         self.check_hashing(cluster, kind);
         let (at, path) = (cluster.at, cluster.path.clone());
+        if kind != "ORIGINAL_DST" {
+            cluster.ignore("cleanup_interval", "of another type than the cluster's");
+        }
         if kind == "EDS" {
             return self.eds(cluster);
+        }
+        if kind == "ORIGINAL_DST" {
+            return Some(self.on_demand(cluster));
         }
         if !matches!(kind, "STATIC" | "STRICT_DNS" | "LOGICAL_DNS") {
             cluster.ignore("load_assignment", "the whole type is refused");

@@ -4,7 +4,10 @@ use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use understudy_actors::plan::{DnsPlan, LookupFamily, ResolverPlan};
 
-use super::Compiler;
+use super::{
+    Compiler,
+    original_dst::{EXTENSION, ORIGINAL_DST},
+};
 use crate::config::{Message, message::Value};
 
 /// Envoy's `dns_refresh_rate` default.
@@ -35,6 +38,10 @@ impl Compiler<'_> {
                 let kind = if single { "LOGICAL_DNS" } else { "STRICT_DNS" };
                 Some((kind, self.dns_of(cluster, config)))
             }
+            Some(config) if config.name() == ORIGINAL_DST => {
+                Some(("ORIGINAL_DST", self.dns(cluster)))
+            }
+            None if name == EXTENSION => Some(("ORIGINAL_DST", self.dns(cluster))),
             None if matches!(name, "envoy.cluster.dns" | "envoy.cluster.strict_dns") => {
                 Some(("STRICT_DNS", self.dns(cluster)))
             }

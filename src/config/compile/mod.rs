@@ -25,6 +25,7 @@ mod logging;
 mod matcher;
 mod matcher_tree;
 mod network;
+mod original_dst;
 mod outlier;
 mod paths;
 mod protocol;

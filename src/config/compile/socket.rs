@@ -1,6 +1,6 @@
 //! Owns compiling how sockets to hosts are made: where from, with what options, and what is said first.
 
-use std::{sync::Arc, time::Duration};
+use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use understudy_actors::plan::SocketState;
 
@@ -67,9 +67,14 @@ impl Compiler<'_> {
             };
             let own = own.map(|own| self.socket_options(own));
             let options = [&options[..], own.as_ref().unwrap_or(&general)].concat();
-            sources.push(SourceAddress { address: ip, options });
+            sources.push(SourceAddress { address: Some(ip), options });
         }
-        let (v4, v6): (Vec<_>, Vec<_>) = sources.iter().partition(|s| s.address.is_ipv4());
+        let own = [options, general].concat();
+        if sources.is_empty() && !own.is_empty() {
+            sources.push(SourceAddress { address: None, options: own });
+        }
+        let addresses = sources.iter().filter_map(|source| source.address);
+        let (v4, v6): (Vec<_>, Vec<_>) = addresses.partition(SocketAddr::is_ipv4);
         if v4.len() > 1 || v6.len() > 1 {
             // Observed: Envoy 1.40 refuses it as well.
             let text = "two source addresses of the same IP version";

@@ -7,7 +7,9 @@ use understudy_actors::{
     reported::Weighing,
 };
 
-use super::{hash_policy::HashPolicy, load_report::Worth, subsets::SubsetOptions};
+use super::{
+    hash_policy::HashPolicy, load_report::Worth, original_dst::OriginalDst, subsets::SubsetOptions,
+};
 
 /// How a host is chosen.
 #[derive(Clone, Debug)]
@@ -51,6 +53,8 @@ pub enum Policy {
     Hash(Hashing),
     /// `envoy.clusters.aggregate`: the hosts are those of other clusters, in this order.
     Aggregate(Arc<[Slot]>),
+    /// `ORIGINAL_DST`: the host is where the request was meant to go.
+    OriginalDst(OriginalDst),
 }
 
 /// How a request's hash leads to a host.
@@ -167,6 +171,20 @@ impl Default for OverrideHealth {
 // === impl Policy ===
 
 impl Policy {
+    /// Whether the cluster's type provides it (`CLUSTER_PROVIDED`), and no tables of ours say who takes a request.
+    #[inline]
+    pub fn is_provided(&self) -> bool {
+        matches!(self, Policy::Aggregate(_) | Policy::OriginalDst(_))
+    }
+
+    /// What says where a request was meant to go, where that is its host.
+    pub fn original_dst(&self) -> Option<&OriginalDst> {
+        match self {
+            Policy::OriginalDst(says) => Some(says),
+            _ => None,
+        }
+    }
+
     /// The clusters that an aggregate is of.
     pub fn members(&self) -> Option<&[Slot]> {
         match self {

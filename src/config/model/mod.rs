@@ -16,6 +16,7 @@ pub mod listener;
 pub mod listener_filter;
 pub mod load_report;
 pub mod local_reply;
+pub mod original_dst;
 pub mod paths;
 pub mod route;
 pub mod runtime_flag;

@@ -17,11 +17,11 @@ pub struct Sockets {
     pub greeting: Option<Greeting>,
 }
 
-/// An address that connections come from.
+/// Where connections come from.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SourceAddress {
-    /// Port 0 is any.
-    pub address: SocketAddr,
+    /// Port 0 is any; without an address the kernel chooses, and the options alone are set.
+    pub address: Option<SocketAddr>,
     /// Set before the socket is bound, in this order.
     pub options: Vec<SocketOption>,
 }

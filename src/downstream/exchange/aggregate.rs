@@ -39,7 +39,10 @@ impl Exchange<'_> {
             let choice = Choice { hash, metadata, load: Some(&drawn.load), attempt };
             let sharing = self.sharing(&drawn.cluster.upstream, self.priority() > 0);
             let version = self.heads.request.version;
-            let pools = drawn.cluster.pick(worker, choice);
+            let pools = match drawn.cluster.upstream.balancing.policy.original_dst() {
+                Some(_) => self.meant(drawn.cluster),
+                None => drawn.cluster.pick(worker, choice).cloned(),
+            };
             let pool = pools.and_then(|pools| pools.pool(version, sharing.as_ref()));
             let Some(pool) = pool else { break };
             let host = &pool.target().host;

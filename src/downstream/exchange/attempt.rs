@@ -22,7 +22,7 @@ use crate::{
     local_reply::LocalReply,
     stream::{BodySize, Pump, RequestSource, Reset, ResponseSink, ResponseSource},
     upstream::{
-        Aggregate, Current,
+        Current,
         balancer::Choice,
         http1::Http1Stream,
         http2::Http2Stream,
@@ -56,8 +56,8 @@ impl<'c> Exchange<'c> {
         current: Rc<Current>,
         route: &Forward,
     ) -> Result<Chosen, Failure> {
-        if let Some(aggregate) = Aggregate::of(&current, &self.worker.clusters) {
-            return self.choose_of(&current, &aggregate, route);
+        if current.upstream.balancing.policy.is_provided() {
+            return self.choose_provided(current, route);
         }
         let worker = self.worker.index;
         let version = self.heads.request.version;

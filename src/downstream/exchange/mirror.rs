@@ -121,8 +121,9 @@ impl Exchange<'_> {
             let sharing = self.sharing(&current.upstream, false);
             let headers = &current.upstream.balancing.override_headers;
             let pools = match self.named_by_headers(current, headers) {
-                Named::Host(host) => current.pools_at(host),
-                Named::Nobody | Named::Gone => current.pick(worker, choice),
+                _ if current.upstream.balancing.policy.is_provided() => self.copy_meant(current),
+                Named::Host(host) => current.pools_at(host).cloned(),
+                Named::Nobody | Named::Gone => current.pick(worker, choice).cloned(),
             };
             let pool = pools?.pool(version, sharing.as_ref())?;
             return Some(Chosen::of(current.clone(), pool, None));
@@ -130,7 +131,11 @@ impl Exchange<'_> {
         let drawn = aggregate.draw(&aggregate.load(), fastrand::u64(..))?;
         let sharing = self.sharing(&drawn.cluster.upstream, false);
         let choice = Choice { load: Some(&drawn.load), ..choice };
-        let pool = drawn.cluster.pick(worker, choice)?.pool(version, sharing.as_ref())?;
+        let pools = match drawn.cluster.upstream.balancing.policy.original_dst() {
+            Some(_) => self.copy_meant(drawn.cluster),
+            None => drawn.cluster.pick(worker, choice).cloned(),
+        };
+        let pool = pools?.pool(version, sharing.as_ref())?;
         let shared = current.snapshot.shared.clone();
         let answers = Target { shared, zone_stats: None, ..pool.target().clone() };
         Some(Chosen::of(drawn.cluster.clone(), pool, Some(Rc::new(answers))))

@@ -19,6 +19,7 @@ mod hashing;
 mod hedge;
 mod local_reply;
 mod mirror;
+mod original_dst;
 mod outcome;
 mod overriding;
 mod proxy_status;

@@ -158,7 +158,7 @@ fn scheme(head: &mut RequestHead, manager: &Manager, peer: &Peer) {
 ///
 /// Source: `forward_proto_config`, which speaks of connections whose address was restored.
 fn spoke_https(ports: &ForwardProto, peer: &Peer) -> bool {
-    let restored = peer.proxied.as_ref().is_some_and(|proxied| proxied.local != peer.local);
+    let restored = peer.proxied.as_ref().is_some_and(|proxied| proxied.is_restored(peer.local));
     match peer.local.port().filter(|_| restored) {
         Some(port) if ports.https.contains(&port) => true,
         Some(port) if ports.http.contains(&port) => false,

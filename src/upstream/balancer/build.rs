@@ -152,7 +152,9 @@ impl<'a> Builder<'a> {
                 self.scheduled(if bias >= 0.0 { bias } else { 1.0 }, ramp)
             }
             // What hashes has lists of its own, and an aggregate no hosts.
-            Policy::Random | Policy::Hash(_) | Policy::Aggregate(_) => Order::Random,
+            Policy::Random | Policy::Hash(_) | Policy::Aggregate(_) | Policy::OriginalDst(_) => {
+                Order::Random
+            }
         };
         List { hosts, order }
     }
