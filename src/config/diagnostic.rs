@@ -52,6 +52,9 @@ pub struct Diagnostics {
 /// Diagnostics that are printed at most; a document with more is not a configuration.
 const PRINTED_MAX: usize = 100;
 
+/// Characters that are shown of a line.
+const EXCERPT_CHARS_MAX: usize = 160;
+
 // === impl Diagnostics ===
 
 impl Diagnostics {
@@ -182,8 +185,8 @@ impl Diagnostic {
         let (number, gutter) = (line.to_string(), " ".repeat(line.to_string().len()));
         writeln!(out, "{gutter}--> {name}:{line}:{column}")?;
         writeln!(out, "{gutter} |")?;
+        let (text, before) = excerpt(text, (column as usize).saturating_sub(1));
         writeln!(out, "{number} | {}", text.replace('\t', " "))?;
-        let before = (column as usize).saturating_sub(1);
         let room = text.chars().count().saturating_sub(before).max(1);
         let carets = (length as usize).clamp(1, room);
         write!(out, "{gutter} | {}{}", " ".repeat(before), "^".repeat(carets))?;
@@ -202,6 +205,22 @@ impl Diagnostic {
     }
 }
 
+/// What is shown of a line, and how many characters of that come before the place: of one that is too long to be read, as a
+/// file has that a program wrote, a part around it.
+fn excerpt(line: &str, before: usize) -> (String, usize) {
+    if line.chars().nth(EXCERPT_CHARS_MAX).is_none() {
+        return (line.to_owned(), before);
+    }
+    let from = before.saturating_sub(EXCERPT_CHARS_MAX / 2);
+    let mut rest = line.chars().skip(from);
+    let mut part = String::from(if from > 0 { "…" } else { "" });
+    part.extend(rest.by_ref().take(EXCERPT_CHARS_MAX));
+    if rest.next().is_some() {
+        part.push('…');
+    }
+    (part, before - from + usize::from(from > 0))
+}
+
 impl fmt::Display for Severity {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
@@ -209,5 +228,35 @@ impl fmt::Display for Severity {
             Severity::Warning => "warning",
             Severity::Note => "note",
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_a_line_that_is_too_long_the_part_around_the_place_is_shown() {
+        let long = format!("{}wrong{}", "ä".repeat(5000), "b".repeat(5000));
+        for (line, column, expected) in [
+            ("  a: wrong", 6, "1 |   a: wrong\n  |      ^^^^^ here\n".to_owned()),
+            (
+                &long,
+                5001,
+                format!(
+                    "1 | …{}wrong{}…\n  | {}^^^^^ here\n",
+                    "ä".repeat(80),
+                    "b".repeat(75),
+                    " ".repeat(81)
+                ),
+            ),
+            (&long, 1, format!("1 | {}…\n  | ^^^^^ here\n", "ä".repeat(160))),
+        ] {
+            let mut told = Diagnostics::default();
+            told.error(Span { line: 1, column, length: 5 }, "", "it is wrong", "here");
+            let shown = told.render(&Source::yaml("a.yaml", line));
+            let head = format!("error: it is wrong\n --> a.yaml:1:{column}\n  |\n");
+            assert_eq!(shown, head + &expected);
+        }
     }
 }

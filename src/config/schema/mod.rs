@@ -6,7 +6,7 @@
 //! not.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     sync::{LazyLock, OnceLock},
 };
 
@@ -172,20 +172,27 @@ pub fn origin() -> Origin {
 
 /// The message an extension's name stands for, as v2 files name them.
 pub fn extension_type(name: &str) -> Option<&'static str> {
-    let mut lines = EXTENSIONS.lines().map(|line| line.split('\t'));
-    lines.find_map(|mut line| {
-        let known = line.nth(1)?;
-        let kind = line.next()?.split([',', ' ']).next()?;
-        (known == name && !kind.is_empty()).then_some(kind)
-    })
+    static TYPES: LazyLock<HashMap<&'static str, &'static str>> = LazyLock::new(|| {
+        let mut types = HashMap::new();
+        for mut line in EXTENSIONS.lines().map(|line| line.split('\t').skip(1)) {
+            let (Some(name), Some(kinds)) = (line.next(), line.next()) else { continue };
+            let first = kinds.split([',', ' ']).next().filter(|kind| !kind.is_empty());
+            if let Some(kind) = first {
+                types.entry(name).or_insert(kind);
+            }
+        }
+        types
+    });
+    TYPES.get(name).copied()
 }
 
 /// Whether Envoy 1.40 knows a type, be it that the tables are older.
 pub fn is_known_extension_type(kind: &str) -> bool {
-    EXTENSIONS
-        .lines()
-        .filter_map(|line| line.split('\t').nth(2))
-        .any(|kinds| kinds.split([',', ' ']).any(|known| known == kind))
+    static KINDS: LazyLock<HashSet<&'static str>> = LazyLock::new(|| {
+        let kinds = EXTENSIONS.lines().filter_map(|line| line.split('\t').nth(2));
+        kinds.flat_map(|kinds| kinds.split([',', ' '])).collect()
+    });
+    KINDS.contains(kind)
 }
 
 fn parse_message(name: &'static str, lines: &'static str) -> MessageSchema {
