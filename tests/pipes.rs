@@ -217,6 +217,34 @@ fn a_reload_hands_a_path_on_without_a_gap() {
     assert!(asking.iter().any(|name| name == "three"), "{} answers", asking.len());
 }
 
+/// What a dry run would change it does not, nor does a plan that is refused; what comes in force does.
+#[test]
+fn only_what_is_in_force_changes_a_path() {
+    let folder = Folder::new();
+    let (path, new) = (folder.at("a"), folder.at("new"));
+    let of = |mode: u32| {
+        let address = format!("{{pipe: {{path: \"{path}\", mode: {mode}}}}}");
+        listener("a", &address)
+    };
+    let clusters = cluster("/nobody", "");
+    let proxy = Proxy::start(&config(&[of(0o600)], &clusters));
+    let write = |listeners: &[String]| {
+        let text = config(listeners, &clusters);
+        fs::write(proxy.folder.join("config.yaml"), text).expect("it can be written");
+    };
+    write(&[of(0o666), listener("new", &pipe(&new))]);
+    assert_eq!(client::post(proxy.admin, "/reload?dry_run").status, 200);
+    assert_eq!((mode(&path), fs::metadata(&new).is_ok()), (0o600, false));
+    let nowhere = listener("nowhere", &pipe(&folder.at("none/b")));
+    write(&[of(0o666), listener("new", &pipe(&new)), nowhere]);
+    assert_ne!(client::post(proxy.admin, "/reload").status, 200);
+    assert_eq!((mode(&path), fs::metadata(&new).is_ok()), (0o600, false));
+    write(&[of(0o666), listener("new", &pipe(&new))]);
+    assert_eq!(client::post(proxy.admin, "/reload").status, 200);
+    assert_eq!(mode(&path), 0o666);
+    assert!(get(&path, "/").ends_with("a") && get(&new, "/").ends_with("new"));
+}
+
 #[test]
 fn a_host_at_a_path_is_checked_and_may_be_added_by_hand() {
     let folder = Folder::new();

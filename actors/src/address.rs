@@ -74,9 +74,10 @@ impl<I: Into<IpAddr>> From<(I, u16)> for Address {
 impl FromStr for Address {
     type Err = AddrParseError;
 
-    /// `ip:port`, or a path, which begins with `/` or `@`.
+    /// `ip:port`, or a path that the system can take, which begins with `/` or `@`.
     fn from_str(text: &str) -> Result<Self, AddrParseError> {
-        match text.starts_with(['/', '@']) {
+        let is_path = text.starts_with(['/', '@']);
+        match is_path && text.len() <= PIPE_BYTES_MAX && !text.contains('\0') {
             true => Ok(Address::Pipe(Pipe::at(text))),
             false => text.parse().map(Address::Ip),
         }

@@ -36,7 +36,7 @@ impl Places {
         for (at, (address, socket)) in plan.binds().enumerate() {
             let bound = sockets.get(at).and_then(|socket| socket.local().ok());
             let entry = Entry { place: Rc::downgrade(place), ipv4_compat: socket.ipv4_compat };
-            by_address.insert(bound.unwrap_or(address), entry);
+            by_address.insert(bound.unwrap_or(address).canonical(), entry);
         }
     }
 

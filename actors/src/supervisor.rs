@@ -73,7 +73,7 @@ pub(crate) struct SupervisorSeed {
     wanted: RefCell<Arc<Plan>>,
     /// Sockets for listeners of `wanted` that were not handed over yet.
     bound: RefCell<HashMap<String, sockets::Bound>>,
-    bound_admin: RefCell<Option<Listening>>,
+    bound_admin: RefCell<Option<sockets::BoundAdmin>>,
     /// Who waits for `wanted` to be in force.
     appliers: RefCell<Vec<oneshot::Sender<()>>>,
     /// Until when clusters are waited for by `/ready`. None before the first plan.

@@ -14,7 +14,7 @@ use understudy_actors::{
     address::Address,
     runtime::Runtime,
     seams::{Accepted, Control},
-    stats::ListenerStat,
+    stats::{Lane, ListenerStat},
 };
 
 use super::{
@@ -157,10 +157,10 @@ async fn inspect(worker: &Worker, chains: &Chains, accepted: &Accepted, found: &
         return true;
     }
     let (Some(config), stats) = (chains.config(), accepted.entrance.stats()) else { return false };
-    stats.inc(ListenerStat::DownstreamPreCxActive);
+    let looked_at = LookedAt::count(stats);
     let looking = chains.filters.look(worker, &accepted.stream, found);
     let verdict = within(config.listener_filters_timeout, looking).await;
-    stats.dec(ListenerStat::DownstreamPreCxActive);
+    drop(looked_at);
     match verdict {
         Some(Verdict::Continue) => true,
         Some(Verdict::Refuse) => false,
@@ -172,6 +172,22 @@ async fn inspect(worker: &Worker, chains: &Chains, accepted: &Accepted, found: &
             stats.inc(ListenerStat::DownstreamPreCxTimeout);
             config.continues_on_timeout
         }
+    }
+}
+
+/// A connection that filters look at, counted however that ends.
+struct LookedAt<'s>(&'s Lane<ListenerStat>);
+
+impl<'s> LookedAt<'s> {
+    fn count(stats: &'s Lane<ListenerStat>) -> Self {
+        stats.inc(ListenerStat::DownstreamPreCxActive);
+        Self(stats)
+    }
+}
+
+impl Drop for LookedAt<'_> {
+    fn drop(&mut self) {
+        self.0.dec(ListenerStat::DownstreamPreCxActive);
     }
 }
 

@@ -188,9 +188,26 @@ fn offers_1_3(hello: &ClientHello<'_>) -> bool {
 /// By what we may sign. RFC 8446, 4.2.3: RSASSA-PKCS1-v1_5 signs certificates alone.
 fn schemes_of_1_3(hello: &ClientHello<'_>) -> Vec<SignatureScheme> {
     use SignatureScheme as S;
-    let of_1_2 = [S::RSA_PKCS1_SHA1, S::RSA_PKCS1_SHA256, S::RSA_PKCS1_SHA384, S::RSA_PKCS1_SHA512];
-    let offered = hello.signature_schemes().iter().copied();
-    offered.filter(|scheme| !of_1_2.contains(scheme)).collect()
+    let of_1_2 = [S::RSA_PKCS1_SHA256, S::RSA_PKCS1_SHA384, S::RSA_PKCS1_SHA512];
+    offered(hello).filter(|scheme| !of_1_2.contains(scheme)).collect()
+}
+
+/// By what some key of ours may sign, as far as the client offers it: which may be thousands, and one of them often.
+fn offered(hello: &ClientHello<'_>) -> impl Iterator<Item = SignatureScheme> {
+    use SignatureScheme as S;
+    let known = [
+        S::ECDSA_NISTP256_SHA256,
+        S::ECDSA_NISTP384_SHA384,
+        S::ECDSA_NISTP521_SHA512,
+        S::ED25519,
+        S::RSA_PSS_SHA256,
+        S::RSA_PSS_SHA384,
+        S::RSA_PSS_SHA512,
+        S::RSA_PKCS1_SHA256,
+        S::RSA_PKCS1_SHA384,
+        S::RSA_PKCS1_SHA512,
+    ];
+    known.into_iter().filter(|scheme| hello.signature_schemes().contains(scheme))
 }
 
 /// By what we may sign so that it goes with a suite that both have, and by a curve that the client knows.
@@ -205,14 +222,14 @@ fn schemes_of_1_2(
         SupportedCipherSuite::Tls13(_) => None,
     });
     let shared = shared.filter(|known| hello.cipher_suites().contains(&known.common.suite));
+    let shared = shared.collect::<Vec<_>>();
     let has = |group| hello.named_groups().is_none_or(|groups| groups.contains(&group));
-    let offered = hello.signature_schemes().iter().copied();
-    let usable = offered.filter(|scheme| match scheme {
+    let usable = offered(hello).filter(|scheme| match scheme {
         SignatureScheme::ECDSA_NISTP256_SHA256 => has(NamedGroup::secp256r1),
         SignatureScheme::ECDSA_NISTP384_SHA384 => has(NamedGroup::secp384r1),
         _ => true,
     });
-    usable.filter(|scheme| shared.clone().any(|known| known.sign.contains(scheme))).collect()
+    usable.filter(|scheme| shared.iter().any(|known| known.sign.contains(scheme))).collect()
 }
 
 /// Whether rustls will find a protocol that both have, or need none.

@@ -373,7 +373,8 @@ impl Flaw {
     fn of(error: &webpki::Error) -> Self {
         use webpki::Error as E;
         match error {
-            E::CertExpired { .. } => Flaw::Expired,
+            // One that ends before it begins has ended whenever it has begun.
+            E::CertExpired { .. } | E::InvalidCertValidity => Flaw::Expired,
             E::CertNotValidYet { .. } => Flaw::NotYetValid,
             E::CertRevoked => Flaw::Revoked,
             E::UnknownRevocationStatus => Flaw::NoRevocationList,

@@ -74,7 +74,8 @@ fn of<T>(bytes: &[u8], make: impl FnOnce(&ClientHello<'_>, usize) -> T) -> Look<
 /// itself. Its bytes stay where they are.
 pub(super) async fn asks_for_status(socket: &TcpStream) -> bool {
     let look = |bytes: &[u8]| of(bytes, |hello, _| hello.extension(STATUS_REQUEST).is_some());
-    matches!(peek(socket, HELLO_BYTES_MAX, look).await, Ok(Peeked::Seen(Some(true))))
+    // Who says it in a way that we do not understand may ask all the same.
+    !matches!(peek(socket, HELLO_BYTES_MAX, look).await, Ok(Peeked::Seen(Some(false))))
 }
 
 /// A hello that is larger is none that we answer. Envoy's inspector has the same bound.

@@ -129,7 +129,8 @@ impl<'a> Known<'a> {
             }
         }
         all.retain(|wanted| by_hand.of(wanted.address).standing != Standing::Removed);
-        for wanted in &mut all {
+        // Where hosts come on demand a weight says nothing.
+        for wanted in all.iter_mut().filter(|wanted| wanted.made.is_none()) {
             if let Some(weight) = by_hand.of(wanted.address).weight
                 && weight != wanted.endpoint.weight
             {

@@ -323,6 +323,10 @@ impl Actor for Cluster {
             hosts::flag_judged(&before.hosts);
             self.seed.publish(before.hosts.to_vec());
             self.seed.tell_ready();
+            if let Discovery::OriginalDst { .. } = &self.seed.plan.discovery {
+                // What was heard of before the fall may not be in it either.
+                self.discover(ctx);
+            }
         } else if let Discovery::Static(hosts) = &self.seed.plan.discovery {
             let stats = &before.shared.stats;
             stats.add(ClusterStat::DefaultTotalMatchCount, hosts.len() as u64);

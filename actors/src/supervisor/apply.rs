@@ -21,7 +21,7 @@ use super::{
     AdminChild, ClusterChild, RoutesChild, Supervisor, SupervisorSeed, WorkerChild,
     changes::Changes,
     ready::FIRST_ANSWERS_WAIT,
-    sockets::{self, BindError, Bound},
+    sockets::{self, BindError, Bound, BoundAdmin},
 };
 use crate::{
     admin::{Admin, AdminSeed, CloseAdmin},
@@ -34,7 +34,6 @@ use crate::{
     published::Published,
     routes::{self, Reroute, Routes},
     settings::{Replan, Settings},
-    socket::Listening,
     stats::{ClusterManagerStat, ListenerManagerStat},
     supervise::{reports_to, supervise, supervise_on},
     worker::{Worker, WorkerSeed},
@@ -91,7 +90,12 @@ impl Handler<Apply> for Supervisor {
         let (answer, in_force) = oneshot::channel();
         let (seed, changes) = (&self.seed, self.changes(&plan));
         seed.note("plan", changes.summary());
-        seed.bound.borrow_mut().extend(bound);
+        {
+            let mut waiting = seed.bound.borrow_mut();
+            waiting.extend(bound);
+            // What an earlier plan was to have, which has not come in force.
+            waiting.retain(|name, _| plan.listeners.iter().any(|wanted| wanted.name == *name));
+        }
         seed.bound_admin.replace(admin);
         seed.wanted.replace(Arc::new(plan));
         let now = Instant::now();
@@ -159,7 +163,7 @@ impl Supervisor {
         Ok(bound)
     }
 
-    fn bind_admin(&self, plan: &Plan) -> Result<Option<Listening>, BindError> {
+    fn bind_admin(&self, plan: &Plan) -> Result<Option<BoundAdmin>, BindError> {
         let Some(wanted) = &plan.admin else { return Ok(None) };
         match &self.seed.children.borrow().admin {
             Some(known) if known.plan.address == wanted.address => Ok(None),
@@ -435,7 +439,10 @@ impl Supervisor {
             gone.admin.do_send(CloseAdmin);
             seed.publishers.admin.publish(None);
         }
-        let (Some(socket), Some(wanted)) = (socket, plan.admin.clone()) else { return };
+        let (Some(BoundAdmin { socket, pipe }), Some(wanted)) = (socket, plan.admin.clone()) else {
+            return;
+        };
+        sockets::put_in_force(pipe);
         let (stage, local) = (&seed.stage, socket.local().unwrap_or(wanted.address));
         tracing::info!(target: "main", "admin address: {local}");
         let (face, registry) = (stage.seams.face.clone(), stage.view.registry.clone());

@@ -8,7 +8,11 @@ use std::{
 use actix::prelude::*;
 use tokio::time::Instant;
 
-use super::{ListenerChild, Supervisor, apply::Acknowledged, sockets::Bound};
+use super::{
+    ListenerChild, Supervisor,
+    apply::Acknowledged,
+    sockets::{Bound, put_in_force},
+};
 use crate::{
     address::Address,
     plan::{ListenerPlan, Plan},
@@ -124,7 +128,8 @@ fn listing(plan: &Plan, children: &BTreeMap<String, ListenerChild>) -> Vec<Bound
 // === impl ListenerChild ===
 
 impl ListenerChild {
-    fn new(plan: Arc<ListenerPlan>, Bound { locals, sockets }: Bound) -> Self {
+    fn new(plan: Arc<ListenerPlan>, Bound { locals, sockets, pipes }: Bound) -> Self {
+        put_in_force(pipes);
         let sockets = sockets.into_iter().map(Arc::from).collect::<Vec<_>>();
         let shares = Shares::of(sockets.len());
         Self { plan, locals, sockets, shares, closed: false }

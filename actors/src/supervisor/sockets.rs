@@ -34,6 +34,14 @@ pub(super) struct Bound {
     pub(super) locals: Vec<Address>,
     /// For each worker one at each of these places.
     pub(super) sockets: Vec<Vec<Listening>>,
+    /// What is at paths, to be put in force.
+    pub(super) pipes: Vec<pipe::Made>,
+}
+
+/// A socket that was bound for the admin port.
+pub(super) struct BoundAdmin {
+    pub(super) socket: Listening,
+    pub(super) pipe: Option<pipe::Made>,
 }
 
 /// Connections that wait to be accepted on the admin port.
@@ -61,8 +69,12 @@ pub(super) fn shared<'l>(
         let ours = ours(address);
         let all = match address {
             Address::Ip(ip) => ports(ip, socket, plan.backlog, count, ours.is_some()),
-            Address::Pipe(pipe) => pipe::listen(pipe, socket, plan.backlog, ours)
-                .and_then(|one| (0..count).map(|_| one.try_clone()).collect()),
+            Address::Pipe(pipe) => {
+                pipe::listen(pipe, socket, plan.backlog, ours).and_then(|(one, made)| {
+                    bound.pipes.push(made);
+                    (0..count).map(|_| one.try_clone()).collect()
+                })
+            }
         };
         let all = all.map_err(|error| bind_error(address, &plan.name, error))?;
         let local = all.first().and_then(|first| first.local().ok());
@@ -79,12 +91,24 @@ pub(super) fn shared<'l>(
 /// # Errors
 ///
 /// [`BindError`] that names the address and the way out.
-pub(super) fn single(plan: &AdminPlan) -> Result<Listening, BindError> {
-    let listening = match plan.address {
-        Address::Ip(ip) => listen(ip, &plan.socket, ADMIN_BACKLOG, false).map(Listening::Ip),
-        Address::Pipe(pipe) => pipe::listen(pipe, &plan.socket, ADMIN_BACKLOG, None),
+pub(super) fn single(plan: &AdminPlan) -> Result<BoundAdmin, BindError> {
+    let bound = match plan.address {
+        Address::Ip(ip) => listen(ip, &plan.socket, ADMIN_BACKLOG, false)
+            .map(|socket| BoundAdmin { socket: Listening::Ip(socket), pipe: None }),
+        Address::Pipe(pipe) => pipe::listen(pipe, &plan.socket, ADMIN_BACKLOG, None)
+            .map(|(socket, made)| BoundAdmin { socket, pipe: Some(made) }),
     };
-    listening.map_err(|error| bind_error(plan.address, "", error))
+    bound.map_err(|error| bind_error(plan.address, "", error))
+}
+
+/// What was made at paths is in force from now on.
+pub(super) fn put_in_force(pipes: impl IntoIterator<Item = pipe::Made>) {
+    for made in pipes {
+        let path = made.path();
+        if let Err(error) = made.put_in_force() {
+            tracing::error!(target: "config", "{path} is not as it is asked for: {error}");
+        }
+    }
 }
 
 /// Sockets of one port.

@@ -159,10 +159,6 @@ impl Compiler<'_> {
         listener.ignore("bypass_overload_manager", "there is no overload manager");
         let use_original_dst = listener.boolean("use_original_dst") == Some(true);
         let mut listener_filters = self.listener_filters(listener, &chains, matcher.as_ref());
-        if proxied_by_chain(listener) {
-            let kind = ListenerFilterKind::ProxyProtocol(Arc::default());
-            listener_filters.push(ListenerFilter { disabled: None, kind });
-        }
         if use_original_dst {
             // Observed: Envoy 1.40 lets it look last, whatever the file lists.
             let kind = ListenerFilterKind::OriginalDst;
@@ -421,18 +417,6 @@ impl Compiler<'_> {
 /// What a filter has that has no configuration of its own.
 fn plain(filter_chain: &Arc<FilterChainInfo>) -> Arc<Plain> {
     Arc::new(Plain { filter_chain: filter_chain.clone(), listener_logs: Vec::new() })
-}
-
-/// The old way to ask for PROXY headers. Observed: Envoy 1.40 looks at the first chain alone, and lets the filter look after all
-/// others.
-fn proxied_by_chain(listener: &Message) -> bool {
-    let chains = listener.messages("filter_chains");
-    let mut asked = chains.map(|chain| chain.boolean("use_proxy_proto") == Some(true));
-    let first = asked.next() == Some(true);
-    // All of them are read.
-    let _ = asked.count();
-    let _ = listener.message("default_filter_chain").map(|last| last.boolean("use_proxy_proto"));
-    first
 }
 
 /// A certificate's file may hold another than before, though the listener says the same.

@@ -44,6 +44,10 @@ impl Compiler<'_> {
         let filters = listener.messages("listener_filters");
         let mut filters =
             filters.filter_map(|filter| self.listener_filter(filter)).collect::<Vec<_>>();
+        if proxied_by_chain(listener) {
+            let kind = ListenerFilterKind::ProxyProtocol(Arc::default());
+            filters.push(ListenerFilter { disabled: None, kind });
+        }
         let asks = matcher.is_some_and(|tree| tree.asks(is_told_by_hello));
         let asked = |chain: &FilterChain| asks || chain.matches.asks_for_tls();
         let asked = chains.iter().any(|chain| chain.tls.is_some() && asked(chain));
@@ -51,7 +55,12 @@ impl Compiler<'_> {
             |filter: &ListenerFilter| matches!(filter.kind, ListenerFilterKind::TlsInspector(_));
         if asked && !filters.iter().any(inspects) {
             let kind = ListenerFilterKind::TlsInspector(TlsInspector::default());
-            filters.insert(0, ListenerFilter { disabled: None, kind });
+            // Before TLS there may be a PROXY header.
+            let proxied = |filter: &ListenerFilter| {
+                matches!(filter.kind, ListenerFilterKind::ProxyProtocol(_))
+            };
+            let place = filters.iter().rposition(proxied).map_or(0, |last| last + 1);
+            filters.insert(place, ListenerFilter { disabled: None, kind });
         }
         filters
     }
@@ -196,4 +205,16 @@ fn port_rule(set: &Message) -> PortRule {
             PortRule::Any
         }
     }
+}
+
+/// The old way to ask for PROXY headers. Observed: Envoy 1.40 looks at the first chain alone, and lets the filter look after all
+/// others.
+fn proxied_by_chain(listener: &Message) -> bool {
+    let chains = listener.messages("filter_chains");
+    let mut asked = chains.map(|chain| chain.boolean("use_proxy_proto") == Some(true));
+    let first = asked.next() == Some(true);
+    // All of them are read.
+    let _ = asked.count();
+    let _ = listener.message("default_filter_chain").map(|last| last.boolean("use_proxy_proto"));
+    first
 }

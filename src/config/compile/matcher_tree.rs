@@ -100,7 +100,7 @@ impl Compiler<'_> {
     ) -> Option<Tree<P::Action>> {
         let below = self.deeper(matcher, depth)?;
         let otherwise = match matcher.message("on_no_match") {
-            Some(on) => Some(self.on_match(on, place, below)?),
+            Some(on) => Some(self.on_match(on, place, below)),
             None => None,
         };
         let branches = if let Some(list) = matcher.message("matcher_list") {
@@ -118,6 +118,11 @@ impl Compiler<'_> {
             self.map_of(tree, input, place, below)?
         } else {
             Branches::None
+        };
+        // Only now, so that what is below was read.
+        let otherwise = match otherwise {
+            Some(on) => Some(on?),
+            None => None,
         };
         Some(Tree { branches, otherwise })
     }

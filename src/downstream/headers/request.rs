@@ -105,7 +105,8 @@ pub(in crate::downstream) fn request(
             }
             // Its text is at hand.
             (None, Some(text)) => head.headers.set(Known::XEnvoyExternalAddress, text.as_bytes()),
-            (None, None) => {}
+            // What a client says of itself is not to be believed.
+            (None, None) => head.headers.remove(Known::XEnvoyExternalAddress),
         }
     }
     request_id(head, manager, worker, edge && !internal);

@@ -42,6 +42,10 @@ impl Destinations {
             let mut waiting = waiting.borrow_mut();
             let all = waiting.len();
             waiting.retain(|address, (host, pools)| {
+                if snapshot.by_hand.of(host.address).standing != Standing::InUse {
+                    pools.close();
+                    return false;
+                }
                 let Some(at) = listed.get(address) else { return true };
                 if !snapshot.hosts.get(*at).is_some_and(|listed| Arc::ptr_eq(listed, host)) {
                     pools.close();

@@ -9,7 +9,7 @@ use std::{
     },
 };
 
-use socket2::{Domain, SockAddr, Socket, Type};
+use socket2::{Domain, SockAddr, SockRef, Socket, Type};
 
 use super::set;
 use crate::{
@@ -17,6 +17,16 @@ use crate::{
     plan::{SocketPlan, SocketState},
     socket::Listening,
 };
+
+/// A socket at a path that is not in force yet: with its drop goes what was made for it.
+pub(in crate::supervisor) struct Made {
+    pipe: Pipe,
+    /// It was there already, and how it is made stays until this is in force.
+    ours: Option<Listening>,
+    plan: SocketPlan,
+    backlog: u32,
+    in_force: bool,
+}
 
 /// A socket at a path; the one of ours that is there already, if there is one.
 ///
@@ -28,22 +38,58 @@ pub(super) fn listen(
     plan: &SocketPlan,
     backlog: u32,
     ours: Option<&Listening>,
-) -> io::Result<Listening> {
+) -> io::Result<(Listening, Made)> {
+    let made = |ours| Made { pipe, ours, plan: plan.clone(), backlog, in_force: false };
     if let Some(ours) = ours {
-        permit(pipe, plan)?;
-        return ours.try_clone();
+        return Ok((ours.try_clone()?, made(Some(ours.try_clone()?))));
     }
     make_room(pipe)?;
     let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
     socket.set_nonblocking(true)?;
     set(plan, SocketState::Prebind, &socket)?;
     socket.bind(&SockAddr::unix(pipe.system_path())?)?;
+    // Whatever fails from here on takes the path away again.
+    let made = made(None);
     // Nobody can connect before it listens.
     permit(pipe, plan)?;
     set(plan, SocketState::Bound, &socket)?;
     socket.listen(i32::try_from(backlog).unwrap_or(i32::MAX))?;
     set(plan, SocketState::Listening, &socket)?;
-    Ok(Listening::Pipe(OwnedFd::from(socket).into(), pipe))
+    Ok((Listening::Pipe(OwnedFd::from(socket).into(), pipe), made))
+}
+
+// === impl Made ===
+
+impl Made {
+    /// Where it is.
+    pub(super) fn path(&self) -> &'static str {
+        self.pipe.path()
+    }
+
+    /// It is in force: a socket that was there before is from now on as it is asked for.
+    ///
+    /// # Errors
+    ///
+    /// The system's.
+    pub(in crate::supervisor) fn put_in_force(mut self) -> io::Result<()> {
+        self.in_force = true;
+        let Some(Listening::Pipe(ours, _)) = &self.ours else { return Ok(()) };
+        permit(self.pipe, &self.plan)?;
+        let socket = SockRef::from(ours);
+        for state in [SocketState::Prebind, SocketState::Bound, SocketState::Listening] {
+            set(&self.plan, state, &socket)?;
+        }
+        socket.listen(i32::try_from(self.backlog).unwrap_or(i32::MAX))
+    }
+}
+
+impl Drop for Made {
+    fn drop(&mut self) {
+        if !self.in_force && self.ours.is_none() && self.pipe.abstract_name().is_none() {
+            // It may be gone already.
+            let _ = fs::remove_file(self.pipe.path());
+        }
+    }
 }
 
 /// `pipe.mode`
@@ -98,8 +144,19 @@ mod tests {
         folder
     }
 
-    fn kind_of(made: io::Result<Listening>) -> Option<io::ErrorKind> {
+    fn kind_of<T>(made: io::Result<T>) -> Option<io::ErrorKind> {
         made.err().map(|error| error.kind())
+    }
+
+    /// What is put in force at once.
+    fn now(
+        pipe: Pipe,
+        plan: &SocketPlan,
+        backlog: u32,
+        ours: Option<&Listening>,
+    ) -> io::Result<Listening> {
+        let (listening, made) = listen(pipe, plan, backlog, ours)?;
+        made.put_in_force().map(|()| listening)
     }
 
     #[test]
@@ -108,9 +165,11 @@ mod tests {
         let path = folder.join("a.sock");
         let (pipe, plan) = (Pipe::at(path.to_str().unwrap()), SocketPlan::default());
         let theirs = UnixListener::bind(&path).unwrap();
-        let listen = || listen(pipe, &plan, 8, None);
+        let listen = || now(pipe, &plan, 8, None);
         assert_eq!(kind_of(listen()), Some(io::ErrorKind::AddrInUse));
         drop(theirs);
+        drop(super::listen(pipe, &plan, 8, None).unwrap());
+        assert!(!path.exists(), "what is not put in force leaves nothing");
         let ours = listen().unwrap();
         UnixStream::connect(&path).unwrap();
         assert_eq!(kind_of(listen()), Some(io::ErrorKind::AddrInUse));
@@ -130,10 +189,12 @@ mod tests {
         let pipe = Pipe::at(path.to_str().unwrap());
         let of_mode = |mode| SocketPlan { mode, ..SocketPlan::default() };
         let mode = || fs::metadata(&path).unwrap().permissions().mode() & 0o777;
-        let first = listen(pipe, &of_mode(Some(0o640)), 8, None).unwrap();
+        let first = now(pipe, &of_mode(Some(0o640)), 8, None).unwrap();
         assert_eq!(mode(), 0o640);
         let waiting = UnixStream::connect(&path).unwrap();
-        let second = listen(pipe, &of_mode(Some(0o600)), 8, Some(&first)).unwrap();
+        drop(listen(pipe, &of_mode(Some(0o666)), 8, Some(&first)).unwrap());
+        assert_eq!(mode(), 0o640);
+        let second = now(pipe, &of_mode(Some(0o600)), 8, Some(&first)).unwrap();
         assert_eq!(mode(), 0o600);
         drop(first);
         let Listening::Pipe(second, _) = second else { panic!("no pipe") };

@@ -10,7 +10,7 @@ use crate::{
         message::AnyValue,
         model::route::Route,
     },
-    matcher::tree::{Input, Tree},
+    matcher::tree::{Branches, Input, Tree},
 };
 
 const ROUTE: &str = "envoy.config.route.v3.Route";
@@ -67,8 +67,11 @@ impl Compiler<'_> {
         // Observed: Envoy 1.40 does not ask for their clusters beforehand.
         let around = Around { clusters: None, ..*around };
         let place = Routes { around, all: RefCell::default() };
-        let tree = self.matcher_tree(host, "matcher", &place);
+        let Some(tree) = self.matcher_tree(host, "matcher", &place) else {
+            // Where a part is left out the rest would be for everybody.
+            return Some(Tree { branches: Branches::None, otherwise: None });
+        };
         routes.append(&mut place.all.into_inner());
-        tree
+        Some(tree)
     }
 }
