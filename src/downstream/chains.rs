@@ -26,10 +26,9 @@ use super::{
 };
 use crate::{
     access_log::Writer,
-    config::model::listener::FilterChainInfo,
     config::model::{
         http::CodecType,
-        listener::{FilterChain, FilterChains, Terminal},
+        listener::{FilterChain, FilterChainInfo, FilterChains, Terminal},
     },
     listener::Filters,
     network::{DirectResponse, Echo, Gate, TcpProxy},

@@ -10,8 +10,7 @@ use tokio::{
 use super::line::Line;
 use crate::{
     access_log::Writer,
-    config::model::listener,
-    config::model::listener::FilterChainInfo,
+    config::model::listener::{self, FilterChainInfo},
     downstream::{Arrival, logs::Log, serve::Worker},
 };
 

@@ -15,8 +15,7 @@ use super::{
 };
 use crate::{
     access_log::Writer,
-    config::model::listener,
-    config::model::listener::FilterChainInfo,
+    config::model::listener::{self, FilterChainInfo},
     downstream::{Arrival, logs::Log, serve::Worker},
 };
 

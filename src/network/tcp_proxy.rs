@@ -28,8 +28,10 @@ use super::{
 use crate::{
     access_log::{Record, ResponseFlag, ResponseFlags, Writer},
     codec::Version,
-    config::model::listener::FilterChainInfo,
-    config::model::tcp_proxy::{self, ClusterShare},
+    config::model::{
+        listener::FilterChainInfo,
+        tcp_proxy::{self, ClusterShare},
+    },
     downstream::{Arrival, logs::Log, serve::Worker},
     format::{AccessLogType, StreamInfo, UpstreamConnection, UpstreamInfo},
     listener::Proxied,

@@ -323,18 +323,16 @@ impl Actor for Cluster {
             hosts::flag_judged(&before.hosts);
             self.seed.publish(before.hosts.to_vec());
             self.seed.tell_ready();
-            if let Discovery::OriginalDst { .. } = &self.seed.plan.discovery {
-                // What was heard of before the fall may not be in it either.
-                self.discover(ctx);
-            }
         } else if let Discovery::Static(hosts) = &self.seed.plan.discovery {
             let stats = &before.shared.stats;
             stats.add(ClusterStat::DefaultTotalMatchCount, hosts.len() as u64);
             self.discover(ctx);
-        } else if let Discovery::OriginalDst { .. } = &self.seed.plan.discovery {
-            self.discover(ctx);
         } else {
             hosts::gauge(&self.seed.plan, &before.shared.stats, &[]);
+        }
+        if let Discovery::OriginalDst { .. } = &self.seed.plan.discovery {
+            // It is ready without hosts; those that were heard of before a fall may not have been published.
+            self.discover(ctx);
         }
     }
 }

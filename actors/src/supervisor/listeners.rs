@@ -52,7 +52,8 @@ impl Supervisor {
             let known = children.listeners.get_mut(&wanted.name);
             let stat = match (known, bound) {
                 (None, None) => continue,
-                (known, Some(bound)) => {
+                (known, Some(mut bound)) => {
+                    put_in_force(std::mem::take(&mut bound.pipes));
                     let stat = match known {
                         Some(_) => {
                             left += 1;
@@ -128,8 +129,7 @@ fn listing(plan: &Plan, children: &BTreeMap<String, ListenerChild>) -> Vec<Bound
 // === impl ListenerChild ===
 
 impl ListenerChild {
-    fn new(plan: Arc<ListenerPlan>, Bound { locals, sockets, pipes }: Bound) -> Self {
-        put_in_force(pipes);
+    fn new(plan: Arc<ListenerPlan>, Bound { locals, sockets, .. }: Bound) -> Self {
         let sockets = sockets.into_iter().map(Arc::from).collect::<Vec<_>>();
         let shares = Shares::of(sockets.len());
         Self { plan, locals, sockets, shares, closed: false }
