@@ -193,6 +193,31 @@ fn requests_are_counted_apart_by_virtual_cluster_and_route() {
     }
 }
 
+/// Where a part of a matcher is left out, the rest is not for everybody.
+#[test]
+fn a_matcher_of_which_a_part_is_left_out_gives_no_route_to_anybody() {
+    let types = "type.googleapis.com";
+    let route = |action: &str| {
+        format!(
+            "{{action: {{name: a, typed_config: {{\"@type\": {types}/envoy.config.route.v3.Route, match: {{prefix: /}}, {action}}}}}}}"
+        )
+    };
+    let input = format!(
+        "{{name: i, typed_config: {{\"@type\": {types}/envoy.type.matcher.v3.HttpRequestHeaderMatchInput, header_name: role}}}}"
+    );
+    let admin = route("direct_response: {status: 200, body: {inline_string: secret}}");
+    let other = route("route: {cluster: a, path_rewrite: \"%CEL(request.path)%\"}");
+    let matcher = format!(
+        "matcher_tree: {{input: {input}, exact_match_map: {{map: {{admin: {admin}, other: {other}}}}}}}"
+    );
+    let cluster = "  - {name: a, type: STATIC}";
+    let config = routed("", cluster).replace("routes: []", &format!("matcher: {{{matcher}}}"));
+    let proxy = Proxy::start_with(&config, &["--skip-unsupported"]);
+    for role in ["", "role: admin\r\n", "role: other\r\n"] {
+        assert_eq!(ask(&proxy, "GET", "a", "/", role).status, 404, "{role}");
+    }
+}
+
 /// `VirtualHost.matcher`: its actions are routes, and those of one action are tried in their turn.
 #[test]
 fn a_virtual_host_may_choose_its_routes_by_a_matcher() {
