@@ -31,8 +31,8 @@ impl Compiler<'_> {
             self.unsupported(at, &path, "keeping the client from hosts' PROXY headers");
         }
         let forward_proto = manager.message("forward_proto_config").map(|config| ForwardProto {
-            https: ports(config, "https_destination_ports"),
-            http: ports(config, "http_destination_ports"),
+            https: self.ports(config, "https_destination_ports"),
+            http: self.ports(config, "http_destination_ports"),
         });
         let detectors = self.detectors(manager);
         let transformation = manager.message("scheme_header_transformation");
@@ -52,6 +52,21 @@ impl Compiler<'_> {
             certificate: client_certificate(manager),
             pack_trace_reason: self.pack_trace_reason(manager),
         }
+    }
+
+    /// Numbers that are ports. Envoy takes others as well, which no connection has.
+    fn ports(&mut self, config: &Message, field: &str) -> Vec<u16> {
+        let mut ports = Vec::new();
+        for number in config.numbers(field) {
+            match number.try_into() {
+                Ok(port) => ports.push(port),
+                Err(_) => {
+                    let text = format!("{number} is no port: no connection is meant for it");
+                    self.notes.warning(config.at_of(field), &config.path_of(field), text, "");
+                }
+            }
+        }
+        ports
     }
 
     pub(super) fn internal_addresses(&mut self, config: &Message) -> InternalAddresses {
@@ -164,9 +179,4 @@ fn client_certificate(manager: &Message) -> ClientCertificate {
     let [subject, cert, chain] = ["subject", "cert", "chain"].map(says);
     let [dns, uri] = ["dns", "uri"].map(says);
     ClientCertificate { forward, subject, cert, chain, dns, uri }
-}
-
-/// Numbers that are ports; others can be no connection's.
-fn ports(config: &Message, field: &str) -> Vec<u16> {
-    config.numbers(field).into_iter().filter_map(|port| port.try_into().ok()).collect()
 }
