@@ -125,6 +125,25 @@ fn reloads_under_load_fail_no_request_and_cut_neither_a_websocket_nor_a_download
     others.end();
 }
 
+/// A client that has connected and not asked yet when its listener goes is served by what it has come to.
+#[test]
+fn who_has_come_to_a_listener_that_a_reload_takes_away_is_served_by_it() {
+    let origins = [Origin::saying("a"), Origin::echoing(), Origin::pouring(1)];
+    let [a, chat, pour] = &origins;
+    let config = config(&[a, chat, pour], &[a.address], "", MORE);
+    let renamed = config.replace("name: main", "name: other");
+    let proxy = Proxy::start(&config);
+    let main = proxy.listener("main");
+    let mut came = client::Client::connect(main);
+    let open = "http.ingress_http.downstream_cx_active";
+    wait_for("the connection", || (proxy.stat(open) == Some(1)).then_some(()));
+    let changes = reload(&proxy, &renamed);
+    assert!(changes.contains("listeners: 1 added"), "{changes}");
+    let answer = came.request("GET /more HTTP/1.1\r\nhost: a\r\n\r\n");
+    assert_eq!((answer.status, answer.text()), (200, "more".to_owned()));
+    assert_eq!(answer.header("connection"), Some("close"));
+}
+
 /// A connection manager's access log, with `format` for its lines.
 fn logging(path: &Path) -> String {
     format!(

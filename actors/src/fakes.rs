@@ -174,6 +174,8 @@ impl MakeServe for MakeEcho {
 }
 
 impl Serve for Echo {
+    fn prepare(&self, _: &ListenerPlan) {}
+
     fn serve(&self, accepted: Accepted, control: Rc<Control>) -> LocalBoxFuture<'static, ()> {
         Box::pin(async move {
             let (mut accepted, mut busy) = (accepted, false);

@@ -192,6 +192,10 @@ pub trait MakeServe: Send + Sync + 'static {
 
 /// Drives connections on a worker's thread.
 pub trait Serve {
+    /// A listener is about to accept by this plan: what its connections share is made while everything that the plan
+    /// names is published, which may be taken away again before the first of them asks.
+    fn prepare(&self, listener: &ListenerPlan);
+
     /// Serves one connection to its end. The future is the connection: dropping it closes.
     fn serve(&self, accepted: Accepted, control: Rc<Control>) -> LocalBoxFuture<'static, ()>;
 }

@@ -81,6 +81,8 @@ pub(crate) struct SupervisorSeed {
     /// Until when clusters are waited for by what needs them, while a plan is not in force yet.
     warm_by: Cell<Option<Instant>>,
     live: Cell<bool>,
+    /// How often a plan was put in force, be it the same one again.
+    rounds: Cell<u64>,
     closing: RefCell<Vec<drain::Closing>>,
     draining: RefCell<draining::Draining>,
     ending: Cell<Option<quit::Ending>>,
@@ -184,6 +186,7 @@ impl SupervisorSeed {
             ready_by: Cell::default(),
             warm_by: Cell::default(),
             live: Cell::default(),
+            rounds: Cell::default(),
             closing: RefCell::default(),
             draining: RefCell::default(),
             ending: Cell::default(),

@@ -100,6 +100,7 @@ impl WorkerSeed {
 
     fn begin(&self, Listen { plan, sockets, shares }: Listen, worker: Addr<Worker>) {
         let (serve, name) = (self.serve.clone(), plan.name.clone());
+        serve.prepare(&plan);
         let (view, places) = (&self.stage.view, self.places.clone());
         let place = Rc::new(Place::new(self.index, plan.clone(), shares, serve, view, places));
         self.places.enter(&place, &plan, &sockets);
@@ -165,6 +166,7 @@ impl Handler<Listen> for Worker {
         match children.get_mut(&name) {
             Some(child) if Arc::ptr_eq(&child.sockets, &listen.sockets) => {
                 if !Arc::ptr_eq(&child.plan, &listen.plan) {
+                    self.seed.serve.prepare(&listen.plan);
                     child.plan = listen.plan.clone();
                     child.listener.do_send(Replan(listen.plan));
                 }

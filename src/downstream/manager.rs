@@ -5,7 +5,7 @@ use std::{cell::RefCell, ops::Deref, rc::Rc, sync::Arc};
 use understudy_actors::{
     failures::Failures,
     plan::Payload,
-    published::Cached,
+    published::{Cached, Published},
     stats::{Group, HttpStat, Lane, ListenerHttpStat, RouterStat, Scope, TracingStat},
     view::View,
 };
@@ -44,7 +44,8 @@ pub struct Manager {
     tells: bool,
 }
 
-/// The route table in force, as this worker saw it last.
+/// The route table in force, as this worker saw it last. A manager keeps its table: connections of a listener that is gone
+/// are served by it until they end.
 struct Table {
     published: Option<Cached<Payload>>,
     payload: Option<Payload>,
@@ -77,6 +78,7 @@ impl Manager {
         for placed in &config.filters {
             placed.filter.count_in(registry, &config.stat_prefix);
         }
+        let published = view.tables.read().get(config.routes).map(Published::cached);
         let listener_scope =
             Scope::listener_http(&config.listener_stat_prefix, &config.stat_prefix);
         Self {
@@ -85,7 +87,7 @@ impl Manager {
             listener_stats: registry.group(listener_scope),
             tracing_stats: registry.group(Scope::http_tracing(&config.stat_prefix)),
             server_line: Known::Server.line(config.server_name.as_bytes()),
-            table: RefCell::new(Table { published: None, payload: None, in_force: None }),
+            table: RefCell::new(Table { published, payload: None, in_force: None }),
             listener_logs: Log::open(&config.listener_logs, access_log),
             upstream_logs,
             paths: path_rules(config.paths, &view.runtime.read()),
@@ -164,7 +166,7 @@ impl Manager {
         let mut slot = self.table.borrow_mut();
         let Table { published, payload, in_force } = &mut *slot;
         if published.is_none() {
-            *published = self.view.tables.read().get(self.config.routes).map(|p| p.cached());
+            *published = self.view.tables.read().get(self.config.routes).map(Published::cached);
         }
         let now = published.as_mut()?.load();
         let known = payload.as_ref().is_some_and(|payload| Arc::ptr_eq(payload, now));

@@ -107,6 +107,10 @@ struct Server {
 }
 
 impl Serve for Server {
+    fn prepare(&self, listener: &ListenerPlan) {
+        self.worker.chains(listener);
+    }
+
     fn serve(&self, accepted: Accepted, control: Rc<Control>) -> LocalBoxFuture<'static, ()> {
         let worker = self.worker.clone();
         let Some(chains) = worker.chains(&accepted.listener) else {

@@ -177,7 +177,11 @@ impl Supervisor {
         let mut acknowledged = Acknowledged::new();
         self.start_workers(ctx);
         self.start_configuration(ctx);
-        acknowledged.push(self.tell_settings(&plan, ctx));
+        self.start_settings(ctx);
+        // Before the first plan there is nothing to tell.
+        if seed.ready_by.get().is_some() {
+            acknowledged.extend(self.tell_settings(&plan));
+        }
         self.start_clusters(&plan, ctx);
         // At the start everything serves what it can; later, who needs a cluster waits until it is warm.
         let patient = seed.warm_by.get().is_some_and(|until| Instant::now() < until);
@@ -186,12 +190,11 @@ impl Supervisor {
             self.apply_routes(&plan, ctx, &mut acknowledged);
             self.apply_listeners(&plan, ctx, &mut acknowledged);
             self.apply_admin(&plan, ctx);
-            self.end_clusters(&plan);
             seed.children.borrow_mut().clusters.values_mut().for_each(|child| child.waited = true);
             seed.warm_by.set(None);
             seed.stage.seams.house.plan_in_force(&plan);
             seed.publishers.plan.publish(plan);
-            self.answer_appliers(acknowledged, ctx);
+            self.when_heard(acknowledged, ctx);
         }
         self.look_ready(ctx);
     }
@@ -205,19 +208,25 @@ impl Supervisor {
         }
     }
 
-    /// Answers those who wait for the plan once every child has said that its change has reached it.
-    fn answer_appliers(&self, acknowledged: Acknowledged, ctx: &mut Context<Self>) {
-        if self.seed.appliers.borrow().is_empty() {
-            return;
-        }
+    /// Once every child has said that its change has reached it, ends what is not wanted and answers those who wait for the
+    /// plan. Until then a worker may accept for a listener that is gone, whose route table and clusters are there for it.
+    fn when_heard(&self, acknowledged: Acknowledged, ctx: &mut Context<Self>) {
+        let round = self.seed.rounds.get() + 1;
+        self.seed.rounds.set(round);
         let all = tokio::time::timeout(ACKNOWLEDGE_MAX, join_all(acknowledged));
-        ctx.spawn(all.into_actor(self).map(|done, this, _| {
+        ctx.spawn(all.into_actor(self).map(move |done, this, _| {
             if done.is_err() {
                 tracing::warn!(target: "main", "not every child has acknowledged the plan in time");
             }
-            for applier in this.seed.appliers.take() {
-                // Who asked may have gone.
-                let _ = applier.send(());
+            let (seed, plan) = (&this.seed, this.seed.wanted.borrow().clone());
+            // Who has not heard of a later round yet is waited for by that one, which does what is left of this.
+            if seed.rounds.get() == round && Arc::ptr_eq(&plan, &seed.publishers.plan.read()) {
+                this.end_routes(&plan);
+                this.end_clusters(&plan);
+                for applier in seed.appliers.take() {
+                    // Who asked may have gone.
+                    let _ = applier.send(());
+                }
             }
         }));
     }
@@ -265,17 +274,20 @@ impl Supervisor {
         });
     }
 
-    fn tell_settings(&self, plan: &Plan, ctx: &mut Context<Self>) -> LocalBoxFuture<'static, ()> {
+    fn start_settings(&self, ctx: &mut Context<Self>) {
         let (seed, mut children) = (&self.seed, self.seed.children.borrow_mut());
-        let settings = children.settings.get_or_insert_with(|| {
+        children.settings.get_or_insert_with(|| {
             let own = seed.settings.clone();
             let reports = reports_to(ctx.address());
             let cast = seed.stage.cast("Settings", "settings", "supervisor", reports);
             supervise(cast, move |_| Settings::new(own))
         });
+    }
+
+    fn tell_settings(&self, plan: &Plan) -> Option<LocalBoxFuture<'static, ()>> {
         let (layers, flush) = (plan.runtime.clone(), plan.stats_flush);
-        let told = settings.send(Replan { layers, flush });
-        Box::pin(async move { told.await.unwrap_or(()) })
+        let told = self.seed.children.borrow().settings.as_ref()?.send(Replan { layers, flush });
+        Some(Box::pin(async move { told.await.unwrap_or(()) }))
     }
 
     /// Starts clusters that are missing, and those that will take the place of others.
@@ -385,19 +397,28 @@ impl Supervisor {
         seed.show(&[], &gone);
     }
 
-    fn apply_routes(&self, plan: &Plan, ctx: &mut Context<Self>, acknowledged: &mut Acknowledged) {
+    /// Ends route tables that are not wanted.
+    fn end_routes(&self, plan: &Plan) {
         let (seed, mut children) = (&self.seed, self.seed.children.borrow_mut());
-        let (mut tables, mut others) = ((*seed.publishers.tables.read()).clone(), false);
         let wanted: HashSet<_> = plan.routes.iter().map(|r| r.name.as_str()).collect();
+        let mut tables = (*seed.publishers.tables.read()).clone();
+        let before = children.routes.len();
         children.routes.retain(|name, child| {
             let stays = wanted.contains(name.as_str());
             if !stays {
                 child.routes.do_send(routes::Leave);
                 tables.remove(child.plan.slot, name);
-                others = true;
             }
             stays
         });
+        if children.routes.len() < before {
+            seed.publishers.tables.publish(tables);
+        }
+    }
+
+    fn apply_routes(&self, plan: &Plan, ctx: &mut Context<Self>, acknowledged: &mut Acknowledged) {
+        let (seed, mut children) = (&self.seed, self.seed.children.borrow_mut());
+        let (mut tables, mut others) = ((*seed.publishers.tables.read()).clone(), false);
         for wanted in &plan.routes {
             match children.routes.get_mut(&wanted.name) {
                 Some(child) if child.plan.fingerprint == wanted.fingerprint => {}

@@ -1,6 +1,9 @@
 //! Owns the tests of the company as a whole: plans, commands, falls, the end.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, Barrier},
+    time::Duration,
+};
 
 use tokio::net::TcpStream;
 
@@ -290,6 +293,32 @@ async fn routes_wait_until_the_cluster_that_an_update_brings_is_warm() {
     raised.commander.install(next).await.unwrap();
     assert!(begun.elapsed() < Duration::from_secs(1));
     assert!(raised.view.tables.read().named("table").is_none());
+}
+
+#[actix::test]
+async fn what_a_plan_no_longer_wants_stays_until_every_worker_has_heard_of_it() {
+    let company = crate::Company::prepare(options());
+    let (view, commander) = (company.view().clone(), company.commander().clone());
+    let world = World::default();
+    let _exit = company.raise(world.seams());
+    commander.install(whole()).await.unwrap();
+    let is_there = || {
+        let (tables, clusters) = (view.tables.read(), view.clusters.read());
+        (tables.named("table").is_some(), clusters.named("fixed").is_some())
+    };
+    let busy = Arc::new(Barrier::new(2));
+    let its = busy.clone();
+    world.threads.lock()[0].spawn_fn(move || {
+        its.wait();
+        its.wait();
+    });
+    busy.wait();
+    let installing = actix_rt::spawn(async move { commander.install(Plan::default()).await });
+    until("the plan is in force", || view.plan.read().routes.is_empty()).await;
+    assert_eq!(is_there(), (true, true));
+    busy.wait();
+    installing.await.unwrap().unwrap();
+    assert_eq!(is_there(), (false, false));
 }
 
 #[actix::test]
