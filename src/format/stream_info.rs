@@ -12,6 +12,7 @@ use crate::{
     access_log::ResponseFlags,
     codec::{HeaderBlock, RequestHead, ResponseHead, Version},
     config::model::listener::FilterChainInfo,
+    filter_state::FilterState,
     listener::Proxied,
     stream::Wire,
     tls::{Fingerprints, Session},
@@ -58,8 +59,12 @@ pub struct StreamInfo<'a> {
     pub proxied: Option<&'a Proxied>,
     /// What filters have noted of it, by namespace.
     pub dynamic_metadata: Option<&'a serde_json::Value>,
+    /// What they have left for others.
+    pub filter_state: Option<&'a FilterState>,
     /// The connection's number.
     pub connection_id: u64,
+    /// The id of a stream that is no request; empty where it is one.
+    pub stream_id: &'a [u8],
     /// What the client's handshake came to.
     pub tls: Option<&'a Session>,
     /// The name that the client asked for, as the TLS inspector saw it; empty for none.

@@ -9,6 +9,7 @@ mod gate;
 mod in_use;
 mod line;
 mod local_ratelimit;
+mod overheard;
 mod rbac;
 mod sni_cluster;
 mod splice;

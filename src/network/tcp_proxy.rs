@@ -33,6 +33,7 @@ use crate::{
         tcp_proxy::{self, ClusterShare},
     },
     downstream::{Arrival, logs::Log, serve::Worker},
+    filter_state::FilterState,
     format::{AccessLogType, StreamInfo, UpstreamConnection, UpstreamInfo},
     listener::Proxied,
     stream::{Reset, Wire, WireBytes},
@@ -46,7 +47,7 @@ use crate::{
         pool::{HostPool, PoolError, Sharing, Target},
         proxy_protocol,
     },
-    worker::{AddressText, next_connection_id},
+    worker::{AddressText, UUID_BYTES, next_connection_id},
     xxhash::xxh64,
 };
 
@@ -75,6 +76,11 @@ pub(super) struct Carried {
     server_name: Option<Rc<str>>,
     fingerprints: Option<Arc<Fingerprints>>,
     id: u64,
+    /// The id that logs know it by.
+    stream_id: [u8; UUID_BYTES],
+    /// What filters have noted of it, where a tunnel has noted something.
+    pub(super) metadata: Option<serde_json::Value>,
+    pub(super) filter_state: FilterState,
     pub(super) started: Instant,
     pub(super) up: Flow,
     pub(super) down: Flow,
@@ -142,6 +148,7 @@ impl TcpProxy {
     pub async fn serve(self: Rc<Self>, worker: Rc<Worker>, arrival: Arrival, control: Rc<Control>) {
         self.stats().inc(TcpStat::DownstreamCxTotal);
         let mut carried = Carried {
+            stream_id: worker.uuids.next(),
             proxy: self,
             worker,
             control,
@@ -154,6 +161,8 @@ impl TcpProxy {
             server_name: arrival.server_name,
             fingerprints: arrival.fingerprints,
             id: next_connection_id(),
+            metadata: None,
+            filter_state: FilterState::default(),
             started: Instant::now(),
             up: Flow::default(),
             down: Flow::default(),
@@ -440,8 +449,10 @@ impl Carried {
             peer: Some(self.peer),
             local: Some(self.local),
             proxied: self.proxied.as_deref(),
-            dynamic_metadata: self.proxied.as_ref().map(|proxied| &proxied.metadata),
+            dynamic_metadata: self.metadata.as_ref().or(self.noted()),
+            filter_state: Some(&self.filter_state),
             connection_id: self.id,
+            stream_id: &self.stream_id,
             tls: self.tls.as_deref(),
             requested_server_name: self.server_name.as_deref().unwrap_or_default(),
             fingerprints: self.fingerprints.as_deref(),
@@ -458,6 +469,11 @@ impl Carried {
             log_type,
             ..StreamInfo::default()
         }
+    }
+
+    /// What listener filters have noted of it.
+    pub(super) fn noted(&self) -> Option<&serde_json::Value> {
+        self.proxied.as_ref().map(|proxied| &proxied.metadata)
     }
 
     /// Each byte of the one side is one of the other. Observed: Envoy 1.40.

@@ -8,11 +8,17 @@ use crate::config::{
     model::{
         listener::FilterChainInfo,
         route::HeaderEdits,
-        tcp_proxy::{ClusterShare, Logged, TcpProxy, Tunnelling},
+        tcp_proxy::{ClusterShare, Logged, RequestId, TcpProxy, Tunnelling},
     },
 };
 
 const BESIDE: &str = "what stands beside `envoy.lb` says nothing to balancers";
+
+/// Envoy's `request_id_header` default.
+const REQUEST_ID_HEADER: &str = "x-request-id";
+
+/// Envoy's `request_id_metadata_key` default.
+const REQUEST_ID_METADATA_KEY: &str = "tunnel_request_id";
 
 /// Envoy's `idle_timeout` default.
 const IDLE: Duration = Duration::from_secs(3600);
@@ -108,6 +114,42 @@ impl Compiler<'_> {
         let add = set.messages("headers_to_add").filter_map(|option| self.header_edit(option));
         let headers = HeaderEdits { add: add.collect(), ..HeaderEdits::default() };
         let post_path = post.then(|| path.unwrap_or("/").to_owned());
-        Some(Tunnelling { hostname, post_path, headers })
+        let request_id = self.tunnel_request_id(set);
+        let asked = |field| set.boolean(field) == Some(true);
+        Some(Tunnelling {
+            hostname,
+            post_path,
+            headers,
+            request_id,
+            leaves_headers: asked("propagate_response_headers"),
+            leaves_trailers: asked("propagate_response_trailers"),
+        })
     }
+
+    /// `request_id_extension` with what belongs to it. Observed: Envoy 1.40 makes no id by one that says no type.
+    fn tunnel_request_id(&mut self, set: &Message) -> Option<RequestId> {
+        let text = |field| set.text(field).filter(|text| !text.is_empty());
+        let (header, key) = (text("request_id_header"), text("request_id_metadata_key"));
+        if let Some(name) = header.filter(|name| !may_have_an_id(name)) {
+            let text = format!("`{name}` is no header for an id");
+            let hint = "write the name of a header that says nothing else, such as x-request-id";
+            let field = "request_id_header";
+            self.error(set.at_of(field), &set.path_of(field), &text, hint);
+        }
+        let is_made = set
+            .message("request_id_extension")
+            .is_some_and(|extension| self.request_id_extension(extension).is_some());
+        is_made.then(|| RequestId {
+            header: header.unwrap_or(REQUEST_ID_HEADER).to_ascii_lowercase(),
+            metadata_key: key.unwrap_or(REQUEST_ID_METADATA_KEY).to_owned(),
+        })
+    }
+}
+
+/// Whether a header is none of those that make the request what it is. Envoy 1.40 takes them, and sends what no host can
+/// read, or nothing.
+fn may_have_an_id(name: &str) -> bool {
+    let framing = ["host", "content-length", "transfer-encoding", "connection", "upgrade", "te"];
+    let is_token = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
+    name.bytes().all(is_token) && !framing.iter().any(|known| name.eq_ignore_ascii_case(known))
 }

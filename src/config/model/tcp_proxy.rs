@@ -62,6 +62,21 @@ pub struct Tunnelling {
     pub post_path: Option<String>,
     /// `headers_to_add`
     pub headers: HeaderEdits,
+    /// `request_id_extension`: each request has an id.
+    pub request_id: Option<RequestId>,
+    /// `propagate_response_headers`: the answer's head is left in the filter state.
+    pub leaves_headers: bool,
+    /// `propagate_response_trailers`: so are its trailers.
+    pub leaves_trailers: bool,
+}
+
+/// Where the id of a tunnel's request goes.
+#[derive(Debug)]
+pub struct RequestId {
+    /// `request_id_header`
+    pub header: String,
+    /// `request_id_metadata_key`
+    pub metadata_key: String,
 }
 
 /// `TcpAccessLogOptions`

@@ -184,6 +184,8 @@ impl Exchange<'_> {
             proxied: self.peer.proxied.as_deref(),
             // What is noted of a connection is none of its streams'. Observed: Envoy 1.40.
             dynamic_metadata: None,
+            filter_state: None,
+            stream_id: b"",
             connection_id: self.peer.id,
             tls: self.peer.tls.as_deref(),
             requested_server_name: self.peer.server_name.as_deref().unwrap_or_default(),

@@ -47,8 +47,19 @@ pub(crate) enum Args {
     Grpc(GrpcForm),
     /// Whose metadata, and names in it, one below the other.
     Metadata(Owner, Vec<String>),
+    /// A key of filter state, and how its object is told.
+    FilterState(Box<str>, Told),
     /// Operators, of which the first with something to say speaks.
     Operators(Vec<Operator>),
+}
+
+/// How an object of filter state is told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Told {
+    /// `TYPED`
+    Typed,
+    /// `PLAIN`, or a `FIELD`, which no object has.
+    NotAtAll,
 }
 
 /// Whose path.
@@ -254,7 +265,8 @@ pub(super) fn filter_state(params: &str) -> Result<Args, FormatError> {
             "Invalid filter state serialize type, FIELD should be used with the field name.",
         );
     }
-    Ok(Args::None)
+    let told = if kind == "TYPED" { Told::Typed } else { Told::NotAtAll };
+    Ok(Args::FilterState(key.into(), told))
 }
 
 /// What the environment says is read once.
@@ -423,6 +435,12 @@ impl Args {
             }
         }
         Value::Json(found)
+    }
+
+    pub(super) fn filter_state<'a>(&self, info: &StreamInfo<'a>) -> Value<'a> {
+        let Args::FilterState(key, Told::Typed) = self else { return Value::Nothing };
+        let object = info.filter_state.and_then(|state| state.get(key));
+        object.map_or(Value::Nothing, |object| Value::Json(object.typed()))
     }
 }
 
