@@ -7,8 +7,8 @@ use std::{io, sync::Arc};
 use serde_json::{Map, Value};
 use tokio::net::TcpStream;
 use understudy_actors::stats::{
-    AnyGroup, Group, ProxyProtocolErrorStat as E, ProxyProtocolStat as S,
-    ProxyProtocolVersionStat as V, Registry, Scope,
+    Group, ProxyProtocolErrorStat as E, ProxyProtocolStat as S, ProxyProtocolVersionStat as V,
+    Registry, Scope,
 };
 
 use self::header::{BYTES_MAX, Header, Read, Version, Wanted, look};
@@ -31,14 +31,6 @@ struct Stats {
     own: Arc<Group<S>>,
     v1: Arc<Group<V>>,
     v2: Arc<Group<V>>,
-}
-
-pub(super) fn listed(
-    config: &listener_filter::ProxyProtocol,
-    registry: &Registry,
-) -> Vec<Arc<dyn AnyGroup>> {
-    let Stats { errors, own, v1, v2 } = Stats::new(config, registry);
-    vec![errors, own, v1, v2]
 }
 
 // === impl ProxyProtocol ===
