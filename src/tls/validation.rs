@@ -6,13 +6,16 @@ use rustls::{
     DistinguishedName, RootCertStore,
     pki_types::{CertificateDer, CertificateRevocationListDer, UnixTime, pem::PemObject},
 };
+use sha2::{Digest, Sha256};
 use webpki::{
     CertRevocationList, EndEntityCert, ExpirationPolicy, KeyUsage, OwnedCertRevocationList,
     RevocationCheckDepth, RevocationOptionsBuilder, UnknownStatusPolicy,
 };
 
 use super::{
-    certificate::{CertificateError, CertificateInfo, SubjectAltName, dns_name_matches, read_all},
+    certificate::{
+        CertificateError, CertificateInfo, SubjectAltName, dns_name_matches, hex, read_all,
+    },
     provider,
 };
 use crate::matcher::TextMatcher;
@@ -25,6 +28,8 @@ pub struct Validation {
     root_ders: Vec<CertificateDer<'static>>,
     revoked: Vec<CertRevocationList<'static>>,
     settings: ValidationSettings,
+    /// The same as long as the same is asked of a certificate, in whichever process.
+    pub(super) digest: [u8; 32],
     /// What `/certs` tells of the roots.
     pub authorities: Vec<CertificateInfo>,
     /// Where they were read.
@@ -173,11 +178,14 @@ impl Validation {
         revoked: Option<(&[u8], &str)>,
         settings: ValidationSettings,
     ) -> Result<Self, ValidationError> {
+        // All that is asked beside the chain, whatever will be: a field that is added cannot be forgotten.
+        let mut digest = Sha256::new_with_prefix(format!("{settings:?}"));
         let mut made = Self {
             roots: RootCertStore::empty(),
             root_ders: Vec::new(),
             revoked: Vec::new(),
             settings,
+            digest: [0; 32],
             authorities: Vec::new(),
             path: String::new(),
             name: String::new(),
@@ -189,6 +197,8 @@ impl Validation {
                 made.roots.add(der.clone()).map_err(|error| {
                     CertificateError::Malformed(path.to_owned(), error.to_string())
                 })?;
+                digest.update(b"authority");
+                digest.update(Sha256::digest(&der));
                 made.root_ders.push(der);
             }
         }
@@ -196,6 +206,8 @@ impl Validation {
             let told = |error: String| ValidationError::Revocations(path.to_owned(), error);
             for der in CertificateRevocationListDer::pem_slice_iter(pem) {
                 let der = der.map_err(|error| told(error.to_string()))?;
+                digest.update(b"revoked");
+                digest.update(Sha256::digest(&der));
                 let list = OwnedCertRevocationList::from_der(&der);
                 let list =
                     list.map_err(|error| told(format!("{error} (it is to be of version 2)")));
@@ -205,14 +217,13 @@ impl Validation {
                 return Err(told("it holds no PEM list".to_owned()));
             }
         }
+        made.digest = digest.finalize().into();
         Ok(made)
     }
 
     /// The same as long as the same are trusted.
-    pub fn fingerprint(&self) -> Vec<String> {
-        let authorities = self.authorities.iter().map(|authority| authority.sha256.clone());
-        let revoked = self.revoked.iter().map(|list| format!("{list:?}"));
-        authorities.chain(revoked).collect()
+    pub fn fingerprint(&self) -> String {
+        hex(&self.digest)
     }
 
     /// A certificate is asked for, and looked at.
@@ -298,7 +309,7 @@ impl Validation {
         if hashes.is_empty() && spki.is_empty() {
             return Ok(());
         }
-        let listed = hashes.iter().any(|hash| super::certificate::hex(hash) == info.sha256);
+        let listed = hashes.iter().any(|hash| hex(hash) == info.sha256);
         match listed || spki.contains(&info.spki_sha256) {
             true => Ok(()),
             false => Err(Refusal::Hash),

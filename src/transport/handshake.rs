@@ -12,8 +12,8 @@ use understudy_actors::stats::SslStat;
 
 use super::{Stream, hello::asks_for_status, plain::Wire, reason};
 use crate::tls::{
-    Certificate, ClientContext, Ends, Greeting, Refusal, Rejection, ServerContext, Session,
-    Signatures, Speaks, names, refusal,
+    Certificate, ClientContext, Ends, Refusal, Rejection, ServerContext, Session, Signatures,
+    Speaks, names, refusal,
 };
 
 /// Why a handshake came to nothing.
@@ -83,7 +83,7 @@ pub async fn accept(
         }
         Ok(greeting)
     });
-    let Greeting { config, shown } = match greeted {
+    let greeting = match greeted {
         Ok(greeting) => greeting,
         Err(rejection) => {
             tally(SslStat::ConnectionError);
@@ -92,11 +92,11 @@ pub async fn accept(
             return Err(HandshakeError::Rejected(rejection));
         }
     };
-    let tls = begun.into_stream(config).await.map_err(told)?;
+    let tls = begun.into_stream(greeting.config.clone()).await.map_err(told)?;
     let (_, connection) = tls.get_ref();
-    let trusted_by = context.trusts(connection.peer_certificates().unwrap_or_default());
+    let trusted_by = greeting.trusts(connection.peer_certificates().unwrap_or_default());
     let mut session = Session::of(connection, connection.server_name(), trusted_by);
-    session.local = shown;
+    session.local = greeting.shown;
     count(&session, &context.signatures, &tally);
     Ok((TlsStream::Server(tls).into(), session))
 }
