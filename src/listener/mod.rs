@@ -143,11 +143,6 @@ impl Found {
     /// What it really is; made the first time that something else is said.
     fn proxied(&mut self) -> &mut Proxied {
         let (peer, local) = (self.peer, self.local);
-        self.proxied.get_or_insert_with(|| Proxied {
-            peer,
-            local,
-            tlvs: Vec::new(),
-            metadata: serde_json::Value::Null,
-        })
+        self.proxied.get_or_insert_with(|| Proxied::new(peer, local))
     }
 }
