@@ -130,7 +130,7 @@ fn open_logs_of_listener(writer: &Writer, listener: &ListenerPlan) -> Result<(),
 }
 
 /// What a listener's connections go to.
-pub fn terminals(listener: &ListenerPlan) -> impl Iterator<Item = &Terminal> {
+fn terminals(listener: &ListenerPlan) -> impl Iterator<Item = &Terminal> {
     let chains = listener.chains.downcast_ref::<FilterChains>();
     chains.into_iter().flat_map(|chains| chains.all()).map(|chain| &chain.terminal)
 }

@@ -2,7 +2,6 @@
 
 use std::{fs, io, sync::Arc, time::Duration};
 
-use parking_lot::Mutex;
 use tokio::signal::unix::{SignalKind, signal};
 use understudy_actors::{
     ApplyError, Command, Commander, Company, House, Options, Seams,
@@ -10,10 +9,7 @@ use understudy_actors::{
     limits,
     log_levels::LogLevels,
     plan::Plan,
-    stats::{
-        AnyGroup, Http1Stat, HttpStat, ListenerHttpStat, Registry, RouterStat, Scope, TcpStat,
-        TracingStat,
-    },
+    stats::{Registry, Scope},
     view::View,
 };
 
@@ -24,15 +20,11 @@ use crate::{
     config::{
         Diagnostics, Source,
         compile::{self, AllSlots, Compiled},
-        model::{
-            admin::AdminOptions,
-            listener::{FilterChains, Terminal},
-        },
+        model::admin::AdminOptions,
     },
     contexts::Gauges,
     discovery::{Prober, Resolver},
     downstream::{self, DataPlane},
-    listener,
     loader::{self, Loader},
     logging::Logging,
     upstream::balancer::Balancers,
@@ -150,39 +142,6 @@ fn access_log(registry: &Registry, flags: &Flags) -> Result<Arc<Writer>, ServerE
         .map_err(|error| ServerError::System { what: "starting the log writer", error })
 }
 
-/// Stats that a worker makes with its first connection, kept from the start: `/stats` lists them at zero,
-/// as in Envoy.
-fn listed(registry: &Registry, plan: &Plan) -> Vec<Arc<dyn AnyGroup>> {
-    let mut groups: Vec<Arc<dyn AnyGroup>> = Vec::new();
-    groups.push(registry.group::<Http1Stat>(Scope::plain("http1.")));
-    for chains in
-        plan.listeners.iter().filter_map(|plan| plan.chains.downcast_ref::<FilterChains>())
-    {
-        groups.extend(listener::listed(&chains.listener_filters, registry));
-        let filters = chains.all().flat_map(|chain| &chain.filters);
-        groups.extend(filters.flat_map(|filter| filter.listed(registry)));
-    }
-    for terminal in plan.listeners.iter().flat_map(|listener| loader::terminals(listener)) {
-        let manager = match terminal {
-            Terminal::Http(manager) => manager,
-            Terminal::Tcp(proxy) => {
-                groups.push(registry.group::<TcpStat>(Scope::tcp(&proxy.stat_prefix)));
-                continue;
-            }
-            Terminal::Echo(_) | Terminal::DirectResponse(..) => continue,
-        };
-        let by_listener = Scope::listener_http(&manager.listener_stat_prefix, &manager.stat_prefix);
-        let prefix = &manager.stat_prefix;
-        groups.push(registry.group::<HttpStat>(Scope::http(prefix)));
-        groups.push(registry.group::<RouterStat>(Scope::http(prefix)));
-        groups.push(registry.group::<TracingStat>(Scope::http_tracing(prefix)));
-        groups.push(registry.group::<ListenerHttpStat>(by_listener));
-        let filters = manager.filters.iter().map(|placed| &placed.filter);
-        groups.extend(filters.flat_map(|filter| filter.count_in(registry, prefix)));
-    }
-    groups
-}
-
 fn admin_options(plan: &Plan) -> Option<Arc<AdminOptions>> {
     plan.admin.as_ref()?.options.clone().downcast().ok()
 }
@@ -223,7 +182,6 @@ fn seams(
             access_log,
             profiler: admin::Profiler::new(profile_path),
             registry: view.registry.clone(),
-            listed: Mutex::default(),
         }),
     }
 }
@@ -234,7 +192,6 @@ struct OurHouse {
     access_log: Arc<Writer>,
     profiler: admin::Profiler,
     registry: Arc<Registry>,
-    listed: Mutex<Vec<Arc<dyn AnyGroup>>>,
     gauges: Arc<Gauges>,
 }
 
@@ -259,7 +216,6 @@ impl House for OurHouse {
     }
 
     fn plan_in_force(&self, plan: &Plan) {
-        *self.listed.lock() = listed(&self.registry, plan);
         self.gauges.tell(plan, &self.registry);
         let clusters = plan.clusters.iter();
         let logs = clusters.flat_map(|cluster| loader::event_logs(cluster)).collect::<Vec<_>>();

@@ -2,7 +2,12 @@
 
 mod support;
 
-use std::{fs, net::SocketAddr, path::Path};
+use std::{
+    fs,
+    net::SocketAddr,
+    path::Path,
+    sync::atomic::{AtomicBool, Ordering::Relaxed},
+};
 
 use support::{
     client,
@@ -142,6 +147,37 @@ fn who_has_come_to_a_listener_that_a_reload_takes_away_is_served_by_it() {
     let answer = came.request("GET /more HTTP/1.1\r\nhost: a\r\n\r\n");
     assert_eq!((answer.status, answer.text()), (200, "more".to_owned()));
     assert_eq!(answer.header("connection"), Some("close"));
+}
+
+/// A listener of another name takes an address over with its backlog: whoever connects finds somebody at any time.
+#[test]
+fn a_port_changes_hands_without_a_connection_lost() {
+    let origins = [Origin::saying("a"), Origin::echoing(), Origin::pouring(1)];
+    let [a, chat, pour] = &origins;
+    let config = config(&[a, chat, pour], &[a.address], "", MORE);
+    let proxy = Proxy::start(&config);
+    let main = proxy.listener("main");
+    let (before, after) = config.split_once("name: main").expect("its listener");
+    let after = after.replacen("port_value: 0", &format!("port_value: {}", main.port()), 1);
+    let over = AtomicBool::new(false);
+    let asked = std::thread::scope(|threads| {
+        let ask = || {
+            let mut count = 0;
+            while !over.load(Relaxed) {
+                let close = "GET /more HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n";
+                assert_eq!(client::Client::connect(main).request(close).text(), "more");
+                count += 1;
+            }
+            count
+        };
+        let asking = [threads.spawn(ask), threads.spawn(ask)];
+        for round in 0..30 {
+            reload(&proxy, &format!("{before}name: main-{round}{after}"));
+        }
+        over.store(true, Relaxed);
+        asking.map(|thread| thread.join().expect("no request failed"))
+    });
+    assert!(asked.iter().sum::<usize>() > 100, "{asked:?}");
 }
 
 /// A connection manager's access log, with `format` for its lines.

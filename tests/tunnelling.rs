@@ -13,7 +13,7 @@ use std::{
 
 use support::{
     config::{cluster, tcp_proxy},
-    proxy::{Proxy, folder},
+    proxy::{Proxy, binary, folder},
     wait_for,
 };
 
@@ -164,4 +164,106 @@ static_resources:
     assert_eq!(proxy.stat("cluster.one.upstream_cx_total"), Some(1));
     assert_eq!(proxy.stat("cluster.one.upstream_rq_total"), Some(3));
     logged(&log, "9 5 - - 1");
+}
+
+/// A cluster whose hosts may send trailers over HTTP/1.
+const TRAILERS: &str = r#"    typed_extension_protocol_options:
+      envoy.extensions.upstreams.http.v3.HttpProtocolOptions:
+        "@type": type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions
+        explicit_http_config: {http_protocol_options: {enable_trailers: true}}
+"#;
+
+/// A listener whose tunnels go as `tunnelling` says, and log in this format.
+fn telling(tunnelling: &str, log: &Path, format: &str, host: SocketAddr) -> Proxy {
+    let filter = format!("cluster: one\n          tunneling_config: {{{tunnelling}}}");
+    let clusters = format!("{}{TRAILERS}", cluster("one", &[host]));
+    let config = tcp_proxy(&filter, log, format, &clusters);
+    Proxy::start_with(&config, &["--concurrency", "1", "--file-flush-interval-msec", "10"])
+}
+
+/// The first line of a log.
+fn first_line(log: &Path) -> String {
+    wait_for("a line", || {
+        let text = fs::read_to_string(log).ok()?;
+        text.lines().next().map(str::to_owned)
+    })
+}
+
+#[test]
+fn what_a_host_answers_with_is_left_for_the_log() {
+    const STATE: &str = "%FILTER_STATE(envoy.tcp_proxy.propagate_response_";
+    let format = format!("{STATE}headers)% {STATE}headers:PLAIN)% {STATE}trailers)%\\n");
+    let propagate = "propagate_response_headers: true, propagate_response_trailers: true";
+    let chunked =
+        "HTTP/1.1 200 OK\r\nX-One: a\r\ntransfer-encoding: chunked\r\n\r\n0\r\nX-Two: b\r\n\r\n";
+    let two_hundred = r#"{"headers":[{"key":":status","value":"200"},{"key":"x-one","value":"a"},{"key":"transfer-encoding","value":"chunked"}]}"#;
+    let trailers = r#"{"headers":[{"key":"x-two","value":"b"}]}"#;
+    let refusal = "HTTP/1.1 403 No\r\nX-One: a\r\nx-one: b\r\n\r\n";
+    let refused = r#"{"headers":[{"key":":status","value":"403"},{"key":"x-one","value":"a"},{"key":"x-one","value":"b"}]}"#;
+    for (answer, asked, expected) in [
+        (refusal, propagate.to_owned(), format!("{refused} - -")),
+        (chunked, format!("use_post: true, {propagate}"), format!("{two_hundred} - {trailers}")),
+        (chunked, "use_post: true".to_owned(), "- - -".to_owned()),
+    ] {
+        let (address, _heads) = host(answer);
+        let log = folder().join("log");
+        let asked = format!(r#"hostname: "a.test:1", {asked}"#);
+        let proxy = telling(&asked, &log, &format, address);
+        ask(proxy.listener("main"), b"hello");
+        assert_eq!(first_line(&log), expected);
+    }
+}
+
+#[test]
+fn a_request_has_the_id_that_the_log_and_its_headers_tell() {
+    const NOTED: &str = "%DYNAMIC_METADATA(envoy.filters.network.tcp_proxy";
+    let uuid = r#"request_id_extension: {typed_config: {"@type": type.googleapis.com/envoy.extensions.request_id.uuid.v3.UuidRequestIdConfig}}"#;
+    let seen = format!(
+        r#"headers_to_add: [{{header: {{key: x-seen, value: "{NOTED}:tunnel_request_id)%"}}}}]"#
+    );
+    for (asked, header, key) in [
+        (format!("{uuid}, {seen}"), "x-request-id", "tunnel_request_id"),
+        (format!("{uuid}, request_id_header: X-Id, request_id_metadata_key: id"), "x-id", "id"),
+    ] {
+        let (address, heads) = host("HTTP/1.1 200 OK\r\n\r\n");
+        let log = folder().join("log");
+        let asked = format!(r#"hostname: "a.test:1", {asked}"#);
+        let proxy = telling(&asked, &log, &format!("{NOTED}:{key})% %STREAM_ID%\\n"), address);
+        ask(proxy.listener("main"), b"hello");
+        let line = first_line(&log);
+        let (id, stream) = line.split_once(' ').expect("two words");
+        assert!(id.len() == 36 && stream.len() == 36 && id != stream, "{line}");
+        let head = heads.recv().expect("a head");
+        let mut expected =
+            format!("CONNECT a.test:1 HTTP/1.1\r\nhost: a.test:1\r\n{header}: {id}\r\n");
+        if asked.contains("x-seen") {
+            expected += &format!("x-seen: {id}\r\n");
+        }
+        assert_eq!(head, expected + "\r\n");
+    }
+    // Without a type nothing makes one. Observed: Envoy 1.40.
+    let (address, heads) = host("HTTP/1.1 200 OK\r\n\r\n");
+    let log = folder().join("log");
+    let asked = r#"hostname: "a.test:1", request_id_extension: {}"#;
+    let proxy = telling(asked, &log, &format!("{NOTED})%\\n"), address);
+    ask(proxy.listener("main"), b"hello");
+    assert_eq!(
+        heads.recv().expect("a head"),
+        "CONNECT a.test:1 HTTP/1.1\r\nhost: a.test:1\r\n\r\n"
+    );
+    assert_eq!(first_line(&log), "-");
+}
+
+#[test]
+fn an_id_goes_in_no_header_that_makes_the_request_what_it_is() {
+    for name in [":path", "a b", "host", "content-length"] {
+        let asked = format!(
+            "cluster: one\n          tunneling_config: {{hostname: a, request_id_header: {name:?}}}"
+        );
+        let config = tcp_proxy(&asked, Path::new("/dev/null"), "x", &cluster("one", &[]));
+        let validate = ["--mode", "validate", "--config-yaml", &config];
+        let output = binary().args(validate).output().expect("it runs");
+        let told = String::from_utf8_lossy(&output.stderr);
+        assert!(told.contains(&format!("`{name}` is no header for an id")), "{told}");
+    }
 }

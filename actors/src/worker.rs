@@ -54,7 +54,7 @@ pub(crate) struct Listen {
 #[rtype(result = "()")]
 pub(crate) struct Unlisten {
     pub(crate) name: Option<String>,
-    /// What its connections shall do.
+    /// What its connections shall do; those that are discouraged end when the drain time is over.
     pub(crate) drain: Drain,
 }
 
@@ -114,6 +114,15 @@ impl WorkerSeed {
         let Some(child) = self.children.borrow_mut().remove(name) else { return };
         self.places.leave(&child.place);
         child.listener.do_send(Close(drain));
+        if drain == Drain::Discourage {
+            let (place, drain_time) = (Rc::downgrade(&child.place), self.stage.options.drain_time);
+            actix_rt::spawn(async move {
+                tokio::time::sleep(drain_time).await;
+                if let Some(place) = place.upgrade() {
+                    place.tell(Drain::WhenIdle);
+                }
+            });
+        }
         let mut leaving = self.leaving.borrow_mut();
         leaving.retain(in_use);
         leaving.push(child.place);
@@ -161,7 +170,7 @@ impl Handler<Listen> for Worker {
     type Result = ();
 
     fn handle(&mut self, listen: Listen, ctx: &mut Context<Self>) {
-        let (name, drain_time) = (listen.plan.name.clone(), self.seed.stage.options.drain_time);
+        let name = listen.plan.name.clone();
         let mut children = self.seed.children.borrow_mut();
         match children.get_mut(&name) {
             Some(child) if Arc::ptr_eq(&child.sockets, &listen.sockets) => {
@@ -174,7 +183,6 @@ impl Handler<Listen> for Worker {
             Some(_) => {
                 drop(children);
                 self.seed.end(&name, Drain::Discourage);
-                ctx.notify_later(TellLeaving(Drain::WhenIdle), drain_time);
                 self.seed.begin(listen, ctx.address());
             }
             None => {

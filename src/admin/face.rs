@@ -50,6 +50,10 @@ const BODY_BYTES_MAX: usize = 1 << 20;
 /// How long a request's head, and then its body, may take to come.
 const REQUEST_WAIT: Duration = Duration::from_secs(15);
 
+/// How long a client that has had an answer may take to ask again: longer than scrapes are apart. Envoy waits an hour, and
+/// has no bound of its clients' number.
+const IDLE_WAIT: Duration = Duration::from_mins(5);
+
 /// How long a client may take to read what is there for it.
 const READER_WAIT: Duration = Duration::from_secs(30);
 

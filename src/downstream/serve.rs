@@ -13,7 +13,7 @@ use understudy_actors::{
     runtime::Runtime,
     seams::{Accepted, Control, MakeServe, Serve},
     server_state::ServerState,
-    stats::{ClusterHttp2Stat, Http1Stat, Lane, Later, Scope},
+    stats::{ClusterHttp2Stat, Group, Http1Stat, Lane, Later, Scope},
     view::View,
 };
 
@@ -64,7 +64,7 @@ pub struct Worker {
     pub own_address: AddressText,
     server: RefCell<Cached<ServerState>>,
     runtime: RefCell<Cached<Runtime>>,
-    http1: Later<Http1Stat>,
+    http1: Arc<Group<Http1Stat>>,
     http2: Later<ClusterHttp2Stat>,
     heads: RefCell<Vec<Loan>>,
     chains: RefCell<Vec<Rc<Chains>>>,
@@ -145,7 +145,7 @@ impl Worker {
             own_address: AddressText::new(headers::own_address()),
             server: RefCell::new(view.server.cached()),
             runtime: RefCell::new(view.runtime.cached()),
-            http1: Later::new(view.registry.clone(), Scope::plain("http1.")),
+            http1: view.registry.group(Scope::plain("http1.")),
             http2: Later::new(view.registry.clone(), Scope::plain("http2.")),
             heads: RefCell::default(),
             chains: RefCell::default(),
@@ -163,7 +163,7 @@ impl Worker {
 
     /// `http1.`.
     pub fn http1_stats(&self) -> &Lane<Http1Stat> {
-        self.http1.get().lane(self.index)
+        self.http1.lane(self.index)
     }
 
     /// `http2.`, listed from the first client on that speaks it.

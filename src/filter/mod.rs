@@ -22,7 +22,7 @@ use std::{fmt, sync::Arc};
 use futures_util::future::LocalBoxFuture;
 use understudy_actors::{
     plan::{Payload, Slot},
-    stats::{AnyGroup, Registry},
+    stats::Registry,
 };
 
 use crate::{
@@ -90,9 +90,7 @@ pub trait Filter: fmt::Debug + Send + Sync {
     fn stream(&self, route: Option<&Payload>) -> Box<dyn StreamFilter>;
 
     /// Where it counts, if it does, by its connection manager's `stat_prefix`; called before its first stream.
-    fn count_in(&self, _: &Registry, _stat_prefix: &str) -> Vec<Arc<dyn AnyGroup>> {
-        Vec::new()
-    }
+    fn count_in(&self, _: &Registry, _stat_prefix: &str) {}
 }
 
 /// A filter's state for one stream.

@@ -4,7 +4,7 @@ use std::sync::{Arc, OnceLock};
 
 use understudy_actors::{
     plan::Payload,
-    stats::{AnyGroup, Group, RbacStat, Registry, Scope, ShadowRbacStat},
+    stats::{Group, RbacStat, Registry, Scope, ShadowRbacStat},
 };
 
 use super::{Build, Filter, Hooks, Kind, PerRoute, Seen, StreamFilter, Verdict};
@@ -97,17 +97,16 @@ impl Filter for Rbac {
         Box::new(Stream { engines, stats: self.stats.get().cloned() })
     }
 
-    fn count_in(&self, registry: &Registry, stat_prefix: &str) -> Vec<Arc<dyn AnyGroup>> {
+    fn count_in(&self, registry: &Registry, stat_prefix: &str) {
         let scope = Scope::http(stat_prefix).within("rbac");
         let below = |prefix: &str| match prefix {
             "" => scope.clone(),
             prefix => scope.within(prefix),
         };
-        let Stats { in_force, shadow } = self.stats.get_or_init(|| Stats {
+        self.stats.get_or_init(|| Stats {
             in_force: registry.group(below(&self.stat_prefix)),
             shadow: registry.group(below(&self.shadow_stat_prefix)),
         });
-        vec![in_force.clone(), shadow.clone()]
     }
 }
 

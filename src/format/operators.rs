@@ -354,6 +354,9 @@ pub static OPERATORS: &[Kind] = &[
     plain("DOWNSTREAM_DIRECT_LOCAL_ADDRESS_ENDPOINT_ID", |_, _| Value::text("")),
     plain("CONNECTION_ID", |_, info| Value::Number(info.connection_id)),
     plain("STREAM_ID", |_, info| {
+        if !info.stream_id.is_empty() {
+            return Value::bytes(info.stream_id);
+        }
         // A try has none. Observed: Envoy 1.40.
         let request = info.request.filter(|_| !info.log_type.is_upstream());
         Value::of(request.and_then(|r| r.headers.get(crate::codec::Known::XRequestId)))
@@ -469,16 +472,22 @@ pub static OPERATORS: &[Kind] = &[
     plain("TLS_JA4_FINGERPRINT", |_, info| {
         Value::unless_empty(info.fingerprints.map_or("", |known| &known.ja4))
     }),
-    // What was noted: nothing is traced, and no filter notes anything yet.
+    // What was noted; nothing is traced.
     absent("TRACE_ID"),
     absent("SPAN_ID"),
     with("DYNAMIC_METADATA", Params::Required, true, args::dynamic_metadata, |args, info| {
         args.metadata(info)
     }),
-    with("CLUSTER_METADATA", Params::Required, true, args::text, |_, _| Value::Nothing),
-    with("UPSTREAM_METADATA", Params::Required, true, args::text, |_, _| Value::Nothing),
+    with("CLUSTER_METADATA", Params::Required, true, args::cluster_metadata, |args, info| {
+        args.metadata(info)
+    }),
+    with("UPSTREAM_METADATA", Params::Required, true, args::upstream_metadata, |args, info| {
+        args.metadata(info)
+    }),
     with("METADATA", Params::Optional, true, args::metadata, |args, info| args.metadata(info)),
-    with("FILTER_STATE", Params::Optional, true, args::filter_state, |_, _| Value::Nothing),
+    with("FILTER_STATE", Params::Optional, true, args::filter_state, |args, info| {
+        args.filter_state(info)
+    }),
     with("UPSTREAM_FILTER_STATE", Params::Optional, true, args::filter_state, |_, _| {
         Value::Nothing
     }),

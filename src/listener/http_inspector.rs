@@ -5,7 +5,7 @@
 use std::sync::Arc;
 
 use tokio::net::TcpStream;
-use understudy_actors::stats::{AnyGroup, Group, HttpInspectorStat as S, Registry, Scope};
+use understudy_actors::stats::{Group, HttpInspectorStat as S, Registry, Scope};
 
 use super::{Found, Verdict};
 use crate::transport::{Look, Peeked, peek};
@@ -26,23 +26,15 @@ enum Begins {
 }
 
 pub(super) struct HttpInspector {
+    /// `http_inspector.`
     stats: Arc<Group<S>>,
-}
-
-/// `http_inspector.`
-fn stats(registry: &Registry) -> Arc<Group<S>> {
-    registry.group(Scope::plain("http_inspector."))
-}
-
-pub(super) fn listed(registry: &Registry) -> Vec<Arc<dyn AnyGroup>> {
-    vec![stats(registry)]
 }
 
 // === impl HttpInspector ===
 
 impl HttpInspector {
     pub(super) fn new(registry: &Registry) -> Self {
-        Self { stats: stats(registry) }
+        Self { stats: registry.group(Scope::plain("http_inspector.")) }
     }
 
     pub(super) async fn look(

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use understudy_actors::stats::{AnyGroup, Group, ListenerLocalRatelimitStat as S, Registry, Scope};
+use understudy_actors::stats::{Group, ListenerLocalRatelimitStat as S, Registry, Scope};
 
 use super::Verdict;
 use crate::{
@@ -14,19 +14,8 @@ use crate::{
 pub(super) struct LocalRatelimit {
     bucket: Arc<TokenBucket>,
     enabled: RuntimeFlag,
+    /// `listener_local_ratelimit.PREFIX.`
     stats: Arc<Group<S>>,
-}
-
-/// `listener_local_ratelimit.PREFIX.`
-fn stats(config: &listener_filter::LocalRatelimit, registry: &Registry) -> Arc<Group<S>> {
-    registry.group(Scope::listener_local_ratelimit(&config.stat_prefix))
-}
-
-pub(super) fn listed(
-    config: &listener_filter::LocalRatelimit,
-    registry: &Registry,
-) -> Vec<Arc<dyn AnyGroup>> {
-    vec![stats(config, registry)]
 }
 
 // === impl LocalRatelimit ===
@@ -34,7 +23,8 @@ pub(super) fn listed(
 impl LocalRatelimit {
     pub(super) fn new(config: &listener_filter::LocalRatelimit, registry: &Registry) -> Self {
         let (bucket, enabled) = (config.bucket.clone(), config.enabled.clone());
-        Self { bucket, enabled, stats: stats(config, registry) }
+        let stats = registry.group(Scope::listener_local_ratelimit(&config.stat_prefix));
+        Self { bucket, enabled, stats }
     }
 
     pub(super) fn look(&self, worker: &Worker) -> Verdict {

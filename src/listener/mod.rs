@@ -13,10 +13,7 @@ mod tls_inspector;
 use std::sync::Arc;
 
 use tokio::net::TcpStream;
-use understudy_actors::{
-    address::Address,
-    stats::{AnyGroup, Registry},
-};
+use understudy_actors::{address::Address, stats::Registry};
 
 use crate::{
     config::model::listener_filter::{ListenerFilter, ListenerFilterKind, PortRule},
@@ -72,19 +69,6 @@ enum Runs {
     ProxyProtocol(proxy_protocol::ProxyProtocol),
     OriginalDst,
     LocalRatelimit(local_ratelimit::LocalRatelimit),
-}
-
-/// The stats of a listener's filters, which are listed from the start.
-pub fn listed(filters: &[ListenerFilter], registry: &Registry) -> Vec<Arc<dyn AnyGroup>> {
-    use ListenerFilterKind as K;
-    let of = |filter: &ListenerFilter| match &filter.kind {
-        K::TlsInspector(_) => tls_inspector::listed(registry),
-        K::HttpInspector => http_inspector::listed(registry),
-        K::ProxyProtocol(config) => proxy_protocol::listed(config, registry),
-        K::OriginalDst => Vec::new(),
-        K::LocalRatelimit(config) => local_ratelimit::listed(config, registry),
-    };
-    filters.iter().flat_map(of).collect()
 }
 
 // === impl Filters ===
@@ -159,11 +143,6 @@ impl Found {
     /// What it really is; made the first time that something else is said.
     fn proxied(&mut self) -> &mut Proxied {
         let (peer, local) = (self.peer, self.local);
-        self.proxied.get_or_insert_with(|| Proxied {
-            peer,
-            local,
-            tlvs: Vec::new(),
-            metadata: serde_json::Value::Null,
-        })
+        self.proxied.get_or_insert_with(|| Proxied::new(peer, local))
     }
 }

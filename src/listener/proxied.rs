@@ -2,7 +2,7 @@
 
 use understudy_actors::address::Address;
 
-use crate::config::model::listener_filter::KeptTlvs;
+use crate::{config::model::listener_filter::KeptTlvs, filter_state::FilterState};
 
 /// A connection that stands for another one.
 #[derive(Clone, Debug, PartialEq)]
@@ -15,6 +15,8 @@ pub struct Proxied {
     pub tlvs: Vec<Tlv>,
     /// What was noted of it, by namespace.
     pub metadata: serde_json::Value,
+    /// What was left of it for others.
+    pub filter_state: FilterState,
 }
 
 /// One more thing that a header says: its type, and its value.
@@ -23,6 +25,12 @@ pub type Tlv = (u8, Box<[u8]>);
 // === impl Proxied ===
 
 impl Proxied {
+    /// One of which nothing more is known.
+    pub fn new(peer: Address, local: Address) -> Self {
+        let metadata = serde_json::Value::Null;
+        Self { peer, local, tlvs: Vec::new(), metadata, filter_state: FilterState::default() }
+    }
+
     /// Whether the connection was meant to go elsewhere than where it came: a redirect, or a header, says so of one
     /// that goes to `local` now.
     pub fn is_restored(&self, local: Address) -> bool {

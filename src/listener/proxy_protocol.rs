@@ -7,14 +7,16 @@ use std::{io, sync::Arc};
 use serde_json::{Map, Value};
 use tokio::net::TcpStream;
 use understudy_actors::stats::{
-    AnyGroup, Group, ProxyProtocolErrorStat as E, ProxyProtocolStat as S,
-    ProxyProtocolVersionStat as V, Registry, Scope,
+    Group, ProxyProtocolErrorStat as E, ProxyProtocolStat as S, ProxyProtocolVersionStat as V,
+    Registry, Scope,
 };
 
 use self::header::{BYTES_MAX, Header, Read, Version, Wanted, look};
 use super::{Found, Verdict};
 use crate::{
-    config::model::listener_filter,
+    base64,
+    config::model::listener_filter::{self, TlvLocation, TlvRule},
+    filter_state::{FilterState, Object, PROXY_PROTOCOL_TLVS},
     transport::{Peeked, peek},
 };
 
@@ -31,14 +33,6 @@ struct Stats {
     own: Arc<Group<S>>,
     v1: Arc<Group<V>>,
     v2: Arc<Group<V>>,
-}
-
-pub(super) fn listed(
-    config: &listener_filter::ProxyProtocol,
-    registry: &Registry,
-) -> Vec<Arc<dyn AnyGroup>> {
-    let Stats { errors, own, v1, v2 } = Stats::new(config, registry);
-    vec![errors, own, v1, v2]
 }
 
 // === impl ProxyProtocol ===
@@ -115,12 +109,31 @@ impl ProxyProtocol {
     /// From here on the connection is the one of the header.
     fn believe(&self, header: Header, found: &mut Found) {
         let Some((source, destination)) = header.addresses else { return };
-        let metadata = self.noted(&header);
+        let (metadata, filter_state) = match self.config.tlv_location {
+            TlvLocation::DynamicMetadata => (self.noted(&header), FilterState::default()),
+            TlvLocation::FilterState => (Value::Null, self.left(&header)),
+        };
         let kept =
             header.tlvs.into_iter().filter(|(tlv_type, _)| self.config.kept.keeps(*tlv_type));
         let proxied = found.proxied();
-        (proxied.tlvs, proxied.metadata) = (kept.collect(), metadata);
+        proxied.tlvs = kept.collect();
+        (proxied.metadata, proxied.filter_state) = (metadata, filter_state);
         (found.peer, found.local) = (source.into(), destination.into());
+    }
+
+    /// What the rules leave for others, by their keys alone: of each the last. Observed: Envoy 1.40.
+    fn left(&self, header: &Header) -> FilterState {
+        let (mut texts, mut state) = (Map::new(), FilterState::default());
+        for (tlv_type, value) in &header.tlvs {
+            let mut rules = self.config.rules.iter();
+            if let Some(rule) = rules.find(|rule| rule.tlv_type == *tlv_type) {
+                texts.insert(rule.key.clone(), Value::String(written(value, rule)));
+            }
+        }
+        if !texts.is_empty() {
+            state.leave(PROXY_PROTOCOL_TLVS, Object::Texts(Value::Object(texts)));
+        }
+        state
     }
 
     /// What the rules have noted: of each TLV the first.
@@ -131,7 +144,7 @@ impl ProxyProtocol {
             let Some((_, value)) = tlv else { continue };
             let space = noted.entry(&rule.namespace).or_insert_with(|| Value::Object(Map::new()));
             if let Value::Object(space) = space {
-                space.entry(&rule.key).or_insert_with(|| Value::String(readable(value)));
+                space.entry(&rule.key).or_insert_with(|| Value::String(written(value, rule)));
             }
         }
         Value::Object(noted)
@@ -149,6 +162,10 @@ fn take(socket: &TcpStream, length: usize) -> io::Result<()> {
         }
     }
     Ok(())
+}
+
+fn written(value: &[u8], rule: &TlvRule) -> String {
+    if rule.in_base64 { base64::write(value) } else { readable(value) }
 }
 
 fn readable(bytes: &[u8]) -> String {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use tokio::net::TcpStream;
-use understudy_actors::stats::{AnyGroup, Group, Registry, Scope, TlsInspectorStat as S};
+use understudy_actors::stats::{Group, Registry, Scope, TlsInspectorStat as S};
 
 use super::{Found, Verdict};
 use crate::{
@@ -13,23 +13,15 @@ use crate::{
 
 pub(super) struct TlsInspector {
     config: Config,
+    /// `tls_inspector.`
     stats: Arc<Group<S>>,
-}
-
-/// `tls_inspector.`
-fn stats(registry: &Registry) -> Arc<Group<S>> {
-    registry.group(Scope::plain("tls_inspector."))
-}
-
-pub(super) fn listed(registry: &Registry) -> Vec<Arc<dyn AnyGroup>> {
-    vec![stats(registry)]
 }
 
 // === impl TlsInspector ===
 
 impl TlsInspector {
     pub(super) fn new(config: Config, registry: &Registry) -> Self {
-        Self { config, stats: stats(registry) }
+        Self { config, stats: registry.group(Scope::plain("tls_inspector.")) }
     }
 
     pub(super) async fn look(

@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use understudy_actors::stats::{AnyGroup, ConnectionLimitStat as S, Group, Registry, Scope};
+use understudy_actors::stats::{ConnectionLimitStat as S, Group, Registry, Scope};
 
 use super::{Build, Decide, Farewell, Filter, Kind, Verdict};
 use crate::{
@@ -55,19 +55,10 @@ fn build(config: &Message, builder: &mut dyn Build) -> Option<Arc<dyn Filter>> {
 
 // === impl ConnectionLimit ===
 
-impl ConnectionLimit {
-    fn stats(&self, registry: &Registry) -> Arc<Group<S>> {
-        registry.group(Scope::connection_limit(&self.stat_prefix))
-    }
-}
-
 impl Filter for ConnectionLimit {
-    fn listed(&self, registry: &Registry) -> Vec<Arc<dyn AnyGroup>> {
-        vec![self.stats(registry)]
-    }
-
     fn run(self: Arc<Self>, registry: &Registry) -> Box<dyn Decide> {
-        Box::new(OnWorker { stats: self.stats(registry), config: self })
+        let stats = registry.group(Scope::connection_limit(&self.stat_prefix));
+        Box::new(OnWorker { stats, config: self })
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use understudy_actors::stats::{AnyGroup, Group, LocalRateLimitStat as S, Registry, Scope};
+use understudy_actors::stats::{Group, LocalRateLimitStat as S, Registry, Scope};
 
 use super::{Build, Decide, Farewell, Filter, Kind, Verdict};
 use crate::{
@@ -38,19 +38,10 @@ fn build(config: &Message, builder: &mut dyn Build) -> Option<Arc<dyn Filter>> {
 
 // === impl LocalRatelimit ===
 
-impl LocalRatelimit {
-    fn stats(&self, registry: &Registry) -> Arc<Group<S>> {
-        registry.group(Scope::local_rate_limit(&self.stat_prefix))
-    }
-}
-
 impl Filter for LocalRatelimit {
-    fn listed(&self, registry: &Registry) -> Vec<Arc<dyn AnyGroup>> {
-        vec![self.stats(registry)]
-    }
-
     fn run(self: Arc<Self>, registry: &Registry) -> Box<dyn Decide> {
-        Box::new(OnWorker { stats: self.stats(registry), config: self })
+        let stats = registry.group(Scope::local_rate_limit(&self.stat_prefix));
+        Box::new(OnWorker { stats, config: self })
     }
 }
 

@@ -5,10 +5,13 @@
 mod connection_limit;
 mod direct_response;
 mod echo;
+mod first_bytes;
 mod gate;
+mod greeting;
 mod in_use;
 mod line;
 mod local_ratelimit;
+mod overheard;
 mod rbac;
 mod sni_cluster;
 mod splice;
@@ -18,7 +21,7 @@ mod tunnel;
 
 use std::{any::Any, fmt, sync::Arc, time::Duration};
 
-use understudy_actors::stats::{AnyGroup, Registry};
+use understudy_actors::stats::Registry;
 
 use crate::{
     access_log::ResponseFlag,
@@ -60,10 +63,7 @@ pub trait Build {
 
 /// A filter's checked configuration, shared by all workers.
 pub trait Filter: fmt::Debug + Send + Sync {
-    /// Its stats, which are listed from the start.
-    fn listed(&self, registry: &Registry) -> Vec<Arc<dyn AnyGroup>>;
-
-    /// Its side on one worker.
+    /// Its side on one worker, with its stats, which are listed from then on.
     fn run(self: Arc<Self>, registry: &Registry) -> Box<dyn Decide>;
 }
 

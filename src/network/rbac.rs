@@ -6,7 +6,7 @@ use std::{sync::Arc, time::Duration};
 
 use understudy_actors::{
     runtime::Runtime,
-    stats::{AnyGroup, Group, Lane, RbacStat as S, Registry, Scope, ShadowRbacStat},
+    stats::{Group, Lane, RbacStat as S, Registry, Scope, ShadowRbacStat},
 };
 
 use super::{Build, Decide, Farewell, Filter, Kind, Verdict};
@@ -51,25 +51,14 @@ fn build(config: &Message, builder: &mut dyn Build) -> Option<Arc<dyn Filter>> {
 
 // === impl Rbac ===
 
-impl Rbac {
-    fn stats(&self, registry: &Registry) -> (Arc<Group<S>>, Arc<Group<ShadowRbacStat>>) {
+impl Filter for Rbac {
+    fn run(self: Arc<Self>, registry: &Registry) -> Box<dyn Decide> {
         let scope = Scope::rbac(&self.stat_prefix);
         let shadow = match self.shadow_stat_prefix.trim_end_matches('.') {
             "" => scope.clone(),
             prefix => scope.within(prefix),
         };
-        (registry.group(scope), registry.group(shadow))
-    }
-}
-
-impl Filter for Rbac {
-    fn listed(&self, registry: &Registry) -> Vec<Arc<dyn AnyGroup>> {
-        let (stats, shadow) = self.stats(registry);
-        vec![stats, shadow]
-    }
-
-    fn run(self: Arc<Self>, registry: &Registry) -> Box<dyn Decide> {
-        let (stats, shadow) = self.stats(registry);
+        let (stats, shadow) = (registry.group(scope), registry.group(shadow));
         Box::new(OnWorker { config: self, stats, shadow })
     }
 }

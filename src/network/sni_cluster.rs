@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use understudy_actors::stats::{AnyGroup, Registry};
+use understudy_actors::stats::Registry;
 
 use super::{Build, Decide, Filter, Kind, Verdict};
 use crate::{
@@ -23,10 +23,6 @@ fn build(_: &Message, _: &mut dyn Build) -> Option<Arc<dyn Filter>> {
 // === impl SniCluster ===
 
 impl Filter for SniCluster {
-    fn listed(&self, _: &Registry) -> Vec<Arc<dyn AnyGroup>> {
-        Vec::new()
-    }
-
     fn run(self: Arc<Self>, _: &Registry) -> Box<dyn Decide> {
         Box::new(SniCluster)
     }

@@ -18,6 +18,7 @@ use understudy_actors::{
 
 use super::{
     in_use::Requested,
+    overheard::{Overheard, answered},
     tcp_proxy::{Carried, End},
     times::Times,
 };
@@ -28,6 +29,7 @@ use crate::{
         http1::response::Asked,
     },
     config::model::tcp_proxy::Tunnelling,
+    filter_state::{TUNNEL_RESPONSE_HEADERS, TUNNEL_RESPONSE_TRAILERS},
     format::{AccessLogType, UpstreamConnection},
     stream::{
         BodyError, BodySize, Data, Frame, Pump, PumpError, RequestSink, Reset, ResponseSource,
@@ -151,7 +153,7 @@ impl Carried {
             None => BodySize::Tunnel,
         };
         up_sink.head(&mut head, size).map_err(|_| NoTunnel::Refused(String::new()))?;
-        let mut times = Times::new(&self.proxy.config, &self.worker);
+        let mut times = self.times();
         let mut response = ResponseHead::default();
         loop {
             poll_fn(|cx| {
@@ -170,6 +172,10 @@ impl Carried {
                 break;
             }
         }
+        if tunnelling.leaves_headers {
+            let object = answered(&response);
+            self.filter_state.leave(TUNNEL_RESPONSE_HEADERS, object);
+        }
         if !(200..300).contains(&response.status) {
             return Err(NoTunnel::Refused(format!("tunnel_response:{}", response.status)));
         }
@@ -177,15 +183,25 @@ impl Carried {
         if self.proxy.config.logged.when_connected {
             self.log(AccessLogType::TcpUpstreamConnected);
         }
-        Ok(self.stand(&mut up_sink, &mut up_source, &mut times).await)
+        let mut up_source = Overheard { source: up_source, trailers: None };
+        let end = self.stand(&mut up_sink, &mut up_source, &mut times).await;
+        if let Some(trailers) = up_source.trailers.filter(|_| tunnelling.leaves_trailers) {
+            self.filter_state.leave(TUNNEL_RESPONSE_TRAILERS, trailers);
+        }
+        Ok(end)
     }
 
     /// The request that asks.
-    fn request(&self, tunnelling: &Tunnelling) -> RequestHead {
-        let info = self.info(AccessLogType::NotSet, self.started.elapsed());
+    fn request(&mut self, tunnelling: &Tunnelling) -> RequestHead {
         let mut head = RequestHead::default();
         let mut hostname = Vec::new();
+        let info = self.info(AccessLogType::NotSet, self.started.elapsed());
         tunnelling.hostname.write(&mut hostname, &info);
+        if let Some(wanted) = &tunnelling.request_id {
+            let id = self.worker.uuids.next();
+            head.headers.append_name(wanted.header.as_bytes(), &id);
+            self.note_request_id(&wanted.metadata_key, &id);
+        }
         // A name that a client has asked for is no place for a line of its own.
         hostname.retain(|byte| byte.is_ascii_graphic());
         head.set_authority(&hostname);
@@ -200,6 +216,7 @@ impl Carried {
                 head.switch = Switch::Connect;
             }
         }
+        let info = self.info(AccessLogType::NotSet, self.started.elapsed());
         let made = tunnelling.headers.make(&head.headers, &info);
         made.put_into(&mut head.headers);
         head
@@ -209,10 +226,11 @@ impl Carried {
     async fn stand(
         &mut self,
         up_sink: &mut impl RequestSink,
-        up_source: &mut impl ResponseSource,
+        up_source: &mut impl Source,
         times: &mut Times,
     ) -> End {
-        let (mut reading, mut writing) = (Reading::default(), Writing::default());
+        let early = Reading { input: self.up.take_held(), lent: 0 };
+        let (mut reading, mut writing) = (early, Writing::default());
         let (mut upward, mut downward) = (Pump::default(), Pump::default());
         poll_fn(|cx| {
             let Self { proxy, worker, client, up, down, .. } = &mut *self;
@@ -229,6 +247,9 @@ impl Carried {
             }
             if any {
                 times.moved = worker.deadlines.coarse_now();
+            }
+            if any && writing.out.is_none() && proxy.drains(worker) {
+                return Poll::Ready(End::Drains);
             }
             if self.is_told_to_end(cx) {
                 return Poll::Ready(End::Drained);
@@ -292,6 +313,12 @@ impl Source for ClientSource<'_> {
             held.consume(std::mem::take(lent));
             if held.is_empty() {
                 *input = None;
+            } else {
+                // What was read before there was a host.
+                *lent = held.len();
+                return Poll::Ready(Ok(Frame::Data(Data::Slice(
+                    input.as_deref().unwrap_or_default(),
+                ))));
             }
         }
         let read = ready!(self.buffers.poll_read(cx, Pin::new(&mut self.socket), input));

@@ -10,7 +10,7 @@ use tokio::net::TcpStream;
 use tokio_rustls::{LazyConfigAcceptor, TlsConnector, TlsStream};
 use understudy_actors::stats::SslStat;
 
-use super::{Stream, hello::asks_for_status, reason};
+use super::{Stream, hello::asks_for_status, plain::Wire, reason};
 use crate::tls::{
     Certificate, ClientContext, Ends, Greeting, Refusal, Rejection, ServerContext, Session,
     Signatures, Speaks, names, refusal,
@@ -78,7 +78,7 @@ pub async fn accept(
 ) -> Result<(Stream, Session), HandshakeError> {
     let told = |error| HandshakeError::of(error, &tally);
     let asks = context.may_staple() && asks_for_status(&socket).await;
-    let begun = LazyConfigAcceptor::new(Acceptor::default(), socket).await.map_err(told)?;
+    let begun = LazyConfigAcceptor::new(Acceptor::default(), Wire(socket)).await.map_err(told)?;
     let hello = begun.client_hello();
     let greeted = context.greet(&hello, ends).and_then(|greeting| {
         if let Some(shown) = greeting.shown.as_ref().filter(|_| asks) {
@@ -91,7 +91,7 @@ pub async fn accept(
         Err(rejection) => {
             tally(SslStat::ConnectionError);
             // One that is gone already needs no alert.
-            let _ = begun.io.try_write(&alert(rejection));
+            let _ = begun.io.0.try_write(&alert(rejection));
             return Err(HandshakeError::Rejected(rejection));
         }
     };
@@ -123,7 +123,7 @@ pub async fn connect(
     let ip = |end: io::Result<SocketAddr>| end.ok().map(|end| end.ip());
     let ends = || Ends { local: ip(socket.local_addr()), remote: ip(socket.peer_addr()) };
     let config = context.config(speaks, ends);
-    let connected = TlsConnector::from(config).connect(name, socket).await;
+    let connected = TlsConnector::from(config).connect(name, Wire(socket)).await;
     let tls = connected.map_err(|error| HandshakeError::of(error, &tally))?;
     let session = Session::of(tls.get_ref().1, server_name, None);
     count(&session, &context.signatures, &tally);

@@ -4,12 +4,20 @@
 //! instructions more where the socket takes what it is given, as it nearly always does.
 
 use std::{
-    io,
+    io::{self, IoSlice},
+    pin::Pin,
     task::{Context, Poll, ready},
 };
 
 use rustix::net::{SendFlags, send};
-use tokio::{io::Interest, net::TcpStream};
+use tokio::{
+    io::{AsyncRead, AsyncWrite, Interest, ReadBuf},
+    net::TcpStream,
+};
+
+/// The socket under TLS, which hands its records over as lists, mostly of one. `send` costs less than `writev` of one.
+#[derive(Debug)]
+pub(super) struct Wire(pub(super) TcpStream);
 
 /// Writes as much as the socket takes. Nothing is written for ever without being read somewhere, which tokio
 /// bills.
@@ -33,6 +41,54 @@ pub(super) fn poll_write(
             Err(_) if sent == 0 => ready!(socket.poll_write_ready(cx))?,
             _ => return Poll::Ready(Ok(sent)),
         }
+    }
+}
+
+// === impl Wire ===
+
+impl AsyncRead for Wire {
+    #[inline]
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        into: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_read(cx, into)
+    }
+}
+
+impl AsyncWrite for Wire {
+    #[inline]
+    fn poll_write(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        poll_write(&self.0, cx, bytes)
+    }
+
+    #[inline]
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        slices: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        match slices {
+            [one] => poll_write(&self.0, cx, one),
+            many => Pin::new(&mut self.0).poll_write_vectored(cx, many),
+        }
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        true
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_shutdown(cx)
     }
 }
 

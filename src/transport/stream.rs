@@ -16,7 +16,7 @@ use tokio::{
 };
 use tokio_rustls::TlsStream;
 
-use super::plain;
+use super::plain::{self, Wire};
 
 /// A connection to a client or to a host.
 #[derive(Debug)]
@@ -29,7 +29,7 @@ pub struct Stream {
 #[derive(Debug)]
 enum Socket {
     Plain(TcpStream),
-    Tls(Box<TlsStream<TcpStream>>),
+    Tls(Box<TlsStream<Wire>>),
 }
 
 /// The half that reads. Both halves belong to one task.
@@ -112,8 +112,8 @@ impl From<TcpStream> for Stream {
     }
 }
 
-impl From<TlsStream<TcpStream>> for Stream {
-    fn from(tls: TlsStream<TcpStream>) -> Self {
+impl From<TlsStream<Wire>> for Stream {
+    fn from(tls: TlsStream<Wire>) -> Self {
         Self { socket: RefCell::new(Socket::Tls(Box::new(tls))) }
     }
 }
@@ -169,7 +169,7 @@ impl Socket {
     fn tcp(&self) -> &TcpStream {
         match self {
             Socket::Plain(socket) => socket,
-            Socket::Tls(tls) => tls.get_ref().0,
+            Socket::Tls(tls) => &tls.get_ref().0.0,
         }
     }
 

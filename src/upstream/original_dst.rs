@@ -71,6 +71,7 @@ mod tests {
 
     use super::*;
     use crate::config::model::original_dst::MetadataKey;
+    use crate::filter_state::FilterState;
 
     #[test]
     fn an_address_is_read_as_envoy_reads_it() {
@@ -114,6 +115,7 @@ mod tests {
             local: came,
             tlvs: Vec::new(),
             metadata: json!({"ns": {"to": noted}}),
+            filter_state: FilterState::default(),
         };
         let (elsewhere, nothing) = (
             Address::from(([10, 0, 0, 4], 4)),

@@ -11,7 +11,7 @@ use tokio::time::Instant;
 use super::{
     ListenerChild, Supervisor,
     apply::Acknowledged,
-    sockets::{Bound, put_in_force},
+    sockets::{Bound, Ours, put_in_force},
 };
 use crate::{
     address::Address,
@@ -21,7 +21,7 @@ use crate::{
     socket::Listening,
     stats::ListenerManagerStat,
     view::BoundListener,
-    worker::{Listen, Ping, TellLeaving, Unlisten, Worker},
+    worker::{Listen, Ping, Unlisten, Worker},
 };
 
 // === impl Supervisor ===
@@ -101,14 +101,8 @@ impl Supervisor {
     /// Connections may go on for the drain time, and are told to end with each answer.
     fn remove_listener(&self, name: &str, workers: &[Addr<Worker>]) {
         self.seed.listener_manager.add(ListenerManagerStat::ListenerRemoved, 1);
-        let drain_time = self.seed.stage.options.drain_time;
         for worker in workers {
             worker.do_send(Unlisten { name: Some(name.to_owned()), drain: Drain::Discourage });
-            let worker = worker.clone();
-            actix_rt::spawn(async move {
-                tokio::time::sleep(drain_time).await;
-                worker.do_send(TellLeaving(Drain::WhenIdle));
-            });
         }
     }
 }
@@ -145,10 +139,12 @@ impl ListenerChild {
         self.plan = Arc::new(plan);
     }
 
-    /// Its socket at this address, while it listens.
-    pub(super) fn at(&self, address: Address) -> Option<&Listening> {
-        let at = self.locals.iter().position(|local| *local == address)?;
-        self.sockets.first()?.get(at).filter(|_| !self.closed)
+    /// Its sockets at this address, while it listens.
+    pub(super) fn at(&self, address: Address) -> Option<Ours<'_>> {
+        let at = self.locals.iter().position(|local| *local == address).filter(|_| !self.closed)?;
+        let sockets: Vec<_> = self.sockets.iter().filter_map(|sockets| sockets.get(at)).collect();
+        let (_, plan) = self.plan.binds().nth(at)?;
+        (!sockets.is_empty()).then_some(Ours { sockets, plan, backlog: self.plan.backlog })
     }
 
     fn listen_on(&self, sockets: &Arc<[Listening]>) -> Listen {

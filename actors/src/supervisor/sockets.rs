@@ -38,6 +38,14 @@ pub(super) struct Bound {
     pub(super) pipes: Vec<pipe::Made>,
 }
 
+/// Sockets of a listener of ours at one address, which gives it up meanwhile.
+pub(super) struct Ours<'l> {
+    /// One of each worker's.
+    pub(super) sockets: Vec<&'l Listening>,
+    pub(super) plan: &'l SocketPlan,
+    pub(super) backlog: u32,
+}
+
 /// A socket that was bound for the admin port.
 pub(super) struct BoundAdmin {
     pub(super) socket: Listening,
@@ -48,7 +56,8 @@ pub(super) struct BoundAdmin {
 const ADMIN_BACKLOG: u32 = 1024;
 
 /// Sockets that share their addresses, as many as there are workers; the kernel spreads connections. Nobody else may have
-/// an address; `ours` is the socket of a listener of ours that has it now.
+/// an address; `ours` are the sockets of a listener of ours that has it now. Where they are as they shall be they are handed
+/// on, with whoever waits at them.
 ///
 /// # Errors
 ///
@@ -56,7 +65,7 @@ const ADMIN_BACKLOG: u32 = 1024;
 pub(super) fn shared<'l>(
     plan: &ListenerPlan,
     count: usize,
-    ours: impl Fn(Address) -> Option<&'l Listening>,
+    ours: impl Fn(Address) -> Option<Ours<'l>>,
 ) -> Result<Bound, BindError> {
     let count = count.max(1);
     let mut bound = Bound::default();
@@ -68,8 +77,12 @@ pub(super) fn shared<'l>(
     for (address, socket) in plan.binds() {
         let ours = ours(address);
         let all = match address {
-            Address::Ip(ip) => ports(ip, socket, plan.backlog, count, ours.is_some()),
+            Address::Ip(ip) => match &ours {
+                Some(ours) if ours.are_like(socket, plan.backlog, count) => ours.once_more(),
+                ours => ports(ip, socket, plan.backlog, count, ours.is_some()),
+            },
             Address::Pipe(pipe) => {
+                let ours = ours.and_then(|ours| ours.sockets.first().copied());
                 pipe::listen(pipe, socket, plan.backlog, ours).and_then(|(one, made)| {
                     bound.pipes.push(made);
                     (0..count).map(|_| one.try_clone()).collect()
@@ -166,6 +179,18 @@ fn bind(address: SocketAddr, plan: &SocketPlan, shared: bool) -> io::Result<Sock
 fn set(plan: &SocketPlan, now: SocketState, socket: &Socket) -> io::Result<()> {
     let due = plan.options.iter().filter(|(state, _)| *state == now);
     due.map(|(_, option)| option).try_for_each(|option| option.set(socket))
+}
+
+// === impl Ours ===
+
+impl Ours<'_> {
+    fn are_like(&self, plan: &SocketPlan, backlog: u32, count: usize) -> bool {
+        self.plan == plan && self.backlog == backlog && self.sockets.len() == count
+    }
+
+    fn once_more(&self) -> io::Result<Vec<Listening>> {
+        self.sockets.iter().map(|socket| socket.try_clone()).collect()
+    }
 }
 
 // === impl BindError ===

@@ -5,7 +5,8 @@ use std::{
     time::Duration,
 };
 
-use tokio::net::TcpStream;
+use actix::prelude::*;
+use tokio::{io::AsyncReadExt, net::TcpStream};
 
 use crate::{
     Command,
@@ -13,6 +14,7 @@ use crate::{
     fakes::*,
     plan::{ListenerPlan, Plan},
     server_state::Lifecycle,
+    stage::{Options, Threads},
     stats::{ListenerStat, Scope, ServerStat},
 };
 
@@ -338,6 +340,26 @@ async fn a_supervisor_that_falls_while_a_plan_is_applied_goes_on_with_it() {
     assert_eq!(begun.elapsed().as_secs(), 5);
     until("the plan is in force", || raised.view.listeners.read().len() == 1).await;
     assert_eq!(raised.view.plan.read().listeners.len(), 1);
+}
+
+#[actix::test]
+async fn each_listener_that_goes_has_the_drain_time_for_itself() {
+    let drain_time = Duration::from_secs(2);
+    let company = crate::Company::prepare(Options { drain_time, ..options() });
+    let (view, commander, world) =
+        (company.view().clone(), company.commander().clone(), World::default());
+    let (exit, _) = company.raise_on(Threads::One(Arbiter::current()), world.seams());
+    let raised = Raised { view, commander, exit, world };
+    let with = |listeners| Plan { listeners, ..Plan::default() };
+    raised.commander.install(with(vec![listener("a"), listener("b")])).await.unwrap();
+    let (mut first, mut second) = (raised.connect("a").await, raised.connect("b").await);
+    assert_eq!((&*say(&mut first, "x").await, &*say(&mut second, "x").await), ("a", "b"));
+    raised.commander.install(with(vec![listener("b")])).await.unwrap();
+    tokio::time::sleep(drain_time / 2).await;
+    raised.commander.install(with(Vec::new())).await.unwrap();
+    assert_eq!(first.read(&mut [0]).await.unwrap(), 0);
+    assert_eq!(say(&mut second, "x").await, "Discourage");
+    assert_eq!(second.read(&mut [0]).await.unwrap(), 0);
 }
 
 #[actix::test]

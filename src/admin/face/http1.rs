@@ -9,7 +9,9 @@ use tokio::{
 };
 use understudy_actors::{address::Address, stats::HttpStat};
 
-use super::{BODY_BYTES_MAX, Clerk, Patience, Present, REQUEST_WAIT, Response, Rest, Story};
+use super::{
+    BODY_BYTES_MAX, Clerk, IDLE_WAIT, Patience, Present, REQUEST_WAIT, Response, Rest, Story,
+};
 use crate::{
     access_log::ResponseFlag,
     codec::{
@@ -113,7 +115,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Conversation<S> {
 
     /// Waits for the next request's head.
     async fn next(&mut self) -> Next {
-        let until = Instant::now() + REQUEST_WAIT;
+        let (idle, mut begun) = (Instant::now() + IDLE_WAIT, None);
         loop {
             let input = self.input.as_deref().unwrap_or_default();
             match parse(input, &LIMITS, ACCEPTS, &mut self.head) {
@@ -127,6 +129,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Conversation<S> {
                     return Next::Refuse(LocalReply::malformed(error));
                 }
             }
+            let until = match self.input {
+                None => idle,
+                Some(_) => *begun.get_or_insert_with(|| Instant::now() + REQUEST_WAIT),
+            };
             match timeout_at(until, self.fill()).await {
                 Ok(Ok(1..)) => {}
                 Err(_) if self.input.is_some() => {

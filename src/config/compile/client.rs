@@ -137,15 +137,20 @@ impl Compiler<'_> {
     }
 
     fn pack_trace_reason(&mut self, manager: &Message) -> bool {
-        let Some(extension) = manager.message("request_id_extension") else { return true };
-        let Some(config) = extension.any("typed_config") else { return true };
+        let extension = manager.message("request_id_extension");
+        extension.and_then(|extension| self.request_id_extension(extension)).unwrap_or(true)
+    }
+
+    /// `RequestIDExtension`: whether ids tell why their request is traced; none where it says no type.
+    pub(super) fn request_id_extension(&mut self, extension: &Message) -> Option<bool> {
+        let config = extension.any("typed_config")?;
         if config.message.name() != UUID {
             self.refuse_whole(&config.message, config.message.name());
-            return true;
+            return None;
         }
         let why = "counts only with tracing, which is refused";
         config.message.ignore("use_request_id_for_trace_sampling", why);
-        config.message.boolean("pack_trace_reason").unwrap_or(true)
+        Some(config.message.boolean("pack_trace_reason").unwrap_or(true))
     }
 }
 

@@ -47,8 +47,21 @@ pub(crate) enum Args {
     Grpc(GrpcForm),
     /// Whose metadata, and names in it, one below the other.
     Metadata(Owner, Vec<String>),
+    /// A key of filter state, and how its object is told.
+    FilterState(Box<str>, Told),
     /// Operators, of which the first with something to say speaks.
     Operators(Vec<Operator>),
+}
+
+/// How an object of filter state is told.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Told {
+    /// `TYPED`
+    Typed,
+    /// `PLAIN`
+    Plain,
+    /// `FIELD`, and its name.
+    Field(Box<str>),
 }
 
 /// Whose path.
@@ -229,9 +242,20 @@ pub(super) fn metadata(params: &str) -> Result<Args, FormatError> {
         "LISTENER_FILTER_CHAIN" => {
             Ok(Args::Metadata(Owner::FilterChain, words.map(str::to_owned).collect()))
         }
-        "CLUSTER" | "UPSTREAM_HOST" => Ok(Args::Metadata(Owner::Nobody, Vec::new())),
+        "CLUSTER" => Ok(Args::Metadata(Owner::Cluster, words.map(str::to_owned).collect())),
+        "UPSTREAM_HOST" => {
+            Ok(Args::Metadata(Owner::UpstreamHost, words.map(str::to_owned).collect()))
+        }
         other => refused(format!("{other} is not supported type of metadata")),
     }
+}
+
+pub(super) fn cluster_metadata(params: &str) -> Result<Args, FormatError> {
+    Ok(Args::Metadata(Owner::Cluster, params.split(':').map(str::to_owned).collect()))
+}
+
+pub(super) fn upstream_metadata(params: &str) -> Result<Args, FormatError> {
+    Ok(Args::Metadata(Owner::UpstreamHost, params.split(':').map(str::to_owned).collect()))
 }
 
 pub(super) fn dynamic_metadata(params: &str) -> Result<Args, FormatError> {
@@ -254,7 +278,12 @@ pub(super) fn filter_state(params: &str) -> Result<Args, FormatError> {
             "Invalid filter state serialize type, FIELD should be used with the field name.",
         );
     }
-    Ok(Args::None)
+    let told = match kind {
+        "PLAIN" => Told::Plain,
+        "FIELD" => Told::Field(field.into()),
+        _ => Told::Typed,
+    };
+    Ok(Args::FilterState(key.into(), told))
 }
 
 /// What the environment says is read once.
@@ -312,8 +341,10 @@ pub(super) enum Owner {
     Listener,
     /// `LISTENER_FILTER_CHAIN`.
     FilterChain,
-    /// What has none here.
-    Nobody,
+    /// `CLUSTER`.
+    Cluster,
+    /// `UPSTREAM_HOST`.
+    UpstreamHost,
 }
 
 // === impl Args ===
@@ -413,9 +444,12 @@ impl Args {
                 info.filter_chain.and_then(|chain| chain.listener_metadata.as_deref())
             }
             Owner::FilterChain => info.filter_chain.and_then(|chain| chain.metadata.as_ref()),
-            Owner::Nobody => None,
+            Owner::Cluster => info.cluster_metadata,
+            Owner::UpstreamHost => info.upstream.and_then(|upstream| upstream.metadata),
         };
-        let Some(mut found) = metadata else { return Value::Nothing };
+        // Whose it is alone names nothing. Observed: Envoy 1.40.
+        let named = metadata.filter(|_| !names.is_empty());
+        let Some(mut found) = named else { return Value::Nothing };
         for name in names {
             match found.get(name) {
                 Some(below) => found = below,
@@ -423,6 +457,16 @@ impl Args {
             }
         }
         Value::Json(found)
+    }
+
+    pub(super) fn filter_state<'a>(&self, info: &StreamInfo<'a>) -> Value<'a> {
+        let Args::FilterState(key, told) = self else { return Value::Nothing };
+        let Some(object) = info.left_under(key) else { return Value::Nothing };
+        match told {
+            Told::Typed => Value::Json(object.typed()),
+            Told::Plain => object.plain().map_or(Value::Nothing, Value::owned),
+            Told::Field(name) => object.field(name).map_or(Value::Nothing, Value::text),
+        }
     }
 }
 

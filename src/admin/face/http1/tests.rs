@@ -161,6 +161,34 @@ async fn a_request_that_does_not_come_to_its_end_is_given_up() {
     }
 }
 
+#[tokio::test(start_paused = true)]
+async fn who_has_had_an_answer_may_ask_again_minutes_later_and_not_slowly() {
+    let (face, _writer) = face(options());
+    let (mut client, stream) = tokio::io::duplex(64 << 10);
+    let (stream, present) = conversation(&face, stream);
+    let asking = async {
+        let mut answers = String::new();
+        for rest in ["", "connection: close\r\n"] {
+            let request = format!("GET /hot_restart_version HTTP/1.1\r\nhost: a\r\n{rest}");
+            client.write_all(request.as_bytes()).await.unwrap();
+            client.write_all(b"\r\n").await.unwrap();
+            tokio::time::sleep(IDLE_WAIT - Duration::from_secs(1)).await;
+        }
+        client.read_to_string(&mut answers).await.unwrap();
+        answers
+    };
+    let serving = serve(face.clerk.clone(), present, stream, PEER.into());
+    let (answers, ()) = tokio::join!(asking, serving);
+    assert_eq!(answers.matches("HTTP/1.1 200 OK").count(), 2, "{answers}");
+
+    let (mut client, stream) = tokio::io::duplex(64 << 10);
+    let (stream, present) = conversation(&face, stream);
+    client.write_all(b"GET /ready HTTP/1.1\r\nhost: a\r\n\r\nGET /re").await.unwrap();
+    let began = Instant::now();
+    serve(face.clerk.clone(), present, stream, PEER.into()).await;
+    assert!(began.elapsed() < REQUEST_WAIT + Duration::from_secs(2), "{:?}", began.elapsed());
+}
+
 /// Bytes that often come near to being requests.
 fn request_like() -> impl Strategy<Value = Vec<u8>> {
     let words = [
