@@ -147,6 +147,11 @@ impl TcpProxy {
         &self.config.filter_chain
     }
 
+    /// Counts a connection that was turned away before.
+    pub fn count_unwelcome(&self) {
+        self.stats().inc(TcpStat::DownstreamCxTotal);
+    }
+
     /// Carries a connection to its end.
     pub async fn serve(self: Rc<Self>, worker: Rc<Worker>, arrival: Arrival, control: Rc<Control>) {
         self.stats().inc(TcpStat::DownstreamCxTotal);
