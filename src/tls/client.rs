@@ -20,6 +20,7 @@ use super::{
     certificate::Certificate,
     key_log::{Ends, KeyLogFile},
     parameters::Parameters,
+    server::may_sign,
     signatures::{Signatures, limited},
     trusted::Trusted,
     validation::{HostName, Validation},
@@ -38,14 +39,26 @@ pub struct ClientSettings {
     pub server_name: Option<String>,
     /// `auto_host_sni`: the host's own name.
     pub host_name_is_asked_for: bool,
-    /// `auto_sni_san_validation`: the certificate must be for the name that is asked for.
-    pub verifies_server_name: bool,
+    /// Whether the certificate must be for the name that is asked for.
+    pub server_name_is: Verified,
     /// In the order of preference; none leaves it to the protocol that is spoken.
     pub alpn: Vec<Vec<u8>>,
     /// `key_log`
     pub key_log: Option<Arc<KeyLogFile>>,
     /// `max_session_keys`; 0 resumes none.
     pub sessions_kept: usize,
+}
+
+/// Whether a certificate must be for the name that is asked for; Envoy says no to each in other words.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Verified {
+    /// It may be for any.
+    #[default]
+    Never,
+    /// `auto_sni_san_validation`
+    AsSanMatcher,
+    /// `auto_san_validation`
+    AsSanList,
 }
 
 /// How hosts of a cluster are greeted. One for all workers.
@@ -87,7 +100,7 @@ pub enum Speaks {
 struct Verifier {
     signatures: Arc<Signatures>,
     trusted: Trusted,
-    verifies_server_name: bool,
+    server_name_is: Verified,
 }
 
 /// What we show.
@@ -119,7 +132,8 @@ impl ClientContext {
     ///
     /// rustls' own.
     pub fn verifying_server_name(&self) -> Result<Self, Error> {
-        Self::new(ClientSettings { verifies_server_name: true, ..self.settings.clone() })
+        let server_name_is = Verified::AsSanList;
+        Self::new(ClientSettings { server_name_is, ..self.settings.clone() })
     }
 
     /// How a host is greeted with which this will be spoken, over a connection that has these ends.
@@ -176,7 +190,7 @@ impl Made {
         let verifier = Verifier {
             signatures: signatures.clone(),
             trusted: trusted.clone(),
-            verifies_server_name: settings.verifies_server_name,
+            server_name_is: settings.server_name_is,
         };
         let resolver = Resolver { shown: shown.clone(), parameters: settings.parameters.clone() };
         let mut config = begun
@@ -234,9 +248,12 @@ impl ServerCertVerifier for Verifier {
         now: UnixTime,
     ) -> Result<ServerCertVerified, Error> {
         let name = name.to_str();
-        let host = self.verifies_server_name.then_some(HostName(&name));
-        let verified = self.trusted.verify(leaf, rest, now, KeyUsage::server_auth(), host.as_ref());
-        verified.map(|()| ServerCertVerified::assertion())
+        let listed = self.server_name_is == Verified::AsSanList;
+        let host =
+            (self.server_name_is != Verified::Never).then_some(HostName { name: &name, listed });
+        let (usage, signatures) = (KeyUsage::server_auth(), &self.signatures);
+        self.trusted.verify(leaf, rest, now, usage, host.as_ref(), signatures)?;
+        Ok(ServerCertVerified::assertion())
     }
 
     fn verify_tls12_signature(
@@ -245,6 +262,7 @@ impl ServerCertVerifier for Verifier {
         leaf: &CertificateDer<'_>,
         signature: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
+        may_sign(leaf)?;
         self.signatures.verify_1_2(message, leaf, signature)
     }
 
@@ -254,6 +272,7 @@ impl ServerCertVerifier for Verifier {
         leaf: &CertificateDer<'_>,
         signature: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
+        may_sign(leaf)?;
         self.signatures.verify_1_3(message, leaf, signature)
     }
 

@@ -19,7 +19,7 @@ use webpki::KeyUsage;
 
 use super::{
     Secret,
-    certificate::Certificate,
+    certificate::{Certificate, CertificateInfo},
     greeting::Made,
     key_log::KeyLogFile,
     parameters::Parameters,
@@ -304,8 +304,9 @@ impl ClientCertVerifier for Verifier {
         rest: &[CertificateDer<'_>],
         now: UnixTime,
     ) -> Result<ClientCertVerified, Error> {
-        let verified = self.trusted.verify(leaf, rest, now, KeyUsage::client_auth(), None);
-        verified.map(|()| ClientCertVerified::assertion())
+        let (usage, signatures) = (KeyUsage::client_auth(), &self.signatures);
+        self.trusted.verify(leaf, rest, now, usage, None, signatures)?;
+        Ok(ClientCertVerified::assertion())
     }
 
     fn verify_tls12_signature(
@@ -314,6 +315,7 @@ impl ClientCertVerifier for Verifier {
         leaf: &CertificateDer<'_>,
         signature: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
+        may_sign(leaf)?;
         self.signatures.verify_1_2(message, leaf, signature)
     }
 
@@ -323,11 +325,22 @@ impl ClientCertVerifier for Verifier {
         leaf: &CertificateDer<'_>,
         signature: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
+        may_sign(leaf)?;
         self.signatures.verify_1_3(message, leaf, signature)
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
         self.signatures.schemes()
+    }
+}
+
+/// Whether who has this certificate may sign a handshake with it (`keyUsage`), as each does that we speak.
+///
+/// Observed: Envoy 1.40, whatever `enforce_rsa_key_usage` says.
+pub(super) fn may_sign(leaf: &CertificateDer<'_>) -> Result<(), Error> {
+    match CertificateInfo::read(leaf, "") {
+        Ok(info) if !info.may_sign => Err(told(Refusal::Usage)),
+        _ => Ok(()),
     }
 }
 

@@ -11,6 +11,7 @@ use webpki::KeyUsage;
 use super::{
     Secret,
     server::told,
+    signatures::Signatures,
     validation::{Flaw, HostName, Validation},
 };
 
@@ -53,6 +54,7 @@ impl Trusted {
         }
     }
 
+    /// Looks at a peer's chain. What is wrong with one that may come all the same is noted.
     pub(super) fn verify(
         &self,
         leaf: &CertificateDer<'_>,
@@ -60,14 +62,22 @@ impl Trusted {
         now: UnixTime,
         usage: KeyUsage,
         host: Option<&HostName<'_>>,
+        signatures: &Signatures,
     ) -> Result<(), Error> {
-        let verified = match self {
-            Trusted::Everybody => Ok(()),
+        let validation = match self {
+            Trusted::Everybody => return Ok(()),
             Trusted::NobodyYet => {
-                Err(Flaw::Other("nobody has said yet who is trusted".to_owned()).into())
+                let flaw = Flaw::Other("nobody has said yet who is trusted".to_owned());
+                return Err(told(flaw.into()));
             }
-            Trusted::Those(validation) => validation.verify(leaf, rest, now, usage, host),
+            Trusted::Those(validation) => validation,
         };
-        verified.map_err(told)
+        match validation.verify(leaf, rest, now, usage, host) {
+            Err(refusal) if validation.accepts_untrusted() => {
+                signatures.note(&refusal);
+                Ok(())
+            }
+            verified => verified.map_err(told),
+        }
     }
 }
