@@ -22,6 +22,9 @@ const DAY: i64 = 24 * 60 * 60;
 /// What certificates and authorities without a name are called. Observed: Envoy 1.40.
 const UNNAMED: [&str; 2] = ["unnamed_cert_e3b0c442", "unnamed_ca_cert_e3b0c442"];
 
+/// What the authorities are called of who trusts none, which never end. Observed: Envoy 1.40.
+const NOBODY: &str = "unnamed_ca_cert";
+
 /// A TLS context of a listener or of a cluster.
 pub struct Context {
     /// Whose it is.
@@ -104,9 +107,12 @@ impl Context {
         let shown =
             shown.filter_map(move |own| Some((called(&own.name, unnamed), own.leaf()?.not_after)));
         let trusted = self.validation.iter().filter_map(Secret::read);
-        let trusted = trusted.filter_map(move |trusted| {
-            let ends = trusted.authorities.iter().map(|authority| authority.not_after).min()?;
-            Some((called(&trusted.name, unnamed_authority), ends))
+        let trusted = trusted.map(move |trusted| {
+            let ends = trusted.authorities.iter().map(|authority| authority.not_after).min();
+            match (ends, trusted.name.as_str()) {
+                (None, "") => (NOBODY.to_owned(), i64::MAX),
+                (ends, name) => (called(name, unnamed_authority), ends.unwrap_or(i64::MAX)),
+            }
         });
         shown.chain(trusted)
     }

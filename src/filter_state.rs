@@ -10,6 +10,9 @@ pub(crate) const TUNNEL_RESPONSE_HEADERS: &str = "envoy.tcp_proxy.propagate_resp
 /// The key of that answer's trailers.
 pub(crate) const TUNNEL_RESPONSE_TRAILERS: &str = "envoy.tcp_proxy.propagate_response_trailers";
 
+/// The key of what a PROXY header said besides addresses.
+pub(crate) const PROXY_PROTOCOL_TLVS: &str = "envoy.network.proxy_protocol.tlv";
+
 /// What is left of one connection. It holds a few objects at most: keys are ours alone.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct FilterState {
@@ -21,6 +24,8 @@ pub struct FilterState {
 pub enum Object {
     /// Headers in their order. They have no plain text, and no fields.
     Headers(Value),
+    /// Texts by name, each a field; as a plain text they are JSON.
+    Texts(Value),
 }
 
 // === impl FilterState ===
@@ -51,8 +56,24 @@ impl Object {
 
     /// All of it (`TYPED`).
     pub fn typed(&self) -> &Value {
-        let Self::Headers(value) = self;
+        let (Self::Headers(value) | Self::Texts(value)) = self;
         value
+    }
+
+    /// All of it as a text (`PLAIN`).
+    pub fn plain(&self) -> Option<String> {
+        match self {
+            Self::Headers(_) => None,
+            Self::Texts(value) => Some(value.to_string()),
+        }
+    }
+
+    /// One part of it (`FIELD`).
+    pub fn field(&self, name: &str) -> Option<&str> {
+        match self {
+            Self::Headers(_) => None,
+            Self::Texts(value) => value.get(name)?.as_str(),
+        }
     }
 }
 

@@ -274,6 +274,34 @@ fn what_a_header_says_besides_goes_on_to_hosts() {
     assert_eq!(told, [&v2(&[&V2_ADDRESSES[..], kept].concat()), &b"hello"[..]].concat());
 }
 
+/// Of TLVs with one key the last counts, and of rules for one type. Observed: Envoy 1.40.
+#[test]
+fn what_a_proxy_header_says_may_be_left_in_the_filter_state() {
+    const STATE: &str = "%FILTER_STATE(envoy.network.proxy_protocol.tlv";
+    let rules = "tlv_location: FILTER_STATE, rules: [{tlv_type: 2, on_tlv_present: {key: former}}, \
+                 {tlv_type: 2, on_tlv_present: {key: name, metadata_namespace: other}}, \
+                 {tlv_type: 3, on_tlv_present: {key: name}}, \
+                 {tlv_type: 4, on_tlv_present: {key: bytes, value_string_encoding: BASE64}}]";
+    let seen =
+        format!("{STATE})% {STATE}:PLAIN)% {STATE}:FIELD:name)% {STATE}:FIELD:former)% %REQ(x)%");
+    let chain = chain("{}", "plain").replace("%REQ(x-forwarded-for)%", &seen);
+    let proxy = proxy(&format!("proxy_protocol.v3.ProxyProtocol, {rules}"), "", &chain);
+    let to = proxy.listener("main");
+    let seen = |tlvs: &[u8]| {
+        let header = v2(&[&V2_ADDRESSES[..], tlvs].concat());
+        let told = answer(to, &[&header, GET.as_bytes()].concat());
+        let line = told.lines().find_map(|line| line.strip_prefix("x-seen: ")).map(str::to_owned);
+        line.unwrap_or(told)
+    };
+    let told = seen(b"\x02\0\x03one\x03\0\x03two\x04\0\x02a\xff\x05\0\x01x");
+    let object = r#"{"bytes":"Yf8=","name":"two"}"#;
+    let plain = r#"{"name":"two","bytes":"Yf8="}"#;
+    // What is not there is nothing in a header.
+    assert!(told.starts_with(&format!("{object} {plain} two   1.2.3.4:111 ")), "{told}");
+    let told = seen(b"\x05\0\x01x");
+    assert!(told.trim_start().starts_with("1.2.3.4:111 "), "{told}");
+}
+
 #[test]
 fn a_chain_is_chosen_by_the_http_that_a_connection_begins_with() {
     let chains = [

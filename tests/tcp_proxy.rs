@@ -17,10 +17,10 @@ use std::{
 
 use socket2::{Domain, Socket, Type};
 use support::{
-    client,
+    client::{self, post},
     config::{cluster, tcp_proxy},
     origin::Origin,
-    proxy::{Proxy, folder},
+    proxy::{Proxy, binary, folder},
     wait_for,
 };
 
@@ -315,7 +315,7 @@ fn a_line_is_written_when_a_host_is_connected_where_that_is_asked_for() {
     client.shutdown(Shutdown::Write).unwrap();
     assert_eq!(rest(&mut client), b"end");
     let expected = [
-        "- 0 0 - - 0 - 0 TcpStart",
+        "- 0 0 - - 0 - 0 TcpConnectionStart",
         "- 0 0 a - 1 - 0 TcpUpstreamConnected",
         "- 0 3 a - 1 - 0 TcpConnectionEnd",
     ];
@@ -377,4 +377,141 @@ fn a_host_that_cannot_be_reached_is_an_outlier() {
         (0..4).map(|_| ends()).collect::<Vec<_>>(),
         [b"end".to_vec(), b"end".to_vec(), b"end".to_vec(), b"end".to_vec()]
     );
+}
+
+#[test]
+fn a_host_is_looked_for_when_the_client_says_something() {
+    let log = log();
+    let filter = "cluster: a\n          upstream_connect_mode: ON_DOWNSTREAM_DATA\n          max_early_data_bytes: 8";
+    let proxy = proxy(filter, &log, &[("a", &[echo()])]);
+    // Who goes without a word reaches no host.
+    let silent = connect(&proxy);
+    silent.shutdown(Shutdown::Write).unwrap();
+    assert_eq!(lines(&log, 1), ["- 0 0 - - 0 - 0 TcpConnectionEnd"]);
+    assert_eq!(proxy.stat("cluster.a.upstream_cx_total"), Some(0));
+    let long = vec![b'x'; 100_000];
+    let mut client = connect(&proxy);
+    let mut sending = client.try_clone().unwrap();
+    let sent = long.clone();
+    let sender = thread::spawn(move || {
+        sending.write_all(&sent).unwrap();
+        sending.shutdown(Shutdown::Write).unwrap();
+    });
+    let back = rest(&mut client);
+    sender.join().unwrap();
+    assert!(back.strip_suffix(b"end") == Some(&long), "{} bytes came back", back.len());
+    assert_eq!(lines(&log, 2)[1], "- 100000 100003 a - 1 - 0 TcpConnectionEnd");
+    assert_eq!(proxy.stat("tcp.tcp.early_data_received_count_total"), Some(2));
+    assert_eq!(proxy.stat("tcp.tcp.downstream_cx_rx_bytes_total"), Some(100_000));
+}
+
+#[test]
+fn a_connection_on_which_something_moves_ends_with_the_server_where_that_is_asked_for() {
+    for (option, ends) in [("check_drain_close: true", true), ("check_drain_close: false", false)] {
+        let filter = format!("cluster: a\n          {option}");
+        let proxy = proxy(&filter, &log(), &[("a", &[echo()])]);
+        let mut client = connect(&proxy);
+        let mut word = [0; 3];
+        client.write_all(b"one").unwrap();
+        client.read_exact(&mut word).unwrap();
+        assert_eq!(post(proxy.admin, "/healthcheck/fail").text(), "OK\n");
+        client.write_all(b"two").unwrap();
+        if ends {
+            let mut left = Vec::new();
+            let _ = client.read_to_end(&mut left);
+            assert!(left.is_empty() || left == b"two", "{left:?}");
+        } else {
+            client.read_exact(&mut word).unwrap();
+            assert_eq!(&word, b"two");
+        }
+        assert_eq!(proxy.stat("tcp.tcp.downstream_cx_drain_close"), Some(u64::from(ends)));
+    }
+}
+
+/// Hosts that hear what `proxy_protocol_tlvs` says, by policy. Observed: Envoy 1.40.
+#[test]
+fn a_hosts_header_says_what_the_proxy_adds() {
+    let (came, ours): (&[u8], &[u8]) =
+        (b"\x02\0\x03one\x05\0\x03two", b"\x05\0\x03abc\xf1\0\x071.2.3.4");
+    let greeting = r#"    transport_socket:
+      name: proxy
+      typed_config:
+        "@type": type.googleapis.com/envoy.extensions.transport_sockets.proxy_protocol.v3.ProxyProtocolUpstreamTransport
+        config: {version: V2, pass_through_tlvs: {match_type: INCLUDE_ALL}}
+        transport_socket: {name: raw, typed_config: {"@type": type.googleapis.com/envoy.extensions.transport_sockets.raw_buffer.v3.RawBuffer}}
+"#;
+    let cases: [(&str, bool, Vec<u8>); 4] = [
+        ("ADD_IF_ABSENT", false, b"\x05\0\x03abc\xf1\0\x09127.0.0.1".to_vec()),
+        ("ADD_IF_ABSENT", true, came.to_vec()),
+        ("OVERWRITE_BY_TYPE_IF_EXISTS_OR_ADD", true, [ours, b"\x02\0\x03one"].concat()),
+        ("APPEND_IF_EXISTS_OR_ADD", true, [came, ours].concat()),
+    ];
+    for (policy, proxied, expected) in cases {
+        let host = TcpListener::bind("127.0.0.1:0").unwrap();
+        let clusters = format!("{}{greeting}", cluster("a", &[host.local_addr().unwrap()]));
+        let filter = format!(
+            "cluster: a\n          proxy_protocol_tlv_merge_policy: {policy}\n          \
+             proxy_protocol_tlvs: [{{type: 241, format_string: {{text_format_source: {{inline_string: \
+             \"%DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT%\"}}}}}}, {{type: 5, value: YWJj}}]"
+        );
+        let listener_filter = "    listener_filters: [{name: filter, typed_config: {\"@type\": \
+            type.googleapis.com/envoy.extensions.filters.listener.proxy_protocol.v3.ProxyProtocol, \
+            allow_requests_without_proxy_protocol: true, pass_through_tlvs: {match_type: INCLUDE_ALL}}}]\n    filter_chains:\n";
+        let config = tcp_proxy(&filter, &log(), "x", &clusters).replacen(
+            "    filter_chains:\n",
+            listener_filter,
+            1,
+        );
+        let proxy = Proxy::start(&config);
+        let mut client = connect(&proxy);
+        if proxied {
+            let length = u8::try_from(12 + came.len()).unwrap();
+            let fixed = [b"\r\n\r\n\0\r\nQUIT\n\x21\x11\0", &[length][..]].concat();
+            let addresses = [1, 2, 3, 4, 5, 6, 7, 8, 0, 1, 0, 2];
+            client.write_all(&[&fixed, &addresses[..], came].concat()).unwrap();
+        }
+        client.write_all(b"hello").unwrap();
+        client.shutdown(Shutdown::Write).unwrap();
+        let mut told = Vec::new();
+        host.accept().unwrap().0.read_to_end(&mut told).unwrap();
+        let tlvs = told.get(28..).and_then(|rest| rest.strip_suffix(b"hello"));
+        assert_eq!(tlvs, Some(&expected[..]), "{policy}: {}", told.escape_ascii());
+    }
+}
+
+#[test]
+fn what_cannot_be_told_or_waited_for_is_refused_in_envoys_words() {
+    for (field, expected) in [
+        ("upstream_connect_mode: ON_DOWNSTREAM_DATA", "max_early_data_bytes must be set when"),
+        ("proxy_protocol_tlvs: [{type: 1}]", "one of 'value' or 'format_string' must be set."),
+        (
+            "proxy_protocol_tlvs: [{type: 1, value: YQ==, format_string: {text_format: a}}]",
+            "only one of 'value' or 'format_string' may be set.",
+        ),
+    ] {
+        let filter = format!("cluster: a\n          {field}");
+        let config = tcp_proxy(&filter, Path::new("/dev/null"), "x", &cluster("a", &[]));
+        let output = binary().args(["--mode", "validate", "--config-yaml", &config]).output();
+        let told = String::from_utf8_lossy(&output.expect("it runs").stderr).into_owned();
+        assert!(told.contains(expected), "{told}");
+    }
+}
+
+#[test]
+fn a_line_tells_the_metadata_of_cluster_and_host() {
+    let log = log();
+    let mut clusters = cluster("a", &[echo()]);
+    clusters += "    metadata: {filter_metadata: {ns: {k: [1, two]}}}\n";
+    let of_host = "- metadata: {filter_metadata: {envoy.lb: {v: canary}}}\n          endpoint:";
+    let clusters = clusters.replace("- endpoint:", of_host);
+    let format = "%METADATA(CLUSTER)% %METADATA(CLUSTER:ns)% %METADATA(CLUSTER:ns:no)% \
+                  %METADATA(UPSTREAM_HOST:envoy.lb)% %UPSTREAM_METADATA(envoy.lb:v):3% %CLUSTER_METADATA(ns:k)%\\n";
+    let proxy = Proxy::start_with(
+        &tcp_proxy("cluster: a", &log, format, &clusters),
+        &["--file-flush-interval-msec", "50"],
+    );
+    let mut client = connect(&proxy);
+    client.shutdown(Shutdown::Write).unwrap();
+    assert_eq!(rest(&mut client), b"end");
+    assert_eq!(lines(&log, 1), [r#"- {"k":[1,"two"]} - {"v":"canary"} can [1,"two"]"#]);
 }

@@ -11,6 +11,7 @@ use std::{
     time::Duration,
 };
 
+use rcgen::{CertificateParams, KeyUsagePurpose};
 use rustls::{CipherSuite, SignatureScheme, crypto::ring};
 use support::{
     certificates::{Authority, Greeting, Identity},
@@ -460,6 +461,15 @@ fn what_is_wrong_with_a_certificate_is_told_with_its_place() {
     fs::copy(folder.join("two.key"), folder.join("mixed.key")).expect("a file");
     let names = ", validation_context: {match_typed_subject_alt_names: [{san_type: DNS, matcher: {exact: a}}]}";
     let ciphers = ", tls_params: {cipher_suites: [ECDHE-RSA-AES128-SHA]}";
+    let agrees = |params: &mut CertificateParams| {
+        params.key_usages = vec![KeyUsagePurpose::KeyAgreement];
+    };
+    authority.issue_for(&["x.test"], agrees).write(&folder, "agrees");
+    let names_of = |kind: &str| {
+        let matcher = format!("{{{kind}matcher: {{exact: a}}}}");
+        let names = trusted(&folder, &format!(", match_typed_subject_alt_names: [{matcher}]"));
+        shows(&folder, &["one"], &names)
+    };
     for (context, told) in [
         (shows(&folder, &["broken"], ""), "it holds no PEM certificate"),
         (shows(&folder, &["mixed"], ""), "does not match certificate"),
@@ -475,6 +485,14 @@ fn what_is_wrong_with_a_certificate_is_told_with_its_place() {
         (shows(&folder, &["one"], names), "without trusted CA is insecure"),
         (shows(&folder, &["one"], ciphers), "the cipher ECDHE-RSA-AES128-SHA is known to Envoy"),
         ("common_tls_context: {}".to_owned(), "No TLS certificates found for server context"),
+        // Observed: Envoy 1.40 refuses each of these.
+        (shows(&folder, &["agrees"], ""), "its `keyUsage` has no `digitalSignature`"),
+        (
+            shows(&folder, &["one"], &format!(", alpn_protocols: [{}]", "a".repeat(256))),
+            "Invalid ALPN protocol string",
+        ),
+        (names_of(""), "`san_type` is required"),
+        (names_of("san_type: OTHER_NAME, oid: x.y, "), "for OTHER_NAME with OID: x.y"),
     ] {
         let file = folder.join("proxy.yaml");
         fs::write(&file, config("", &chain("one", "", &context), &nobody())).expect("a file");

@@ -29,8 +29,8 @@ pub use dns::{DnsPlan, LookupFamily, ResolverPlan};
 pub use happy_eyeballs::HappyEyeballs;
 pub use health_check::{HealthCheckKind, HealthCheckPlan};
 pub use hosts::{
-    Assignment, AssignmentPolicy, CheckedAt, ConfiguredHealth, Discovery, EndpointPlan, HostPlan,
-    LbMetadata, LbValue, Locality, NamePlan,
+    Assignment, AssignmentPolicy, CheckedAt, ConfiguredHealth, Described, Discovery, EndpointPlan,
+    HostPlan, LbMetadata, LbValue, Locality, NamePlan,
 };
 pub use thresholds::{RetryBudget, Thresholds};
 

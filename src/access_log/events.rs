@@ -83,7 +83,7 @@ fn of_health_check(event: &Event<'_>, kind: HealthCheckKind, checked: Checked) -
         "zone": locality.zone,
         "sub_zone": locality.sub_zone,
     });
-    let metadata = event.host.endpoint.metadata_text.as_deref();
+    let metadata = event.host.endpoint.described.as_ref().map(|all| &*all.text);
     let metadata = metadata.and_then(|text| serde_json::from_str(text).ok());
     let metadata = metadata.map(|mut fields: Map<String, Value>| {
         for empty in ["filter_metadata", "typed_filter_metadata"] {
@@ -158,11 +158,14 @@ fn whole(percent: f64) -> u32 {
 
 #[cfg(test)]
 mod tests {
-    use std::time::{Duration, SystemTime};
+    use std::{
+        sync::Arc,
+        time::{Duration, SystemTime},
+    };
 
     use understudy_actors::{
         event::{Failure, Means},
-        plan::{EndpointPlan, Locality},
+        plan::{Described, EndpointPlan, Locality},
         snapshot::Host,
     };
 
@@ -172,8 +175,9 @@ mod tests {
     fn what_a_check_found_is_written_as_envoy_writes_it() {
         let zone = Locality { zone: "z".to_owned(), ..Locality::default() };
         let text: &str = r#"{"filter_metadata":{"envoy.lb":{"a":"x"}}}"#;
-        let metadata_text = Some(text.into());
-        let endpoint = EndpointPlan { locality: zone, metadata_text, ..EndpointPlan::default() };
+        let described = Described { text: text.to_owned(), read: Box::new(()) };
+        let described = Some(Arc::new(described));
+        let endpoint = EndpointPlan { locality: zone, described, ..EndpointPlan::default() };
         let host = Host::new(([127, 0, 0, 1], 80).into(), endpoint, 1);
         let of = r#""host":{"socket_address":{"protocol":"TCP","address":"127.0.0.1","port_value":80,"resolver_name":"","ipv4_compat":false,"network_namespace_filepath":""}},"cluster_name":"a""#;
         let at = r#""timestamp":"1970-01-01T00:00:01.500Z""#;

@@ -365,7 +365,7 @@ fn place(hosts: &[&Host]) -> Value {
             let mut out = Map::new();
             out.insert("endpoint".to_owned(), Value::Object(endpoint));
             out.insert("health_status".to_owned(), json!(health_status(host)));
-            let metadata = host.endpoint.metadata_text.as_deref();
+            let metadata = host.endpoint.described.as_ref().map(|all| &*all.text);
             match metadata.and_then(|text| serde_json::from_str(text).ok()) {
                 Some(metadata) => drop(out.insert("metadata".to_owned(), metadata)),
                 None if named => drop(out.insert("metadata".to_owned(), json!({}))),

@@ -4,6 +4,7 @@ use std::{
     rc::Rc,
     sync::{Arc, atomic::Ordering::Relaxed},
     time::Duration,
+    time::Instant,
 };
 
 use futures_util::future::LocalBoxFuture;
@@ -190,7 +191,10 @@ impl Chain {
         }
         let chain = self.clone();
         Box::pin(async move {
-            let Some(held) = chain.gate.pass(&worker, &mut arrival).await else { return };
+            let started = Instant::now();
+            let Some(held) = chain.gate.pass(&worker, &mut arrival).await else {
+                return chain.count_unwelcome(started, EndedBy::Us);
+            };
             chain.let_in(worker, arrival, control).await;
             drop(held);
         })
@@ -234,11 +238,20 @@ impl Chain {
 
     /// Counts and writes of a connection whose handshake came to nothing.
     pub(super) fn turn_away(&self, worker: &Worker, unwelcome: &Unwelcome, ended_by: EndedBy) {
-        if let Runs::Http(manager) = &self.runs {
-            Opened::count_unwelcome(manager.clone(), unwelcome.started, ended_by);
-        }
+        self.count_unwelcome(unwelcome.started, ended_by);
         let (logs, chain) = self.listener_logs();
         unwelcome.log(worker, logs, chain);
+    }
+
+    /// Counts a connection that was not let in. Observed: Envoy 1.40 has it go through the chain all the same.
+    fn count_unwelcome(&self, started: Instant, ended_by: EndedBy) {
+        match &self.runs {
+            Runs::Http(manager) => {
+                Opened::count_unwelcome(manager.clone(), started, self.tls.is_some(), ended_by);
+            }
+            Runs::Tcp(proxy) => proxy.count_unwelcome(),
+            Runs::Echo(_) | Runs::DirectResponse(_) => {}
+        }
     }
 
     /// The listener's logs, and what is told of the chain.

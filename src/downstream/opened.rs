@@ -64,9 +64,14 @@ impl Opened {
         opened
     }
 
-    /// One whose handshake has come to nothing. Observed: Envoy 1.40 counts it as any other.
-    pub(super) fn count_unwelcome(manager: Rc<Manager>, since: Instant, ended_by: EndedBy) {
-        Self::begin(manager, since, true, None).ended_by(ended_by);
+    /// One whose handshake has come to nothing, or that a filter has turned away. Observed: Envoy 1.40 counts it as any other.
+    pub(super) fn count_unwelcome(
+        manager: Rc<Manager>,
+        since: Instant,
+        is_tls: bool,
+        ended_by: EndedBy,
+    ) {
+        Self::begin(manager, since, is_tls, None).ended_by(ended_by);
     }
 
     fn begin(

@@ -478,8 +478,12 @@ pub static OPERATORS: &[Kind] = &[
     with("DYNAMIC_METADATA", Params::Required, true, args::dynamic_metadata, |args, info| {
         args.metadata(info)
     }),
-    with("CLUSTER_METADATA", Params::Required, true, args::text, |_, _| Value::Nothing),
-    with("UPSTREAM_METADATA", Params::Required, true, args::text, |_, _| Value::Nothing),
+    with("CLUSTER_METADATA", Params::Required, true, args::cluster_metadata, |args, info| {
+        args.metadata(info)
+    }),
+    with("UPSTREAM_METADATA", Params::Required, true, args::upstream_metadata, |args, info| {
+        args.metadata(info)
+    }),
     with("METADATA", Params::Optional, true, args::metadata, |args, info| args.metadata(info)),
     with("FILTER_STATE", Params::Optional, true, args::filter_state, |args, info| {
         args.filter_state(info)

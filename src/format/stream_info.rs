@@ -6,13 +6,13 @@ use std::{
     time::{Duration, Instant, SystemTime},
 };
 
-use understudy_actors::address::Address;
+use understudy_actors::{address::Address, snapshot::Host};
 
 use crate::{
     access_log::ResponseFlags,
     codec::{HeaderBlock, RequestHead, ResponseHead, Version},
     config::model::listener::FilterChainInfo,
-    filter_state::FilterState,
+    filter_state::{FilterState, Object},
     listener::Proxied,
     stream::Wire,
     tls::{Fingerprints, Session},
@@ -59,7 +59,7 @@ pub struct StreamInfo<'a> {
     pub proxied: Option<&'a Proxied>,
     /// What filters have noted of it, by namespace.
     pub dynamic_metadata: Option<&'a serde_json::Value>,
-    /// What they have left for others.
+    /// What they have left for others, besides what listener filters have.
     pub filter_state: Option<&'a FilterState>,
     /// The connection's number.
     pub connection_id: u64,
@@ -85,6 +85,8 @@ pub struct StreamInfo<'a> {
     pub virtual_cluster: &'a str,
     /// The cluster that was chosen; empty for none.
     pub cluster: &'a str,
+    /// The cluster's `metadata.filter_metadata`.
+    pub cluster_metadata: Option<&'a serde_json::Value>,
     /// The cluster's `alt_stat_name` or name.
     pub cluster_stat_name: &'a str,
     /// The host that was tried last.
@@ -108,6 +110,8 @@ pub struct UpstreamInfo<'a> {
     pub address: &'a str,
     /// Its name, if it has one.
     pub hostname: &'a str,
+    /// Its `metadata.filter_metadata`.
+    pub metadata: Option<&'a serde_json::Value>,
     /// The connection to it, once there is one.
     pub connection: Option<&'a UpstreamConnection>,
 }
@@ -193,7 +197,7 @@ pub enum AccessLogType {
 
 // === impl StreamInfo ===
 
-impl StreamInfo<'_> {
+impl<'a> StreamInfo<'a> {
     /// The client's address. What others have told us of it says nothing of its port.
     pub fn remote_address(&self) -> Option<Address> {
         let peer = self.peer?;
@@ -213,11 +217,32 @@ impl StreamInfo<'_> {
         self.proxied.map(|proxied| proxied.local).or(self.local)
     }
 
+    /// What was left under a key of filter state.
+    pub fn left_under(&self, key: &str) -> Option<&'a Object> {
+        let own = self.filter_state.and_then(|state| state.get(key));
+        own.or_else(|| self.proxied?.filter_state.get(key))
+    }
+
     /// When it began.
     pub fn start_time(&self) -> SystemTime {
         let now = SystemTime::now();
         let ago = self.started.map_or(Duration::ZERO, |started| started.elapsed());
         now.checked_sub(ago).unwrap_or(SystemTime::UNIX_EPOCH)
+    }
+}
+
+// === impl UpstreamInfo ===
+
+impl<'a> UpstreamInfo<'a> {
+    /// A host, and the connection to it.
+    pub fn of(host: &'a Host, connection: Option<&'a UpstreamConnection>) -> Self {
+        let described = host.endpoint.described.as_ref();
+        Self {
+            address: &host.address_text,
+            hostname: &host.endpoint.hostname,
+            metadata: described.and_then(|all| all.read.downcast_ref()),
+            connection,
+        }
     }
 }
 
@@ -267,7 +292,7 @@ impl AccessLogType {
             Self::UpstreamPoolReady => "UpstreamPoolReady",
             Self::UpstreamPeriodic => "UpstreamPeriodic",
             Self::UpstreamEnd => "UpstreamEnd",
-            Self::TcpStart => "TcpStart",
+            Self::TcpStart => "TcpConnectionStart",
             Self::TcpUpstreamConnected => "TcpUpstreamConnected",
             Self::TcpPeriodic => "TcpPeriodic",
             Self::TcpConnectionEnd => "TcpConnectionEnd",

@@ -31,7 +31,7 @@ fn filled(text: &str) -> String {
         route_name: "r",
         route_metadata: Some(&metadata),
         virtual_host_metadata: metadata.get("ns"),
-        upstream: Some(UpstreamInfo { address: "10.0.0.1:81", hostname: "", connection: None }),
+        upstream: Some(UpstreamInfo { address: "10.0.0.1:81", ..UpstreamInfo::default() }),
         log_type: AccessLogType::DownstreamEnd,
         ..StreamInfo::default()
     };

@@ -87,7 +87,9 @@ fn begins(bytes: &[u8]) -> Look<Begins> {
     if end.is_none() {
         return Look::More;
     }
-    let mut words = line.trim_ascii_end().split(|byte| *byte == b' ').skip(1);
+    // Observed: Envoy 1.40 knows a line with several blanks in a row for one, which its codec refuses.
+    let words = line.trim_ascii_end().split(|byte| *byte == b' ');
+    let mut words = words.filter(|word| !word.is_empty()).skip(1);
     let target = words.next().unwrap_or_default();
     if !target.starts_with(b"/") && target != b"*" && !target.windows(3).any(|w| w == b"://") {
         return Look::Seen(Begins::Else);
@@ -114,6 +116,7 @@ mod tests {
             (&b"GET / HTTP/1.1\r\n"[..], Begins::Http11),
             (b"FOO / HTTP/1.1\r\n", Begins::Http11),
             (b"GET http://a/ HTTP/1.1\n", Begins::Http11),
+            (b"GET  / HTTP/1.1\r\n", Begins::Http11),
             (b"GET / HTTP/1.0\r\n", Begins::Http10),
             (b"GET / HTTP/1.2\r\n", Begins::Http10),
             (b"GET /\r\n", Begins::Http10),

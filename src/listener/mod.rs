@@ -6,6 +6,7 @@
 mod http_inspector;
 mod local_ratelimit;
 mod original_dst;
+mod original_src;
 mod proxied;
 pub mod proxy_protocol;
 mod tls_inspector;
@@ -21,7 +22,7 @@ use crate::{
     tls::Fingerprints,
 };
 
-pub use proxied::{Proxied, Tlv};
+pub use proxied::{OriginalSrc, Proxied, Tlv};
 
 /// What is known of a connection before its chain is chosen.
 #[derive(Debug)]
@@ -68,6 +69,7 @@ enum Runs {
     HttpInspector(http_inspector::HttpInspector),
     ProxyProtocol(proxy_protocol::ProxyProtocol),
     OriginalDst,
+    OriginalSrc(u32),
     LocalRatelimit(local_ratelimit::LocalRatelimit),
 }
 
@@ -90,6 +92,7 @@ impl Filters {
                     proxy_protocol::ProxyProtocol::new(config.clone(), registry),
                 ),
                 K::OriginalDst => Runs::OriginalDst,
+                K::OriginalSrc { mark } => Runs::OriginalSrc(*mark),
                 K::LocalRatelimit(config) => {
                     Runs::LocalRatelimit(local_ratelimit::LocalRatelimit::new(config, registry))
                 }
@@ -114,6 +117,7 @@ impl Filters {
                 Runs::HttpInspector(filter) => filter.look(worker.index, socket, found).await,
                 Runs::ProxyProtocol(filter) => filter.look(worker.index, socket, found).await,
                 Runs::OriginalDst => original_dst::look(socket, found),
+                Runs::OriginalSrc(mark) => original_src::look(*mark, found),
                 Runs::LocalRatelimit(filter) => filter.look(worker),
             };
             if verdict != Verdict::Continue {
@@ -143,11 +147,6 @@ impl Found {
     /// What it really is; made the first time that something else is said.
     fn proxied(&mut self) -> &mut Proxied {
         let (peer, local) = (self.peer, self.local);
-        self.proxied.get_or_insert_with(|| Proxied {
-            peer,
-            local,
-            tlvs: Vec::new(),
-            metadata: serde_json::Value::Null,
-        })
+        self.proxied.get_or_insert_with(|| Proxied::new(peer, local))
     }
 }

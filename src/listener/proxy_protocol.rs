@@ -14,7 +14,9 @@ use understudy_actors::stats::{
 use self::header::{BYTES_MAX, Header, Read, Version, Wanted, look};
 use super::{Found, Verdict};
 use crate::{
-    config::model::listener_filter,
+    base64,
+    config::model::listener_filter::{self, TlvLocation, TlvRule},
+    filter_state::{FilterState, Object, PROXY_PROTOCOL_TLVS},
     transport::{Peeked, peek},
 };
 
@@ -55,6 +57,9 @@ impl ProxyProtocol {
         let own = self.stats.own.lane(worker);
         let header = match peek(socket, BYTES_MAX, |bytes| look(bytes, wanted)).await {
             Ok(Peeked::Seen(Read::Header(header))) => header,
+            Ok(Peeked::Seen(Read::Malformed(version))) if self.refuses(version) => {
+                return self.disallow(worker, version);
+            }
             Ok(Peeked::Seen(Read::Malformed(version))) => {
                 self.stats.of(version).lane(worker).inc(V::Error);
                 return self.refuse(worker);
@@ -69,21 +74,31 @@ impl ProxyProtocol {
             }
             Ok(Peeked::Closed) | Err(_) => return Verdict::Gone,
         };
-        let stats = self.stats.of(header.version).lane(worker);
-        stats.inc(V::Found);
-        let refused = match header.version {
-            Version::V1 => config.refuses_v1,
-            Version::V2 => config.refuses_v2,
-        };
-        if refused {
-            stats.inc(V::Disallowed);
-            return self.refuse(worker);
+        if self.refuses(header.version) {
+            return self.disallow(worker, header.version);
         }
+        self.stats.of(header.version).lane(worker).inc(V::Found);
         if take(socket, header.length).is_err() {
             return Verdict::Gone;
         }
         self.believe(header, found);
         Verdict::Continue
+    }
+
+    /// `disallowed_versions`
+    fn refuses(&self, version: Version) -> bool {
+        match version {
+            Version::V1 => self.config.refuses_v1,
+            Version::V2 => self.config.refuses_v2,
+        }
+    }
+
+    /// Observed: Envoy 1.40 reads no further, and counts no error.
+    fn disallow(&self, worker: usize, version: Version) -> Verdict {
+        let stats = self.stats.of(version).lane(worker);
+        stats.inc(V::Found);
+        stats.inc(V::Disallowed);
+        Verdict::Refuse
     }
 
     fn refuse(&self, worker: usize) -> Verdict {
@@ -94,12 +109,31 @@ impl ProxyProtocol {
     /// From here on the connection is the one of the header.
     fn believe(&self, header: Header, found: &mut Found) {
         let Some((source, destination)) = header.addresses else { return };
-        let metadata = self.noted(&header);
+        let (metadata, filter_state) = match self.config.tlv_location {
+            TlvLocation::DynamicMetadata => (self.noted(&header), FilterState::default()),
+            TlvLocation::FilterState => (Value::Null, self.left(&header)),
+        };
         let kept =
             header.tlvs.into_iter().filter(|(tlv_type, _)| self.config.kept.keeps(*tlv_type));
         let proxied = found.proxied();
-        (proxied.tlvs, proxied.metadata) = (kept.collect(), metadata);
+        (proxied.tlvs, proxied.by_header) = (kept.collect(), true);
+        (proxied.metadata, proxied.filter_state) = (metadata, filter_state);
         (found.peer, found.local) = (source.into(), destination.into());
+    }
+
+    /// What the rules leave for others, by their keys alone: of each the last. Observed: Envoy 1.40.
+    fn left(&self, header: &Header) -> FilterState {
+        let (mut texts, mut state) = (Map::new(), FilterState::default());
+        for (tlv_type, value) in &header.tlvs {
+            let mut rules = self.config.rules.iter();
+            if let Some(rule) = rules.find(|rule| rule.tlv_type == *tlv_type) {
+                texts.insert(rule.key.clone(), Value::String(written(value, rule)));
+            }
+        }
+        if !texts.is_empty() {
+            state.leave(PROXY_PROTOCOL_TLVS, Object::Texts(Value::Object(texts)));
+        }
+        state
     }
 
     /// What the rules have noted: of each TLV the first.
@@ -110,7 +144,7 @@ impl ProxyProtocol {
             let Some((_, value)) = tlv else { continue };
             let space = noted.entry(&rule.namespace).or_insert_with(|| Value::Object(Map::new()));
             if let Value::Object(space) = space {
-                space.entry(&rule.key).or_insert_with(|| Value::String(readable(value)));
+                space.entry(&rule.key).or_insert_with(|| Value::String(written(value, rule)));
             }
         }
         Value::Object(noted)
@@ -128,6 +162,10 @@ fn take(socket: &TcpStream, length: usize) -> io::Result<()> {
         }
     }
     Ok(())
+}
+
+fn written(value: &[u8], rule: &TlvRule) -> String {
+    if rule.in_base64 { base64::write(value) } else { readable(value) }
 }
 
 fn readable(bytes: &[u8]) -> String {

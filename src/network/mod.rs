@@ -5,7 +5,9 @@
 mod connection_limit;
 mod direct_response;
 mod echo;
+mod first_bytes;
 mod gate;
+mod greeting;
 mod in_use;
 mod line;
 mod local_ratelimit;

@@ -93,6 +93,35 @@ impl Flow {
         }
     }
 
+    /// Reads what a sink is to have that is not there yet; ready with whether there is anything before the end.
+    ///
+    /// # Errors
+    ///
+    /// [`Broken::Source`].
+    pub(super) fn poll_first(
+        &mut self,
+        cx: &mut Context<'_>,
+        source: &mut ReadHalf<'_>,
+        buffers: &Buffers,
+        mut moved: impl FnMut(Moved),
+    ) -> Poll<Result<bool, Broken>> {
+        let read = ready!(buffers.poll_read(cx, Pin::new(&mut *source), &mut self.held));
+        let count = read.map_err(|_| Broken::Source)?;
+        self.bytes += count as u64;
+        moved(Moved::Read(count));
+        Poll::Ready(Ok(count > 0))
+    }
+
+    /// What was read and is with no sink yet, for one of another kind.
+    pub(super) fn take_held(&mut self) -> Option<Buffer> {
+        self.held.take()
+    }
+
+    /// Whether all that was read is written.
+    pub(super) fn is_written(&self) -> bool {
+        self.held.is_none()
+    }
+
     /// Both the end of the source and the telling of it are done.
     pub(super) fn is_over(&self) -> bool {
         self.shut

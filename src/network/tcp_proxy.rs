@@ -44,8 +44,7 @@ use crate::{
         balancer::Choice,
         connect::ConnectError,
         original_dst::Asks,
-        pool::{HostPool, PoolError, Sharing, Target},
-        proxy_protocol,
+        pool::{HostPool, PoolError, Target},
     },
     worker::{AddressText, UUID_BYTES, next_connection_id},
     xxhash::xxh64,
@@ -67,9 +66,9 @@ pub(super) struct Carried {
     pub(super) worker: Rc<Worker>,
     pub(super) control: Rc<Control>,
     pub(super) client: Stream,
-    peer: Address,
-    local: Address,
-    proxied: Option<Rc<Proxied>>,
+    pub(super) peer: Address,
+    pub(super) local: Address,
+    pub(super) proxied: Option<Rc<Proxied>>,
     /// The cluster that a filter has named.
     named: Option<Rc<str>>,
     tls: Option<Rc<Session>>,
@@ -90,6 +89,8 @@ pub(super) struct Carried {
     cluster: Option<Rc<Current>>,
     pool: Option<Rc<HostPool>>,
     pub(super) connection: Option<UpstreamConnection>,
+    /// Those that have begun before there was a host.
+    pub(super) times: Option<Times>,
 }
 
 /// How carrying ended.
@@ -107,6 +108,8 @@ pub(super) enum End {
     Old,
     /// We were told to end.
     Drained,
+    /// The server drains, and connections that say something are to end then.
+    Drains,
     /// The host is not well any more, and connections to it are to end then.
     HostIll,
 }
@@ -144,6 +147,11 @@ impl TcpProxy {
         &self.config.filter_chain
     }
 
+    /// Counts a connection that was turned away before.
+    pub fn count_unwelcome(&self) {
+        self.stats().inc(TcpStat::DownstreamCxTotal);
+    }
+
     /// Carries a connection to its end.
     pub async fn serve(self: Rc<Self>, worker: Rc<Worker>, arrival: Arrival, control: Rc<Control>) {
         self.stats().inc(TcpStat::DownstreamCxTotal);
@@ -172,6 +180,7 @@ impl TcpProxy {
             cluster: None,
             pool: None,
             connection: None,
+            times: None,
         };
         if carried.proxy.config.logged.at_start {
             carried.log(AccessLogType::TcpStart);
@@ -179,6 +188,12 @@ impl TcpProxy {
         carried.run().await;
         carried.log(AccessLogType::TcpConnectionEnd);
         carried.write(AccessLogType::NotSet, &carried.proxy.listener_logs);
+    }
+
+    /// `check_drain_close`: whether connections on which something moves end now. Observed: Envoy 1.40 cuts the host off,
+    /// and gives the client what it has for it.
+    pub(super) fn drains(&self, worker: &Worker) -> bool {
+        self.config.drains_with_server && worker.draining()
     }
 
     /// The cluster that takes this connection.
@@ -200,6 +215,11 @@ impl TcpProxy {
 
 impl Carried {
     async fn run(&mut self) {
+        if self.proxy.config.waits_for_data
+            && let Some(end) = Box::pin(self.first_bytes()).await
+        {
+            return self.ended(end);
+        }
         let (proxy, clusters) = (self.proxy.clone(), &self.worker.clusters);
         let (cluster, metadata) = match &self.named {
             Some(name) => (clusters.named(name.as_bytes()), &proxy.config.metadata_match),
@@ -257,14 +277,7 @@ impl Carried {
     }
 
     fn choose(&self, current: &Current, metadata: Option<&LbMetadata>) -> Option<Rc<HostPool>> {
-        let greeting = |greeting| {
-            proxy_protocol::header(greeting, self.peer, self.local, self.proxied.as_deref())
-        };
-        let sharing =
-            current.upstream.sockets.greeting.as_ref().map(|told| Sharing {
-                greeting: Some(Rc::from(greeting(told))),
-                ..Sharing::default()
-            });
+        let sharing = self.sharing(current);
         let aggregate = Aggregate::of(current, &self.worker.clusters);
         let hashed = self.peer.ip().filter(|_| self.proxy.config.hashes_source);
         let hash = hashed.map(|ip| xxh64(AddressText::new(ip).as_bytes(), 0));
@@ -329,7 +342,7 @@ impl Carried {
         if self.proxy.config.logged.when_connected {
             self.log(AccessLogType::TcpUpstreamConnected);
         }
-        let mut times = Times::new(&self.proxy.config, &self.worker);
+        let mut times = self.times();
         if in_use.target().upstream.closes_to_ill_hosts {
             times.watch_health(&self.worker);
         }
@@ -341,9 +354,14 @@ impl Carried {
                 self.client.reset_when_dropped();
             }
             End::ClientReset => host.reset_when_dropped(),
-            End::Idle | End::Old | End::Drained | End::HostIll => {}
+            End::Idle | End::Old | End::Drained | End::Drains | End::HostIll => {}
         }
         self.ended(end);
+    }
+
+    /// The times of carrying.
+    pub(super) fn times(&mut self) -> Times {
+        self.times.take().unwrap_or_else(|| Times::new(&self.proxy.config, &self.worker))
     }
 
     /// Notes how carrying ended.
@@ -357,6 +375,7 @@ impl Carried {
                 stats.inc(TcpStat::MaxDownstreamConnectionDuration);
                 self.flag(ResponseFlag::DurationTimeout);
             }
+            End::Drains => stats.inc(TcpStat::DownstreamCxDrainClose),
             End::Done | End::Drained | End::HostIll => {}
         }
     }
@@ -413,6 +432,9 @@ impl Carried {
         if any {
             times.moved = worker.deadlines.coarse_now();
         }
+        if any && down.is_written() && proxy.drains(worker) {
+            return Poll::Ready(End::Drains);
+        }
         if times.poll_line(cx).is_ready() {
             self.log(AccessLogType::TcpPeriodic);
         }
@@ -458,12 +480,12 @@ impl Carried {
             fingerprints: self.fingerprints.as_deref(),
             filter_chain: Some(&self.proxy.config.filter_chain),
             cluster: plan.map_or("", |plan| &plan.name),
+            cluster_metadata: self
+                .cluster
+                .as_ref()
+                .and_then(|current| current.upstream.metadata.as_ref()),
             cluster_stat_name: plan.map_or("", |plan| &plan.stat_name),
-            upstream: target.map(|target| UpstreamInfo {
-                address: &target.host.address_text,
-                hostname: &target.host.endpoint.hostname,
-                connection: self.connection.as_ref(),
-            }),
+            upstream: target.map(|target| UpstreamInfo::of(&target.host, self.connection.as_ref())),
             attempts: self.attempts,
             transport_failure: &self.transport_failure,
             log_type,

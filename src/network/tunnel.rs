@@ -153,7 +153,7 @@ impl Carried {
             None => BodySize::Tunnel,
         };
         up_sink.head(&mut head, size).map_err(|_| NoTunnel::Refused(String::new()))?;
-        let mut times = Times::new(&self.proxy.config, &self.worker);
+        let mut times = self.times();
         let mut response = ResponseHead::default();
         loop {
             poll_fn(|cx| {
@@ -229,7 +229,8 @@ impl Carried {
         up_source: &mut impl Source,
         times: &mut Times,
     ) -> End {
-        let (mut reading, mut writing) = (Reading::default(), Writing::default());
+        let early = Reading { input: self.up.take_held(), lent: 0 };
+        let (mut reading, mut writing) = (early, Writing::default());
         let (mut upward, mut downward) = (Pump::default(), Pump::default());
         poll_fn(|cx| {
             let Self { proxy, worker, client, up, down, .. } = &mut *self;
@@ -246,6 +247,9 @@ impl Carried {
             }
             if any {
                 times.moved = worker.deadlines.coarse_now();
+            }
+            if any && writing.out.is_none() && proxy.drains(worker) {
+                return Poll::Ready(End::Drains);
             }
             if self.is_told_to_end(cx) {
                 return Poll::Ready(End::Drained);
@@ -309,6 +313,12 @@ impl Source for ClientSource<'_> {
             held.consume(std::mem::take(lent));
             if held.is_empty() {
                 *input = None;
+            } else {
+                // What was read before there was a host.
+                *lent = held.len();
+                return Poll::Ready(Ok(Frame::Data(Data::Slice(
+                    input.as_deref().unwrap_or_default(),
+                ))));
             }
         }
         let read = ready!(self.buffers.poll_read(cx, Pin::new(&mut self.socket), input));

@@ -7,18 +7,20 @@ use std::{
     time::SystemTime,
 };
 
-use rustls::{
-    pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject},
-    sign::CertifiedKey,
-};
+use rustls::sign::CertifiedKey;
 use sha2::{Digest, Sha256};
 use x509_parser::{
     asn1_rs::Tag,
     extensions::{GeneralName, ParsedExtension},
     prelude::{AttributeTypeAndValue, FromDer, X509Certificate},
+    public_key::PublicKey,
 };
 
-use super::{ocsp::OcspResponse, provider};
+use super::{
+    ocsp::OcspResponse,
+    pem::{read_all, read_key},
+    provider,
+};
 
 /// A chain that we show, with its key.
 #[derive(Debug)]
@@ -67,6 +69,10 @@ pub struct CertificateInfo {
     pub spki_sha256: [u8; 32],
     /// The key signs with an elliptic curve.
     pub is_ecdsa: bool,
+    /// How long the key is, where it is one of RSA.
+    pub rsa_bits: Option<usize>,
+    /// The key may sign (`keyUsage`; RFC 5280, 4.2.1.3).
+    pub may_sign: bool,
 }
 
 /// A name in a certificate.
@@ -105,6 +111,16 @@ pub enum CertificateError {
     /// There is none in it.
     #[error("failed to load certificate chain from {0}: it holds no PEM certificate")]
     NoCertificate(String),
+    /// Its key is shorter than `RSA_BITS_MIN`.
+    #[error(
+        "failed to load certificate chain from {0}, only RSA certificates with {RSA_BITS_MIN}-bit or larger keys are supported: make another key"
+    )]
+    ShortKey(String),
+    /// Its key may not sign.
+    #[error(
+        "failed to load certificate chain from {0}: its `keyUsage` has no `digitalSignature`, without which it can be shown to nobody"
+    )]
+    SignsNothing(String),
     /// It cannot be read.
     #[error("failed to load certificate from {0}: {1}")]
     Malformed(String, String),
@@ -118,6 +134,12 @@ pub enum CertificateError {
     #[error("OCSP response does not match its TLS certificate")]
     OtherStaple,
 }
+
+/// Source: Envoy's `TlsContext::loadCertificateChain`.
+const RSA_BITS_MIN: usize = 2048;
+
+/// What rustls signs with.
+const KEYS_READ: &str = "keys of RSA, P-256, P-384 and Ed25519 are read";
 
 // === impl Certificate ===
 
@@ -137,10 +159,20 @@ impl Certificate {
             .iter()
             .map(|der| CertificateInfo::read(der, path))
             .collect::<Result<Vec<_>, _>>()?;
+        // Observed: Envoy 1.40, which takes one of RSA that may not sign.
+        match infos.first() {
+            Some(leaf) if leaf.rsa_bits.is_some_and(|bits| bits < RSA_BITS_MIN) => {
+                return Err(CertificateError::ShortKey(path.to_owned()));
+            }
+            Some(leaf) if leaf.is_ecdsa && !leaf.may_sign => {
+                return Err(CertificateError::SignsNothing(path.to_owned()));
+            }
+            _ => {}
+        }
         let told = |error: String| CertificateError::NoKey(key_path.to_owned(), error);
         let key = read_key(key, password).map_err(told)?;
         let signs = provider().key_provider.load_private_key(key);
-        let signs = signs.map_err(|error| told(error.to_string()))?;
+        let signs = signs.map_err(|error| told(format!("{error}; {KEYS_READ}")))?;
         let certified = CertifiedKey::new(ders, signs);
         // By their public keys: rustls' own comparison reads no certificate of version 1, which Envoy takes.
         let own = certified.key.public_key().map(|key| <[u8; 32]>::from(Sha256::digest(&key)));
@@ -189,54 +221,6 @@ impl Certificate {
     }
 }
 
-/// A private key of a PEM text.
-fn read_key(pem: &[u8], password: Option<&[u8]>) -> Result<PrivateKeyDer<'static>, String> {
-    if let Some(text) = encrypted(pem) {
-        let password = password.ok_or("it is encrypted, and there is no `password`")?;
-        return decrypt(text, password).ok_or_else(|| UNDECRYPTABLE.to_owned());
-    }
-    PrivateKeyDer::from_pem_slice(pem).map_err(|error| {
-        match pem.windows(9).any(|w| w == b"ENCRYPTED") {
-            true => UNDECRYPTABLE.to_owned(),
-            false => error.to_string(),
-        }
-    })
-}
-
-const UNDECRYPTABLE: &str = "it cannot be decrypted: the `password` is another, or it is not PKCS #8 with AES \
-    (`openssl pkcs8 -topk8 -v2 aes-256-cbc` makes one of it)";
-
-/// The part of a PEM text that is a key with a password (PKCS #8).
-fn encrypted(pem: &[u8]) -> Option<&str> {
-    const BEGIN: &str = "-----BEGIN ENCRYPTED PRIVATE KEY-----";
-    const END: &str = "-----END ENCRYPTED PRIVATE KEY-----";
-    let text = std::str::from_utf8(pem).ok()?;
-    let from = text.find(BEGIN)?;
-    let to = text.get(from..)?.find(END)? + END.len();
-    text.get(from..from + to)
-}
-
-fn decrypt(text: &str, password: &[u8]) -> Option<PrivateKeyDer<'static>> {
-    let (_, sealed) = pkcs8::SecretDocument::from_pem(text).ok()?;
-    let sealed = pkcs8::EncryptedPrivateKeyInfoRef::try_from(sealed.as_bytes()).ok()?;
-    let opened = sealed.decrypt(password).ok()?;
-    Some(PrivateKeyDer::Pkcs8(opened.as_bytes().to_vec().into()))
-}
-
-/// All certificates of a PEM text.
-pub(super) fn read_all(
-    pem: &[u8],
-    path: &str,
-) -> Result<Vec<CertificateDer<'static>>, CertificateError> {
-    let read = CertificateDer::pem_slice_iter(pem).collect::<Result<Vec<_>, _>>();
-    let ders =
-        read.map_err(|error| CertificateError::Malformed(path.to_owned(), error.to_string()))?;
-    match ders.is_empty() {
-        true => Err(CertificateError::NoCertificate(path.to_owned())),
-        false => Ok(ders),
-    }
-}
-
 // === impl CertificateInfo ===
 
 impl CertificateInfo {
@@ -276,6 +260,15 @@ impl CertificateInfo {
             spki_sha256: Sha256::digest(key.raw).into(),
             is_ecdsa: key.algorithm.algorithm
                 == x509_parser::oid_registry::OID_KEY_TYPE_EC_PUBLIC_KEY,
+            rsa_bits: match key.parsed() {
+                Ok(PublicKey::RSA(key)) => Some(key.key_size()),
+                _ => None,
+            },
+            may_sign: read
+                .key_usage()
+                .ok()
+                .flatten()
+                .is_none_or(|usage| usage.value.digital_signature()),
         })
     }
 
@@ -440,26 +433,6 @@ pub(super) fn dns_name_matches(host: &str, pattern: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    /// `openssl pkcs8 -topk8 -v2 aes-256-cbc -passout pass:secret`
-    const ENCRYPTED: &[u8] = include_bytes!("../../tests/fixtures/encrypted.key");
-
-    #[test]
-    fn a_key_with_a_password_is_read_by_who_has_it() {
-        let key = read_key(ENCRYPTED, Some(b"secret")).unwrap();
-        assert!(provider().key_provider.load_private_key(key).is_ok());
-        for (password, expected) in
-            [(Some(&b"other"[..]), "cannot be decrypted"), (None, "no `password`")]
-        {
-            let error = read_key(ENCRYPTED, password).unwrap_err();
-            assert!(error.contains(expected), "{error}");
-        }
-        let cut = ENCRYPTED.len() / 2;
-        assert!(read_key(&ENCRYPTED[..cut], Some(b"secret")).is_err());
-        // Of a key without one it is no business.
-        let plain = include_bytes!("../../tests/fixtures/rsa.key");
-        assert!(read_key(plain, Some(b"any")).is_ok());
-    }
 
     /// Observed: Envoy 1.40, a certificate of `openssl req -subj /CN=joe+OU=x`.
     #[test]

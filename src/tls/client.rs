@@ -18,7 +18,7 @@ use super::{
     certificate::Certificate,
     key_log::{Ends, KeyLogFile},
     parameters::Parameters,
-    server::told,
+    server::{may_sign, told},
     signatures::{Signatures, limited},
     validation::{Flaw, HostName, Validation},
 };
@@ -36,14 +36,26 @@ pub struct ClientSettings {
     pub server_name: Option<String>,
     /// `auto_host_sni`: the host's own name.
     pub host_name_is_asked_for: bool,
-    /// `auto_sni_san_validation`: the certificate must be for the name that is asked for.
-    pub verifies_server_name: bool,
+    /// Whether the certificate must be for the name that is asked for.
+    pub server_name_is: Verified,
     /// In the order of preference; none leaves it to the protocol that is spoken.
     pub alpn: Vec<Vec<u8>>,
     /// `key_log`
     pub key_log: Option<Arc<KeyLogFile>>,
     /// `max_session_keys`; 0 resumes none.
     pub sessions_kept: usize,
+}
+
+/// Whether a certificate must be for the name that is asked for; Envoy says no to each in other words.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Verified {
+    /// It may be for any.
+    #[default]
+    Never,
+    /// `auto_sni_san_validation`
+    AsSanMatcher,
+    /// `auto_san_validation`
+    AsSanList,
 }
 
 /// How hosts of a cluster are greeted. One for all workers.
@@ -75,7 +87,7 @@ pub enum Speaks {
 struct Verifier {
     signatures: Arc<Signatures>,
     validation: Option<Secret<Validation>>,
-    verifies_server_name: bool,
+    server_name_is: Verified,
 }
 
 /// What we show.
@@ -98,7 +110,7 @@ impl ClientContext {
         let verifier = Verifier {
             signatures: signatures.clone(),
             validation: settings.validation.clone(),
-            verifies_server_name: settings.verifies_server_name,
+            server_name_is: settings.server_name_is,
         };
         let resolver = Resolver {
             certificates: settings.certificates.clone(),
@@ -135,7 +147,8 @@ impl ClientContext {
     ///
     /// rustls' own.
     pub fn verifying_server_name(&self) -> Result<Self, Error> {
-        Self::new(ClientSettings { verifies_server_name: true, ..self.settings.clone() })
+        let server_name_is = Verified::AsSanList;
+        Self::new(ClientSettings { server_name_is, ..self.settings.clone() })
     }
 
     /// How a host is greeted with which this will be spoken, over a connection that has these ends.
@@ -192,14 +205,17 @@ impl ServerCertVerifier for Verifier {
             return Ok(ServerCertVerified::assertion());
         };
         let name = name.to_str();
-        let host = self.verifies_server_name.then_some(HostName(&name));
-        let verified = match validation.read() {
-            Some(validation) => {
-                validation.verify(leaf, rest, now, KeyUsage::server_auth(), host.as_ref())
-            }
-            None => Err(Flaw::Other("nobody has said yet who is trusted".to_owned()).into()),
+        let listed = self.server_name_is == Verified::AsSanList;
+        let host =
+            (self.server_name_is != Verified::Never).then_some(HostName { name: &name, listed });
+        let Some(validation) = validation.read() else {
+            return Err(told(Flaw::Other("nobody has said yet who is trusted".to_owned()).into()));
         };
-        verified.map(|()| ServerCertVerified::assertion()).map_err(told)
+        match validation.verify(leaf, rest, now, KeyUsage::server_auth(), host.as_ref()) {
+            Err(refusal) if validation.accepts_untrusted() => self.signatures.note(&refusal),
+            verified => verified.map_err(told)?,
+        }
+        Ok(ServerCertVerified::assertion())
     }
 
     fn verify_tls12_signature(
@@ -208,6 +224,7 @@ impl ServerCertVerifier for Verifier {
         leaf: &CertificateDer<'_>,
         signature: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
+        may_sign(leaf)?;
         self.signatures.verify_1_2(message, leaf, signature)
     }
 
@@ -217,6 +234,7 @@ impl ServerCertVerifier for Verifier {
         leaf: &CertificateDer<'_>,
         signature: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
+        may_sign(leaf)?;
         self.signatures.verify_1_3(message, leaf, signature)
     }
 

@@ -10,6 +10,7 @@ mod key_log;
 pub mod names;
 mod ocsp;
 mod parameters;
+mod pem;
 mod server;
 mod session;
 mod signatures;
@@ -18,7 +19,7 @@ mod validation;
 
 pub(crate) use certificate::hex;
 pub use certificate::{Certificate, CertificateError, CertificateInfo, NameKind, SubjectAltName};
-pub use client::{ClientContext, ClientSettings, Speaks};
+pub use client::{ClientContext, ClientSettings, Speaks, Verified};
 pub use greeting::{Greeting, Rejection};
 pub use key_log::{Ends, KeyLogFile};
 pub use ocsp::{OcspError, OcspResponse};

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use rustls::{
-    SignatureScheme, SupportedCipherSuite, SupportedProtocolVersion,
+    CipherSuite, SignatureScheme, SupportedCipherSuite, SupportedProtocolVersion,
     crypto::CryptoProvider,
     version::{TLS12, TLS13},
 };
@@ -119,6 +119,43 @@ impl Parameters {
         let signatures = find_signatures(signatures)?;
         Ok(Self { provider: Arc::new(provider), turned, versions, signatures })
     }
+
+    /// What `FIPS_202205` allows, whatever else is asked for: what is approved by NIST SP 800-52r2, in TLS 1.2 and 1.3.
+    ///
+    /// # Errors
+    ///
+    /// [`ParametersError`], of a build whose algorithms are others.
+    pub fn fips() -> Result<Self, ParametersError> {
+        let (from, to) = (Version::Tls12, Version::Tls13);
+        let mut made = Self::new(from, to, FIPS_CIPHERS, FIPS_GROUPS, FIPS_SIGNATURES)?;
+        for provider in [&mut made.provider, &mut made.turned] {
+            Arc::make_mut(provider).cipher_suites.retain(|suite| !is_chacha20(suite));
+        }
+        Ok(made)
+    }
+}
+
+/// Sources: BoringSSL's `SSL_CTX_set_compliance_policy`, `ssl_compliance_policy_fips_202205`.
+const FIPS_CIPHERS: &[&str] = &[
+    "ECDHE-ECDSA-AES128-GCM-SHA256",
+    "ECDHE-ECDSA-AES256-GCM-SHA384",
+    "ECDHE-RSA-AES128-GCM-SHA256",
+    "ECDHE-RSA-AES256-GCM-SHA384",
+];
+const FIPS_GROUPS: &[&str] = &["P-256", "P-384"];
+const FIPS_SIGNATURES: &[&str] = &[
+    "rsa_pkcs1_sha256",
+    "rsa_pkcs1_sha384",
+    "rsa_pkcs1_sha512",
+    "ecdsa_secp256r1_sha256",
+    "ecdsa_secp384r1_sha384",
+    "rsa_pss_rsae_sha256",
+    "rsa_pss_rsae_sha384",
+    "rsa_pss_rsae_sha512",
+];
+
+fn is_chacha20(suite: &SupportedCipherSuite) -> bool {
+    suite.suite() == CipherSuite::TLS13_CHACHA20_POLY1305_SHA256
 }
 
 fn find_signatures(names: &[&str]) -> Result<Option<Arc<[SignatureScheme]>>, ParametersError> {
@@ -187,6 +224,20 @@ mod tests {
         let default = Parameters::new(Version::Tls12, Version::Tls13, &[], &[], &[]).unwrap();
         assert_eq!(default.provider.kx_groups.len(), 2);
         assert_eq!(default.versions.len(), 2);
+    }
+
+    #[test]
+    fn fips_leaves_what_nist_approves() {
+        let made = Parameters::fips().unwrap();
+        for provider in [&made.provider, &made.turned] {
+            let suites = provider.cipher_suites.iter().map(|suite| suite.suite());
+            let suites = suites.map(super::super::names::cipher_name).collect::<Vec<_>>();
+            assert!(suites.iter().all(|name| name.contains("AES")), "{suites:?}");
+            assert_eq!(suites.len(), 6);
+            assert_eq!(provider.kx_groups.len(), 2);
+        }
+        let signatures = made.signatures.unwrap();
+        assert!(!signatures.contains(&SignatureScheme::ED25519));
     }
 
     #[test]

@@ -18,7 +18,7 @@ use webpki::KeyUsage;
 
 use super::{
     Secret,
-    certificate::Certificate,
+    certificate::{Certificate, CertificateInfo},
     greeting::Made,
     key_log::KeyLogFile,
     parameters::Parameters,
@@ -279,11 +279,14 @@ impl ClientCertVerifier for Verifier {
             Some(validation) => validation.read(),
             None => return Ok(ClientCertVerified::assertion()),
         };
-        let verified = match validation {
-            Some(validation) => validation.verify(leaf, rest, now, KeyUsage::client_auth(), None),
-            None => Err(Flaw::Other("nobody has said yet who is trusted".to_owned()).into()),
+        let Some(validation) = validation else {
+            return Err(told(Flaw::Other("nobody has said yet who is trusted".to_owned()).into()));
         };
-        verified.map(|()| ClientCertVerified::assertion()).map_err(told)
+        match validation.verify(leaf, rest, now, KeyUsage::client_auth(), None) {
+            Err(refusal) if validation.accepts_untrusted() => self.signatures.note(&refusal),
+            verified => verified.map_err(told)?,
+        }
+        Ok(ClientCertVerified::assertion())
     }
 
     fn verify_tls12_signature(
@@ -292,6 +295,7 @@ impl ClientCertVerifier for Verifier {
         leaf: &CertificateDer<'_>,
         signature: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
+        may_sign(leaf)?;
         self.signatures.verify_1_2(message, leaf, signature)
     }
 
@@ -301,11 +305,22 @@ impl ClientCertVerifier for Verifier {
         leaf: &CertificateDer<'_>,
         signature: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
+        may_sign(leaf)?;
         self.signatures.verify_1_3(message, leaf, signature)
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
         self.signatures.schemes()
+    }
+}
+
+/// Whether who has this certificate may sign a handshake with it (`keyUsage`), as each does that we speak.
+///
+/// Observed: Envoy 1.40, whatever `enforce_rsa_key_usage` says.
+pub(super) fn may_sign(leaf: &CertificateDer<'_>) -> Result<(), Error> {
+    match CertificateInfo::read(leaf, "") {
+        Ok(info) if !info.may_sign => Err(told(Refusal::Usage)),
+        _ => Ok(()),
     }
 }
 

@@ -14,7 +14,7 @@ use rustls::{
     sign::{CertifiedKey, Signer, SigningKey},
 };
 
-use super::{names::SIGNATURES, parameters::Parameters};
+use super::{names::SIGNATURES, parameters::Parameters, validation::Refusal};
 
 /// Verifies signatures, and keeps count of those that were not told of yet.
 #[derive(Debug)]
@@ -24,6 +24,8 @@ pub struct Signatures {
     schemes: Vec<SignatureScheme>,
     /// By their places among [`SIGNATURES`].
     verified: [AtomicU32; SIGNATURES.len()],
+    /// Peers that may come though their chain, their names, or their hash was refused.
+    forgiven: [AtomicU32; 3],
 }
 
 /// A key that signs by these alone, first by the first of them that a peer has.
@@ -54,7 +56,12 @@ impl Signatures {
                 known.filter(|scheme| supported.contains(scheme)).collect()
             }
         };
-        Arc::new(Self { algorithms, schemes, verified: Default::default() })
+        Arc::new(Self {
+            algorithms,
+            schemes,
+            verified: Default::default(),
+            forgiven: Default::default(),
+        })
     }
 
     /// A signature of TLS 1.2.
@@ -100,6 +107,26 @@ impl Signatures {
     /// By what a peer may sign.
     pub(super) fn schemes(&self) -> Vec<SignatureScheme> {
         self.schemes.clone()
+    }
+
+    /// A peer may come that was refused (`ACCEPT_UNTRUSTED`). Observed: Envoy 1.40 counts what is wrong with it all the same.
+    pub(super) fn note(&self, refusal: &Refusal) {
+        let [chain, name, hash] = &self.forgiven;
+        match refusal {
+            Refusal::Name(_) | Refusal::Host { .. } => name.fetch_add(1, Relaxed),
+            Refusal::Hash => hash.fetch_add(1, Relaxed),
+            Refusal::Chain(_) | Refusal::NoCertificate | Refusal::Usage => {
+                chain.fetch_add(1, Relaxed)
+            }
+        };
+    }
+
+    /// Tells how many chains, names and hashes were forgiven since it was told last.
+    pub fn tell_forgiven(&self) -> [u32; 3] {
+        self.forgiven.each_ref().map(|count| match count.load(Relaxed) {
+            0 => 0,
+            _ => count.swap(0, Relaxed),
+        })
     }
 
     /// Tells of each that was not told of yet.

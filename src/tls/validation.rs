@@ -1,6 +1,6 @@
 //! Owns `CertificateValidationContext`: whether a peer's certificate is one that we trust.
 
-use std::{fmt, net::IpAddr, time::Duration};
+use std::{net::IpAddr, time::Duration};
 
 use rustls::{
     DistinguishedName, RootCertStore,
@@ -12,7 +12,8 @@ use webpki::{
 };
 
 use super::{
-    certificate::{CertificateError, CertificateInfo, SubjectAltName, dns_name_matches, read_all},
+    certificate::{CertificateError, CertificateInfo, SubjectAltName, dns_name_matches},
+    pem::read_all,
     provider,
 };
 use crate::matcher::TextMatcher;
@@ -92,6 +93,19 @@ pub enum Refusal {
     /// None of its names.
     #[error("verify cert failed: SAN matcher, certificate SANs are [{0}]")]
     Name(String),
+    /// It is for other hosts than the one that was asked for.
+    #[error(
+        "verify cert failed: verify SAN list, expected SANs: [{expected}], certificate SANs: [{names}]"
+    )]
+    Host {
+        /// For whom it must be.
+        expected: String,
+        /// For whom it is.
+        names: String,
+    },
+    /// It signs a handshake, and may not (`keyUsage`).
+    #[error("its keyUsage has no digitalSignature")]
+    Usage,
     /// Neither it nor its key is one that is listed.
     #[error("verify cert failed: cert hash and spki")]
     Hash,
@@ -237,7 +251,7 @@ impl Validation {
     ///
     /// # Errors
     ///
-    /// [`Refusal`], unless everybody is accepted.
+    /// [`Refusal`].
     pub fn verify(
         &self,
         leaf: &CertificateDer<'_>,
@@ -246,10 +260,12 @@ impl Validation {
         usage: KeyUsage,
         host: Option<&HostName<'_>>,
     ) -> Result<(), Refusal> {
-        match self.settings.accept_untrusted {
-            true => Ok(()),
-            false => self.verify_strictly(leaf, rest, now, usage, host),
-        }
+        self.verify_strictly(leaf, rest, now, usage, host)
+    }
+
+    /// Whether a peer may come that was refused (`ACCEPT_UNTRUSTED`).
+    pub fn accepts_untrusted(&self) -> bool {
+        self.settings.accept_untrusted
     }
 
     /// Whether a client's chain, first the leaf, is one that we trust, and not one that anybody may show.
@@ -283,17 +299,17 @@ impl Validation {
         let Ok(info) = CertificateInfo::read(leaf, "") else {
             return Err(Flaw::malformed().into());
         };
-        let refused = || {
-            let names = info.names.iter().map(SubjectAltName::text);
-            Err(Refusal::Name(names.collect::<Vec<_>>().join(", ")))
-        };
+        let shown = || info.names.iter().map(SubjectAltName::text).collect::<Vec<_>>().join(", ");
         let named = |matcher: &SanMatcher| info.names.iter().any(|name| matcher.matches(name));
         if let Some(host) = host {
             if !info.names.iter().any(|name| host.is(name)) {
-                return refused();
+                return Err(match host.listed {
+                    true => Refusal::Host { expected: host.name.to_owned(), names: shown() },
+                    false => Refusal::Name(shown()),
+                });
             }
         } else if !names.is_empty() && !names.iter().any(named) {
-            return refused();
+            return Err(Refusal::Name(shown()));
         }
         if hashes.is_empty() && spki.is_empty() {
             return Ok(());
@@ -356,13 +372,14 @@ impl Validation {
         }
     }
 
-    /// A moment at which a certificate was valid.
+    /// A moment at which a certificate is valid: now, or its first, or its last.
+    ///
+    /// Observed: Envoy 1.40 takes one that is not valid yet as well.
     fn time_within(&self, leaf: &CertificateDer<'_>) -> Option<UnixTime> {
         let info = CertificateInfo::read(leaf, "").ok()?;
-        let seconds = u64::try_from(info.not_after).ok()?;
-        let now = UnixTime::now();
-        let ended = seconds < now.as_secs();
-        Some(if ended { UnixTime::since_unix_epoch(Duration::from_secs(seconds)) } else { now })
+        let [first, last] = [info.not_before, info.not_after].map(|at| u64::try_from(at).ok());
+        let seconds = UnixTime::now().as_secs().max(first?).min(last?);
+        Some(UnixTime::since_unix_epoch(Duration::from_secs(seconds)))
     }
 }
 
@@ -406,15 +423,20 @@ impl From<Flaw> for Refusal {
     }
 }
 
-/// The host that a certificate must be for (`auto_san_validation`).
+/// The host that a certificate must be for.
 #[derive(Clone, Copy, Debug)]
-pub struct HostName<'a>(pub &'a str);
+pub struct HostName<'a> {
+    /// Its name, or address.
+    pub name: &'a str,
+    /// It stands in a list of names (`auto_san_validation`), which is told.
+    pub listed: bool,
+}
 
 impl HostName<'_> {
     fn is(&self, name: &SubjectAltName) -> bool {
         match name {
-            SubjectAltName::Dns(pattern) => dns_name_matches(self.0, pattern),
-            SubjectAltName::Ip(ip) => self.0.parse::<IpAddr>().is_ok_and(|host| host == *ip),
+            SubjectAltName::Dns(pattern) => dns_name_matches(self.name, pattern),
+            SubjectAltName::Ip(ip) => self.name.parse::<IpAddr>().is_ok_and(|host| host == *ip),
             _ => false,
         }
     }
@@ -440,11 +462,5 @@ impl SanMatcher {
             return dns_name_matches(exact, pattern);
         }
         self.matcher.matches(name.text().as_bytes())
-    }
-}
-
-impl fmt::Display for HostName<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.0)
     }
 }

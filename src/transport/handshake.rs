@@ -22,6 +22,9 @@ pub enum HandshakeError {
     /// The peer is not trusted.
     #[error("TLS_error:|{code}:{0}:TLS_error_end", code = reason::of_refusal(.0))]
     Refused(Refusal),
+    /// It signs with a key that may not sign.
+    #[error("TLS_error:|{code}:TLS_error_end", code = reason::KEY_USAGE)]
+    Usage,
     /// What it said is no TLS that we speak.
     #[error("TLS_error:|{code}:TLS_error_end", code = reason::of_error(.0))]
     Protocol(rustls::Error),
@@ -144,10 +147,14 @@ impl HandshakeError {
                 tally(match why {
                     Refusal::NoCertificate => SslStat::FailVerifyNoCert,
                     Refusal::Chain(_) => SslStat::FailVerifyError,
-                    Refusal::Name(_) => SslStat::FailVerifySan,
+                    Refusal::Name(_) | Refusal::Host { .. } => SslStat::FailVerifySan,
                     Refusal::Hash => SslStat::FailVerifyCertHash,
+                    Refusal::Usage => SslStat::ConnectionError,
                 });
-                HandshakeError::Refused(why)
+                match why {
+                    Refusal::Usage => HandshakeError::Usage,
+                    why => HandshakeError::Refused(why),
+                }
             }
             None => {
                 tally(SslStat::ConnectionError);
@@ -170,6 +177,10 @@ fn count(session: &Session, signatures: &Signatures, tally: &impl Fn(SslStat)) {
         tally(algorithm);
     }
     signatures.tell(|scheme| signature_stat(scheme).into_iter().for_each(tally));
+    let wrong = [SslStat::FailVerifyError, SslStat::FailVerifySan, SslStat::FailVerifyCertHash];
+    for (stat, times) in wrong.into_iter().zip(signatures.tell_forgiven()) {
+        (0..times).for_each(|_| tally(stat));
+    }
     tally(match session.version {
         names::TLS_1_3 => SslStat::Version13,
         _ => SslStat::Version12,

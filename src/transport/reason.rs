@@ -10,6 +10,10 @@ const SSL: u32 = 0x1000_0000;
 /// Alerts of the peer's are counted from here.
 const ALERTS: u32 = 1000;
 
+/// What is said of a peer that signs with a key that may not.
+pub(super) const KEY_USAGE: &str =
+    "268435758:SSL routines:OPENSSL_internal:KEY_USAGE_BIT_INCORRECT";
+
 /// What is said of a peer that is not trusted.
 pub(super) fn of_refusal(why: &Refusal) -> String {
     match why {

@@ -110,10 +110,8 @@ mod tests {
      {
         let local = Address::from(([10, 0, 0, 3], 3));
         let proxied = |noted: &str, came: Address| Proxied {
-            peer: ([10, 9, 9, 9], 9).into(),
-            local: came,
-            tlvs: Vec::new(),
             metadata: json!({"ns": {"to": noted}}),
+            ..Proxied::new(([10, 9, 9, 9], 9).into(), came)
         };
         let (elsewhere, nothing) = (
             Address::from(([10, 0, 0, 4], 4)),

@@ -31,7 +31,9 @@ pub fn header(
     to: Address,
     proxied: Option<&Proxied>,
 ) -> Vec<u8> {
-    let told = proxied.into_iter().flat_map(|proxied| proxied.told(&greeting.kept));
+    let is_added = |kind: u8| greeting.added.iter().any(|(added, _)| *added == kind);
+    let kept = proxied.into_iter().flat_map(|proxied| proxied.told(&greeting.kept));
+    let told = greeting.added.iter().chain(kept.filter(|(kind, _)| !is_added(*kind)));
     let (Some(from), Some(to)) = (from.socket(), to.socket()) else {
         return nobodys(greeting.version);
     };
@@ -116,24 +118,29 @@ mod tests {
     use crate::config::model::listener_filter::KeptTlvs;
 
     fn plain(version: ProxyProtocol, from: SocketAddr, to: SocketAddr) -> Vec<u8> {
-        header(&Greeting { version, kept: KeptTlvs::All }, from.into(), to.into(), None)
+        header(
+            &Greeting { version, kept: KeptTlvs::All, added: Vec::new() },
+            from.into(),
+            to.into(),
+            None,
+        )
     }
 
     #[test]
     fn what_the_clients_header_said_goes_on_as_far_as_it_is_asked_for() {
         let (from, to) = ("1.2.3.4:5".parse().unwrap(), "6.7.8.9:258".parse().unwrap());
-        let proxied = Proxied {
-            peer: from,
-            local: to,
-            tlvs: vec![(2, (*b"one").into()), (3, (*b"two").into()), (2, (*b"").into())],
-            metadata: serde_json::Value::Null,
-        };
-        for (kept, expected) in [
-            (KeptTlvs::None, &b""[..]),
-            (KeptTlvs::These(vec![2]), b"\x02\0\x03one\x02\0\0"),
-            (KeptTlvs::All, b"\x02\0\x03one\x03\0\x03two\x02\0\0"),
+        let tlvs = vec![(2, (*b"one").into()), (3, (*b"two").into()), (2, (*b"").into())];
+        let proxied = Proxied { tlvs, ..Proxied::new(from, to) };
+        for (kept, added, expected) in [
+            (KeptTlvs::None, None, &b""[..]),
+            (KeptTlvs::These(vec![2]), None, b"\x02\0\x03one\x02\0\0"),
+            (KeptTlvs::All, None, b"\x02\0\x03one\x03\0\x03two\x02\0\0"),
+            // Observed: Envoy 1.40.
+            (KeptTlvs::None, Some(9), b"\x09\0\x01x"),
+            (KeptTlvs::All, Some(2), b"\x02\0\x01x\x03\0\x03two"),
         ] {
-            let greeting = Greeting { version: ProxyProtocol::V2, kept };
+            let added = added.map(|kind| (kind, (*b"x").into())).into_iter().collect();
+            let greeting = Greeting { version: ProxyProtocol::V2, kept, added };
             let header = header(&greeting, from, to, Some(&proxied));
             let (fixed, tlvs) = header.split_at(16 + 12);
             assert_eq!(tlvs, expected);

@@ -1,6 +1,6 @@
 //! Owns where a cluster's hosts come from, and what is said about each.
 
-use std::{collections::BTreeMap, net::SocketAddr, sync::Arc, time::Duration};
+use std::{any::Any, collections::BTreeMap, fmt, net::SocketAddr, sync::Arc, time::Duration};
 
 use super::DnsPlan;
 use crate::{address::Address, resources::ConfigSource};
@@ -97,8 +97,8 @@ pub struct EndpointPlan {
     pub canary: bool,
     /// What stands under `envoy.lb` in its metadata.
     pub metadata: LbMetadata,
-    /// All its metadata as JSON, if it has any.
-    pub metadata_text: Option<Arc<str>>,
+    /// All its metadata, if it has any.
+    pub described: Option<Arc<Described>>,
     /// What stands under `envoy.transport_socket_match`.
     pub transport_metadata: LbMetadata,
     /// `LbEndpoint.health_status` as configured.
@@ -107,6 +107,14 @@ pub struct EndpointPlan {
     pub checked_at: Option<Box<CheckedAt>>,
     /// `Endpoint.health_check_config.disable_active_health_check`.
     pub unchecked: bool,
+}
+
+/// All metadata of a host. Two are the same if their texts are.
+pub struct Described {
+    /// As JSON.
+    pub text: String,
+    /// As formats read it, who alone know the type.
+    pub read: Box<dyn Any + Send + Sync>,
 }
 
 /// Metadata that balancers read, by key.
@@ -177,6 +185,18 @@ impl EndpointPlan {
     }
 }
 
+impl PartialEq for Described {
+    fn eq(&self, other: &Self) -> bool {
+        self.text == other.text
+    }
+}
+
+impl fmt::Debug for Described {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
+    }
+}
+
 impl Default for EndpointPlan {
     fn default() -> Self {
         Self {
@@ -187,7 +207,7 @@ impl Default for EndpointPlan {
             locality_weight: 0,
             canary: false,
             metadata: LbMetadata::default(),
-            metadata_text: None,
+            described: None,
             transport_metadata: LbMetadata::default(),
             health: ConfiguredHealth::default(),
             checked_at: None,

@@ -71,6 +71,10 @@ pub(super) fn check_required(
             "gt" | "gte" if is_plain_number(field) => {
                 !ignore_empty && argument.parse::<f64>().is_ok_and(|min| min > 0.0)
             }
+            // Nor is an enum: it has the value that is 0.
+            "not_in" if matches!(field.kind, crate::config::schema::FieldKind::Enum(_)) => {
+                *argument == "0"
+            }
             "const" if field.kind == crate::config::schema::FieldKind::Bool => *argument == "1",
             _ => false,
         };

@@ -7,8 +7,8 @@ use std::{
 };
 
 use understudy_actors::plan::{
-    CheckedAt, ClusterPlan, ConfiguredHealth, Discovery, EndpointPlan, HappyEyeballs, HostPlan,
-    LbMetadata, LbValue, Locality, NamePlan, RetryBudget, Thresholds,
+    CheckedAt, ClusterPlan, ConfiguredHealth, Described, Discovery, EndpointPlan, HappyEyeballs,
+    HostPlan, LbMetadata, LbValue, Locality, NamePlan, RetryBudget, Thresholds,
 };
 
 use understudy_actors::{address::Address, resources::print_of};
@@ -17,6 +17,7 @@ use super::{
     Compiler,
     address::{Named, Place},
     lb_metadata::{lb_fields, lb_metadata, transport_metadata},
+    route::filter_metadata,
 };
 use crate::config::{
     Message,
@@ -275,7 +276,10 @@ impl Compiler<'_> {
 
     fn endpoint(&mut self, lb_endpoint: &Message, plan: EndpointPlan) -> Option<Endpoint> {
         let metadata = lb_metadata(lb_endpoint, "metadata");
-        let all = lb_endpoint.message("metadata").map(|all| print::json(all).to_string().into());
+        let described = lb_endpoint.message("metadata").map(|all| {
+            let read = Box::new(filter_metadata(all));
+            Arc::new(Described { text: print::json(all).to_string(), read })
+        });
         let transport_metadata = transport_metadata(lb_endpoint, "metadata");
         lb_endpoint.ignore("metadata", "what stands beside `envoy.lb` says nothing to balancers");
         let endpoint = lb_endpoint.message("endpoint")?;
@@ -284,7 +288,7 @@ impl Compiler<'_> {
         let plan = EndpointPlan {
             canary: metadata.get("canary") == Some(&LbValue::Boolean(true)),
             metadata,
-            metadata_text: all,
+            described,
             transport_metadata,
             hostname: endpoint.text("hostname").unwrap_or_default().to_owned(),
             checked_at: check.map(|check| self.checked_at(check)).map(Box::new),
@@ -338,7 +342,11 @@ impl Compiler<'_> {
     }
 
     fn upstream(&mut self, cluster: &Message) -> Upstream {
-        let mut upstream = Upstream { balancing: self.balancing(cluster), ..Upstream::default() };
+        let mut upstream = Upstream {
+            balancing: self.balancing(cluster),
+            metadata: cluster.message("metadata").map(filter_metadata),
+            ..Upstream::default()
+        };
         if let Some(bytes) = cluster.number("per_connection_buffer_limit_bytes") {
             upstream.buffer_bytes_max = usize::try_from(bytes).unwrap_or(usize::MAX);
         }

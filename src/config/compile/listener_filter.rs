@@ -10,7 +10,7 @@ use crate::{
             listener::{FilterChain, NamedChain},
             listener_filter::{
                 KeptTlvs, ListenerFilter, ListenerFilterKind, LocalRatelimit, PortRule,
-                ProxyProtocol, TlsInspector, TlvRule,
+                ProxyProtocol, TlsInspector, TlvLocation, TlvRule,
             },
             runtime_flag::RuntimeFlag,
         },
@@ -24,6 +24,7 @@ const TLS_INSPECTOR: &str = "envoy.extensions.filters.listener.tls_inspector.v3.
 const HTTP_INSPECTOR: &str = "envoy.extensions.filters.listener.http_inspector.v3.HttpInspector";
 const PROXY_PROTOCOL: &str = "envoy.extensions.filters.listener.proxy_protocol.v3.ProxyProtocol";
 const ORIGINAL_DST: &str = "envoy.extensions.filters.listener.original_dst.v3.OriginalDst";
+const ORIGINAL_SRC: &str = "envoy.extensions.filters.listener.original_src.v3.OriginalSrc";
 const LOCAL_RATELIMIT: &str = "envoy.extensions.filters.listener.local_ratelimit.v3.LocalRateLimit";
 
 /// Where values of TLVs are noted unless a rule says otherwise.
@@ -94,6 +95,10 @@ impl Compiler<'_> {
                 ListenerFilterKind::ProxyProtocol(Arc::new(self.proxy_protocol_filter(config)))
             }
             ORIGINAL_DST => ListenerFilterKind::OriginalDst,
+            ORIGINAL_SRC => {
+                config.ignore("bind_port", "Envoy 1.40 takes it, and binds to any port");
+                ListenerFilterKind::OriginalSrc { mark: config.number_u32("mark").unwrap_or(0) }
+            }
             LOCAL_RATELIMIT => ListenerFilterKind::LocalRatelimit(LocalRatelimit {
                 stat_prefix: config.text("stat_prefix").unwrap_or_default().to_owned(),
                 bucket: Arc::new(self.token_bucket(config)),
@@ -108,19 +113,19 @@ impl Compiler<'_> {
     }
 
     fn proxy_protocol_filter(&mut self, config: &Message) -> ProxyProtocol {
-        if config.choice("tlv_location").is_some_and(|place| place != "DYNAMIC_METADATA") {
-            let (at, path) = (config.at_of("tlv_location"), config.path_of("tlv_location"));
-            self.unsupported(at, &path, "`tlv_location: FILTER_STATE`");
-        }
-        let mut rules = Vec::new();
+        let mut rules: Vec<TlvRule> = Vec::new();
         for rule in config.messages("rules") {
             let tlv_type = rule.number("tlv_type").and_then(|tlv| u8::try_from(tlv).ok());
+            let tlv_type = tlv_type.unwrap_or(0);
             let Some(noted) = rule.message("on_tlv_present") else { continue };
             let namespace = noted.text("metadata_namespace").filter(|name| !name.is_empty());
+            // Of two for one type the last counts. Observed: Envoy 1.40.
+            rules.retain(|known| known.tlv_type != tlv_type);
             rules.push(TlvRule {
-                tlv_type: tlv_type.unwrap_or(0),
+                tlv_type,
                 namespace: namespace.unwrap_or(PROXY_PROTOCOL_NAMESPACE).to_owned(),
                 key: noted.text("key").unwrap_or_default().to_owned(),
+                in_base64: noted.choice("value_string_encoding") == Some("BASE64"),
             });
         }
         let refused = config.choices("disallowed_versions");
@@ -136,6 +141,10 @@ impl Compiler<'_> {
             refuses_v2: refused.contains(&"V2"),
             stat_prefix: config.text("stat_prefix").unwrap_or_default().to_owned(),
             rules,
+            tlv_location: match config.choice("tlv_location") {
+                Some("FILTER_STATE") => TlvLocation::FilterState,
+                _ => TlvLocation::DynamicMetadata,
+            },
             kept: config.message("pass_through_tlvs").map_or(KeptTlvs::None, kept_tlvs),
         }
     }

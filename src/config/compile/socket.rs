@@ -13,6 +13,7 @@ use crate::{
         model::socket::{
             Greeting, ProxyProtocol, SocketOption, Sockets, SourceAddress, TcpKeepalive,
         },
+        model::tcp_proxy::TlvValue,
     },
     tls::ClientContext,
 };
@@ -153,7 +154,8 @@ impl Compiler<'_> {
                 };
                 let kept = proxy.and_then(|proxy| proxy.message("pass_through_tlvs"));
                 let kept = kept.map_or(KeptTlvs::None, kept_tlvs);
-                let greeting = Some(Greeting { version, kept });
+                let added = proxy.map(|proxy| self.added_tlvs(proxy)).unwrap_or_default();
+                let greeting = Some(Greeting { version, kept, added });
                 Transport { greeting, ..inner.unwrap_or_default() }
             }
             other => {
@@ -161,6 +163,22 @@ impl Compiler<'_> {
                 Transport::default()
             }
         }
+    }
+
+    /// `ProxyProtocolConfig.added_tlvs`. A format is refused by name: a pool's connections are opened for nobody in
+    /// particular.
+    fn added_tlvs(&mut self, config: &Message) -> Vec<(u8, Box<[u8]>)> {
+        let mut added = Vec::new();
+        for tlv in self.tlvs(config, "added_tlvs") {
+            match tlv.value {
+                TlvValue::Fixed(value) => added.push((tlv.tlv_type, value)),
+                TlvValue::Format(_) => {
+                    let (at, path) = (config.at_of("added_tlvs"), config.path_of("added_tlvs"));
+                    self.unsupported(at, &path, "`format_string` in `added_tlvs`");
+                }
+            }
+        }
+        added
     }
 }
 

@@ -10,6 +10,8 @@ use crate::{matcher::AnswerMatcher, tls::ClientContext};
 /// How connections to a cluster's hosts speak.
 #[derive(Clone, Debug)]
 pub struct Upstream {
+    /// `metadata.filter_metadata`, for formats.
+    pub metadata: Option<serde_json::Value>,
     /// HTTP/1 or HTTP/2.
     pub protocol: UpstreamProtocol,
     /// Which of its hosts a request goes to.
@@ -143,6 +145,7 @@ impl Default for Upstream {
             preconnect_ratio: 1.0,
             predictive_ratio: 1.0,
             host_connections_max: [u32::MAX; 2],
+            metadata: None,
         }
     }
 }

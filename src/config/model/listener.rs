@@ -153,10 +153,18 @@ impl Terminal {
 
     /// `drain_type` of its listener: whether its connections end while the server drains.
     pub fn drains_with_server(&mut self, drains: bool) {
-        if let Terminal::Http(manager) = self
-            && let Some(manager) = Arc::get_mut(manager)
-        {
-            manager.drains_with_server = drains;
+        match self {
+            Terminal::Http(manager) => {
+                if let Some(manager) = Arc::get_mut(manager) {
+                    manager.drains_with_server = drains;
+                }
+            }
+            Terminal::Tcp(proxy) => {
+                if let Some(proxy) = Arc::get_mut(proxy) {
+                    proxy.drains_with_server &= drains;
+                }
+            }
+            Terminal::Echo(_) | Terminal::DirectResponse(..) => {}
         }
     }
 

@@ -29,6 +29,11 @@ pub enum ListenerFilterKind {
     ProxyProtocol(Arc<ProxyProtocol>),
     /// `envoy.filters.listener.original_dst`.
     OriginalDst,
+    /// `envoy.filters.listener.original_src`.
+    OriginalSrc {
+        /// `mark`; 0 for none.
+        mark: u32,
+    },
     /// `envoy.filters.listener.local_ratelimit`.
     LocalRatelimit(LocalRatelimit),
 }
@@ -77,10 +82,22 @@ pub struct ProxyProtocol {
     pub refuses_v2: bool,
     /// `stat_prefix`
     pub stat_prefix: String,
-    /// `rules`: of which TLV a value is noted, in which namespace and by which key.
+    /// `rules`: of which TLV a value is noted, in which namespace and by which key; one for a type.
     pub rules: Vec<TlvRule>,
+    /// `tlv_location`
+    pub tlv_location: TlvLocation,
     /// `pass_through_tlvs`
     pub kept: KeptTlvs,
+}
+
+/// `ProxyProtocol.TlvLocation`: where the values of TLVs go.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum TlvLocation {
+    /// Into the dynamic metadata.
+    #[default]
+    DynamicMetadata,
+    /// Into one object of the filter state, without namespaces.
+    FilterState,
 }
 
 /// `ProxyProtocol.Rule`
@@ -92,6 +109,8 @@ pub struct TlvRule {
     pub namespace: String,
     /// `key`
     pub key: String,
+    /// `value_string_encoding` is `BASE64`.
+    pub in_base64: bool,
 }
 
 /// `ProxyProtocolPassThroughTLVs`: which TLVs go on to hosts.

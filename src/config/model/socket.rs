@@ -44,6 +44,8 @@ pub struct Greeting {
     pub version: ProxyProtocol,
     /// `pass_through_tlvs`: of what the client's own header said.
     pub kept: KeptTlvs,
+    /// `added_tlvs`: said first, in the place of those of their types.
+    pub added: Vec<(u8, Box<[u8]>)>,
 }
 
 /// `ProxyProtocolConfig.version`.

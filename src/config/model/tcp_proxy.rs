@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use understudy_actors::plan::{LbMetadata, Slot};
 
 use super::{access_log::AccessLog, listener::FilterChainInfo, route::HeaderEdits};
-use crate::format::Format;
+use crate::format::{Format, FormatString};
 
 /// A cluster that takes connections.
 #[derive(Debug)]
@@ -41,6 +41,14 @@ pub struct TcpProxy {
     pub connect_attempts_max: u32,
     /// `backoff_options`: the first and the longest wait between attempts.
     pub backoff: Option<(Duration, Duration)>,
+    /// `upstream_connect_mode: ON_DOWNSTREAM_DATA`: a host is looked for when the client has said something.
+    pub waits_for_data: bool,
+    /// `check_drain_close`, where its listener drains with the server: what moves then ends its connection.
+    pub drains_with_server: bool,
+    /// `proxy_protocol_tlvs`, fixed values before formats: what a host's PROXY header says besides.
+    pub tlvs: Vec<Tlv>,
+    /// `proxy_protocol_tlv_merge_policy`
+    pub tlv_merge: TlvMerge,
     /// `tunneling_config`
     pub tunnelling: Option<Tunnelling>,
     /// `access_log`
@@ -51,6 +59,36 @@ pub struct TcpProxy {
     pub logged: Logged,
     /// The chain that it ends.
     pub filter_chain: Arc<FilterChainInfo>,
+}
+
+/// `TlvEntry`
+#[derive(Debug)]
+pub struct Tlv {
+    /// `type`
+    pub tlv_type: u8,
+    /// `value` or `format_string`
+    pub value: TlvValue,
+}
+
+/// What a TLV says.
+#[derive(Debug)]
+pub enum TlvValue {
+    /// `value`
+    Fixed(Box<[u8]>),
+    /// `format_string`
+    Format(FormatString),
+}
+
+/// `ProxyProtocolTlvMergePolicy`: what becomes of `proxy_protocol_tlvs` where the client came with a PROXY header.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum TlvMerge {
+    /// They are not told.
+    #[default]
+    AddIfAbsent,
+    /// They take the place of those of their types, and stand before the others.
+    Overwrite,
+    /// They stand behind the others.
+    Append,
 }
 
 /// `TunnelingConfig`: a connection is carried in a request.

@@ -156,11 +156,9 @@ impl Exchange<'_> {
         let told = tally.told.as_deref();
         let route = tally.way.as_ref().and_then(Way::route);
         let host = tally.way.as_ref().and_then(Way::virtual_host);
-        let upstream = tally.chosen.as_ref().map(|chosen| UpstreamInfo {
-            address: &chosen.host().address_text,
-            hostname: &chosen.host().endpoint.hostname,
-            connection: told.and_then(|told| told.connection.as_ref()),
-        });
+        let connection = told.and_then(|told| told.connection.as_ref());
+        let upstream =
+            tally.chosen.as_ref().map(|chosen| UpstreamInfo::of(chosen.host(), connection));
         let cluster = told.and_then(|told| told.cluster.as_ref());
         let plan = cluster.map(|current| &*current.snapshot.plan);
         StreamInfo {
@@ -197,6 +195,7 @@ impl Exchange<'_> {
             virtual_host_metadata: host.and_then(|host| host.metadata.as_ref()),
             virtual_cluster: told.map_or("", |told| &told.virtual_cluster),
             cluster: plan.map_or("", |plan| &plan.name),
+            cluster_metadata: cluster.and_then(|current| current.upstream.metadata.as_ref()),
             cluster_stat_name: plan.map_or("", |plan| &plan.stat_name),
             upstream,
             // A request that finds no host has been tried once. Observed: Envoy 1.40.

@@ -101,11 +101,7 @@ impl Exchange<'_> {
             trying.flags.insert(ResponseFlag::UpstreamRequestTimeout);
         }
         let info = StreamInfo {
-            upstream: Some(UpstreamInfo {
-                address: &beside.chosen.host().address_text,
-                hostname: &beside.chosen.host().endpoint.hostname,
-                connection: beside.connection.as_ref(),
-            }),
+            upstream: Some(UpstreamInfo::of(beside.chosen.host(), beside.connection.as_ref())),
             ..self.info(AccessLogType::UpstreamEnd)
         };
         self.write_upstream(&trying, info);

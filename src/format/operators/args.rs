@@ -54,12 +54,14 @@ pub(crate) enum Args {
 }
 
 /// How an object of filter state is told.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Told {
     /// `TYPED`
     Typed,
-    /// `PLAIN`, or a `FIELD`, which no object has.
-    NotAtAll,
+    /// `PLAIN`
+    Plain,
+    /// `FIELD`, and its name.
+    Field(Box<str>),
 }
 
 /// Whose path.
@@ -240,9 +242,20 @@ pub(super) fn metadata(params: &str) -> Result<Args, FormatError> {
         "LISTENER_FILTER_CHAIN" => {
             Ok(Args::Metadata(Owner::FilterChain, words.map(str::to_owned).collect()))
         }
-        "CLUSTER" | "UPSTREAM_HOST" => Ok(Args::Metadata(Owner::Nobody, Vec::new())),
+        "CLUSTER" => Ok(Args::Metadata(Owner::Cluster, words.map(str::to_owned).collect())),
+        "UPSTREAM_HOST" => {
+            Ok(Args::Metadata(Owner::UpstreamHost, words.map(str::to_owned).collect()))
+        }
         other => refused(format!("{other} is not supported type of metadata")),
     }
+}
+
+pub(super) fn cluster_metadata(params: &str) -> Result<Args, FormatError> {
+    Ok(Args::Metadata(Owner::Cluster, params.split(':').map(str::to_owned).collect()))
+}
+
+pub(super) fn upstream_metadata(params: &str) -> Result<Args, FormatError> {
+    Ok(Args::Metadata(Owner::UpstreamHost, params.split(':').map(str::to_owned).collect()))
 }
 
 pub(super) fn dynamic_metadata(params: &str) -> Result<Args, FormatError> {
@@ -265,7 +278,11 @@ pub(super) fn filter_state(params: &str) -> Result<Args, FormatError> {
             "Invalid filter state serialize type, FIELD should be used with the field name.",
         );
     }
-    let told = if kind == "TYPED" { Told::Typed } else { Told::NotAtAll };
+    let told = match kind {
+        "PLAIN" => Told::Plain,
+        "FIELD" => Told::Field(field.into()),
+        _ => Told::Typed,
+    };
     Ok(Args::FilterState(key.into(), told))
 }
 
@@ -324,8 +341,10 @@ pub(super) enum Owner {
     Listener,
     /// `LISTENER_FILTER_CHAIN`.
     FilterChain,
-    /// What has none here.
-    Nobody,
+    /// `CLUSTER`.
+    Cluster,
+    /// `UPSTREAM_HOST`.
+    UpstreamHost,
 }
 
 // === impl Args ===
@@ -425,9 +444,12 @@ impl Args {
                 info.filter_chain.and_then(|chain| chain.listener_metadata.as_deref())
             }
             Owner::FilterChain => info.filter_chain.and_then(|chain| chain.metadata.as_ref()),
-            Owner::Nobody => None,
+            Owner::Cluster => info.cluster_metadata,
+            Owner::UpstreamHost => info.upstream.and_then(|upstream| upstream.metadata),
         };
-        let Some(mut found) = metadata else { return Value::Nothing };
+        // Whose it is alone names nothing. Observed: Envoy 1.40.
+        let named = metadata.filter(|_| !names.is_empty());
+        let Some(mut found) = named else { return Value::Nothing };
         for name in names {
             match found.get(name) {
                 Some(below) => found = below,
@@ -438,9 +460,13 @@ impl Args {
     }
 
     pub(super) fn filter_state<'a>(&self, info: &StreamInfo<'a>) -> Value<'a> {
-        let Args::FilterState(key, Told::Typed) = self else { return Value::Nothing };
-        let object = info.filter_state.and_then(|state| state.get(key));
-        object.map_or(Value::Nothing, |object| Value::Json(object.typed()))
+        let Args::FilterState(key, told) = self else { return Value::Nothing };
+        let Some(object) = info.left_under(key) else { return Value::Nothing };
+        match told {
+            Told::Typed => Value::Json(object.typed()),
+            Told::Plain => object.plain().map_or(Value::Nothing, Value::owned),
+            Told::Field(name) => object.field(name).map_or(Value::Nothing, Value::text),
+        }
     }
 }
 

@@ -78,7 +78,8 @@ pub fn look(bytes: &[u8], wanted: Wanted) -> Look<Read> {
             false => Look::Seen(Read::Else),
         };
     };
-    let line = bytes.get(..end).unwrap_or_default();
+    // Observed: Envoy 1.40 minds no blanks at the end.
+    let line = bytes.get(..end).unwrap_or_default().trim_ascii_end();
     let mut words = line.split(|byte| *byte == b' ');
     if words.next() != Some(b"PROXY") {
         return Look::Seen(Read::Else);

@@ -14,12 +14,16 @@ use crate::{
     config::Message,
     tls::{
         Certificate, ClientContext, ClientSettings, KeyLogFile, Parameters, Secret, ServerContext,
-        ServerSettings, SharedTickets, Stapling, TicketKeys, TimedTickets, Validation, Version,
+        ServerSettings, SharedTickets, Stapling, TicketKeys, TimedTickets, Validation, Verified,
+        Version,
     },
 };
 
 /// Source: `UpstreamTlsContext.max_session_keys`.
 const SESSIONS_KEPT: u64 = 1;
+
+/// RFC 7301, 3.1.
+const ALPN_BYTES_MAX: usize = 255;
 
 /// What both contexts have.
 struct Common {
@@ -78,6 +82,8 @@ impl Compiler<'_> {
             let field = "allow_renegotiation";
             self.unsupported(context.at_of(field), &context.path_of(field), "renegotiation");
         }
+        // Observed: Envoy 1.40 enforces it, whatever this says.
+        context.ignore("enforce_rsa_key_usage", "what a certificate may be used for is enforced");
         let kept = context.number("max_session_keys").unwrap_or(SESSIONS_KEPT);
         let server_name = context.text("sni").filter(|name| !name.is_empty());
         if let Some(name) = server_name
@@ -88,11 +94,23 @@ impl Compiler<'_> {
             self.error(context.at_of("sni"), &context.path_of("sni"), text, hint);
         }
         let verifies_server_name = context.boolean("auto_sni_san_validation") == Some(true);
-        if verifies_server_name && common.validation.is_none() {
+        // Observed: Envoy 1.40. A name proves nothing where whoever likes may certify it.
+        let trusts_nobody = match common.validation.as_ref().map(Secret::as_fixed) {
+            None => Some("a validation context"),
+            Some(Some(trusted)) if trusted.authorities.is_empty() => {
+                Some("configuring a trusted CA")
+            }
+            Some(_) => None,
+        };
+        if let Some(missing) = trusts_nobody.filter(|_| verifies_server_name) {
             let field = "auto_sni_san_validation";
-            let text = format!("'{field}' was configured without a validation context");
+            let text = format!("'{field}' was configured without {missing}");
             let hint = "add `validation_context` with `trusted_ca`";
             self.error(context.at_of(field), &context.path_of(field), text, hint);
+        }
+        if common.certificates.len() > 1 {
+            let text = "Multiple TLS certificates are not supported for client contexts";
+            self.error(context.at, &context.path, text, "leave all but one out");
         }
         let settings = ClientSettings {
             key_log: common.key_log,
@@ -101,7 +119,10 @@ impl Compiler<'_> {
             validation: common.validation,
             server_name: server_name.map(str::to_owned),
             host_name_is_asked_for: context.boolean("auto_host_sni") == Some(true),
-            verifies_server_name,
+            server_name_is: match verifies_server_name {
+                true => Verified::AsSanMatcher,
+                false => Verified::Never,
+            },
             alpn: common.alpn,
             sessions_kept: usize::try_from(kept).unwrap_or(usize::MAX).min(1 << 16),
         };
@@ -161,10 +182,24 @@ impl Compiler<'_> {
             });
         }
         let validation = self.validation_of(common);
-        let alpn = common.texts("alpn_protocols").map(|(name, _)| name.as_bytes().to_vec());
-        let alpn = alpn.collect();
+        let alpn = self.alpn(common);
         let key_log = self.key_log(common);
         Some(Common { parameters: parameters?, certificates, validation, alpn, key_log })
+    }
+
+    /// `alpn_protocols`. Observed: Envoy 1.40 takes a text with commas for several names.
+    fn alpn(&mut self, common: &Message) -> Vec<Vec<u8>> {
+        let mut alpn = Vec::new();
+        for (text, at) in common.texts("alpn_protocols") {
+            for name in text.split(',').filter(|name| !name.is_empty()) {
+                if name.len() > ALPN_BYTES_MAX {
+                    let hint = "a protocol's name has at most 255 bytes (RFC 7301)";
+                    self.error(at, &common.path, "Invalid ALPN protocol string", hint);
+                }
+                alpn.push(name.as_bytes().to_vec());
+            }
+        }
+        alpn
     }
 
     /// `TlsParameters`; `newest` is the default of its maximum, which is TLS 1.2 towards hosts.
@@ -174,12 +209,40 @@ impl Compiler<'_> {
         };
         let from = self.tls_version(set, "tls_minimum_protocol_version", Version::Tls12)?;
         let to = self.tls_version(set, "tls_maximum_protocol_version", newest)?;
+        if let Some(made) = self.compliant(set) {
+            return made;
+        }
         let list = |name: &str| set.texts(name).map(|(text, _)| text).collect::<Vec<_>>();
         let (ciphers, groups) = (list("cipher_suites"), list("ecdh_curves"));
         let made = Parameters::new(from, to, &ciphers, &groups, &list("signature_algorithms"));
         let hint =
             "leave it out of the list; what is left is secure and every client of today has it";
         made.map_err(|error| self.error(set.at, &set.path, error.to_string(), hint)).ok()
+    }
+
+    /// `compliance_policies`, of which there is one at most; `None` where there is none.
+    fn compliant(&mut self, set: &Message) -> Option<Option<Parameters>> {
+        const FIELD: &str = "compliance_policies";
+        let policy = *set.choices(FIELD).first()?;
+        let overruled = "`compliance_policies` says it all";
+        for field in [
+            "tls_minimum_protocol_version",
+            "tls_maximum_protocol_version",
+            "cipher_suites",
+            "ecdh_curves",
+            "signature_algorithms",
+        ] {
+            set.ignore(field, overruled);
+        }
+        if policy != "FIPS_202205" {
+            let text =
+                format!("the policy {policy} is known to Envoy, and not supported by Understudy");
+            let hint = "write FIPS_202205, or what it asks for as `cipher_suites`, `ecdh_curves` and `signature_algorithms`";
+            self.error(set.at_of(FIELD), &set.path_of(FIELD), text, hint);
+            return Some(None);
+        }
+        let made = Parameters::fips();
+        Some(made.map_err(|error| self.error(set.at, &set.path, error.to_string(), "")).ok())
     }
 
     fn tls_version(&mut self, set: &Message, field: &str, default: Version) -> Option<Version> {

@@ -154,8 +154,16 @@ impl Compiler<'_> {
         };
         let text = matcher.message("matcher")?;
         let exact = text.peek_text("exact").map(str::to_owned);
-        let matcher = self.text_matcher(text)?;
-        Some(SanMatcher { kind, matcher, exact })
+        let made = self.text_matcher(text)?;
+        if let SanKind::Other(oid) = &kind
+            && !is_oid(oid)
+        {
+            let text = format!("Failed to create SAN matcher for OTHER_NAME with OID: {oid}");
+            let hint = "write the number of its kind, such as `oid: 1.3.6.1.4.1.311.20.2.3`";
+            self.error(matcher.at, &matcher.path, text, hint);
+            return None;
+        }
+        Some(SanMatcher { kind, matcher: made, exact })
     }
 }
 
@@ -188,6 +196,16 @@ impl Trust {
         made.name = name;
         Ok(made)
     }
+}
+
+/// Whether this is an object identifier: numbers with dots between them, the first at most 2 (X.660).
+fn is_oid(text: &str) -> bool {
+    let numbers = text.split('.').map(|number| match number.bytes().all(|b| b.is_ascii_digit()) {
+        true => number.parse::<u64>().ok(),
+        false => None,
+    });
+    let numbers = numbers.collect::<Option<Vec<_>>>().unwrap_or_default();
+    numbers.len() > 1 && numbers.first().is_some_and(|first| *first <= 2)
 }
 
 /// SHA-256 in hexadecimal digits, with colons or without.
