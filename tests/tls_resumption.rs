@@ -7,6 +7,7 @@ use std::{
     net::SocketAddr,
     path::{Path, PathBuf},
     sync::Arc,
+    time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
 use rustls::{ClientConfig, HandshakeKind, ProtocolVersion};
@@ -106,10 +107,15 @@ struct Client<'a> {
 impl Client<'_> {
     /// Asks for something. In TLS 1.3 it hears with the answer that it is not let in, and gets its tickets.
     fn comes(&self, to: SocketAddr) -> Outcome {
+        self.asks(to).map(|(kind, _)| kind)
+    }
+
+    /// The same, and the answer.
+    fn asks(&self, to: SocketAddr) -> Option<(HandshakeKind, String)> {
         let mut client = connect_with(to, self.sessions.clone(), &self.greeting).ok()?;
         let answer = get(&mut client, "/").ok()?;
         assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
-        client.conn.handshake_kind()
+        Some((client.conn.handshake_kind()?, answer))
     }
 }
 
@@ -306,5 +312,46 @@ fn a_host_whose_authority_is_no_longer_trusted_is_not_reached_by_a_session_of_be
         assert_eq!(reused(), 1, "{version}");
         assert!(up().starts_with("HTTP/1.1 200"), "{version}");
         assert_eq!(reused(), 2, "{version}");
+    }
+}
+
+#[test]
+fn whose_certificate_has_ended_is_not_told_as_validated_in_a_session_of_before() {
+    let stage = Stage::new();
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("a time after 1970");
+    let shown = stage.authority.issue_for(&["client.test"], |params| {
+        params.not_after = rcgen::date_time_ymd(1970, 1, 1) + now + Duration::from_secs(6);
+    });
+    let whole = stage.trusts(&stage.authority, "");
+    let untrusted = stage.trusts(&stage.authority, ", trust_chain_verification: ACCEPT_UNTRUSTED");
+    let listener = |name: &str, trust: &str| {
+        let common = format!("validation_context: {trust},");
+        let listener = stage.listener(name, "", &common);
+        listener.replace(
+            "routes: [",
+            "routes: [{match: {prefix: /, tls_context: {validated: true}}, \
+             direct_response: {status: 200, body: {inline_string: validated}}}, ",
+        )
+    };
+    let proxy =
+        Proxy::start(&config("", &[listener("trusts", &whole), listener("accepts", &untrusted)]));
+    let mut clients = Vec::new();
+    for version in VERSIONS {
+        for name in ["trusts", "accepts"] {
+            let (client, at) = (stage.client(Some(&shown), version), proxy.listener(name));
+            for expected in [HandshakeKind::Full, HandshakeKind::Resumed] {
+                let (kind, answer) = client.asks(at).expect("an answer");
+                assert_eq!(kind, expected, "{name} {version:?}");
+                assert!(answer.ends_with("validated"), "{name} {version:?} {answer}");
+            }
+            clients.push((client, at));
+        }
+    }
+    for (client, at) in clients {
+        wait_for("its end", || {
+            let (kind, answer) = client.asks(at).expect("an answer");
+            assert_eq!(kind, HandshakeKind::Resumed);
+            (!answer.ends_with("validated")).then_some(())
+        });
     }
 }

@@ -189,9 +189,10 @@ impl ServerContext {
 // === impl Greeting ===
 
 impl Greeting {
-    /// By whom a chain that the client has shown, first the leaf, is found to be one that we trust, if it is.
-    pub fn trusts(&self, chain: &[CertificateDer<'_>]) -> Option<Arc<Validation>> {
-        self.trusted.validation().filter(|validation| validation.trusts(chain)).cloned()
+    /// By whom a chain that the client has shown, first the leaf, now or when its session began, is found to be one that we
+    /// trust, if it is.
+    pub fn trusts(&self, chain: &[CertificateDer<'_>], resumed: bool) -> Option<Arc<Validation>> {
+        self.trusted.validation().filter(|validation| validation.trusts(chain, resumed)).cloned()
     }
 }
 

@@ -277,16 +277,16 @@ impl Validation {
         self.settings.accept_untrusted
     }
 
-    /// Whether a client's chain, first the leaf, is one that we trust, and not one that anybody may show.
-    pub fn trusts(&self, chain: &[CertificateDer<'_>]) -> bool {
-        match chain.split_first() {
-            _ if !self.settings.accept_untrusted => self.asks(),
-            Some((leaf, rest)) => {
-                let usage = KeyUsage::client_auth();
-                self.verify_strictly(leaf, rest, UnixTime::now(), usage, None).is_ok()
-            }
-            None => false,
+    /// Whether a client's chain, first the leaf, is one that we trust, and not one that anybody may show. That of a session
+    /// that goes on was looked at when that began, and may have ended since.
+    pub fn trusts(&self, chain: &[CertificateDer<'_>], resumed: bool) -> bool {
+        let Some((leaf, rest)) = chain.split_first() else { return false };
+        let (usage, now) = (KeyUsage::client_auth(), UnixTime::now());
+        if self.settings.accept_untrusted {
+            return self.verify_strictly(leaf, rest, now, usage, None).is_ok();
         }
+        let may_have_ended = resumed && !self.roots.is_empty() && !self.settings.allow_expired;
+        self.asks() && (!may_have_ended || self.in_time(leaf, now).is_ok())
     }
 
     fn verify_strictly(

@@ -5,7 +5,9 @@ use std::{
     net::{IpAddr, SocketAddr},
 };
 
-use rustls::{AlertDescription, SignatureScheme, pki_types::ServerName, server::Acceptor};
+use rustls::{
+    AlertDescription, HandshakeKind, SignatureScheme, pki_types::ServerName, server::Acceptor,
+};
 use tokio::net::TcpStream;
 use tokio_rustls::{LazyConfigAcceptor, TlsConnector, TlsStream};
 use understudy_actors::stats::SslStat;
@@ -97,7 +99,9 @@ pub async fn accept(
     };
     let tls = begun.into_stream(greeting.config.clone()).await.map_err(told)?;
     let (_, connection) = tls.get_ref();
-    let trusted_by = greeting.trusts(connection.peer_certificates().unwrap_or_default());
+    let resumed = connection.handshake_kind() == Some(HandshakeKind::Resumed);
+    let chain = connection.peer_certificates().unwrap_or_default();
+    let trusted_by = greeting.trusts(chain, resumed);
     let mut session = Session::of(connection, connection.server_name(), trusted_by);
     session.local = greeting.shown;
     count(&session, &context.signatures, &tally);
