@@ -131,7 +131,7 @@ impl Face for AdminFace {
             manners::stand_back();
             let present = Rc::new(Present::arrive(clerk.http.clone()));
             // A client that takes too long has said nothing.
-            let Ok(Ok(())) = timeout(IDLE_WAIT, stream.readable()).await else { return };
+            let Ok(Ok(_)) = timeout(IDLE_WAIT, stream.peek(&mut [0])).await else { return };
             let speaks_http2 = timeout(REQUEST_WAIT, speaks_http2(&stream)).await;
             let Ok(Ok(speaks_http2)) = speaks_http2 else { return };
             let stream = Patience::new(stream, READER_WAIT, present.clone());

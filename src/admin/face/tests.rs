@@ -76,6 +76,27 @@ pub(super) async fn told(face: &AdminFace, bytes: &[u8]) -> String {
     String::from_utf8_lossy(&answer).into_owned()
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_client_may_come_minutes_before_it_asks() {
+    let (face, _writer) = face(options());
+    let door = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let mut client = TcpStream::connect(door.local_addr().unwrap()).await.unwrap();
+    let (stream, peer) = door.accept().await.unwrap();
+    let asking = async {
+        tokio::time::sleep(IDLE_WAIT - Duration::from_secs(1)).await;
+        client
+            .write_all(b"GET /ready HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n")
+            .await
+            .unwrap();
+        let mut answer = String::new();
+        client.read_to_string(&mut answer).await.unwrap();
+        answer
+    };
+    let serving = face.serve(stream, peer.into());
+    let (answer, ()) = LocalSet::new().run_until(async { tokio::join!(asking, serving) }).await;
+    assert!(answer.starts_with("HTTP/1.1 503 "), "{answer}");
+}
+
 /// Without its date.
 pub(super) fn undated(answer: &str) -> String {
     let lines = answer.split_inclusive("\r\n").filter(|line| !line.starts_with("date: "));
