@@ -18,7 +18,7 @@ use super::{
     certificate::Certificate,
     key_log::{Ends, KeyLogFile},
     parameters::Parameters,
-    server::{may_sign, told},
+    refused::{may_sign, told},
     signatures::{Signatures, limited},
     validation::{Flaw, HostName, Validation},
 };
@@ -209,11 +209,11 @@ impl ServerCertVerifier for Verifier {
         let host =
             (self.server_name_is != Verified::Never).then_some(HostName { name: &name, listed });
         let Some(validation) = validation.read() else {
-            return Err(told(Flaw::Other("nobody has said yet who is trusted".to_owned()).into()));
+            return Err(told(Flaw::nobody_is_trusted(), leaf, rest));
         };
         match validation.verify(leaf, rest, now, KeyUsage::server_auth(), host.as_ref()) {
             Err(refusal) if validation.accepts_untrusted() => self.signatures.note(&refusal),
-            verified => verified.map_err(told)?,
+            verified => verified.map_err(|refusal| told(refusal, leaf, rest))?,
         }
         Ok(ServerCertVerified::assertion())
     }

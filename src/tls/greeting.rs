@@ -3,7 +3,8 @@
 use std::{sync::Arc, time::SystemTime};
 
 use rustls::{
-    CipherSuite, NamedGroup, NoKeyLog, ServerConfig, SignatureScheme, SupportedCipherSuite,
+    CipherSuite, NamedGroup, NoKeyLog, ProtocolVersion, ServerConfig, SignatureScheme,
+    SupportedCipherSuite,
     server::{ClientHello, ResolvesServerCert},
     sign::CertifiedKey,
 };
@@ -12,6 +13,7 @@ use super::{
     Secret,
     certificate::{Certificate, dns_name_matches},
     key_log::Ends,
+    names::{cipher_name, version_name},
     server::{ServerContext, Stapling},
     signatures::limited,
 };
@@ -23,6 +25,10 @@ pub struct Greeting {
     pub config: Arc<ServerConfig>,
     /// What the client is shown; nothing where there is no version that both speak, which rustls tells it.
     pub shown: Option<Arc<Certificate>>,
+    /// The version that will be spoken.
+    pub version: &'static str,
+    /// The cipher suite that will be chosen; empty where that is for rustls to find out.
+    pub cipher: &'static str,
 }
 
 /// Why a client is sent away before a handshake.
@@ -78,7 +84,9 @@ impl ServerContext {
         let Some(shown) = self.choose(hello.server_name(), &schemes) else {
             return match !speak_1_3 && (theirs || !self.configs.speak_1_2) {
                 // There may be no version that both have.
-                true => Ok(Greeting { config: config.clone(), shown: None }),
+                true => {
+                    Ok(Greeting { config: config.clone(), shown: None, version: "", cipher: "" })
+                }
                 false => Err(nothing),
             };
         };
@@ -96,7 +104,12 @@ impl ServerContext {
         if self.key_log.as_ref().is_some_and(|log| !log.takes(ends)) {
             Arc::make_mut(&mut config).key_log = Arc::new(NoKeyLog);
         }
-        Ok(Greeting { config, shown: Some(shown) })
+        let version = version_name(match speak_1_3 {
+            true => ProtocolVersion::TLSv1_3,
+            false => ProtocolVersion::TLSv1_2,
+        });
+        let cipher = agreed(&config, hello, speak_1_3, &key).map_or("", cipher_name);
+        Ok(Greeting { config, shown: Some(shown), version, cipher })
     }
 
     /// This configuration with a certificate to show, and what signs for that. Made once for both, as long as neither is
@@ -171,6 +184,31 @@ impl ServerContext {
                 Err(Rejection::Unstapled)
             }
             (false, _, _) => Ok(false),
+        }
+    }
+}
+
+/// The suite that rustls chooses: the first of who decides that goes with the version and with the key.
+fn agreed(
+    config: &ServerConfig,
+    hello: &ClientHello<'_>,
+    speak_1_3: bool,
+    key: &CertifiedKey,
+) -> Option<CipherSuite> {
+    let usable = |suite: &&SupportedCipherSuite| match suite {
+        SupportedCipherSuite::Tls13(_) => speak_1_3,
+        SupportedCipherSuite::Tls12(known) => {
+            !speak_1_3 && key.key.choose_scheme(known.sign).is_some()
+        }
+    };
+    let ours = config.crypto_provider().cipher_suites.iter().filter(usable);
+    let mut ours = ours.map(SupportedCipherSuite::suite);
+    let theirs = hello.cipher_suites();
+    match config.ignore_client_order {
+        true => ours.find(|suite| theirs.contains(suite)),
+        false => {
+            let ours = ours.collect::<Vec<_>>();
+            theirs.iter().copied().find(|suite| ours.contains(suite))
         }
     }
 }

@@ -18,13 +18,14 @@ use webpki::KeyUsage;
 
 use super::{
     Secret,
-    certificate::{Certificate, CertificateInfo},
+    certificate::Certificate,
     greeting::Made,
     key_log::KeyLogFile,
     parameters::Parameters,
+    refused::{may_sign, told},
     signatures::Signatures,
     tickets::{TicketKeys, TimedSessions},
-    validation::{Flaw, Refusal, Validation},
+    validation::{Flaw, Validation},
 };
 
 /// Sessions that are kept for clients without tickets.
@@ -280,11 +281,11 @@ impl ClientCertVerifier for Verifier {
             None => return Ok(ClientCertVerified::assertion()),
         };
         let Some(validation) = validation else {
-            return Err(told(Flaw::Other("nobody has said yet who is trusted".to_owned()).into()));
+            return Err(told(Flaw::nobody_is_trusted(), leaf, rest));
         };
         match validation.verify(leaf, rest, now, KeyUsage::client_auth(), None) {
             Err(refusal) if validation.accepts_untrusted() => self.signatures.note(&refusal),
-            verified => verified.map_err(told)?,
+            verified => verified.map_err(|refusal| told(refusal, leaf, rest))?,
         }
         Ok(ClientCertVerified::assertion())
     }
@@ -312,47 +313,4 @@ impl ClientCertVerifier for Verifier {
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
         self.signatures.schemes()
     }
-}
-
-/// Whether who has this certificate may sign a handshake with it (`keyUsage`), as each does that we speak.
-///
-/// Observed: Envoy 1.40, whatever `enforce_rsa_key_usage` says.
-pub(super) fn may_sign(leaf: &CertificateDer<'_>) -> Result<(), Error> {
-    match CertificateInfo::read(leaf, "") {
-        Ok(info) if !info.may_sign => Err(told(Refusal::Usage)),
-        _ => Ok(()),
-    }
-}
-
-/// A refusal as an error of rustls: the alert that the peer is sent follows from its kind.
-///
-/// Observed: Envoy 1.40 sends the same, but `bad_certificate_hash_value` for a hash that is not listed.
-pub(super) fn told(refusal: Refusal) -> Error {
-    use rustls::{CertificateError as C, OtherError};
-    Error::InvalidCertificate(match refusal {
-        Refusal::Chain(Flaw::Expired) => C::Expired,
-        Refusal::Chain(Flaw::NotYetValid) => C::NotValidYet,
-        Refusal::Chain(Flaw::Revoked) => C::Revoked,
-        Refusal::Chain(Flaw::NoRevocationList) => C::UnknownRevocationStatus,
-        Refusal::Chain(Flaw::UnknownIssuer) => C::UnknownIssuer,
-        Refusal::Chain(Flaw::Purpose) => C::InvalidPurpose,
-        other => C::Other(OtherError(Arc::new(other))),
-    })
-}
-
-/// The refusal that an error is, if it is one.
-pub fn refusal(error: &Error) -> Option<Refusal> {
-    use rustls::CertificateError as C;
-    let flaw = match error {
-        Error::NoCertificatesPresented => return Some(Refusal::NoCertificate),
-        Error::InvalidCertificate(C::Other(other)) => return other.0.downcast_ref().cloned(),
-        Error::InvalidCertificate(C::Expired) => Flaw::Expired,
-        Error::InvalidCertificate(C::NotValidYet) => Flaw::NotYetValid,
-        Error::InvalidCertificate(C::Revoked) => Flaw::Revoked,
-        Error::InvalidCertificate(C::UnknownRevocationStatus) => Flaw::NoRevocationList,
-        Error::InvalidCertificate(C::UnknownIssuer) => Flaw::UnknownIssuer,
-        Error::InvalidCertificate(C::InvalidPurpose) => Flaw::Purpose,
-        _ => return None,
-    };
-    Some(flaw.into())
 }
