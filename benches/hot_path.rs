@@ -87,6 +87,10 @@ impl Lots for NoLots {
         None
     }
 
+    fn filter_state(&self) -> Option<&understudy::filter_state::FilterState> {
+        None
+    }
+
     fn weight(&self, _: &str, default: u32) -> u32 {
         default
     }

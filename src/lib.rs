@@ -12,7 +12,7 @@ pub mod demo;
 pub mod discovery;
 pub mod downstream;
 pub mod filter;
-mod filter_state;
+pub mod filter_state;
 pub mod format;
 pub mod listener;
 pub mod loader;

@@ -36,6 +36,23 @@ fn a_path_goes_on_in_one_form_and_finds_its_route_by_it() {
     assert_eq!(proxy.stat(failed), Some(1));
 }
 
+/// What the runtime says of paths holds for every worker from its first connection on.
+#[test]
+fn the_runtime_of_a_configuration_is_there_before_its_listeners() {
+    let (a, b) = (Origin::saying("a"), Origin::saying("b"));
+    let clusters: [(&str, &[_]); 2] = [("a", &[a.address]), ("b", &[b.address])];
+    let config = front_with(&clusters, "");
+    let key = "{name: base, static_layer: {http_connection_manager.normalize_path: 100}}";
+    let layered = config.replace("layers: [", &format!("layers: [{key}, "));
+    let proxy = Proxy::start_with(&layered, &["--concurrency", "4"]);
+    let address = proxy.listener("main");
+    let mut clients: Vec<_> = (0..32).map(|_| Client::connect(address)).collect();
+    for client in &mut clients {
+        let answer = client.request("GET /a/../b/x HTTP/1.1\r\nhost: a\r\n\r\n");
+        assert_eq!(answer.text(), "b");
+    }
+}
+
 #[test]
 fn escaped_slashes_are_refused_or_sent_elsewhere() {
     let origin = Origin::saying("a");

@@ -87,22 +87,22 @@ fn what_cannot_be_honoured_of_rules_is_refused_by_name() {
     let rules = |policy: &str| {
         format!("rules: {{policies: {{p: {{permissions: [{{any: true}}], {policy}}}}}}}")
     };
-    let state = "envoy.extensions.matching.common_inputs.network.v3.FilterStateInput";
+    let noted = "envoy.extensions.matching.common_inputs.network.v3.DynamicMetadataInput";
     for (what, said) in [
         (
             "`condition`",
             rules("principals: [{any: true}], condition: {const_expr: {bool_value: true}}"),
         ),
         (
-            "`filter_state`",
+            "`sourced_metadata`",
             rules(
-                "principals: [{and_ids: {ids: [{any: true}, {filter_state: {key: a, string_match: {exact: b}}}]}}]",
+                "principals: [{and_ids: {ids: [{any: true}, {sourced_metadata: {metadata_matcher: {filter: a, path: [{key: b}], value: {present_match: true}}}}]}}]",
             ),
         ),
         (
-            state,
+            noted,
             format!(
-                "matcher: {{matcher_tree: {{input: {{name: a, typed_config: {{\"@type\": type.googleapis.com/{state}, key: a}}}}, exact_match_map: {{map: {{a: {{action: {{name: a, typed_config: {{\"@type\": type.googleapis.com/envoy.config.rbac.v3.Action, name: a}}}}}}}}}}}}}}"
+                "matcher: {{matcher_tree: {{input: {{name: a, typed_config: {{\"@type\": type.googleapis.com/{noted}, filter: a, path: [{{key: a}}]}}}}, exact_match_map: {{map: {{a: {{action: {{name: a, typed_config: {{\"@type\": type.googleapis.com/envoy.config.rbac.v3.Action, name: a}}}}}}}}}}}}}}"
             ),
         ),
     ] {

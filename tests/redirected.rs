@@ -4,12 +4,13 @@ mod support;
 
 use std::{
     io::{Read, Write},
-    net::{SocketAddr, TcpStream},
+    net::{SocketAddr, TcpListener, TcpStream},
+    thread,
 };
 
 use support::{
     client,
-    config::{FILTERS, chain},
+    config::{FILTERS, chain, cluster},
     namespace::{in_its_own_network, redirect_to, steer_to},
     origin::Origin,
     proxy::Proxy,
@@ -255,4 +256,59 @@ static_resources:
             }
         }
     });
+}
+
+/// Observed: Envoy 1.40, in the same network.
+#[test]
+fn connections_to_hosts_come_from_where_their_clients_come_from() {
+    in_its_own_network("connections_to_hosts_come_from_where_their_clients_come_from", || {
+        let host = TcpListener::bind("127.0.0.1:0").expect("a free port");
+        let address = host.local_addr().expect("the bound address");
+        thread::spawn(move || {
+            for stream in host.incoming().flatten() {
+                thread::spawn(move || answer_whom(stream));
+            }
+        });
+        let filters = format!(
+            "listener_filters: [{{name: p, typed_config: {{\"@type\": {FILTERS}.listener.proxy_protocol.v3.ProxyProtocol, allow_requests_without_proxy_protocol: true}}}}, \
+             {{name: s, typed_config: {{\"@type\": {FILTERS}.listener.original_src.v3.OriginalSrc, mark: 7, bind_port: true}}}}]"
+        );
+        let direct = "direct_response: {status: 200, body: {inline_string: \"front\"}}";
+        let chains = chain("{}", "front").replace(direct, "route: {cluster: one}");
+        assert!(chains.contains("cluster: one"), "{chains}");
+        let clusters = format!("  clusters:\n{}", cluster("one", &[address]));
+        let proxy = proxy(BOTH, &filters, &(chains + &clusters), &[]);
+        let to = SocketAddr::from(([127, 0, 0, 1], proxy.listener("front").port()));
+        let ask = |header: &str| {
+            let mut stream = TcpStream::connect(to).expect("a connection");
+            let sent = format!("{header}GET / HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n");
+            stream.write_all(sent.as_bytes()).expect("it is taken");
+            let mut out = String::new();
+            stream.read_to_string(&mut out).expect("an answer");
+            out.lines().last().unwrap_or_default().to_owned()
+        };
+        for (header, expected) in [
+            ("", "127.0.0.1"),
+            ("PROXY TCP4 10.9.1.2 5.6.7.8 1000 80\r\n", "10.9.1.2"),
+            ("PROXY TCP4 10.9.1.3 5.6.7.8 1000 80\r\n", "10.9.1.3"),
+            ("PROXY TCP4 10.9.1.2 5.6.7.8 1001 80\r\n", "10.9.1.2"),
+            ("", "127.0.0.1"),
+        ] {
+            assert_eq!(ask(header), expected, "{header}");
+        }
+    });
+}
+
+/// Answers each request on a connection with whom that is from.
+fn answer_whom(mut stream: TcpStream) {
+    let from = stream.peer_addr().expect("a peer").ip().to_string();
+    let answer = format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n{from}", from.len());
+    let (mut head, mut byte) = (Vec::new(), [0]);
+    while stream.read(&mut byte).is_ok_and(|count| count > 0) {
+        head.push(byte[0]);
+        if head.ends_with(b"\r\n\r\n") {
+            head.clear();
+            let _ = stream.write_all(answer.as_bytes());
+        }
+    }
 }

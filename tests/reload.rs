@@ -180,6 +180,41 @@ fn a_port_changes_hands_without_a_connection_lost() {
     assert!(asked.iter().sum::<usize>() > 100, "{asked:?}");
 }
 
+/// A file that the configuration names may hold something else, though the configuration is the same.
+#[test]
+fn a_file_that_a_route_or_a_listener_names_is_read_again() {
+    let origins = [Origin::saying("a"), Origin::echoing(), Origin::pouring(1)];
+    let [a, chat, pour] = &origins;
+    let folder = proxy::folder();
+    let (body, page) = (folder.join("body.txt"), folder.join("page.txt"));
+    let route = MORE.replace("inline_string: more", &format!("filename: {}", body.display()));
+    let mapper = format!(
+        "          local_reply_config: {{mappers: [{{filter: {{status_code_filter: {{comparison: {{op: EQ, value: \
+         {{default_value: 404, runtime_key: none}}}}}}}}, body: {{filename: {}}}}}]}}",
+        page.display()
+    );
+    let config = config(&[a, chat, pour], &[a.address], &mapper, &route)
+        .replace("match: {prefix: /}", "match: {prefix: /a}");
+    let put = |body_says: &str, page_says: &str| {
+        fs::write(&body, body_says).expect("a body");
+        fs::write(&page, page_says).expect("a page");
+    };
+    put("one", "no such thing");
+    let proxy = Proxy::start(&config);
+    let main = proxy.listener("main");
+    let says = |path| client::get(main, path).text();
+    assert_eq!((says("/more"), says("/b")), ("one".to_owned(), "no such thing".to_owned()));
+    put("two", "no such thing");
+    let changes = client::post(proxy.admin, "/reload").text();
+    assert!(changes.contains("route tables: 1 changed"), "{changes}");
+    assert!(changes.contains("listeners: 1 stay"), "{changes}");
+    assert_eq!((says("/more"), says("/b")), ("two".to_owned(), "no such thing".to_owned()));
+    put("two", "nothing here");
+    let changes = client::post(proxy.admin, "/reload").text();
+    assert!(changes.contains("listeners: 1 changed"), "{changes}");
+    assert_eq!((says("/more"), says("/b")), ("two".to_owned(), "nothing here".to_owned()));
+}
+
 /// A connection manager's access log, with `format` for its lines.
 fn logging(path: &Path) -> String {
     format!(

@@ -360,6 +360,21 @@ impl Place {
         done
     }
 
+    /// Discourages connections step by step, for as long as there are any; neither the listener's fall nor its end ends it.
+    fn drain_each_step(self: &Rc<Self>) {
+        let place = Rc::downgrade(self);
+        actix_rt::spawn(async move {
+            loop {
+                let step = place.upgrade().and_then(|place| Some((*place.drain.borrow())?.step));
+                let Some(step) = step else { return };
+                tokio::time::sleep(step).await;
+                if let Some(place) = place.upgrade() {
+                    place.drain_step();
+                }
+            }
+        });
+    }
+
     /// One step of a drain sequence: each connection is drawn by such odds that over the whole time as many
     /// are drawn in each step. Those that come after the end are told at once.
     fn drain_step(&self) {
@@ -436,12 +451,6 @@ impl Listener {
             }
         }
     }
-
-    fn drain_each_step(&self, ctx: &mut Context<Self>) {
-        if let Some(sequence) = *self.place.drain.borrow() {
-            ctx.run_interval(sequence.step, |this, _| this.place.drain_step());
-        }
-    }
 }
 
 impl Actor for Listener {
@@ -453,7 +462,6 @@ impl Actor for Listener {
             let accepting = Listener::accept(self.place.clone(), self.sockets.clone(), at);
             ctx.spawn(accepting.into_actor(self));
         }
-        self.drain_each_step(ctx);
     }
 }
 
@@ -509,16 +517,16 @@ impl Handler<End> for Listener {
 impl Handler<Discourage> for Listener {
     type Result = ();
 
-    fn handle(&mut self, Discourage(over): Discourage, ctx: &mut Context<Self>) {
+    fn handle(&mut self, Discourage(over): Discourage, _: &mut Context<Self>) {
         let before = self.place.drain.replace(Some(DrainSequence {
             end: Instant::now() + over,
             step: (over / DRAIN_STEPS).max(DRAIN_STEP_MIN),
             told_up_to: 0,
         }));
         match before {
-            // The interval that runs reads the new sequence.
+            // The steps that are under way read the new sequence.
             Some(_) => {}
-            None => self.drain_each_step(ctx),
+            None => self.place.drain_each_step(),
         }
         // Nobody is drawn before the first step is over, unless there is no time at all.
         if over.is_zero() {

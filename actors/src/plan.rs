@@ -270,9 +270,13 @@ impl ListenerPlan {
         std::iter::once((self.address, &self.socket)).chain(additional)
     }
 
-    /// Whether both listen at the same places, by sockets that are made alike.
+    /// Whether both listen at the same places, by sockets that are made alike and counted under the same name: one
+    /// takes the place of the other without another socket.
     pub fn binds_like(&self, other: &ListenerPlan) -> bool {
-        self.bind_to_port == other.bind_to_port && self.binds().eq(other.binds())
+        let of = |plan: &ListenerPlan| (plan.bind_to_port, plan.backlog);
+        of(self) == of(other)
+            && self.stat_prefix == other.stat_prefix
+            && self.binds().eq(other.binds())
     }
 }
 

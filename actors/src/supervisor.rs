@@ -71,6 +71,8 @@ pub(crate) struct SupervisorSeed {
     watchdog: watchdog::Watched,
     /// The plan that is to be in force. Whatever falls in between, reconciling leads there.
     wanted: RefCell<Arc<Plan>>,
+    /// The plan whose settings are in force.
+    told: RefCell<Option<Arc<Plan>>>,
     /// Sockets for listeners of `wanted` that were not handed over yet.
     bound: RefCell<HashMap<String, sockets::Bound>>,
     bound_admin: RefCell<Option<sockets::BoundAdmin>>,
@@ -157,6 +159,8 @@ pub(crate) struct Exits {
 /// The supervisor.
 pub(crate) struct Supervisor {
     seed: Rc<SupervisorSeed>,
+    /// What drains is counted again when the next of it is over.
+    counts_again: Cell<Option<SpawnHandle>>,
 }
 
 // === impl SupervisorSeed ===
@@ -180,6 +184,7 @@ impl SupervisorSeed {
             children: RefCell::default(),
             exit,
             wanted: RefCell::default(),
+            told: RefCell::default(),
             bound: RefCell::default(),
             bound_admin: RefCell::default(),
             appliers: RefCell::default(),
@@ -230,7 +235,7 @@ impl Exits {
 
 impl Supervisor {
     pub(crate) fn new(seed: Rc<SupervisorSeed>) -> Self {
-        Self { seed }
+        Self { seed, counts_again: Cell::default() }
     }
 
     fn workers(&self) -> Vec<Addr<Worker>> {

@@ -227,7 +227,10 @@ impl Handler<DiscourageThose> for Worker {
 impl Handler<Ping> for Worker {
     type Result = ();
 
-    fn handle(&mut self, _: Ping, _: &mut Context<Self>) {}
+    /// A moment to let go of listeners whose last connection has ended, and of all that was made for them.
+    fn handle(&mut self, _: Ping, _: &mut Context<Self>) {
+        self.seed.leaving.borrow_mut().retain(in_use);
+    }
 }
 
 impl Handler<DropConnectionOf> for Worker {

@@ -14,7 +14,7 @@ mod story;
 use std::{io, rc::Rc, sync::Arc, time::Duration};
 
 use futures_util::future::LocalBoxFuture;
-use tokio::net::TcpStream;
+use tokio::{net::TcpStream, time::timeout};
 use understudy_actors::{
     Commander,
     address::Address,
@@ -50,7 +50,7 @@ const BODY_BYTES_MAX: usize = 1 << 20;
 /// How long a request's head, and then its body, may take to come.
 const REQUEST_WAIT: Duration = Duration::from_secs(15);
 
-/// How long a client that has had an answer may take to ask again: longer than scrapes are apart. Envoy waits an hour, and
+/// How long a client may take to ask, for the first time or again: longer than scrapes are apart. Envoy waits an hour, and
 /// has no bound of its clients' number.
 const IDLE_WAIT: Duration = Duration::from_mins(5);
 
@@ -130,8 +130,9 @@ impl Face for AdminFace {
             // It is served where it was accepted: on the port's own thread.
             manners::stand_back();
             let present = Rc::new(Present::arrive(clerk.http.clone()));
-            let speaks_http2 = tokio::time::timeout(REQUEST_WAIT, speaks_http2(&stream)).await;
             // A client that takes too long has said nothing.
+            let Ok(Ok(())) = timeout(IDLE_WAIT, stream.readable()).await else { return };
+            let speaks_http2 = timeout(REQUEST_WAIT, speaks_http2(&stream)).await;
             let Ok(Ok(speaks_http2)) = speaks_http2 else { return };
             let stream = Patience::new(stream, READER_WAIT, present.clone());
             match speaks_http2 {

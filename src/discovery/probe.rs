@@ -172,7 +172,7 @@ impl Prober {
     async fn open(&self, cluster: &ClusterPlan, host: &Host, speaks: Speaks) -> io::Result<Stream> {
         let (default, to) = (Upstream::default(), address(host));
         let upstream = cluster.upstream.downcast_ref::<Upstream>().unwrap_or(&default);
-        let mut socket = socket::connect(to, &upstream.sockets).await?;
+        let mut socket = socket::connect(to, &upstream.sockets, None).await?;
         if let Some(greeting) = &upstream.sockets.greeting {
             let header = own_header(greeting.version, socket.local_addr().ok().zip(to.socket()));
             socket.write_all(&header).await?;

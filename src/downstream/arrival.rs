@@ -262,6 +262,7 @@ fn facts<'a>(found: &'a Found, runtime: &'a Runtime) -> Facts<'a> {
         server_name: found.server_name.as_deref().unwrap_or_default(),
         transport_protocol: transport_protocol(found),
         application_protocols: &found.application_protocols,
+        filter_state: found.proxied.as_ref().map(|proxied| &proxied.filter_state),
         shares: Some(runtime),
         ..Facts::default()
     }

@@ -125,6 +125,7 @@ impl StreamFilter for Stream {
             tls: client.tls.as_deref(),
             request: Some(head),
             metadata: None,
+            filter_state: client.proxied.as_ref().map(|proxied| &proxied.filter_state),
             runtime: &seen.now.runtime,
         };
         let worker = seen.now.worker;

@@ -17,7 +17,7 @@ use understudy_actors::{
     snapshot::{ClusterSnapshot, Clusters, Host},
 };
 
-use crate::tls::Session;
+use crate::{listener::Proxied, tls::Session};
 
 /// What a filter is shown besides the message.
 #[derive(Debug)]
@@ -53,6 +53,8 @@ pub struct Client {
     pub server_name: Option<Rc<str>>,
     /// What its handshake came to.
     pub tls: Option<Rc<Session>>,
+    /// What its connection really is, where it stands for another.
+    pub proxied: Option<Rc<Proxied>>,
 }
 
 /// A host that a filter wants the request to go to.
@@ -207,6 +209,7 @@ pub(super) mod fake {
             local: peer,
             server_name: None,
             tls: None,
+            proxied: None,
         }
     }
 

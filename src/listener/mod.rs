@@ -6,6 +6,7 @@
 mod http_inspector;
 mod local_ratelimit;
 mod original_dst;
+mod original_src;
 mod proxied;
 pub mod proxy_protocol;
 mod tls_inspector;
@@ -22,7 +23,7 @@ use crate::{
     transport::NotTls,
 };
 
-pub use proxied::{Proxied, Tlv};
+pub use proxied::{OriginalSrc, Proxied, Tlv};
 
 /// What is known of a connection before its chain is chosen.
 #[derive(Debug)]
@@ -71,6 +72,7 @@ enum Runs {
     HttpInspector(http_inspector::HttpInspector),
     ProxyProtocol(proxy_protocol::ProxyProtocol),
     OriginalDst,
+    OriginalSrc(u32),
     LocalRatelimit(local_ratelimit::LocalRatelimit),
 }
 
@@ -93,6 +95,7 @@ impl Filters {
                     proxy_protocol::ProxyProtocol::new(config.clone(), registry),
                 ),
                 K::OriginalDst => Runs::OriginalDst,
+                K::OriginalSrc { mark } => Runs::OriginalSrc(*mark),
                 K::LocalRatelimit(config) => {
                     Runs::LocalRatelimit(local_ratelimit::LocalRatelimit::new(config, registry))
                 }
@@ -117,6 +120,7 @@ impl Filters {
                 Runs::HttpInspector(filter) => filter.look(worker.index, socket, found).await,
                 Runs::ProxyProtocol(filter) => filter.look(worker.index, socket, found).await,
                 Runs::OriginalDst => original_dst::look(socket, found),
+                Runs::OriginalSrc(mark) => original_src::look(*mark, found),
                 Runs::LocalRatelimit(filter) => filter.look(worker),
             };
             if verdict != Verdict::Continue {

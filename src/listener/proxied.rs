@@ -1,5 +1,7 @@
 //! Owns what a connection really is where a header, or a redirect, says that it stands for another.
 
+use std::net::IpAddr;
+
 use understudy_actors::address::Address;
 
 use crate::{config::model::listener_filter::KeptTlvs, filter_state::FilterState};
@@ -17,6 +19,19 @@ pub struct Proxied {
     pub metadata: serde_json::Value,
     /// What was left of it for others.
     pub filter_state: FilterState,
+    /// A PROXY header has said so.
+    pub by_header: bool,
+    /// Where connections to hosts come from for its sake.
+    pub source: Option<OriginalSrc>,
+}
+
+/// `OriginalSrc`: an address that connections to hosts come from, though it is not ours.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct OriginalSrc {
+    /// The client's.
+    pub ip: IpAddr,
+    /// `mark`, by which the kernel leads answers back here; 0 for none.
+    pub mark: u32,
 }
 
 /// One more thing that a header says: its type, and its value.
@@ -28,7 +43,15 @@ impl Proxied {
     /// One of which nothing more is known.
     pub fn new(peer: Address, local: Address) -> Self {
         let metadata = serde_json::Value::Null;
-        Self { peer, local, tlvs: Vec::new(), metadata, filter_state: FilterState::default() }
+        Self {
+            peer,
+            local,
+            tlvs: Vec::new(),
+            metadata,
+            filter_state: FilterState::default(),
+            by_header: false,
+            source: None,
+        }
     }
 
     /// Whether the connection was meant to go elsewhere than where it came: a redirect, or a header, says so of one

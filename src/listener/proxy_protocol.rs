@@ -116,7 +116,7 @@ impl ProxyProtocol {
         let kept =
             header.tlvs.into_iter().filter(|(tlv_type, _)| self.config.kept.keeps(*tlv_type));
         let proxied = found.proxied();
-        proxied.tlvs = kept.collect();
+        (proxied.tlvs, proxied.by_header) = (kept.collect(), true);
         (proxied.metadata, proxied.filter_state) = (metadata, filter_state);
         (found.peer, found.local) = (source.into(), destination.into());
     }

@@ -4,6 +4,7 @@ mod answer;
 mod cookie;
 mod header;
 mod query;
+mod state;
 mod text;
 pub mod tree;
 
@@ -11,4 +12,5 @@ pub use answer::AnswerMatcher;
 pub use cookie::{CookieMatcher, cookie};
 pub use header::{HeaderMatcher, HeaderName, HeaderTest};
 pub use query::{QueryMatcher, QueryTest, query_parameter};
+pub use state::StateMatcher;
 pub use text::{TextMatcher, TextTest};

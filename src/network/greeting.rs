@@ -11,13 +11,19 @@ use crate::{
 };
 
 impl Carried {
-    /// With whom the connection shares a way to a host: with nobody, where it begins with a header of its own.
+    /// With whom the connection shares a way to a host, where it begins with a header, or comes from elsewhere.
     pub(super) fn sharing(&self, current: &Current) -> Option<Sharing> {
-        let told = current.upstream.sockets.greeting.as_ref()?;
-        let proxied = self.with_own_tlvs();
-        let proxied = proxied.as_ref().or(self.proxied.as_deref());
-        let header = proxy_protocol::header(told, self.peer, self.local, proxied);
-        Some(Sharing { greeting: Some(Rc::from(header)), ..Sharing::default() })
+        let told = current.upstream.sockets.greeting.as_ref();
+        let source = self.proxied.as_ref().and_then(|proxied| proxied.source);
+        if told.is_none() && source.is_none() {
+            return None;
+        }
+        let header = |told| {
+            let proxied = self.with_own_tlvs();
+            let proxied = proxied.as_ref().or(self.proxied.as_deref());
+            Rc::from(proxy_protocol::header(told, self.peer, self.local, proxied))
+        };
+        Some(Sharing { greeting: told.map(header), source, ..Sharing::default() })
     }
 
     /// What came with the connection, and what `proxy_protocol_tlvs` says besides; none where that says nothing.
@@ -28,7 +34,8 @@ impl Carried {
         if config.tlvs.is_empty() {
             return None;
         }
-        let Some(came) = self.proxied.as_deref() else {
+        let came = self.proxied.as_deref().filter(|proxied| proxied.by_header);
+        let Some(came) = came else {
             return Some(Proxied { tlvs: self.own_tlvs(), ..Proxied::new(self.peer, self.local) });
         };
         let tlvs = match config.tlv_merge {

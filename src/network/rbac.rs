@@ -120,6 +120,7 @@ fn subject<'a>(arrival: &'a Arrival, runtime: &'a Runtime) -> Subject<'a> {
         tls: arrival.tls.as_deref(),
         request: None,
         metadata: arrival.proxied.as_ref().map(|proxied| &proxied.metadata),
+        filter_state: arrival.proxied.as_ref().map(|proxied| &proxied.filter_state),
         runtime,
     }
 }

@@ -9,8 +9,9 @@ use understudy_actors::{address::Address, runtime::Runtime};
 
 use crate::{
     codec::RequestHead,
+    filter_state::FilterState,
     matcher::{
-        HeaderMatcher, TextMatcher,
+        HeaderMatcher, StateMatcher, TextMatcher,
         tree::{Facts, Outcome, Tree},
     },
     tls::{Session, SubjectAltName},
@@ -105,6 +106,8 @@ pub enum Rule {
     Header(HeaderMatcher),
     /// `url_path`: without its query.
     Path(TextMatcher),
+    /// `filter_state` that listener filters have left.
+    FilterState(StateMatcher),
     /// `metadata` that listener filters have noted: where it is, and what it must be.
     Metadata(Noted),
 }
@@ -141,6 +144,8 @@ pub struct Subject<'a> {
     pub request: Option<&'a RequestHead>,
     /// What was noted of the connection.
     pub metadata: Option<&'a serde_json::Value>,
+    /// What was left of it for others.
+    pub filter_state: Option<&'a FilterState>,
     /// Runtime values.
     pub runtime: &'a Runtime,
 }
@@ -201,6 +206,7 @@ impl<'a> Subject<'a> {
             server_name: self.server_name,
             tls: self.tls,
             request: self.request,
+            filter_state: self.filter_state,
             shares: Some(self.runtime),
             ..Facts::default()
         }
@@ -275,6 +281,7 @@ impl Rule {
                 let plain = request.path().get(..end.unwrap_or(request.path().len()));
                 path.matches(plain.unwrap_or_default())
             }),
+            Rule::FilterState(matcher) => matcher.matches(subject.filter_state),
             Rule::Metadata(noted) => noted.holds(subject.metadata),
         }
     }
@@ -329,6 +336,7 @@ mod tests {
             tls: None,
             request: None,
             metadata,
+            filter_state: None,
             runtime: &RUNTIME,
         }
     }

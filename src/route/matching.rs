@@ -48,6 +48,7 @@ impl RouteMatch {
                     presented.is_none_or(|wanted| wanted == shown.is_some())
                         && validated.is_none_or(|wanted| wanted == (shown == Some(true)))
                 }
+                Condition::FilterState(matcher) => matcher.matches(lots.filter_state()),
                 other => other.is_so(request),
             };
             if !so {
@@ -88,18 +89,19 @@ impl RouteMatch {
 // === impl Condition ===
 
 impl Condition {
-    /// Whether it is so; of a share and of a certificate others decide.
+    /// Whether it is so; of a share and of what the connection says others decide.
     ///
     /// Observed: Envoy 1.40, metadata that nobody has set.
     fn is_so(&self, request: &RequestHead) -> bool {
         match self {
-            Condition::Fraction(_) | Condition::Certificate { .. } => true,
+            Condition::Fraction(_) | Condition::Certificate { .. } | Condition::FilterState(_) => {
+                true
+            }
             Condition::Header(matcher) => matcher.matches(request),
             Condition::Query(matcher) => matcher.matches(request.path()),
             Condition::Cookie(matcher) => matcher.matches(&request.headers),
             Condition::Grpc => request.is_grpc(),
             Condition::Metadata { inverted, .. } => *inverted,
-            Condition::FilterState { .. } => false,
         }
     }
 }

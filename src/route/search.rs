@@ -47,7 +47,12 @@ impl Search {
 pub(super) fn tried(host: &VirtualHost, request: &RequestHead, lots: &impl Lots) -> Range<usize> {
     let Some(matcher) = &host.matcher else { return 0..host.routes.len() };
     let shares = ByLots(lots);
-    let facts = Facts { request: Some(request), shares: Some(&shares), ..Facts::default() };
+    let facts = Facts {
+        request: Some(request),
+        filter_state: lots.filter_state(),
+        shares: Some(&shares),
+        ..Facts::default()
+    };
     match matcher.find(&facts) {
         Outcome::Action(routes) => routes.clone(),
         Outcome::NoMatch | Outcome::Undecided => 0..0,

@@ -19,6 +19,7 @@ use crate::{
         },
     },
     filter::OfRoute,
+    filter_state::FilterState,
     matcher::HeaderMatcher,
 };
 
@@ -60,6 +61,8 @@ pub trait Lots {
     fn weight(&self, key: &str, default: u32) -> u32;
     /// Whether the certificate that the client has shown is one that we trust; none where it has shown none.
     fn certificate(&self) -> Option<bool>;
+    /// What was left of the connection for others.
+    fn filter_state(&self) -> Option<&FilterState>;
     /// What these policies make of the request and of whom it is from; none where they find nothing.
     fn hash(&self, policies: &[HashPolicy], request: &RequestHead) -> Option<u64>;
 }
@@ -335,6 +338,10 @@ mod tests {
         }
 
         fn certificate(&self) -> Option<bool> {
+            None
+        }
+
+        fn filter_state(&self) -> Option<&FilterState> {
             None
         }
 

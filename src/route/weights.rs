@@ -59,9 +59,12 @@ mod tests {
     use understudy_actors::runtime::Share;
 
     use super::*;
-    use crate::config::model::{
-        hash_policy::HashBy,
-        route::{ClusterChoice, MutationLevel},
+    use crate::{
+        config::model::{
+            hash_policy::HashBy,
+            route::{ClusterChoice, MutationLevel},
+        },
+        filter_state::FilterState,
     };
 
     struct Said<F>(u64, F);
@@ -76,6 +79,10 @@ mod tests {
         }
 
         fn certificate(&self) -> Option<bool> {
+            None
+        }
+
+        fn filter_state(&self) -> Option<&FilterState> {
             None
         }
 

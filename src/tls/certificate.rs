@@ -33,6 +33,8 @@ pub struct Certificate {
     pub path: String,
     /// The name of the secret that holds it; empty for none.
     pub name: String,
+    /// The same for all that have its names of its authority.
+    pub identity: [u8; 32],
     /// What its authority says of it, if somebody has asked.
     pub staple: Option<Staple>,
 }
@@ -179,9 +181,12 @@ impl Certificate {
         if own.is_some() && own != infos.first().map(|leaf| leaf.spki_sha256) {
             return Err(CertificateError::Mismatch(path.to_owned(), key_path.to_owned()));
         }
+        let of = infos.first().map(|leaf| (&leaf.common_name, &leaf.names, &leaf.issuer));
+        let identity = Sha256::digest(format!("{of:?}")).into();
         Ok(Self {
             key: Arc::new(certified),
             chain: infos,
+            identity,
             path: path.to_owned(),
             name: String::new(),
             staple: None,

@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use rustls::{
-    ClientConfig, DigitallySignedStruct, Error, NoKeyLog, SignatureScheme,
+    ClientConfig, ConfigBuilder, DigitallySignedStruct, Error, NoKeyLog, SignatureScheme,
+    WantsVerifier,
     client::{
         ClientSessionMemoryCache, ResolvesClientCert, Resumption,
         danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
@@ -11,6 +12,7 @@ use rustls::{
     pki_types::{CertificateDer, ServerName, UnixTime},
     sign::CertifiedKey,
 };
+use understudy_actors::published::Publisher;
 use webpki::KeyUsage;
 
 use super::{
@@ -18,9 +20,10 @@ use super::{
     certificate::Certificate,
     key_log::{Ends, KeyLogFile},
     parameters::Parameters,
-    refused::{may_sign, told},
+    refused::may_sign,
     signatures::{Signatures, limited},
-    validation::{Flaw, HostName, Validation},
+    trusted::Trusted,
+    validation::{HostName, Validation},
 };
 
 /// What an `UpstreamTlsContext` asks for.
@@ -61,12 +64,22 @@ pub enum Verified {
 /// How hosts of a cluster are greeted. One for all workers.
 #[derive(Debug)]
 pub struct ClientContext {
-    /// For rustls, by what will be spoken.
-    configs: [Arc<ClientConfig>; 4],
+    begun: ConfigBuilder<ClientConfig, WantsVerifier>,
+    made: Publisher<Made>,
     /// What was asked for.
     pub settings: ClientSettings,
     /// By what hosts have signed.
     pub signatures: Arc<Signatures>,
+}
+
+/// What secrets as they are now make. Sessions end with it: who is trusted otherwise, and who shows something else, begins
+/// anew. Source: Envoy's `ClientContextImpl`, which keeps them.
+#[derive(Debug)]
+struct Made {
+    trusted: Trusted,
+    shown: Vec<Arc<Certificate>>,
+    /// For rustls, by what will be spoken.
+    configs: [Arc<ClientConfig>; 4],
 }
 
 /// What will be spoken on a connection: offered where the configuration names no protocols.
@@ -86,14 +99,14 @@ pub enum Speaks {
 #[derive(Debug)]
 struct Verifier {
     signatures: Arc<Signatures>,
-    validation: Option<Secret<Validation>>,
+    trusted: Trusted,
     server_name_is: Verified,
 }
 
 /// What we show.
 #[derive(Debug)]
 struct Resolver {
-    certificates: Vec<Secret<Certificate>>,
+    shown: Vec<Arc<Certificate>>,
     parameters: Parameters,
 }
 
@@ -107,17 +120,81 @@ impl ClientContext {
     /// rustls' own, for settings that contradict each other.
     pub fn new(settings: ClientSettings) -> Result<Self, Error> {
         let signatures = Signatures::new(&settings.parameters);
+        let begun = ClientConfig::builder_with_provider(settings.parameters.provider.clone())
+            .with_protocol_versions(&settings.parameters.versions)?;
+        let made = Publisher::new(Made::new(&begun, &settings, &signatures));
+        Ok(Self { begun, made, settings, signatures })
+    }
+
+    /// The same, where the certificate must be for the name that is asked for (`auto_san_validation`).
+    ///
+    /// # Errors
+    ///
+    /// rustls' own.
+    pub fn verifying_server_name(&self) -> Result<Self, Error> {
+        let server_name_is = Verified::AsSanList;
+        Self::new(ClientSettings { server_name_is, ..self.settings.clone() })
+    }
+
+    /// How a host is greeted with which this will be spoken, over a connection that has these ends.
+    pub fn config(&self, speaks: Speaks, ends: impl FnOnce() -> Ends) -> Arc<ClientConfig> {
+        let mut config = self.made().config_for(speaks).clone();
+        if self.settings.key_log.as_ref().is_some_and(|log| !log.takes(ends())) {
+            Arc::make_mut(&mut config).key_log = Arc::new(NoKeyLog);
+        }
+        config
+    }
+
+    /// What was made of the secrets as they are now.
+    fn made(&self) -> Arc<Made> {
+        let made = self.made.read();
+        if made.is_of(&self.settings) {
+            return made;
+        }
+        // Who makes it at the same time makes the same, but for its sessions: one of both is kept.
+        let made = Arc::new(Made::new(&self.begun, &self.settings, &self.signatures));
+        self.made.publish(made.clone());
+        made
+    }
+
+    /// The certificate that hosts are shown that ask for one.
+    pub fn shown(&self) -> Option<Arc<Certificate>> {
+        self.settings.certificates.iter().find_map(Secret::read)
+    }
+
+    /// The same as long as the configuration shows and trusts nothing that it did not before.
+    pub fn fingerprint(&self) -> Vec<String> {
+        let shown = self.settings.certificates.iter().filter_map(Secret::as_fixed);
+        let shown = shown.flat_map(|certificate| certificate.fingerprint());
+        let trusted = self.settings.validation.iter().filter_map(Secret::as_fixed);
+        shown.chain(trusted.map(|validation| validation.fingerprint())).collect()
+    }
+
+    /// Whether all that a handshake needs has been said.
+    pub fn is_ready(&self) -> bool {
+        self.settings.certificates.iter().all(|certificate| certificate.read().is_some())
+            && self.settings.validation.as_ref().is_none_or(|trusted| trusted.read().is_some())
+    }
+}
+
+// === impl Made ===
+
+impl Made {
+    fn new(
+        begun: &ConfigBuilder<ClientConfig, WantsVerifier>,
+        settings: &ClientSettings,
+        signatures: &Arc<Signatures>,
+    ) -> Self {
+        let trusted = Trusted::now(settings.validation.as_ref());
+        let shown = settings.certificates.iter().filter_map(Secret::read).collect::<Vec<_>>();
         let verifier = Verifier {
             signatures: signatures.clone(),
-            validation: settings.validation.clone(),
+            trusted: trusted.clone(),
             server_name_is: settings.server_name_is,
         };
-        let resolver = Resolver {
-            certificates: settings.certificates.clone(),
-            parameters: settings.parameters.clone(),
-        };
-        let mut config = ClientConfig::builder_with_provider(settings.parameters.provider.clone())
-            .with_protocol_versions(&settings.parameters.versions)?
+        let resolver = Resolver { shown: shown.clone(), parameters: settings.parameters.clone() };
+        let mut config = begun
+            .clone()
             .dangerous()
             .with_custom_certificate_verifier(Arc::new(verifier))
             .with_client_cert_resolver(Arc::new(resolver));
@@ -138,26 +215,14 @@ impl ClientContext {
         };
         let (http1, http2) = (offering(&[b"http/1.1"]), offering(&[b"h2"]));
         let either = offering(&[b"h2", b"http/1.1"]);
-        Ok(Self { configs: [Arc::new(config), http1, http2, either], settings, signatures })
+        Self { trusted, shown, configs: [Arc::new(config), http1, http2, either] }
     }
 
-    /// The same, where the certificate must be for the name that is asked for (`auto_san_validation`).
-    ///
-    /// # Errors
-    ///
-    /// rustls' own.
-    pub fn verifying_server_name(&self) -> Result<Self, Error> {
-        let server_name_is = Verified::AsSanList;
-        Self::new(ClientSettings { server_name_is, ..self.settings.clone() })
-    }
-
-    /// How a host is greeted with which this will be spoken, over a connection that has these ends.
-    pub fn config(&self, speaks: Speaks, ends: impl FnOnce() -> Ends) -> Arc<ClientConfig> {
-        let mut config = self.config_for(speaks).clone();
-        if self.settings.key_log.as_ref().is_some_and(|log| !log.takes(ends())) {
-            Arc::make_mut(&mut config).key_log = Arc::new(NoKeyLog);
-        }
-        config
+    fn is_of(&self, settings: &ClientSettings) -> bool {
+        let now = || settings.certificates.iter().filter_map(Secret::read);
+        self.trusted.is(&Trusted::now(settings.validation.as_ref()))
+            && now().count() == self.shown.len()
+            && now().zip(&self.shown).all(|(now, then)| Arc::ptr_eq(&now, then))
     }
 
     fn config_for(&self, speaks: Speaks) -> &Arc<ClientConfig> {
@@ -168,25 +233,6 @@ impl ClientContext {
             Speaks::Http2 => http2,
             Speaks::Either => either,
         }
-    }
-
-    /// The certificate that hosts are shown that ask for one.
-    pub fn shown(&self) -> Option<Arc<Certificate>> {
-        self.settings.certificates.iter().find_map(Secret::read)
-    }
-
-    /// The same as long as the configuration shows and trusts nothing that it did not before.
-    pub fn fingerprint(&self) -> Vec<String> {
-        let shown = self.settings.certificates.iter().filter_map(Secret::as_fixed);
-        let shown = shown.flat_map(|certificate| certificate.fingerprint());
-        let trusted = self.settings.validation.iter().filter_map(Secret::as_fixed);
-        shown.chain(trusted.flat_map(|validation| validation.fingerprint())).collect()
-    }
-
-    /// Whether all that a handshake needs has been said.
-    pub fn is_ready(&self) -> bool {
-        self.settings.certificates.iter().all(|certificate| certificate.read().is_some())
-            && self.settings.validation.as_ref().is_none_or(|trusted| trusted.read().is_some())
     }
 }
 
@@ -201,20 +247,12 @@ impl ServerCertVerifier for Verifier {
         _ocsp: &[u8],
         now: UnixTime,
     ) -> Result<ServerCertVerified, Error> {
-        let Some(validation) = &self.validation else {
-            return Ok(ServerCertVerified::assertion());
-        };
         let name = name.to_str();
         let listed = self.server_name_is == Verified::AsSanList;
         let host =
             (self.server_name_is != Verified::Never).then_some(HostName { name: &name, listed });
-        let Some(validation) = validation.read() else {
-            return Err(told(Flaw::nobody_is_trusted(), leaf, rest));
-        };
-        match validation.verify(leaf, rest, now, KeyUsage::server_auth(), host.as_ref()) {
-            Err(refusal) if validation.accepts_untrusted() => self.signatures.note(&refusal),
-            verified => verified.map_err(|refusal| told(refusal, leaf, rest))?,
-        }
+        let (usage, signatures) = (KeyUsage::server_auth(), &self.signatures);
+        self.trusted.verify(leaf, rest, now, usage, host.as_ref(), signatures)?;
         Ok(ServerCertVerified::assertion())
     }
 
@@ -251,12 +289,11 @@ impl ResolvesClientCert for Resolver {
         _issuers: &[&[u8]],
         schemes: &[SignatureScheme],
     ) -> Option<Arc<CertifiedKey>> {
-        let all = self.certificates.iter().filter_map(Secret::read);
-        let mut all = all.map(|own| limited(&own.key, &self.parameters));
+        let mut all = self.shown.iter().map(|own| limited(&own.key, &self.parameters));
         all.find(|own| own.key.choose_scheme(schemes).is_some())
     }
 
     fn has_certs(&self) -> bool {
-        !self.certificates.is_empty()
+        !self.shown.is_empty()
     }
 }

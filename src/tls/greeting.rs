@@ -5,8 +5,10 @@ use std::{sync::Arc, time::SystemTime};
 use rustls::{
     CipherSuite, NamedGroup, NoKeyLog, ProtocolVersion, ServerConfig, SignatureScheme,
     SupportedCipherSuite,
+    pki_types::CertificateDer,
     server::{ClientHello, ResolvesServerCert},
     sign::CertifiedKey,
+    version::{TLS12, TLS13},
 };
 
 use super::{
@@ -14,8 +16,10 @@ use super::{
     certificate::{Certificate, dns_name_matches},
     key_log::Ends,
     names::{cipher_name, version_name},
-    server::{ServerContext, Stapling},
+    server::{Asked, Order, ServerContext, Stapling},
     signatures::limited,
+    trusted::Trusted,
+    validation::Validation,
 };
 
 /// How a client is greeted.
@@ -29,6 +33,7 @@ pub struct Greeting {
     pub version: &'static str,
     /// The cipher suite that will be chosen; empty where that is for rustls to find out.
     pub cipher: &'static str,
+    trusted: Trusted,
 }
 
 /// Why a client is sent away before a handshake.
@@ -50,15 +55,17 @@ const FALLBACK: CipherSuite = CipherSuite::Unknown(0x5600);
 /// A configuration that shows a certificate.
 #[derive(Clone, Debug)]
 pub(super) struct Made {
-    of: Arc<ServerConfig>,
+    order: Order,
+    /// What it asks of clients.
+    asked: [u8; 32],
     key: Arc<CertifiedKey>,
     config: Arc<ServerConfig>,
     signs: Arc<CertifiedKey>,
 }
 
-/// Shows what was chosen.
+/// Shows what was chosen, if anything was.
 #[derive(Debug)]
-struct Shows(Arc<CertifiedKey>);
+struct Shows(Option<Arc<CertifiedKey>>);
 
 impl ServerContext {
     /// How a client that says this is greeted.
@@ -67,31 +74,33 @@ impl ServerContext {
     ///
     /// [`Rejection`].
     pub fn greet(&self, hello: &ClientHello<'_>, ends: Ends) -> Result<Greeting, Rejection> {
-        let (ours, theirs) = (self.configs.speak_1_3, offers_1_3(hello));
+        let (ours, theirs) = (self.speaks(&TLS13), offers_1_3(hello));
         let speak_1_3 = ours && theirs;
         if ours && !theirs && hello.cipher_suites().contains(&FALLBACK) {
             return Err(Rejection::Fallback);
         }
-        let config = self.configs.config(hello, speak_1_3);
+        let (order, asked) = (self.order(hello, speak_1_3), self.asks());
         let schemes = match speak_1_3 {
             true => schemes_of_1_3(hello),
-            false => schemes_of_1_2(hello, &config.crypto_provider().cipher_suites),
+            false => schemes_of_1_2(hello, &self.parameters.provider.cipher_suites),
         };
         let nothing = match speak_1_3 {
             true => Rejection::NoCommonSignature,
             false => Rejection::NoSharedCipher,
         };
         let Some(shown) = self.choose(hello.server_name(), &schemes) else {
-            return match !speak_1_3 && (theirs || !self.configs.speak_1_2) {
+            return match !speak_1_3 && (theirs || !self.speaks(&TLS12)) {
                 // There may be no version that both have.
                 true => {
-                    Ok(Greeting { config: config.clone(), shown: None, version: "", cipher: "" })
+                    let config = Arc::new(self.config(order, &asked, Arc::new(Shows(None))));
+                    let trusted = asked.trusted;
+                    Ok(Greeting { config, shown: None, version: "", cipher: "", trusted })
                 }
                 false => Err(nothing),
             };
         };
         let key = shown.stapled(SystemTime::now()).unwrap_or(&shown.key);
-        let (mut config, key) = self.showing(config, key);
+        let (mut config, key) = self.showing(order, &asked, key);
         // Observed: Envoy 1.40 chooses a certificate without a thought of `signature_algorithms`.
         if self.parameters.signatures.is_some() && key.key.choose_scheme(&schemes).is_none() {
             return Err(nothing);
@@ -109,28 +118,30 @@ impl ServerContext {
             false => ProtocolVersion::TLSv1_2,
         });
         let cipher = agreed(&config, hello, speak_1_3, &key).map_or("", cipher_name);
-        Ok(Greeting { config, shown: Some(shown), version, cipher })
+        let trusted = asked.trusted;
+        Ok(Greeting { config, shown: Some(shown), version, cipher, trusted })
     }
 
-    /// This configuration with a certificate to show, and what signs for that. Made once for both, as long as neither is
-    /// another.
+    /// What greets so, and what signs for that. Made once, as long as the same is shown and asked.
     fn showing(
         &self,
-        of: &Arc<ServerConfig>,
+        order: Order,
+        asked: &Asked,
         key: &Arc<CertifiedKey>,
     ) -> (Arc<ServerConfig>, Arc<CertifiedKey>) {
         let made = self.made.read();
-        let known = |one: &&Made| Arc::ptr_eq(&one.of, of) && Arc::ptr_eq(&one.key, key);
+        let known = |one: &&Made| {
+            one.order == order && one.asked == asked.digest && Arc::ptr_eq(&one.key, key)
+        };
         if let Some(Made { config, signs, .. }) = made.iter().find(known) {
             return (config.clone(), signs.clone());
         }
         let signs = limited(key, &self.parameters);
-        let mut config = ServerConfig::clone(of);
-        config.cert_resolver = Arc::new(Shows(signs.clone()));
-        let one = Made { of: of.clone(), key: key.clone(), config: Arc::new(config), signs };
+        let config = Arc::new(self.config(order, asked, Arc::new(Shows(Some(signs.clone())))));
+        let one = Made { order, asked: asked.digest, key: key.clone(), config, signs };
         let (config, signs) = (one.config.clone(), one.signs.clone());
         // What somebody else makes at the same time may be lost, and is made again. With and without an answer of its
-        // authority's, each certificate has a place in each of three configurations; older ones go.
+        // authority's, each certificate has a place in each of three orders; older ones go.
         let most = 6 * self.certificates.len();
         let kept = made.iter().skip((made.len() + 1).saturating_sub(most)).cloned();
         self.made.publish(kept.chain([one]).collect::<Vec<_>>());
@@ -185,6 +196,16 @@ impl ServerContext {
             }
             (false, _, _) => Ok(false),
         }
+    }
+}
+
+// === impl Greeting ===
+
+impl Greeting {
+    /// By whom a chain that the client has shown, first the leaf, now or when its session began, is found to be one that we
+    /// trust, if it is.
+    pub fn trusts(&self, chain: &[CertificateDer<'_>], resumed: bool) -> Option<Arc<Validation>> {
+        self.trusted.validation().filter(|validation| validation.trusts(chain, resumed)).cloned()
     }
 }
 
@@ -278,6 +299,6 @@ fn shares_protocol(ours: &[Vec<u8>], hello: &ClientHello<'_>) -> bool {
 
 impl ResolvesServerCert for Shows {
     fn resolve(&self, _: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
-        Some(self.0.clone())
+        self.0.clone()
     }
 }

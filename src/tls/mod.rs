@@ -1,7 +1,8 @@
 //! Owns TLS without its transport: certificates, who is trusted, and the contexts that handshakes are made of.
 //!
 //! Built when a configuration is read, so that what is wrong with a certificate is told with its line. A handshake reads
-//! what is published of a secret at that moment: a rotated certificate is that of the next one.
+//! what is published of a secret when it begins, and stays with it to its end: a rotated certificate is that of the next
+//! one, and a session goes on only where who is trusted is the same as when it began.
 
 mod certificate;
 mod client;
@@ -16,6 +17,7 @@ mod server;
 mod session;
 mod signatures;
 mod tickets;
+mod trusted;
 mod validation;
 
 pub(crate) use certificate::hex;
@@ -29,7 +31,7 @@ pub use refused::{Refused, refused};
 pub use server::{ServerContext, ServerSettings, Stapling};
 pub use session::{Fingerprints, Peer, Session};
 pub use signatures::Signatures;
-pub use tickets::{SharedTickets, TicketKeys, TicketKeysError, TimedTickets};
+pub use tickets::{SharedTickets, TicketKeys, TicketKeysError};
 pub use validation::{
     Flaw, HostName, Refusal, SanKind, SanMatcher, Validation, ValidationError, ValidationSettings,
 };

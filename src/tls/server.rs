@@ -3,16 +3,17 @@
 use std::{sync::Arc, time::Duration};
 
 use rustls::{
-    CipherSuite, DigitallySignedStruct, DistinguishedName, Error, ServerConfig, SignatureScheme,
+    CipherSuite, ConfigBuilder, DigitallySignedStruct, DistinguishedName, Error, ServerConfig,
+    SignatureScheme, SupportedProtocolVersion, WantsVerifier,
     client::danger::HandshakeSignatureValid,
-    crypto::CryptoProvider,
     pki_types::{CertificateDer, UnixTime},
     server::{
-        ClientHello, NoServerSessionStorage, ResolvesServerCertUsingSni, ServerSessionMemoryCache,
+        ClientHello, NoServerSessionStorage, ProducesTickets, ResolvesServerCert,
+        ServerSessionMemoryCache, StoresServerSessions,
         danger::{ClientCertVerified, ClientCertVerifier},
     },
-    version::{TLS12, TLS13},
 };
+use sha2::{Digest, Sha256};
 use understudy_actors::published::Publisher;
 use webpki::KeyUsage;
 
@@ -22,10 +23,11 @@ use super::{
     greeting::Made,
     key_log::KeyLogFile,
     parameters::Parameters,
-    refused::{may_sign, told},
+    refused::may_sign,
     signatures::Signatures,
-    tickets::{TicketKeys, TimedSessions},
-    validation::{Flaw, Validation},
+    tickets::{BoundSessions, BoundTickets, Terms, TicketKeys},
+    trusted::Trusted,
+    validation::Validation,
 };
 
 /// Sessions that are kept for clients without tickets.
@@ -45,7 +47,7 @@ pub struct ServerSettings {
     /// In the order of preference.
     pub alpn: Vec<Vec<u8>>,
     /// None with `disable_stateless_session_resumption`.
-    pub tickets: Option<Arc<dyn rustls::server::ProducesTickets>>,
+    pub tickets: Option<Arc<dyn ProducesTickets>>,
     /// What seals tickets, where that is not a key of our own.
     pub ticket_keys: Option<Secret<TicketKeys>>,
     /// `disable_stateful_session_resumption` false.
@@ -77,7 +79,9 @@ pub enum Stapling {
 /// How clients of a filter chain are greeted. One for all workers.
 #[derive(Debug)]
 pub struct ServerContext {
-    pub(super) configs: Configs,
+    begun: ConfigBuilder<ServerConfig, WantsVerifier>,
+    /// With equal cipher suites turned round.
+    begun_turned: ConfigBuilder<ServerConfig, WantsVerifier>,
     /// What greetings have made of them.
     pub(super) made: Publisher<Vec<Made>>,
     pub(super) parameters: Parameters,
@@ -85,36 +89,47 @@ pub struct ServerContext {
     pub certificates: Vec<Secret<Certificate>>,
     /// Who may come.
     pub validation: Option<Secret<Validation>>,
+    requires_certificate: bool,
+    pub(super) alpn: Vec<Vec<u8>>,
+    tickets: Option<Arc<dyn ProducesTickets>>,
     /// What seals tickets, where that is not a key of our own.
     ticket_keys: Option<Secret<TicketKeys>>,
+    sessions: Option<Arc<dyn StoresServerSessions>>,
+    session_lifetime: Option<Duration>,
     pub(super) key_log: Option<Arc<KeyLogFile>>,
+    prefers_client_order: bool,
     pub(super) scans_all: bool,
     pub(super) stapling: Stapling,
     /// By what clients have signed.
     pub signatures: Arc<Signatures>,
 }
 
-/// For rustls, which has one order of cipher suites for all versions, and takes equal ones in that order.
+/// rustls has one order of cipher suites for all versions, and takes equal ones in that order.
 ///
 /// Observed: Envoy 1.40 goes by the client's order in TLS 1.3, and by its own in 1.2.
-#[derive(Debug)]
-pub(super) struct Configs {
-    by_their_order: Arc<ServerConfig>,
-    by_ours: Arc<ServerConfig>,
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Order {
+    Theirs,
+    Ours,
     /// With equal suites turned round.
-    by_ours_turned: Arc<ServerConfig>,
-    prefers_theirs: bool,
-    pub(super) speak_1_2: bool,
-    pub(super) speak_1_3: bool,
+    OursTurned,
+}
+
+/// What is asked of a client from its hello on, whatever is said meanwhile.
+#[derive(Debug)]
+pub(super) struct Asked {
+    pub(super) trusted: Trusted,
+    /// The same as long as the same is asked, and asked by the same.
+    pub(super) digest: [u8; 32],
 }
 
 /// Looks at clients' certificates.
 #[derive(Debug)]
 struct Verifier {
     signatures: Arc<Signatures>,
-    validation: Option<Secret<Validation>>,
+    trusted: Trusted,
     required: bool,
-    /// Whose certificates clients may show, by which they choose one; what discovery brings may change, and is none.
+    /// Whose certificates clients may show, by which they choose one.
     hints: Vec<DistinguishedName>,
 }
 
@@ -127,73 +142,109 @@ impl ServerContext {
     ///
     /// rustls' own, for settings that contradict each other.
     pub fn new(settings: ServerSettings) -> Result<Self, Error> {
-        let ServerSettings { parameters, certificates, validation, .. } = settings;
-        let signatures = Signatures::new(&parameters);
-        let trusted = validation.as_ref().and_then(Secret::as_fixed);
-        let verifier = Verifier {
-            hints: trusted.map(|trusted| trusted.hints()).unwrap_or_default(),
-            signatures: signatures.clone(),
-            validation: validation.clone(),
-            required: settings.requires_certificate,
+        let parameters = settings.parameters;
+        let begin = |provider| {
+            ServerConfig::builder_with_provider(provider)
+                .with_protocol_versions(&parameters.versions)
         };
-        let asks = validation.is_some() || settings.requires_certificate;
-        // What is shown, each greeting says.
-        let (verifier, nothing) = (Arc::new(verifier), Arc::new(ResolvesServerCertUsingSni::new()));
-        let begun = |provider: &Arc<CryptoProvider>| {
-            let builder = ServerConfig::builder_with_provider(provider.clone())
-                .with_protocol_versions(&parameters.versions)?;
-            let builder = match asks {
-                true => builder.with_client_cert_verifier(verifier.clone()),
-                false => builder.with_no_client_auth(),
-            };
-            Ok::<_, Error>(builder.with_cert_resolver(nothing.clone()))
+        let begun = begin(parameters.provider.clone())?;
+        let begun_turned = begin(parameters.turned.clone())?;
+        let sessions = settings.keeps_sessions.then(|| {
+            let kept: Arc<dyn StoresServerSessions> = ServerSessionMemoryCache::new(SESSIONS_KEPT);
+            kept
+        });
+        Ok(Self {
+            begun,
+            begun_turned,
+            made: Publisher::new(Vec::new()),
+            signatures: Signatures::new(&parameters),
+            parameters,
+            certificates: settings.certificates,
+            validation: settings.validation,
+            requires_certificate: settings.requires_certificate,
+            alpn: settings.alpn,
+            tickets: settings.tickets,
+            ticket_keys: settings.ticket_keys,
+            sessions,
+            session_lifetime: settings.session_lifetime,
+            key_log: settings.key_log,
+            prefers_client_order: settings.prefers_client_order,
+            scans_all: settings.scans_all,
+            stapling: settings.stapling,
+        })
+    }
+
+    /// What is asked of a client that comes now. A session goes on where its digest is the same.
+    ///
+    /// Source: Envoy's `ServerContextImpl::generateHashForSessionContextId`: also who we say we are is part of it.
+    pub(super) fn asks(&self) -> Asked {
+        let trusted = Trusted::now(self.validation.as_ref());
+        let mut digest = Sha256::new();
+        digest.update([u8::from(self.requires_certificate), u8::from(self.validation.is_some())]);
+        digest.update(trusted.validation().map_or([0; 32], |validation| validation.digest));
+        for own in self.certificates.iter().filter_map(Secret::read) {
+            digest.update(own.identity);
+        }
+        Asked { trusted, digest: digest.finalize().into() }
+    }
+
+    /// For rustls: greets in this order, asks for this, shows what that says.
+    pub(super) fn config(
+        &self,
+        order: Order,
+        asked: &Asked,
+        shows: Arc<dyn ResolvesServerCert>,
+    ) -> ServerConfig {
+        let begun = match order {
+            Order::Theirs | Order::Ours => &self.begun,
+            Order::OursTurned => &self.begun_turned,
         };
-        let mut config = begun(&parameters.provider)?;
-        config.alpn_protocols = settings.alpn;
-        config.session_storage = match settings.keeps_sessions {
-            true => {
-                let kept = ServerSessionMemoryCache::new(SESSIONS_KEPT);
-                Arc::new(TimedSessions::new(kept, settings.session_lifetime))
-            }
-            false => Arc::new(NoServerSessionStorage {}),
+        let begun = match self.validation.is_some() || self.requires_certificate {
+            true => begun.clone().with_client_cert_verifier(Arc::new(Verifier {
+                hints: asked
+                    .trusted
+                    .validation()
+                    .map(|trusted| trusted.hints())
+                    .unwrap_or_default(),
+                signatures: self.signatures.clone(),
+                trusted: asked.trusted.clone(),
+                required: self.requires_certificate,
+            })),
+            false => begun.clone().with_no_client_auth(),
         };
-        match settings.tickets {
-            Some(tickets) => config.ticketer = tickets,
+        let mut config = begun.with_cert_resolver(shows);
+        config.ignore_client_order = order != Order::Theirs;
+        config.alpn_protocols.clone_from(&self.alpn);
+        let terms = Terms::new(self.session_lifetime, asked.digest);
+        config.session_storage = match self.sessions.clone() {
+            Some(inner) => Arc::new(BoundSessions { inner, terms }),
+            None => Arc::new(NoServerSessionStorage {}),
+        };
+        match self.tickets.clone() {
+            Some(inner) => config.ticketer = Arc::new(BoundTickets { inner, terms }),
             // Observed: Envoy 1.40 goes on with sessions of TLS 1.2 alone.
             None => config.send_tls13_tickets = 0,
         }
-        if let Some(key_log) = &settings.key_log {
+        if let Some(key_log) = &self.key_log {
             config.key_log = key_log.clone();
         }
-        let mut by_ours = config.clone();
-        by_ours.ignore_client_order = true;
-        let mut turned = begun(&parameters.turned)?;
-        turned.alpn_protocols.clone_from(&config.alpn_protocols);
-        turned.session_storage = config.session_storage.clone();
-        turned.ticketer = config.ticketer.clone();
-        turned.key_log = config.key_log.clone();
-        turned.send_tls13_tickets = config.send_tls13_tickets;
-        turned.ignore_client_order = true;
-        let configs = Configs {
-            by_their_order: Arc::new(config),
-            by_ours: Arc::new(by_ours),
-            by_ours_turned: Arc::new(turned),
-            prefers_theirs: settings.prefers_client_order,
-            speak_1_2: parameters.versions.contains(&&TLS12),
-            speak_1_3: parameters.versions.contains(&&TLS13),
-        };
-        Ok(Self {
-            configs,
-            made: Publisher::new(Vec::new()),
-            parameters,
-            certificates,
-            validation,
-            ticket_keys: settings.ticket_keys,
-            key_log: settings.key_log,
-            scans_all: settings.scans_all,
-            stapling: settings.stapling,
-            signatures,
-        })
+        config
+    }
+
+    pub(super) fn speaks(&self, version: &'static SupportedProtocolVersion) -> bool {
+        self.parameters.versions.contains(&version)
+    }
+
+    pub(super) fn order(&self, hello: &ClientHello<'_>, speak_1_3: bool) -> Order {
+        let offers = hello.cipher_suites();
+        let first = |of: &[CipherSuite]| offers.iter().position(|suite| of.contains(suite));
+        if self.prefers_client_order || speak_1_3 {
+            return Order::Theirs;
+        }
+        match (first(&WITH_CHACHA20), first(&WITH_AES_128)) {
+            (Some(chacha), Some(aes)) if chacha < aes => Order::OursTurned,
+            _ => Order::Ours,
+        }
     }
 
     /// The same as long as the configuration shows and trusts nothing that it did not before. What discovery brings
@@ -202,7 +253,7 @@ impl ServerContext {
         let shown = self.certificates.iter().filter_map(Secret::as_fixed);
         let shown = shown.flat_map(|certificate| certificate.fingerprint());
         let trusted = self.validation.iter().filter_map(Secret::as_fixed);
-        let trusted = trusted.flat_map(|validation| validation.fingerprint());
+        let trusted = trusted.map(|validation| validation.fingerprint());
         let keys = self.ticket_keys.iter().filter_map(Secret::as_fixed);
         shown.chain(trusted).chain(keys.flat_map(|keys| keys.fingerprint())).collect()
     }
@@ -214,33 +265,11 @@ impl ServerContext {
             && self.ticket_keys.as_ref().is_none_or(|keys| keys.read().is_some())
     }
 
-    /// By whom a chain that a client has shown, first the leaf, is found to be one that we trust, if it is.
-    pub fn trusts(&self, chain: &[CertificateDer<'_>]) -> Option<Arc<Validation>> {
-        let validation = self.validation.as_ref().and_then(Secret::read);
-        validation.filter(|validation| validation.trusts(chain))
-    }
-
     /// Whether it matters that a client asks what an authority says of a certificate.
     pub fn may_staple(&self) -> bool {
         let stapled =
             |one: &Secret<Certificate>| one.read().is_some_and(|own| own.staple.is_some());
         self.stapling != Stapling::Lenient || self.certificates.iter().any(stapled)
-    }
-}
-
-// === impl Configs ===
-
-impl Configs {
-    pub(super) fn config(&self, hello: &ClientHello<'_>, speak_1_3: bool) -> &Arc<ServerConfig> {
-        let offers = hello.cipher_suites();
-        let first = |of: &[CipherSuite]| offers.iter().position(|suite| of.contains(suite));
-        if self.prefers_theirs || speak_1_3 {
-            return &self.by_their_order;
-        }
-        match (first(&WITH_CHACHA20), first(&WITH_AES_128)) {
-            (Some(chacha), Some(aes)) if chacha < aes => &self.by_ours_turned,
-            _ => &self.by_ours,
-        }
     }
 }
 
@@ -262,8 +291,8 @@ impl ClientCertVerifier for Verifier {
     }
 
     fn client_auth_mandatory(&self) -> bool {
-        let validation = || self.validation.as_ref()?.read();
-        self.required || validation().is_some_and(|validation| validation.requires())
+        let requires = |validation: &Arc<Validation>| validation.requires();
+        self.required || self.trusted.validation().is_some_and(requires)
     }
 
     fn root_hint_subjects(&self) -> &[DistinguishedName] {
@@ -276,17 +305,8 @@ impl ClientCertVerifier for Verifier {
         rest: &[CertificateDer<'_>],
         now: UnixTime,
     ) -> Result<ClientCertVerified, Error> {
-        let validation = match &self.validation {
-            Some(validation) => validation.read(),
-            None => return Ok(ClientCertVerified::assertion()),
-        };
-        let Some(validation) = validation else {
-            return Err(told(Flaw::nobody_is_trusted(), leaf, rest));
-        };
-        match validation.verify(leaf, rest, now, KeyUsage::client_auth(), None) {
-            Err(refusal) if validation.accepts_untrusted() => self.signatures.note(&refusal),
-            verified => verified.map_err(|refusal| told(refusal, leaf, rest))?,
-        }
+        let (usage, signatures) = (KeyUsage::client_auth(), &self.signatures);
+        self.trusted.verify(leaf, rest, now, usage, None, signatures)?;
         Ok(ClientCertVerified::assertion())
     }
 

@@ -1,4 +1,5 @@
-//! Owns session tickets: sealed with keys that other proxies have as well, or with our own, and for how long they are good.
+//! Owns how sessions go on: tickets sealed with keys that other proxies have as well, or with our own, for how long they
+//! are good, and that they are good only where of clients the same is asked as where they began.
 
 use std::{
     fmt,
@@ -20,6 +21,9 @@ pub(super) const KEY_BYTES: usize = 80;
 
 /// The first bytes of a key are its name.
 const NAME_BYTES: usize = 16;
+
+/// Of SHA-256.
+const DIGEST_BYTES: usize = 32;
 
 /// BoringSSL's `SSL_DEFAULT_SESSION_TIMEOUT`.
 const LIFETIME: Duration = Duration::from_secs(2 * 60 * 60);
@@ -45,25 +49,34 @@ pub enum TicketKeysError {
     Length(usize),
 }
 
-/// Makes tickets of shared keys.
+/// Seals tickets with shared keys.
 #[derive(Debug)]
 pub struct SharedTickets {
     keys: Secret<TicketKeys>,
-    lifetime: Duration,
 }
 
-/// Makes tickets that are good for no longer than this.
-#[derive(Debug)]
-pub struct TimedTickets {
-    inner: Arc<dyn ProducesTickets>,
+/// For how long a session is good, and where.
+///
+/// rustls looks at no certificate when a session goes on: whom it was trusted for then it is trusted for now.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Terms {
     lifetime: Duration,
+    /// What is asked of clients, and who asks.
+    digest: [u8; DIGEST_BYTES],
 }
 
-/// Keeps sessions that are good for no longer than this.
+/// Makes tickets that are good on these terms.
 #[derive(Debug)]
-pub(super) struct TimedSessions {
-    inner: Arc<dyn StoresServerSessions>,
-    lifetime: Duration,
+pub(super) struct BoundTickets {
+    pub(super) inner: Arc<dyn ProducesTickets>,
+    pub(super) terms: Terms,
+}
+
+/// Keeps sessions that are good on these terms.
+#[derive(Debug)]
+pub(super) struct BoundSessions {
+    pub(super) inner: Arc<dyn StoresServerSessions>,
+    pub(super) terms: Terms,
 }
 
 // === impl TicketKeys ===
@@ -85,23 +98,23 @@ impl TicketKeys {
         self.keys.iter().map(|key| hex(&key.name))
     }
 
-    fn seal(&self, plain: &[u8], now: SystemTime) -> Option<Vec<u8>> {
+    fn seal(&self, plain: &[u8]) -> Option<Vec<u8>> {
         let key = self.keys.first()?;
         let mut nonce = [0; NONCE_LEN];
         SystemRandom::new().fill(&mut nonce).ok()?;
-        let mut sealed = dated(plain, now);
+        let mut sealed = plain.to_vec();
         let nonce_of = Nonce::assume_unique_for_key(nonce);
         key.sealing.seal_in_place_append_tag(nonce_of, Aad::from(key.name), &mut sealed).ok()?;
         Some([&key.name[..], &nonce, &sealed].concat())
     }
 
-    fn open(&self, ticket: &[u8], now: SystemTime, lifetime: Duration) -> Option<Vec<u8>> {
+    fn open(&self, ticket: &[u8]) -> Option<Vec<u8>> {
         let (name, rest) = ticket.split_first_chunk::<NAME_BYTES>()?;
         let (nonce, sealed) = rest.split_first_chunk::<NONCE_LEN>()?;
         let key = self.keys.iter().find(|key| key.name == *name)?;
         let (nonce, mut opened) = (Nonce::assume_unique_for_key(*nonce), sealed.to_vec());
         let plain = key.sealing.open_in_place(nonce, Aad::from(key.name), &mut opened).ok()?;
-        undated(plain, now, lifetime).map(<[u8]>::to_vec)
+        Some(plain.to_vec())
     }
 }
 
@@ -126,30 +139,36 @@ impl Key {
     }
 }
 
-/// With the second in front at which it was made.
-fn dated(plain: &[u8], now: SystemTime) -> Vec<u8> {
-    let now = now.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
-    [&now.to_be_bytes()[..], plain].concat()
-}
+// === impl Terms ===
 
-/// What is behind the second, if that is neither too long ago nor still to come.
-fn undated(dated: &[u8], now: SystemTime, lifetime: Duration) -> Option<&[u8]> {
-    let (made, plain) = dated.split_first_chunk::<8>()?;
-    let made = UNIX_EPOCH.checked_add(Duration::from_secs(u64::from_be_bytes(*made)))?;
-    let good = made <= now.checked_add(SKEW)? && now <= made.checked_add(lifetime)?;
-    good.then_some(plain)
-}
+impl Terms {
+    /// `lifetime` is `session_timeout`, if it says one.
+    pub(super) fn new(lifetime: Option<Duration>, digest: [u8; DIGEST_BYTES]) -> Self {
+        Self { lifetime: lifetime.unwrap_or(LIFETIME), digest }
+    }
 
-fn seconds(lifetime: Duration) -> u32 {
-    u32::try_from(lifetime.as_secs()).unwrap_or(u32::MAX)
+    /// A session with the second at which it was made and what was asked of its client in front.
+    fn mark(&self, plain: &[u8], now: SystemTime) -> Vec<u8> {
+        let now = now.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+        [&now.to_be_bytes()[..], &self.digest, plain].concat()
+    }
+
+    /// The session, if it was made neither too long ago nor still to come, and the same is asked now.
+    fn unmark(&self, marked: &[u8], now: SystemTime) -> Option<Vec<u8>> {
+        let (made, marked) = marked.split_first_chunk::<8>()?;
+        let (digest, plain) = marked.split_first_chunk::<DIGEST_BYTES>()?;
+        let made = UNIX_EPOCH.checked_add(Duration::from_secs(u64::from_be_bytes(*made)))?;
+        let good = made <= now.checked_add(SKEW)? && now <= made.checked_add(self.lifetime)?;
+        (good && *digest == self.digest).then(|| plain.to_vec())
+    }
 }
 
 // === impl SharedTickets ===
 
 impl SharedTickets {
-    /// Of these keys; `lifetime` is `session_timeout`, if it says one.
-    pub fn new(keys: Secret<TicketKeys>, lifetime: Option<Duration>) -> Self {
-        Self { keys, lifetime: lifetime.unwrap_or(LIFETIME) }
+    /// Of these keys.
+    pub fn new(keys: Secret<TicketKeys>) -> Self {
+        Self { keys }
     }
 }
 
@@ -158,71 +177,54 @@ impl ProducesTickets for SharedTickets {
         true
     }
 
+    /// As long as there is the key.
     fn lifetime(&self) -> u32 {
-        seconds(self.lifetime)
+        u32::MAX
     }
 
     fn encrypt(&self, plain: &[u8]) -> Option<Vec<u8>> {
-        self.keys.read()?.seal(plain, SystemTime::now())
+        self.keys.read()?.seal(plain)
     }
 
     fn decrypt(&self, ticket: &[u8]) -> Option<Vec<u8>> {
-        self.keys.read()?.open(ticket, SystemTime::now(), self.lifetime)
+        self.keys.read()?.open(ticket)
     }
 }
 
-// === impl TimedTickets ===
+// === impl BoundTickets ===
 
-impl TimedTickets {
-    /// Tickets of `inner`; `lifetime` is `session_timeout`, if it says one.
-    pub fn new(inner: Arc<dyn ProducesTickets>, lifetime: Option<Duration>) -> Self {
-        Self { inner, lifetime: lifetime.unwrap_or(LIFETIME) }
-    }
-}
-
-impl ProducesTickets for TimedTickets {
+impl ProducesTickets for BoundTickets {
     fn enabled(&self) -> bool {
         self.inner.enabled()
     }
 
     fn lifetime(&self) -> u32 {
-        self.inner.lifetime().min(seconds(self.lifetime))
+        let seconds = u32::try_from(self.terms.lifetime.as_secs()).unwrap_or(u32::MAX);
+        self.inner.lifetime().min(seconds)
     }
 
     fn encrypt(&self, plain: &[u8]) -> Option<Vec<u8>> {
-        self.inner.encrypt(&dated(plain, SystemTime::now()))
+        self.inner.encrypt(&self.terms.mark(plain, SystemTime::now()))
     }
 
     fn decrypt(&self, ticket: &[u8]) -> Option<Vec<u8>> {
-        let opened = self.inner.decrypt(ticket)?;
-        undated(&opened, SystemTime::now(), self.lifetime).map(<[u8]>::to_vec)
+        self.terms.unmark(&self.inner.decrypt(ticket)?, SystemTime::now())
     }
 }
 
-// === impl TimedSessions ===
+// === impl BoundSessions ===
 
-impl TimedSessions {
-    /// Sessions in `inner`; `lifetime` is `session_timeout`, if it says one.
-    pub(super) fn new(inner: Arc<dyn StoresServerSessions>, lifetime: Option<Duration>) -> Self {
-        Self { inner, lifetime: lifetime.unwrap_or(LIFETIME) }
-    }
-
-    fn still_good(&self, dated: Option<Vec<u8>>) -> Option<Vec<u8>> {
-        undated(&dated?, SystemTime::now(), self.lifetime).map(<[u8]>::to_vec)
-    }
-}
-
-impl StoresServerSessions for TimedSessions {
+impl StoresServerSessions for BoundSessions {
     fn put(&self, key: Vec<u8>, value: Vec<u8>) -> bool {
-        self.inner.put(key, dated(&value, SystemTime::now()))
+        self.inner.put(key, self.terms.mark(&value, SystemTime::now()))
     }
 
     fn get(&self, key: &[u8]) -> Option<Vec<u8>> {
-        self.still_good(self.inner.get(key))
+        self.terms.unmark(&self.inner.get(key)?, SystemTime::now())
     }
 
     fn take(&self, key: &[u8]) -> Option<Vec<u8>> {
-        self.still_good(self.inner.take(key))
+        self.terms.unmark(&self.inner.take(key)?, SystemTime::now())
     }
 
     fn can_cache(&self) -> bool {
@@ -242,27 +244,38 @@ mod tests {
     }
 
     #[test]
-    fn the_first_key_seals_all_open_and_no_ticket_outlives_its_time() {
-        let now = UNIX_EPOCH + Duration::from_secs(1_800_000_000);
-        let ticket = keys(&[1, 2]).seal(b"session", now).unwrap();
+    fn the_first_key_seals_and_all_open() {
+        let ticket = keys(&[1, 2]).seal(b"session").unwrap();
         for (others, opens) in [(&[1, 2][..], true), (&[2, 1], true), (&[2], false), (&[], false)] {
-            let opened = keys(others).open(&ticket, now, HOUR);
+            let opened = keys(others).open(&ticket);
             assert_eq!(opened.as_deref() == Some(b"session"), opens, "{others:?}");
         }
-        let open = |at: SystemTime| keys(&[1]).open(&ticket, at, HOUR).is_some();
-        assert!(open(now + HOUR) && !open(now + HOUR + Duration::from_secs(1)));
-        assert!(open(now - SKEW) && !open(now - SKEW - Duration::from_secs(1)));
+    }
+
+    #[test]
+    fn a_session_outlives_neither_its_time_nor_what_was_asked_when_it_was_made() {
+        let now = UNIX_EPOCH + Duration::from_secs(1_800_000_000);
+        let terms = Terms::new(Some(HOUR), [1; DIGEST_BYTES]);
+        let marked = terms.mark(b"session", now);
+        assert_eq!(terms.unmark(&marked, now).as_deref(), Some(&b"session"[..]));
+        let good = |at: SystemTime| terms.unmark(&marked, at).is_some();
+        assert!(good(now + HOUR) && !good(now + HOUR + Duration::from_secs(1)));
+        assert!(good(now - SKEW) && !good(now - SKEW - Duration::from_secs(1)));
+        let other = Terms::new(Some(HOUR), [2; DIGEST_BYTES]);
+        assert_eq!(other.unmark(&marked, now), None);
+        for short in 0..marked.len() - b"session".len() {
+            assert_eq!(terms.unmark(&marked[..short], now), None, "{short}");
+        }
     }
 
     #[test]
     fn a_ticket_that_was_touched_is_none() {
-        let now = SystemTime::now();
-        let ticket = keys(&[1]).seal(b"session", now).unwrap();
+        let ticket = keys(&[1]).seal(b"session").unwrap();
         for at in 0..ticket.len() {
             let mut other = ticket.clone();
             other[at] ^= 1;
-            assert_eq!(keys(&[1]).open(&other, now, HOUR), None, "{at}");
-            assert_eq!(keys(&[1]).open(&ticket[..at], now, HOUR), None, "{at}");
+            assert_eq!(keys(&[1]).open(&other), None, "{at}");
+            assert_eq!(keys(&[1]).open(&ticket[..at]), None, "{at}");
         }
     }
 

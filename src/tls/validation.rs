@@ -6,13 +6,14 @@ use rustls::{
     DistinguishedName, RootCertStore,
     pki_types::{CertificateDer, CertificateRevocationListDer, UnixTime, pem::PemObject},
 };
+use sha2::{Digest, Sha256};
 use webpki::{
     CertRevocationList, EndEntityCert, ExpirationPolicy, KeyUsage, OwnedCertRevocationList,
     RevocationCheckDepth, RevocationOptionsBuilder, UnknownStatusPolicy,
 };
 
 use super::{
-    certificate::{CertificateError, CertificateInfo, SubjectAltName, dns_name_matches},
+    certificate::{CertificateError, CertificateInfo, SubjectAltName, dns_name_matches, hex},
     pem::read_all,
     provider,
 };
@@ -26,6 +27,8 @@ pub struct Validation {
     root_ders: Vec<CertificateDer<'static>>,
     revoked: Vec<CertRevocationList<'static>>,
     settings: ValidationSettings,
+    /// The same as long as the same is asked of a certificate, in whichever process.
+    pub(super) digest: [u8; 32],
     /// What `/certs` tells of the roots.
     pub authorities: Vec<CertificateInfo>,
     /// Where they were read.
@@ -190,11 +193,14 @@ impl Validation {
         revoked: Option<(&[u8], &str)>,
         settings: ValidationSettings,
     ) -> Result<Self, ValidationError> {
+        // All that is asked beside the chain, whatever will be: a field that is added cannot be forgotten.
+        let mut digest = Sha256::new_with_prefix(format!("{settings:?}"));
         let mut made = Self {
             roots: RootCertStore::empty(),
             root_ders: Vec::new(),
             revoked: Vec::new(),
             settings,
+            digest: [0; 32],
             authorities: Vec::new(),
             path: String::new(),
             name: String::new(),
@@ -206,6 +212,8 @@ impl Validation {
                 made.roots.add(der.clone()).map_err(|error| {
                     CertificateError::Malformed(path.to_owned(), error.to_string())
                 })?;
+                digest.update(b"authority");
+                digest.update(Sha256::digest(&der));
                 made.root_ders.push(der);
             }
         }
@@ -213,6 +221,8 @@ impl Validation {
             let told = |error: String| ValidationError::Revocations(path.to_owned(), error);
             for der in CertificateRevocationListDer::pem_slice_iter(pem) {
                 let der = der.map_err(|error| told(error.to_string()))?;
+                digest.update(b"revoked");
+                digest.update(Sha256::digest(&der));
                 let list = OwnedCertRevocationList::from_der(&der);
                 let list =
                     list.map_err(|error| told(format!("{error} (it is to be of version 2)")));
@@ -222,14 +232,13 @@ impl Validation {
                 return Err(told("it holds no PEM list".to_owned()));
             }
         }
+        made.digest = digest.finalize().into();
         Ok(made)
     }
 
     /// The same as long as the same are trusted.
-    pub fn fingerprint(&self) -> Vec<String> {
-        let authorities = self.authorities.iter().map(|authority| authority.sha256.clone());
-        let revoked = self.revoked.iter().map(|list| format!("{list:?}"));
-        authorities.chain(revoked).collect()
+    pub fn fingerprint(&self) -> String {
+        hex(&self.digest)
     }
 
     /// A certificate is asked for, and looked at.
@@ -271,16 +280,16 @@ impl Validation {
         self.settings.accept_untrusted
     }
 
-    /// Whether a client's chain, first the leaf, is one that we trust, and not one that anybody may show.
-    pub fn trusts(&self, chain: &[CertificateDer<'_>]) -> bool {
-        match chain.split_first() {
-            _ if !self.settings.accept_untrusted => self.asks(),
-            Some((leaf, rest)) => {
-                let usage = KeyUsage::client_auth();
-                self.verify_strictly(leaf, rest, UnixTime::now(), usage, None).is_ok()
-            }
-            None => false,
+    /// Whether a client's chain, first the leaf, is one that we trust, and not one that anybody may show. That of a session
+    /// that goes on was looked at when that began, and may have ended since.
+    pub fn trusts(&self, chain: &[CertificateDer<'_>], resumed: bool) -> bool {
+        let Some((leaf, rest)) = chain.split_first() else { return false };
+        let (usage, now) = (KeyUsage::client_auth(), UnixTime::now());
+        if self.settings.accept_untrusted {
+            return self.verify_strictly(leaf, rest, now, usage, None).is_ok();
         }
+        let may_have_ended = resumed && !self.roots.is_empty() && !self.settings.allow_expired;
+        self.asks() && (!may_have_ended || self.in_time(leaf, now).is_ok())
     }
 
     fn verify_strictly(
@@ -317,7 +326,7 @@ impl Validation {
         if hashes.is_empty() && spki.is_empty() {
             return Ok(());
         }
-        let listed = hashes.iter().any(|hash| super::certificate::hex(hash) == info.sha256);
+        let listed = hashes.iter().any(|hash| hex(hash) == info.sha256);
         match listed || spki.contains(&info.spki_sha256) {
             true => Ok(()),
             false => Err(Refusal::Hash),

@@ -6,7 +6,7 @@ use std::{
 };
 
 use rustls::{
-    AlertDescription, SignatureScheme,
+    AlertDescription, HandshakeKind, SignatureScheme,
     pki_types::{CertificateDer, DnsName, ServerName},
     server::Acceptor,
 };
@@ -21,8 +21,8 @@ use super::{
     reason::{self, NotTls},
 };
 use crate::tls::{
-    Certificate, ClientContext, Ends, Greeting, Refusal, Refused, Rejection, Secret, ServerContext,
-    Session, Signatures, Speaks, names, refused,
+    Certificate, ClientContext, Ends, Refusal, Refused, Rejection, Secret, ServerContext, Session,
+    Signatures, Speaks, names, refused,
 };
 
 /// Why a handshake came to nothing.
@@ -138,16 +138,17 @@ async fn greet(
         }
     };
     known.greeted(&greeting);
-    let Greeting { config, shown, .. } = greeting;
-    let tls = begun.into_stream(config).await.map_err(|error| {
+    let tls = begun.into_stream(greeting.config.clone()).await.map_err(|error| {
         let (why, chain) = HandshakeError::of(error, tally);
         known.refused(&chain);
         why
     })?;
     let (_, connection) = tls.get_ref();
-    let trusted_by = context.trusts(connection.peer_certificates().unwrap_or_default());
+    let resumed = connection.handshake_kind() == Some(HandshakeKind::Resumed);
+    let chain = connection.peer_certificates().unwrap_or_default();
+    let trusted_by = greeting.trusts(chain, resumed);
     *known = Session::of(connection, connection.server_name(), trusted_by);
-    known.local = shown;
+    known.local = greeting.shown;
     count(known, &context.signatures, tally);
     Ok(TlsStream::Server(tls).into())
 }

@@ -152,7 +152,10 @@ pub async fn secure(
 /// A socket on which has been said what goes before everything else.
 async fn greeted(target: &Target, life: &Life) -> Result<TcpStream, SocketError> {
     let mut stream = match target.host.attempts.is_empty() {
-        true => socket::connect(target.host.address, &target.upstream.sockets).await?,
+        true => {
+            let source = target.sharing.source;
+            socket::connect(target.host.address, &target.upstream.sockets, source).await?
+        }
         false => happy_eyeballs::connect(target, life).await?,
     };
     if let Some(greeting) = &target.sharing.greeting {

@@ -71,7 +71,6 @@ mod tests {
 
     use super::*;
     use crate::config::model::original_dst::MetadataKey;
-    use crate::filter_state::FilterState;
 
     #[test]
     fn an_address_is_read_as_envoy_reads_it() {
@@ -111,11 +110,8 @@ mod tests {
      {
         let local = Address::from(([10, 0, 0, 3], 3));
         let proxied = |noted: &str, came: Address| Proxied {
-            peer: ([10, 9, 9, 9], 9).into(),
-            local: came,
-            tlvs: Vec::new(),
             metadata: json!({"ns": {"to": noted}}),
-            filter_state: FilterState::default(),
+            ..Proxied::new(([10, 9, 9, 9], 9).into(), came)
         };
         let (elsewhere, nothing) = (
             Address::from(([10, 0, 0, 4], 4)),

@@ -7,7 +7,8 @@ use tokio::net::{TcpSocket, TcpStream, UnixStream};
 use understudy_actors::{address::Address, socket::as_tcp};
 
 use crate::{
-    config::model::socket::{self, Sockets},
+    config::model::socket::{self, SocketOption, Sockets},
+    listener::OriginalSrc,
     stream::ConnectStage,
 };
 
@@ -21,15 +22,19 @@ pub struct SocketError {
     pub error: io::Error,
 }
 
-/// Connects to an address.
+/// Connects to an address, from `source` where there is one.
 ///
 /// # Errors
 ///
 /// What the system says of an option, of the source address or of the connection.
-pub async fn connect(to: Address, sockets: &Sockets) -> Result<TcpStream, SocketError> {
+pub async fn connect(
+    to: Address,
+    sockets: &Sockets,
+    source: Option<OriginalSrc>,
+) -> Result<TcpStream, SocketError> {
     match to {
         Address::Ip(to) => {
-            let stream = connect_ip(to, sockets).await?;
+            let stream = connect_ip(to, sockets, source).await?;
             // Nagle's algorithm would hold a small request back; a socket without it still works.
             let _ = stream.set_nodelay(true);
             Ok(stream)
@@ -43,9 +48,13 @@ pub async fn connect(to: Address, sockets: &Sockets) -> Result<TcpStream, Socket
     }
 }
 
-async fn connect_ip(to: SocketAddr, sockets: &Sockets) -> Result<TcpStream, SocketError> {
+async fn connect_ip(
+    to: SocketAddr,
+    sockets: &Sockets,
+    original: Option<OriginalSrc>,
+) -> Result<TcpStream, SocketError> {
     let failed = |error| SocketError::connecting(to, error);
-    if sockets.are_plain() {
+    if sockets.are_plain() && original.is_none() {
         return TcpStream::connect(to).await.map_err(failed);
     }
     let socket = match to {
@@ -60,7 +69,9 @@ async fn connect_ip(to: SocketAddr, sockets: &Sockets) -> Result<TcpStream, Sock
     };
     // Source: `core.v3.UpstreamBindConfig`, the default local address selector.
     let source = sockets.sources.iter().find(family).or(sockets.sources.first());
-    if let Some(source) = source {
+    if let Some(original) = original {
+        come_from(&socket, original)?;
+    } else if let Some(source) = source {
         let made = SockRef::from(&socket);
         source.options.iter().try_for_each(|option| option.set(&made))?;
         if let Some(address) = source.address {
@@ -70,6 +81,18 @@ async fn connect_ip(to: SocketAddr, sockets: &Sockets) -> Result<TcpStream, Sock
         }
     }
     socket.connect(to).await.map_err(failed)
+}
+
+/// Binds a socket to an address that is not ours, which takes CAP_NET_ADMIN; the port is any.
+fn come_from(socket: &TcpSocket, original: OriginalSrc) -> Result<(), SocketError> {
+    let made = SockRef::from(socket);
+    if original.mark != 0 {
+        SocketOption::Mark(original.mark).set(&made)?;
+    }
+    SocketOption::Transparent(true).set(&made)?;
+    let address = SocketAddr::new(original.ip, 0);
+    let bound = socket.bind(address);
+    bound.map_err(|error| SocketError { stage: ConnectStage::Bind(address), error })
 }
 
 // === impl SocketError ===
@@ -119,7 +142,7 @@ mod tests {
     use tokio::net::TcpListener;
 
     use super::*;
-    use crate::config::model::socket::{SocketOption, SourceAddress};
+    use crate::config::model::socket::SourceAddress;
 
     #[tokio::test]
     async fn a_socket_comes_from_its_source_and_has_its_options() {
@@ -139,7 +162,7 @@ mod tests {
         };
         let sockets =
             Sockets { sources: vec![source], keepalive: Some(keepalive), ..Sockets::default() };
-        let stream = connect(host.local_addr().unwrap().into(), &sockets).await.unwrap();
+        let stream = connect(host.local_addr().unwrap().into(), &sockets, None).await.unwrap();
         assert_eq!(host.accept().await.unwrap().1.ip().to_string(), "127.0.0.9");
         let socket = SockRef::from(&stream);
         assert_eq!(socket.tcp_keepalive_time().unwrap(), Duration::from_secs(20));
@@ -151,7 +174,7 @@ mod tests {
         let elsewhere =
             SourceAddress { address: Some("192.0.2.1:0".parse().unwrap()), options: Vec::new() };
         let sockets = Sockets { sources: vec![elsewhere], ..Sockets::default() };
-        let refused = connect(host.local_addr().unwrap().into(), &sockets).await;
+        let refused = connect(host.local_addr().unwrap().into(), &sockets, None).await;
         let refused = refused.unwrap_err();
         assert_eq!(refused.error.kind(), io::ErrorKind::AddrNotAvailable);
         assert_eq!(refused.stage, ConnectStage::Bind("192.0.2.1:0".parse().unwrap()));
@@ -163,7 +186,7 @@ mod tests {
         let options = vec![SocketOption::numbered(1, 12, 3, None).unwrap()];
         let source = SourceAddress { address: None, options };
         let sockets = Sockets { sources: vec![source], ..Sockets::default() };
-        let stream = connect(host.local_addr().unwrap().into(), &sockets).await.unwrap();
+        let stream = connect(host.local_addr().unwrap().into(), &sockets, None).await.unwrap();
         assert_eq!(SockRef::from(&stream).priority().unwrap(), 3);
     }
 }

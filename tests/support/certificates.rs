@@ -3,14 +3,16 @@
 use std::{fs, path::Path, sync::Arc};
 
 use rcgen::{
-    BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair, KeyUsagePurpose,
-    SanType,
+    BasicConstraints, CertificateParams, CertificateRevocationListParams, CertifiedIssuer, DnType,
+    IsCa, KeyIdMethod, KeyPair, KeyUsagePurpose, RevokedCertParams, SanType, SerialNumber,
+    date_time_ymd,
 };
 use rustls::{
-    ClientConfig, ClientConnection, RootCertStore, ServerConfig, StreamOwned,
+    ClientConfig, ClientConnection, ProtocolVersion, RootCertStore, ServerConfig, StreamOwned,
     crypto::{CryptoProvider, ring},
     pki_types::{CertificateDer, PrivateKeyDer, ServerName, pem::PemObject},
 };
+use x509_parser::prelude::{FromDer, X509Certificate};
 
 /// Signs certificates.
 pub struct Authority {
@@ -101,6 +103,25 @@ impl Authority {
         Identity { chain: certificate.pem() + &self.between, key: key.serialize_pem() }
     }
 
+    /// A list of what it takes back, PEM.
+    pub fn revokes(&self, revoked: &[&Identity]) -> String {
+        let revoked = revoked.iter().map(|identity| RevokedCertParams {
+            serial_number: identity.serial(),
+            revocation_time: date_time_ymd(2025, 1, 1),
+            reason_code: None,
+            invalidity_date: None,
+        });
+        let list = CertificateRevocationListParams {
+            this_update: date_time_ymd(2025, 1, 1),
+            next_update: date_time_ymd(4000, 1, 1),
+            crl_number: SerialNumber::from(1_u64),
+            issuing_distribution_point: None,
+            revoked_certs: revoked.collect(),
+            key_identifier_method: KeyIdMethod::Sha256,
+        };
+        list.signed_by(&self.issuer).expect("a signature").pem().expect("a list")
+    }
+
     fn roots(&self) -> RootCertStore {
         roots(&self.pem())
     }
@@ -127,6 +148,12 @@ impl Identity {
     pub fn write(&self, folder: &Path, name: &str) {
         fs::write(folder.join(format!("{name}.pem")), &self.chain).expect("a file");
         fs::write(folder.join(format!("{name}.key")), &self.key).expect("a file");
+    }
+
+    fn serial(&self) -> SerialNumber {
+        let (chain, _) = self.parts();
+        let (_, read) = X509Certificate::from_der(&chain[0]).expect("a certificate");
+        SerialNumber::from_slice(read.raw_serial())
     }
 
     fn parts(&self) -> (Vec<CertificateDer<'static>>, PrivateKeyDer<'static>) {
@@ -161,6 +188,13 @@ impl<'a> Greeting<'a> {
     /// One that asks for this, and says nothing more.
     pub fn new(server_name: &'a str, trusts: &'a Authority) -> Self {
         Self { server_name, alpn: &[], trusts, shows: None, provider: None }
+    }
+
+    /// The same in this version alone.
+    pub fn speaking(self, version: ProtocolVersion) -> Self {
+        let mut provider = ring::default_provider();
+        provider.cipher_suites.retain(|suite| suite.version().version == version);
+        Self { provider: Some(provider), ..self }
     }
 
     /// How it is said; each has a memory of its own for sessions.

@@ -24,13 +24,17 @@ use super::{
     sockets::{self, BindError, Bound, BoundAdmin},
 };
 use crate::{
+    address::Address,
     admin::{Admin, AdminSeed, CloseAdmin},
     by_hand::ByHand,
     cluster::{Assign, Cluster, ClusterSeed, Leave},
     company::ApplyError,
     configuration::{Configuration, Install},
     configured::Base,
-    plan::{Assignment, AssignmentPolicy, ClusterPlan, Discovery, Payload, Plan, RoutesPlan},
+    plan::{
+        Assignment, AssignmentPolicy, ClusterPlan, Discovery, ListenerPlan, Payload, Plan,
+        RoutesPlan,
+    },
     published::Published,
     routes::{self, Reroute, Routes},
     settings::{Replan, Settings},
@@ -91,12 +95,21 @@ impl Handler<Apply> for Supervisor {
         let (seed, changes) = (&self.seed, self.changes(&plan));
         seed.note("plan", changes.summary());
         {
-            let mut waiting = seed.bound.borrow_mut();
-            waiting.extend(bound);
             // What an earlier plan was to have, which has not come in force.
-            waiting.retain(|name, _| plan.listeners.iter().any(|wanted| wanted.name == *name));
+            let (mut waiting, children) = (seed.bound.borrow_mut(), seed.children.borrow());
+            waiting.retain(|name, waits| {
+                let is = |wanted: &Arc<ListenerPlan>| {
+                    let known = children.listeners.get(name);
+                    waits.plan.binds_like(wanted)
+                        && !known.is_some_and(|known| known.plan.binds_like(wanted))
+                };
+                plan.listeners.iter().any(|wanted| wanted.name == *name && is(wanted))
+            });
+            waiting.extend(bound);
         }
-        seed.bound_admin.replace(admin);
+        if let Some(admin) = admin {
+            seed.bound_admin.replace(admin);
+        }
         seed.wanted.replace(Arc::new(plan));
         let now = Instant::now();
         let begun = seed.ready_by.get().unwrap_or(now + FIRST_ANSWERS_WAIT);
@@ -141,7 +154,7 @@ impl Handler<Begin> for Supervisor {
 
 impl Supervisor {
     fn bind(&self, plan: &Plan) -> Result<HashMap<String, Bound>, BindError> {
-        let children = self.seed.children.borrow();
+        let (children, waiting) = (self.seed.children.borrow(), self.seed.bound.borrow());
         let workers = self.seed.stage.options.concurrency;
         let mut bound: HashMap<String, Bound> = HashMap::new();
         for (at, listener) in plan.listeners.iter().enumerate() {
@@ -153,21 +166,37 @@ impl Supervisor {
                 }
             }
             let known = children.listeners.get(name);
-            if known.is_some_and(|known| known.plan.binds_like(listener) && !known.closed) {
+            // One that has drained stays closed.
+            if known.is_some_and(|known| known.plan.binds_like(listener)) {
                 continue;
             }
-            // A listener of ours that gives the address up meanwhile is no stranger.
-            let ours = |address| children.listeners.values().find_map(|known| known.at(address));
+            if waiting.get(name).is_some_and(|waits| waits.plan.binds_like(listener)) {
+                continue;
+            }
+            // A listener of ours that gives the address up meanwhile is no stranger, nor is one that has not begun. What is
+            // made at a path goes with whom it was made for.
+            let ours = |address: Address| {
+                let known = children.listeners.values().find_map(|known| known.at(address));
+                let waits = || waiting.values().find_map(|waits| waits.at(address));
+                known.or_else(|| waits().filter(|_| address.port().is_some()))
+            };
             bound.insert(name.clone(), sockets::shared(listener, workers, ours)?);
         }
         Ok(bound)
     }
 
-    fn bind_admin(&self, plan: &Plan) -> Result<Option<BoundAdmin>, BindError> {
-        let Some(wanted) = &plan.admin else { return Ok(None) };
-        match &self.seed.children.borrow().admin {
-            Some(known) if known.plan.address == wanted.address => Ok(None),
-            _ => sockets::single(wanted).map(Some),
+    /// What the admin port is to have, if that is something else than what waits for it.
+    fn bind_admin(&self, plan: &Plan) -> Result<Option<Option<BoundAdmin>>, BindError> {
+        let Some(wanted) = &plan.admin else { return Ok(Some(None)) };
+        let is_there = |known: &AdminChild| known.plan.address == wanted.address;
+        if self.seed.children.borrow().admin.as_ref().is_some_and(is_there) {
+            return Ok(Some(None));
+        }
+        let waiting = self.seed.bound_admin.borrow();
+        let local = waiting.as_ref().and_then(|waits| waits.socket.local().ok());
+        match local == Some(wanted.address) {
+            true => Ok(None),
+            false => sockets::single(wanted).map(|bound| Some(Some(bound))),
         }
     }
 
@@ -178,9 +207,8 @@ impl Supervisor {
         self.start_workers(ctx);
         self.start_configuration(ctx);
         self.start_settings(ctx);
-        // Before the first plan there is nothing to tell.
-        if seed.ready_by.get().is_some() {
-            acknowledged.extend(self.tell_settings(&plan));
+        if !self.settings_know(&plan, ctx) {
+            return;
         }
         self.start_clusters(&plan, ctx);
         // At the start everything serves what it can; later, who needs a cluster waits until it is warm.
@@ -204,7 +232,11 @@ impl Supervisor {
         let now = Instant::now();
         let ends = [self.seed.ready_by.get(), self.seed.warm_by.get()];
         for end in ends.into_iter().flatten().filter(|end| *end > now) {
-            ctx.run_later(end - now, |this, ctx| this.reconcile(ctx));
+            ctx.run_later(end - now, |this, ctx| {
+                if this.seed.warm_by.get().is_some() || !this.seed.live.get() {
+                    this.reconcile(ctx);
+                }
+            });
         }
     }
 
@@ -284,10 +316,24 @@ impl Supervisor {
         });
     }
 
-    fn tell_settings(&self, plan: &Plan) -> Option<LocalBoxFuture<'static, ()>> {
+    /// Whether the settings are those of this plan; else they are told, and what is wanted goes on when they are. The runtime
+    /// comes first: what is made for a plan reads it.
+    fn settings_know(&self, plan: &Arc<Plan>, ctx: &mut Context<Self>) -> bool {
+        let seed = &self.seed;
+        let known = |told: &Arc<Plan>| Arc::ptr_eq(told, plan);
+        // Before the first plan there is nothing to tell.
+        if seed.ready_by.get().is_none() || seed.told.borrow().as_ref().is_some_and(known) {
+            return true;
+        }
+        let Some(settings) = seed.children.borrow().settings.clone() else { return true };
         let (layers, flush) = (plan.runtime.clone(), plan.stats_flush);
-        let told = self.seed.children.borrow().settings.as_ref()?.send(Replan { layers, flush });
-        Some(Box::pin(async move { told.await.unwrap_or(()) }))
+        let (telling, plan) = (settings.send(Replan { layers, flush }), plan.clone());
+        // Those that fall over it keep what they were told.
+        ctx.spawn(telling.into_actor(self).map(move |_, this, ctx| {
+            this.seed.told.replace(Some(plan));
+            this.reconcile(ctx);
+        }));
+        false
     }
 
     /// Starts clusters that are missing, and those that will take the place of others.
@@ -463,7 +509,7 @@ impl Supervisor {
         let (Some(BoundAdmin { socket, pipe }), Some(wanted)) = (socket, plan.admin.clone()) else {
             return;
         };
-        sockets::put_in_force(pipe);
+        pipe.into_iter().for_each(sockets::put_in_force);
         let (stage, local) = (&seed.stage, socket.local().unwrap_or(wanted.address));
         tracing::info!(target: "main", "admin address: {local}");
         let (face, registry) = (stage.seams.face.clone(), stage.view.registry.clone());

@@ -29,8 +29,10 @@ impl Supervisor {
             stats.set(stat, ends.len() as u64);
         }
         let next = listeners.iter().chain(chains.iter()).min();
-        if let Some(next) = next {
-            ctx.run_later(*next - now, |this, ctx| this.count_draining(ctx));
+        let again =
+            |next: &Instant| ctx.run_later(*next - now, |this, ctx| this.count_draining(ctx));
+        if let Some(before) = self.counts_again.replace(next.map(again)) {
+            ctx.cancel_future(before);
         }
     }
 }

@@ -11,7 +11,7 @@ use tokio::time::Instant;
 use super::{
     ListenerChild, Supervisor,
     apply::Acknowledged,
-    sockets::{Bound, Ours, put_in_force},
+    sockets::{Bound, Ours},
 };
 use crate::{
     address::Address,
@@ -53,7 +53,7 @@ impl Supervisor {
             let stat = match (known, bound) {
                 (None, None) => continue,
                 (known, Some(mut bound)) => {
-                    put_in_force(std::mem::take(&mut bound.pipes));
+                    bound.put_in_force();
                     let stat = match known {
                         Some(_) => {
                             left += 1;
@@ -141,10 +141,7 @@ impl ListenerChild {
 
     /// Its sockets at this address, while it listens.
     pub(super) fn at(&self, address: Address) -> Option<Ours<'_>> {
-        let at = self.locals.iter().position(|local| *local == address).filter(|_| !self.closed)?;
-        let sockets: Vec<_> = self.sockets.iter().filter_map(|sockets| sockets.get(at)).collect();
-        let (_, plan) = self.plan.binds().nth(at)?;
-        (!sockets.is_empty()).then_some(Ours { sockets, plan, backlog: self.plan.backlog })
+        Ours::among(&self.plan, &self.locals, &self.sockets, address).filter(|_| !self.closed)
     }
 
     fn listen_on(&self, sockets: &Arc<[Listening]>) -> Listen {

@@ -48,6 +48,9 @@ impl Supervisor {
         let (since, until) = (Instant::now(), Instant::now() + patience.max(LAST_ANSWER));
         let ending = Ending { since, until, logged: 0, newcomers_told: false };
         self.seed.ending.set(Some(ending));
+        // A plan that is not in force yet opens nothing any more.
+        self.seed.bound.borrow_mut().clear();
+        self.seed.bound_admin.take();
         let open = self.seed.stage.roster().connections.load(Relaxed);
         tracing::info!(
             target: "main",

@@ -5,9 +5,10 @@ mod pipe;
 use std::{
     io,
     net::{SocketAddr, TcpListener},
+    sync::Arc,
 };
 
-use socket2::{Domain, Protocol, Socket, Type};
+use socket2::{Domain, Protocol, SockRef, Socket, Type};
 
 use crate::{
     address::Address,
@@ -28,14 +29,15 @@ pub struct BindError {
 }
 
 /// Sockets that were bound for a listener.
-#[derive(Default)]
 pub(super) struct Bound {
+    /// What they were bound for.
+    pub(super) plan: Arc<ListenerPlan>,
     /// Where they are bound, in the order of the plan; the kernel may have chosen ports.
     pub(super) locals: Vec<Address>,
     /// For each worker one at each of these places.
     pub(super) sockets: Vec<Vec<Listening>>,
     /// What is at paths, to be put in force.
-    pub(super) pipes: Vec<pipe::Made>,
+    pipes: Vec<pipe::Made>,
 }
 
 /// Sockets of a listener of ours at one address, which gives it up meanwhile.
@@ -43,7 +45,6 @@ pub(super) struct Ours<'l> {
     /// One of each worker's.
     pub(super) sockets: Vec<&'l Listening>,
     pub(super) plan: &'l SocketPlan,
-    pub(super) backlog: u32,
 }
 
 /// A socket that was bound for the admin port.
@@ -63,12 +64,13 @@ const ADMIN_BACKLOG: u32 = 1024;
 ///
 /// [`BindError`] that names the address and the way out.
 pub(super) fn shared<'l>(
-    plan: &ListenerPlan,
+    plan: &Arc<ListenerPlan>,
     count: usize,
     ours: impl Fn(Address) -> Option<Ours<'l>>,
 ) -> Result<Bound, BindError> {
     let count = count.max(1);
-    let mut bound = Bound::default();
+    let (locals, pipes) = (Vec::new(), Vec::new());
+    let mut bound = Bound { plan: plan.clone(), locals, sockets: Vec::new(), pipes };
     bound.sockets.resize_with(count, Vec::new);
     if !plan.bind_to_port {
         bound.locals.extend(plan.binds().map(|(address, _)| address));
@@ -78,7 +80,7 @@ pub(super) fn shared<'l>(
         let ours = ours(address);
         let all = match address {
             Address::Ip(ip) => match &ours {
-                Some(ours) if ours.are_like(socket, plan.backlog, count) => ours.once_more(),
+                Some(ours) if ours.are_like(socket, count) => ours.once_more(),
                 ours => ports(ip, socket, plan.backlog, count, ours.is_some()),
             },
             Address::Pipe(pipe) => {
@@ -106,25 +108,51 @@ pub(super) fn shared<'l>(
 /// [`BindError`] that names the address and the way out.
 pub(super) fn single(plan: &AdminPlan) -> Result<BoundAdmin, BindError> {
     let bound = match plan.address {
-        Address::Ip(ip) => listen(ip, &plan.socket, ADMIN_BACKLOG, false)
-            .map(|socket| BoundAdmin { socket: Listening::Ip(socket), pipe: None }),
+        Address::Ip(ip) => bind(ip, &plan.socket, false).and_then(|socket| {
+            listen(&SockRef::from(&socket), &plan.socket, ADMIN_BACKLOG)?;
+            Ok(BoundAdmin { socket: Listening::Ip(socket.into()), pipe: None })
+        }),
         Address::Pipe(pipe) => pipe::listen(pipe, &plan.socket, ADMIN_BACKLOG, None)
             .map(|(socket, made)| BoundAdmin { socket, pipe: Some(made) }),
     };
     bound.map_err(|error| bind_error(plan.address, "", error))
 }
 
-/// What was made at paths is in force from now on.
-pub(super) fn put_in_force(pipes: impl IntoIterator<Item = pipe::Made>) {
-    for made in pipes {
-        let path = made.path();
-        if let Err(error) = made.put_in_force() {
-            tracing::error!(target: "config", "{path} is not as it is asked for: {error}");
+// === impl Bound ===
+
+impl Bound {
+    /// They are in force from now on.
+    pub(super) fn put_in_force(&mut self) {
+        for made in self.pipes.drain(..) {
+            put_in_force(made);
         }
+        for sockets in &self.sockets {
+            for (socket, (_, plan)) in sockets.iter().zip(self.plan.binds()) {
+                let Listening::Ip(ip) = socket else { continue };
+                if let Err(error) = listen(&SockRef::from(ip), plan, self.plan.backlog) {
+                    let told = "a listener's socket is not as it is asked for";
+                    tracing::error!(target: "config", "{told}: {error}");
+                }
+            }
+        }
+    }
+
+    /// Its sockets at this address.
+    pub(super) fn at(&self, address: Address) -> Option<Ours<'_>> {
+        Ours::among(&self.plan, &self.locals, &self.sockets, address)
     }
 }
 
-/// Sockets of one port.
+/// What was made at a path is in force from now on.
+pub(super) fn put_in_force(made: pipe::Made) {
+    let path = made.path();
+    if let Err(error) = made.put_in_force() {
+        tracing::error!(target: "config", "{path} is not as it is asked for: {error}");
+    }
+}
+
+/// Sockets of one port; of one of ours they do not listen before they are in force, or the kernel would give them
+/// connections that nobody accepts.
 fn ports(
     address: SocketAddr,
     plan: &SocketPlan,
@@ -140,24 +168,22 @@ fn ports(
     let mut local = address;
     let mut all = Vec::with_capacity(count);
     for _ in 0..count {
-        let listening = listen(local, plan, backlog, true)?;
+        let socket = bind(local, plan, true)?;
+        if !is_ours {
+            listen(&SockRef::from(&socket), plan, backlog)?;
+        }
+        let socket = TcpListener::from(socket);
         // With port 0 the kernel chooses for the first; the others follow.
-        local = listening.local_addr()?;
-        all.push(Listening::Ip(listening));
+        local = socket.local_addr()?;
+        all.push(Listening::Ip(socket));
     }
     Ok(all)
 }
 
-fn listen(
-    address: SocketAddr,
-    plan: &SocketPlan,
-    backlog: u32,
-    shared: bool,
-) -> io::Result<TcpListener> {
-    let socket = bind(address, plan, shared)?;
+/// Lets a socket listen, or listen on with another backlog.
+fn listen(socket: &SockRef<'_>, plan: &SocketPlan, backlog: u32) -> io::Result<()> {
     socket.listen(i32::try_from(backlog).unwrap_or(i32::MAX))?;
-    set(plan, SocketState::Listening, &socket)?;
-    Ok(socket.into())
+    set(plan, SocketState::Listening, socket)
 }
 
 fn bind(address: SocketAddr, plan: &SocketPlan, shared: bool) -> io::Result<Socket> {
@@ -183,9 +209,22 @@ fn set(plan: &SocketPlan, now: SocketState, socket: &Socket) -> io::Result<()> {
 
 // === impl Ours ===
 
-impl Ours<'_> {
-    fn are_like(&self, plan: &SocketPlan, backlog: u32, count: usize) -> bool {
-        self.plan == plan && self.backlog == backlog && self.sockets.len() == count
+impl<'l> Ours<'l> {
+    /// Those at `address` of a listener with these sockets, if it has any there.
+    pub(super) fn among(
+        plan: &'l ListenerPlan,
+        locals: &[Address],
+        sockets: &'l [impl AsRef<[Listening]>],
+        address: Address,
+    ) -> Option<Self> {
+        let at = locals.iter().position(|local| *local == address)?;
+        let (_, plan) = plan.binds().nth(at)?;
+        let sockets: Vec<_> = sockets.iter().filter_map(|all| all.as_ref().get(at)).collect();
+        (!sockets.is_empty()).then_some(Self { sockets, plan })
+    }
+
+    fn are_like(&self, plan: &SocketPlan, count: usize) -> bool {
+        self.plan == plan && self.sockets.len() == count
     }
 
     fn once_more(&self) -> io::Result<Vec<Listening>> {
@@ -251,7 +290,7 @@ mod tests {
         let plan = ListenerPlan::clone(&listener("a"));
         let elsewhere: SocketAddr = "127.0.0.2:0".parse().unwrap();
         let elsewhere = (elsewhere.into(), SocketPlan::default());
-        let plan = ListenerPlan { additional: vec![elsewhere], ..plan };
+        let plan = Arc::new(ListenerPlan { additional: vec![elsewhere], ..plan });
         let ours = shared(&plan, 3, |_| None).unwrap();
         assert_eq!(ours.sockets.len(), 3);
         for sockets in &ours.sockets {
@@ -259,7 +298,7 @@ mod tests {
             assert!(bound.eq(ours.locals.iter().copied()));
         }
         let address = ours.locals[1];
-        let other = ListenerPlan { address, ..ListenerPlan::clone(&listener("b")) };
+        let other = Arc::new(ListenerPlan { address, ..ListenerPlan::clone(&listener("b")) });
         let error = shared(&other, 1, |_| None).err().unwrap().to_string();
         assert!(
             error.contains(&address.to_string()) && error.contains("another process"),

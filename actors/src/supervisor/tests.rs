@@ -362,6 +362,88 @@ async fn each_listener_that_goes_has_the_drain_time_for_itself() {
     assert_eq!(second.read(&mut [0]).await.unwrap(), 0);
 }
 
+/// A plan that brings a cluster which does not answer, and is not in force for that.
+async fn begin_cold(raised: &Raised, mut plan: Plan) {
+    let plans = raised.world.clone();
+    let before = raised.view.plan.read();
+    plan.clusters.push(Arc::new(cluster("silent", 9, strict(&["nobody"]))));
+    let (commander, dns) = (raised.commander.clone(), plans.dns.clone());
+    actix_rt::spawn(async move { commander.install(plan).await });
+    until("it to be begun", || dns.asked.lock().iter().any(|(name, _)| name == "nobody")).await;
+    assert!(Arc::ptr_eq(&before, &raised.view.plan.read()), "it is in force already");
+}
+
+#[actix::test]
+async fn a_plan_that_is_taken_back_before_it_is_in_force_moves_no_listener() {
+    let raised = raise_whole().await;
+    let here = raised.address("a");
+    let elsewhere: std::net::SocketAddr = "127.0.0.2:0".parse().unwrap();
+    let moved = ListenerPlan { address: elsewhere.into(), ..ListenerPlan::clone(&listener("a")) };
+    begin_cold(&raised, Plan { listeners: vec![Arc::new(moved), listener("b")], ..whole() }).await;
+    raised.commander.install(whole()).await.unwrap();
+    assert_eq!(raised.address("a"), here);
+    assert_eq!(say(&mut raised.connect("a").await, "x").await, "a");
+}
+
+#[actix::test]
+async fn what_a_plan_has_bound_and_not_begun_is_no_strangers_to_the_next() {
+    let raised = raise_whole().await;
+    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let new = ListenerPlan { address: free.into(), ..ListenerPlan::clone(&listener("new")) };
+    let new = Arc::new(new);
+    begin_cold(&raised, Plan { listeners: vec![listener("a"), new.clone()], ..whole() }).await;
+    let other = Arc::new(ListenerPlan { name: "other".to_owned(), ..ListenerPlan::clone(&new) });
+    for (name, kept) in [("new", new), ("other", other)] {
+        let next = Plan { listeners: vec![listener("a"), kept], ..whole() };
+        raised.commander.install(next).await.unwrap();
+        assert_eq!(raised.address(name), free);
+        say(&mut raised.connect(name).await, "x").await;
+    }
+}
+
+#[actix::test]
+async fn listeners_that_have_drained_stay_closed_whatever_plan_comes() {
+    let raised = raise_whole().await;
+    let (address, mut open) = (raised.address("a"), raised.connect("a").await);
+    raised.command(Command::DrainListeners(DrainListeners::default())).await;
+    let more = Arc::new(cluster("more", 7, fixed(&["10.0.0.9:80"])));
+    let mut next = whole();
+    next.clusters.push(more);
+    raised.commander.install(next).await.unwrap();
+    assert!(std::net::TcpStream::connect(address).is_err());
+    assert!(raised.view.listeners.read().iter().all(|bound| bound.closed));
+    assert_eq!(say(&mut open, "x").await, "a");
+}
+
+#[actix::test]
+async fn a_listener_that_is_gone_holds_nothing_once_its_connections_have_ended() {
+    let raised = raise_whole().await;
+    let chains = raised.view.listeners.read()[0].plan.chains.clone();
+    let mut open = raised.connect("a").await;
+    assert_eq!(say(&mut open, "x").await, "a");
+    raised.commander.install(Plan { listeners: vec![listener("b")], ..whole() }).await.unwrap();
+    drop(open);
+    until("its chains to be let go of", || Arc::strong_count(&chains) == 1).await;
+}
+
+#[actix::test]
+async fn listeners_that_close_at_once_discourage_their_connections_step_by_step() {
+    let company = crate::Company::prepare(Options {
+        drain_sequence: Duration::from_millis(300),
+        ..options()
+    });
+    let (view, commander, world) =
+        (company.view().clone(), company.commander().clone(), World::default());
+    let (exit, _) = company.raise_on(Threads::One(Arbiter::current()), world.seams());
+    let raised = Raised { view, commander, exit, world };
+    let listeners = vec![listener("a")];
+    raised.commander.install(Plan { listeners, ..Plan::default() }).await.unwrap();
+    let mut open = raised.connect("a").await;
+    assert_eq!(say(&mut open, "x").await, "a");
+    raised.command(Command::DrainListeners(DrainListeners::default())).await;
+    until_async("it to be discouraged", &mut open, "Discourage").await;
+}
+
 #[actix::test]
 async fn draining_listeners_at_once_refuses_clients_and_keeps_connections() {
     let raised = raise_whole().await;

@@ -14,6 +14,7 @@ use crate::{
         http::HttpConnectionManager,
         listener::{FilterChains, Terminal},
     },
+    filter_state::FilterState,
     route::{Lots, RouteTable},
 };
 use asked::Asked;
@@ -133,6 +134,10 @@ impl Lots for Drawn<'_> {
     }
 
     fn certificate(&self) -> Option<bool> {
+        None
+    }
+
+    fn filter_state(&self) -> Option<&FilterState> {
         None
     }
 

@@ -93,7 +93,7 @@ fn condition(condition: &Condition) -> String {
         Condition::Grpc => "gRPC, by its content-type".to_owned(),
         Condition::Certificate { .. } => "the client's certificate".to_owned(),
         Condition::Metadata { filter, .. } => format!("dynamic metadata of {filter}"),
-        Condition::FilterState { key } => format!("filter state {key}"),
+        Condition::FilterState(matcher) => format!("filter state {}", matcher.key),
     }
 }
 

@@ -27,4 +27,14 @@ impl Compiler<'_> {
         };
         read.map_err(|told| self.error(source.at, &source.path, told, "")).ok()
     }
+
+    /// What `made` reads in files, as one number: they may hold something else another time, though the configuration says the
+    /// same.
+    pub(super) fn reading<T>(&mut self, made: impl FnOnce(&mut Self) -> T) -> (T, u64) {
+        let before = std::mem::take(&mut self.files);
+        let made = made(self);
+        let read = std::mem::replace(&mut self.files, before);
+        let held = read.iter().map(|(_, held)| held.to_ne_bytes()).collect::<Vec<_>>();
+        (made, if held.is_empty() { 0 } else { print_of(held.as_flattened()) })
+    }
 }

@@ -190,10 +190,10 @@ impl Compiler<'_> {
         let name = format!("{key}/{name}");
         let slot = self.slots.tables.of(&name);
         if let Some(config) = config {
-            let table = RouteTable::new(self.route_config(config, clusters, true));
-            let table: understudy_actors::plan::Payload = Arc::new(table);
+            let (table, held) = self.reading(|this| this.route_config(config, clusters, true));
+            let table: understudy_actors::plan::Payload = Arc::new(RouteTable::new(table));
             // What is kept of a body is the listener's word, where the route has none.
-            let fingerprint = digest(config) ^ self.connection_buffer_bytes as u64;
+            let fingerprint = digest(config) ^ held ^ self.connection_buffer_bytes as u64;
             routes.push(Arc::new(RoutesPlan { name, slot, table, fingerprint }));
         }
         slot

@@ -87,6 +87,22 @@ impl Compiler<'_> {
         clusters: &HashSet<String>,
         routes: &mut Vec<Arc<RoutesPlan>>,
     ) -> Option<ListenerPlan> {
+        let (plan, held) = self.reading(|this| this.listener_as_told(listener, clusters, routes));
+        let plan = plan?;
+        Some(ListenerPlan {
+            chains_fingerprint: plan.chains_fingerprint ^ held,
+            fingerprint: plan.fingerprint ^ held,
+            ..plan
+        })
+    }
+
+    /// The same, whatever stands in the files that it names.
+    fn listener_as_told(
+        &mut self,
+        listener: &Message,
+        clusters: &HashSet<String>,
+        routes: &mut Vec<Arc<RoutesPlan>>,
+    ) -> Option<ListenerPlan> {
         listener.ignore("enable_reuse_port", "each worker has a socket of its own in any case");
         listener.ignore("reuse_port", "each worker has a socket of its own in any case");
         // Bodies stream; it bounds what is kept of one that may be sent again.

@@ -24,6 +24,7 @@ const TLS_INSPECTOR: &str = "envoy.extensions.filters.listener.tls_inspector.v3.
 const HTTP_INSPECTOR: &str = "envoy.extensions.filters.listener.http_inspector.v3.HttpInspector";
 const PROXY_PROTOCOL: &str = "envoy.extensions.filters.listener.proxy_protocol.v3.ProxyProtocol";
 const ORIGINAL_DST: &str = "envoy.extensions.filters.listener.original_dst.v3.OriginalDst";
+const ORIGINAL_SRC: &str = "envoy.extensions.filters.listener.original_src.v3.OriginalSrc";
 const LOCAL_RATELIMIT: &str = "envoy.extensions.filters.listener.local_ratelimit.v3.LocalRateLimit";
 
 /// Where values of TLVs are noted unless a rule says otherwise.
@@ -94,6 +95,10 @@ impl Compiler<'_> {
                 ListenerFilterKind::ProxyProtocol(Arc::new(self.proxy_protocol_filter(config)))
             }
             ORIGINAL_DST => ListenerFilterKind::OriginalDst,
+            ORIGINAL_SRC => {
+                config.ignore("bind_port", "Envoy 1.40 takes it, and binds to any port");
+                ListenerFilterKind::OriginalSrc { mark: config.number_u32("mark").unwrap_or(0) }
+            }
             LOCAL_RATELIMIT => ListenerFilterKind::LocalRatelimit(LocalRatelimit {
                 stat_prefix: config.text("stat_prefix").unwrap_or_default().to_owned(),
                 bucket: Arc::new(self.token_bucket(config)),

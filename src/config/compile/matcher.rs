@@ -3,11 +3,22 @@
 use super::Compiler;
 use crate::{
     config::Message,
-    matcher::{AnswerMatcher, HeaderMatcher, HeaderTest, TextMatcher, TextTest},
+    matcher::{AnswerMatcher, HeaderMatcher, HeaderTest, StateMatcher, TextMatcher, TextTest},
     re2::{self, Extent, Re2Error, Substitution},
 };
 
 impl Compiler<'_> {
+    /// `FilterStateMatcher`
+    pub(super) fn state_matcher(&mut self, matcher: &Message) -> Option<StateMatcher> {
+        let key = matcher.text("key").unwrap_or_default().into();
+        matcher.ignore("address_match", "no address is ever left");
+        let text = match matcher.message("string_match") {
+            Some(text) => Some(self.text_matcher(text)?),
+            None => None,
+        };
+        Some(StateMatcher { key, text })
+    }
+
     /// `StringMatcher`, of `envoy.type.matcher.v3` or of `xds.type.matcher.v3`.
     pub(super) fn text_matcher(&mut self, matcher: &Message) -> Option<TextMatcher> {
         let ignore_case = matcher.boolean("ignore_case").unwrap_or(false);

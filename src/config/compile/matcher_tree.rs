@@ -30,6 +30,8 @@ const FRACTION: &str =
     "envoy.extensions.matching.input_matchers.runtime_fraction.v3.RuntimeFraction";
 const REQUEST_HEADER: &str = "envoy.type.matcher.v3.HttpRequestHeaderMatchInput";
 
+const FILTER_STATE: &str = "envoy.extensions.matching.common_inputs.network.v3.FilterStateInput";
+
 /// Inputs of messages; of queries, trailers and answers nobody's matchers know yet.
 const HTTP_INPUTS: &str = "envoy.type.matcher.v3.Http";
 
@@ -317,6 +319,11 @@ impl Compiler<'_> {
         let input = match config.name() {
             REQUEST_HEADER => {
                 Some(Input::Header(HeaderName::new(config.text("header_name").unwrap_or_default())))
+            }
+            FILTER_STATE => {
+                let field = config.text("field").filter(|field| !field.is_empty());
+                let key = config.text("key").unwrap_or_default();
+                Some(Input::FilterState(key.into(), field.map(Into::into)))
             }
             _ => known.map(|(_, input)| input.clone()),
         };

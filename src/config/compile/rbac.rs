@@ -177,6 +177,9 @@ impl Compiler<'_> {
                 return self.range(range).map(rule);
             }
         }
+        if let Some(state) = set.message("filter_state") {
+            return self.state_matcher(state).map(Rule::FilterState);
+        }
         self.of_either(set)
     }
 

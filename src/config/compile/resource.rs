@@ -78,9 +78,9 @@ impl Compiler<'_> {
     fn table(&mut self, config: &Message, path: &Path, known: &Known) -> ResourcePlan {
         let name = table_name(path, config.peek_text("name").unwrap_or_default());
         // Source: `validate_clusters` is not the default where a table comes by itself.
-        let table = RouteTable::new(self.route_config(config, &known.clusters, false));
-        let (slot, fingerprint) = (self.slots.tables.of(&name), digest(config));
-        let table: understudy_actors::plan::Payload = Arc::new(table);
+        let (table, held) = self.reading(|this| this.route_config(config, &known.clusters, false));
+        let (slot, fingerprint) = (self.slots.tables.of(&name), digest(config) ^ held);
+        let table: understudy_actors::plan::Payload = Arc::new(RouteTable::new(table));
         ResourcePlan::Routes(Arc::new(RoutesPlan { name, slot, table, fingerprint }))
     }
 

@@ -29,6 +29,11 @@ pub enum ListenerFilterKind {
     ProxyProtocol(Arc<ProxyProtocol>),
     /// `envoy.filters.listener.original_dst`.
     OriginalDst,
+    /// `envoy.filters.listener.original_src`.
+    OriginalSrc {
+        /// `mark`; 0 for none.
+        mark: u32,
+    },
     /// `envoy.filters.listener.local_ratelimit`.
     LocalRatelimit(LocalRatelimit),
 }

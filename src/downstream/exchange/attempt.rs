@@ -123,16 +123,19 @@ impl<'c> Exchange<'c> {
             && !upstream.apart_per_client
             && sockets.greeting.is_none()
             && asks.is_none()
+            && self.peer.proxied.is_none()
         {
             return None;
         }
         let Peer { remote, local, proxied, .. } = self.peer;
+        let source = proxied.as_ref().and_then(|proxied| proxied.source);
         let greeting =
             |greeting| proxy_protocol::header(greeting, *remote, *local, proxied.as_deref());
         Some(Sharing {
             high_priority,
             client: upstream.apart_per_client.then_some(self.peer.id),
             greeting: sockets.greeting.as_ref().map(greeting).map(Rc::from),
+            source,
             server_name: asks.and_then(|of| server_name(of, &self.heads.request)),
         })
     }

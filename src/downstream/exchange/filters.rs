@@ -63,6 +63,7 @@ impl Exchange<'_> {
             local: peer.local,
             server_name: peer.server_name.clone(),
             tls: peer.tls.clone(),
+            proxied: peer.proxied.clone(),
         };
         let filters = Filters::begin(chain, own, &self.worker.lookout, client, ends);
         self.filters.insert(filters).clone()

@@ -63,6 +63,7 @@ use crate::{
         route::{Forward, RouteAction},
     },
     filter::Filters,
+    filter_state::FilterState,
     format::AccessLogType,
     listener::Proxied,
     local_reply::LocalReply,
@@ -229,6 +230,10 @@ impl Lots for Draw<'_> {
     fn certificate(&self) -> Option<bool> {
         let shown = self.asks.peer.tls.as_ref()?.peer.as_ref()?;
         Some(shown.validated)
+    }
+
+    fn filter_state(&self) -> Option<&FilterState> {
+        self.asks.peer.proxied.as_deref().map(|proxied| &proxied.filter_state)
     }
 
     fn hash(&self, policies: &[HashPolicy], request: &RequestHead) -> Option<u64> {

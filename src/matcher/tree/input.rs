@@ -10,6 +10,7 @@ use understudy_actors::runtime::{Runtime, Share};
 
 use crate::{
     codec::RequestHead,
+    filter_state::{FilterState, Object},
     matcher::HeaderName,
     tls::{CertificateInfo, Session, SubjectAltName},
 };
@@ -41,6 +42,8 @@ pub enum Input {
     DnsSans,
     /// `SubjectInput`
     Subject,
+    /// `FilterStateInput`: what was left under a key, or one field of it.
+    FilterState(Box<str>, Option<Box<str>>),
     /// `HttpRequestHeaderMatchInput`: all values, with commas between.
     Header(HeaderName),
 }
@@ -62,6 +65,8 @@ pub struct Facts<'a> {
     pub application_protocols: &'a [Vec<u8>],
     /// What its handshake came to; none without TLS, and before it.
     pub tls: Option<&'a Session>,
+    /// What was left of the connection.
+    pub filter_state: Option<&'a FilterState>,
     /// The request; none for a connection.
     pub request: Option<&'a RequestHead>,
     /// What the runtime says of shares; none where there is no runtime.
@@ -118,6 +123,10 @@ impl Input {
                 joined(info.names.iter().filter(|name| matches!(name, SubjectAltName::Dns(_))))
             }),
             Input::Subject => of_peer(facts.tls, |info| unless_empty(info.subject.as_bytes())),
+            Input::FilterState(key, field) => {
+                let object = facts.filter_state.and_then(|state| state.get(key));
+                object.map_or(Value::Missing, |object| left(object, field.as_deref()))
+            }
             Input::Header(name) => facts.request.map_or(Value::Missing, |head| header(name, head)),
         }
     }
@@ -201,6 +210,14 @@ fn joined<'a>(names: impl Iterator<Item = &'a SubjectAltName>) -> Value<'a> {
         true => Value::Missing,
         false => Value::Text(Cow::Owned(texts.join(",").into_bytes())),
     }
+}
+
+fn left<'a>(object: &'a Object, field: Option<&str>) -> Value<'a> {
+    let text = match field {
+        Some(name) => object.field(name).map(|text| Cow::Borrowed(text.as_bytes())),
+        None => object.plain().map(|text| Cow::Owned(text.into_bytes())),
+    };
+    text.map_or(Value::Missing, Value::Text)
 }
 
 fn quoted(protocols: &[Vec<u8>]) -> Value<'_> {

@@ -73,7 +73,9 @@ impl Race<'_> {
         }
         self.begun += 1;
         let (address, upstream) = (*address, self.target.upstream.clone());
-        let connecting = async move { socket::connect(address.into(), &upstream.sockets).await };
+        let source = self.target.sharing.source;
+        let connecting =
+            async move { socket::connect(address.into(), &upstream.sockets, source).await };
         self.under_way.push((address, Box::pin(connecting)));
         let more = !self.left.as_slice().is_empty();
         self.next = more.then(|| Box::pin(sleep(ATTEMPT_DELAY)));

@@ -10,7 +10,7 @@ use std::{
 use understudy_actors::{snapshot::ClusterShared, stats::ClusterStat};
 
 use super::{HostPool, Target};
-use crate::codec::Version;
+use crate::{codec::Version, listener::OriginalSrc};
 
 /// What requests must have in common to share connections.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
@@ -21,6 +21,8 @@ pub struct Sharing {
     pub client: Option<u64>,
     /// What was said first on the connection, which tells of one client (PROXY protocol).
     pub greeting: Option<Rc<[u8]>>,
+    /// The address that the connection comes from (`OriginalSrc`).
+    pub source: Option<OriginalSrc>,
     /// The name that was asked for in the handshake, where the request says it (`auto_sni`).
     pub server_name: Option<Rc<str>>,
 }

@@ -29,7 +29,7 @@ impl Place for Routes<'_> {
 
     /// Observed: Envoy 1.40, each input.
     fn sees(&self, input: &Input) -> bool {
-        matches!(input, Input::Header(_))
+        matches!(input, Input::Header(_) | Input::FilterState(..))
     }
 
     fn action(&self, compiler: &mut Compiler<'_>, action: &AnyValue) -> Option<Range<usize>> {

@@ -93,10 +93,9 @@ impl Compiler<'_> {
             });
         }
         for state in rule.messages("filter_state") {
-            state.ignore("string_match", "whatever it must be, a request has none");
-            state.ignore("address_match", "whatever it must be, a request has none");
-            let key = state.text("key").unwrap_or_default().to_owned();
-            conditions.push(Condition::FilterState { key });
+            let matcher = self.state_matcher(state);
+            whole &= matcher.is_some();
+            conditions.extend(matcher.map(Condition::FilterState));
         }
         whole.then_some(conditions)
     }

@@ -4,7 +4,7 @@ mod certificate;
 mod secrets;
 mod trust;
 
-use std::{path::PathBuf, sync::Arc, time::Duration};
+use std::{path::PathBuf, sync::Arc};
 
 use rustls::server::ProducesTickets;
 pub(super) use secrets::SecretParts;
@@ -14,8 +14,7 @@ use crate::{
     config::Message,
     tls::{
         Certificate, ClientContext, ClientSettings, KeyLogFile, Parameters, Secret, ServerContext,
-        ServerSettings, SharedTickets, Stapling, TicketKeys, TimedTickets, Validation, Verified,
-        Version,
+        ServerSettings, SharedTickets, Stapling, TicketKeys, Validation, Verified, Version,
     },
 };
 
@@ -55,7 +54,7 @@ impl Compiler<'_> {
         let ticket_keys = self.ticket_keys(context);
         let stateless = context.boolean("disable_stateless_session_resumption") != Some(true);
         let stateful = context.boolean("disable_stateful_session_resumption") != Some(true);
-        let tickets = if stateless { tickets(ticket_keys.clone(), lifetime) } else { None };
+        let tickets = if stateless { tickets(ticket_keys.clone()) } else { None };
         let stapling = self.stapling(context, &common.certificates);
         let settings = ServerSettings {
             parameters: common.parameters,
@@ -266,13 +265,10 @@ impl Compiler<'_> {
     }
 }
 
-/// What makes tickets: of shared keys, or of our own.
-fn tickets(
-    keys: Option<Secret<TicketKeys>>,
-    lifetime: Option<Duration>,
-) -> Option<Arc<dyn ProducesTickets>> {
-    if let Some(keys) = keys {
-        return Some(Arc::new(SharedTickets::new(keys, lifetime)));
+/// What seals tickets: shared keys, or one of our own.
+fn tickets(keys: Option<Secret<TicketKeys>>) -> Option<Arc<dyn ProducesTickets>> {
+    match keys {
+        Some(keys) => Some(Arc::new(SharedTickets::new(keys))),
+        None => crate::tls::ticketer().ok(),
     }
-    Some(Arc::new(TimedTickets::new(crate::tls::ticketer().ok()?, lifetime)))
 }

@@ -6,7 +6,7 @@ use regex::bytes::Regex;
 use understudy_actors::runtime::Share;
 
 use crate::{
-    matcher::{CookieMatcher, HeaderMatcher, QueryMatcher},
+    matcher::{CookieMatcher, HeaderMatcher, QueryMatcher, StateMatcher},
     uri_template::PathTemplate,
 };
 
@@ -48,11 +48,8 @@ pub enum Condition {
         /// `invert`
         inverted: bool,
     },
-    /// One of `filter_state`, of which a request has none when its route is looked for.
-    FilterState {
-        /// `key`
-        key: String,
-    },
+    /// One of `filter_state`, which is what its connection has.
+    FilterState(StateMatcher),
 }
 
 /// `RuntimeFractionalPercent`.
