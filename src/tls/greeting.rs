@@ -105,6 +105,9 @@ impl ServerContext {
         if self.parameters.signatures.is_some() && key.key.choose_scheme(&schemes).is_none() {
             return Err(nothing);
         }
+        if let Some(tickets) = self.tickets_of_one(&asked) {
+            Arc::make_mut(&mut config).ticketer = tickets;
+        }
         // Observed: Envoy 1.40 agrees on none then, and goes on.
         if !shares_protocol(&config.alpn_protocols, hello) {
             Arc::make_mut(&mut config).alpn_protocols.clear();

@@ -199,7 +199,7 @@ impl ServerContext {
             Order::Theirs | Order::Ours => &self.begun,
             Order::OursTurned => &self.begun_turned,
         };
-        let begun = match self.validation.is_some() || self.requires_certificate {
+        let begun = match self.asks_for_certificates() {
             true => begun.clone().with_client_cert_verifier(Arc::new(Verifier {
                 hints: asked
                     .trusted
@@ -221,7 +221,7 @@ impl ServerContext {
             None => Arc::new(NoServerSessionStorage {}),
         };
         match self.tickets.clone() {
-            Some(inner) => config.ticketer = Arc::new(BoundTickets { inner, terms }),
+            Some(inner) => config.ticketer = Arc::new(BoundTickets::shared(inner, terms)),
             // Observed: Envoy 1.40 goes on with sessions of TLS 1.2 alone.
             None => config.send_tls13_tickets = 0,
         }
@@ -229,6 +229,17 @@ impl ServerContext {
             config.key_log = key_log.clone();
         }
         config
+    }
+
+    /// The tickets of one connection, where it matters who had them first.
+    pub(super) fn tickets_of_one(&self, asked: &Asked) -> Option<Arc<dyn ProducesTickets>> {
+        let inner = self.tickets.as_ref().filter(|_| self.asks_for_certificates())?;
+        let terms = Terms::new(self.session_lifetime, asked.digest);
+        Some(Arc::new(BoundTickets::of_one(inner.clone(), terms)))
+    }
+
+    fn asks_for_certificates(&self) -> bool {
+        self.validation.is_some() || self.requires_certificate
     }
 
     pub(super) fn speaks(&self, version: &'static SupportedProtocolVersion) -> bool {
