@@ -362,7 +362,7 @@ fn what_is_no_hello_is_not_wanted_where_hellos_are() {
         [("close_connection_on_client_hello_parsing_errors: true", false), ("", true)]
     {
         let proxy = start(&inspected(&folder, fields));
-        for says in [&b"GET / HTTP/1.1\r\n\r\n"[..], &[22, 3, 1, 0, 5, 2, 0, 0, 1, 0]] {
+        for says in [&b"EHLO a.test\r\n"[..], &[22, 3, 1, 0, 5, 2, 0, 0, 1, 0]] {
             let mut socket = TcpStream::connect(proxy.listener("main")).expect("it listens");
             socket.write_all(says).expect("it reads");
             // Whoever goes on is told that this is no TLS.

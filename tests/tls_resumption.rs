@@ -355,3 +355,21 @@ fn whose_certificate_has_ended_is_not_told_as_validated_in_a_session_of_before()
         });
     }
 }
+
+#[test]
+fn new_tickets_do_not_prolong_for_how_long_a_certificate_is_taken_on_trust() {
+    let stage = Stage::new();
+    let shown = stage.authority.issue(&["client.test"]);
+    let whole = format!("validation_context: {},", stage.trusts(&stage.authority, ""));
+    for keys in [String::new(), stage.shared_keys()] {
+        let context = format!("{keys} session_timeout: 3s,");
+        let proxy = Proxy::start(&config("", &[stage.listener("main", &context, &whole)]));
+        for version in VERSIONS {
+            let (client, at) = (stage.client(Some(&shown), version), proxy.listener("main"));
+            assert_eq!(client.comes(at), IN_FULL);
+            assert_eq!(client.comes(at), RESUMED, "{version:?}");
+            // It comes all the time, and has never a ticket that is older than its last answer.
+            wait_for("a handshake in full", || (client.comes(at) == IN_FULL).then_some(()));
+        }
+    }
+}

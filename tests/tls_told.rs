@@ -4,6 +4,8 @@ mod support;
 
 use std::{
     fs,
+    io::{Read, Write},
+    net::{TcpListener, TcpStream},
     path::{Path, PathBuf},
 };
 
@@ -41,7 +43,7 @@ fn config(folder: &Path, options: &str, routes: &str, more: &str, rest: &str) ->
          static_resources:\n  listeners:\n  - name: main\n    stat_prefix: main\n    \
          address: {{socket_address: {{address: 127.0.0.1, port_value: 0}}}}\n    \
          access_log: [{{name: f, typed_config: {{\"@type\": {TYPES}.access_loggers.file.v3.FileAccessLog, \
-         path: {path}/listener.log, log_format: {{text_format_source: {{inline_string: \"%DOWNSTREAM_TRANSPORT_FAILURE_REASON%\\n\"}}}}}}}}]\n    \
+         path: {path}/listener.log, log_format: {{text_format_source: {{inline_string: \"%DOWNSTREAM_TRANSPORT_FAILURE_REASON% %DOWNSTREAM_TLS_VERSION% %DOWNSTREAM_TLS_CIPHER% %DOWNSTREAM_PEER_DNS_SAN% %DOWNSTREAM_LOCAL_DNS_SAN%\\n\"}}}}}}}}]\n    \
          filter_chains:\n    - transport_socket: {{name: tls, typed_config: {{\
          \"@type\": {TYPES}.transport_sockets.tls.v3.DownstreamTlsContext, common_tls_context: {{{own}, \
          validation_context: {{trusted_ca: {{filename: {path}/ca.pem}}{more}}}}}}}}}\n      filters: [{{name: hcm, typed_config: {{\
@@ -179,15 +181,94 @@ fn a_client_that_is_asked_for_a_name_must_show_it_and_why_it_was_refused_is_logg
         let answer = connect(proxy.listener("main"), &greeting).and_then(|mut c| get(&mut c, "/"));
         assert_eq!(answer.is_ok_and(|answer| answer.contains("x-told: in")), let_in);
     }
+    // HTTP hears nothing: no alert could mean anything to it.
+    let mut plain = TcpStream::connect(proxy.listener("main")).expect("a connection");
+    plain.write_all(b"GET / HTTP/1.1\r\nhost: a\r\n\r\n").expect("sent");
+    let mut heard = Vec::new();
+    let _ = plain.read_to_end(&mut heard);
+    assert_eq!(heard, b"");
     let log = || fs::read_to_string(folder.join("listener.log")).unwrap_or_default();
-    wait_for("a line for each connection", || (log().lines().count() == 3).then_some(()));
+    wait_for("a line for each connection", || (log().lines().count() == 4).then_some(()));
+    let known = "TLSv1.3 TLS_AES_256_GCM_SHA384";
     for expected in [
-        "TLS_error:|268435581:SSL_routines:OPENSSL_internal:CERTIFICATE_VERIFY_FAILED:\
-         verify_cert_failed:_SAN_matcher,_certificate_SANs_are_[other.test]:TLS_error_end",
-        "TLS_error:|268435648:SSL_routines:OPENSSL_internal:PEER_DID_NOT_RETURN_A_CERTIFICATE:\
-         peer_did_not_provide_required_client_certificate:TLS_error_end",
-        "-",
+        format!(
+            "TLS_error:|268435581:SSL_routines:OPENSSL_internal:CERTIFICATE_VERIFY_FAILED:\
+             verify_cert_failed:_SAN_matcher,_certificate_SANs_are_[other.test]:TLS_error_end {known} other.test one.test"
+        ),
+        format!(
+            "TLS_error:|268435648:SSL_routines:OPENSSL_internal:PEER_DID_NOT_RETURN_A_CERTIFICATE:\
+             peer_did_not_provide_required_client_certificate:TLS_error_end {known} - one.test"
+        ),
+        "TLS_error:|268435612:SSL_routines:OPENSSL_internal:HTTP_REQUEST:TLS_error_end TLSv1.2 - - one.test"
+            .to_owned(),
+        format!("- {known} client.test one.test"),
     ] {
         assert!(log().lines().any(|line| line == expected), "{expected}: {}", log());
+    }
+}
+
+/// Observed: Envoy 1.40.
+#[test]
+fn what_a_connection_begins_with_instead_of_tls_is_told_of_it() {
+    let (_, _, folder) = stage();
+    let looks = format!(
+        "    listener_filters: [{{name: tls, typed_config: {{\"@type\": {TYPES}.filters.listener.tls_inspector.v3.TlsInspector}}}}]\n    filter_chains:\n"
+    );
+    let config = config(&folder, "", &says("prefix: /", "in"), "", "");
+    let (before, after) = config.split_once("    filter_chains:\n").expect("chains");
+    let (transport, filters) = after.split_once("\n      filters: ").expect("filters");
+    let config = format!(
+        "{before}{looks}    - filter_chain_match: {{transport_protocol: raw_buffer}}\n      filters: {filters}{transport}\n      \
+         filter_chain_match: {{transport_protocol: tls}}\n      filters: {filters}"
+    );
+    let proxy = Proxy::start_with(&config, &["--file-flush-interval-msec", "20"]);
+    assert_eq!(support::client::get(proxy.listener("main"), "/").status, 200);
+    let log = || fs::read_to_string(folder.join("listener.log")).unwrap_or_default();
+    wait_for("a line", || (!log().is_empty()).then_some(()));
+    let told = "TLS_error|error:1000009c:SSL_routines:OPENSSL_internal:HTTP_REQUEST:TLS_error_end";
+    assert!(log().starts_with(told), "{}", log());
+}
+
+#[test]
+fn a_host_that_ends_a_handshake_is_told_of_as_envoy_does() {
+    for (resets, expected) in [
+        (false, "upstream_reset_before_response_started{remote_connection_failure}"),
+        (
+            true,
+            "upstream_reset_before_response_started{remote_connection_failure|TLS_error:|33554536:\
+             system_library:OPENSSL_internal:Connection_reset_by_peer:TLS_error_end}",
+        ),
+    ] {
+        let (_, _, folder) = stage();
+        let host = TcpListener::bind("127.0.0.1:0").expect("a port");
+        let address = host.local_addr().expect("an address");
+        std::thread::spawn(move || {
+            for mut client in host.incoming().flatten() {
+                let mut hello = [0; 1024];
+                // What is left unread when a socket is closed resets the connection.
+                let room = if resets { 5 } else { 1024 };
+                let _ = client.read(&mut hello[..room]);
+            }
+        });
+        let cluster = format!(
+            "  clusters:\n{}    transport_socket: {{name: tls, typed_config: {{\
+             \"@type\": {TYPES}.transport_sockets.tls.v3.UpstreamTlsContext}}}}\n",
+            support::config::cluster("up", &[address]),
+        );
+        let route = "{match: {prefix: /}, route: {cluster: up}}";
+        let path = folder.display();
+        let options = format!(
+            "access_log: [{{name: f, typed_config: {{\"@type\": {TYPES}.access_loggers.file.v3.FileAccessLog, \
+             path: {path}/http.log, log_format: {{text_format_source: {{inline_string: \"%RESPONSE_CODE_DETAILS%\\n\"}}}}}}}}],"
+        );
+        let plain = config(&folder, &options, route, "", &cluster);
+        let (before, after) = plain.split_once("    - transport_socket: ").expect("a socket");
+        let (_, after) = after.split_once("\n      filters: ").expect("filters");
+        let flags = ["--file-flush-interval-msec", "20"];
+        let proxy = Proxy::start_with(&format!("{before}    - filters: {after}"), &flags);
+        assert_eq!(support::client::get(proxy.listener("main"), "/").status, 503);
+        let log = || fs::read_to_string(folder.join("http.log")).unwrap_or_default();
+        wait_for("a line", || (!log().is_empty()).then_some(()));
+        assert_eq!(log().trim_end(), expected);
     }
 }

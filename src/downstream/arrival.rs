@@ -28,7 +28,7 @@ use crate::{
     listener::{Found, Proxied, Verdict},
     matcher::tree::{Facts, Outcome},
     tls::{Ends, Fingerprints, Session},
-    transport::{self, Stream},
+    transport::{self, NotTls, Stream, Unfinished},
 };
 
 /// How long a handshake may take where the configuration does not say. Envoy waits for ever.
@@ -50,6 +50,8 @@ pub struct Arrival {
     pub server_name: Option<Rc<str>>,
     /// By what the client is known, as the TLS inspector saw it.
     pub fingerprints: Option<Arc<Fingerprints>>,
+    /// What it begins with, where the TLS inspector knew it for no TLS.
+    pub not_tls: Option<NotTls>,
     /// The cluster that a filter has chosen for it.
     pub cluster: Option<Rc<str>>,
 }
@@ -74,6 +76,7 @@ impl Arrival {
             tls: None,
             server_name: None,
             fingerprints: None,
+            not_tls: None,
             cluster: None,
         }
     }
@@ -107,11 +110,11 @@ pub(super) async fn welcome(
     };
     let Accepted { stream: socket, entrance, .. } = accepted;
     entrance.admit(&control);
-    let Found { peer, local, proxied, server_name, fingerprints, .. } = found;
+    let Found { peer, local, proxied, server_name, fingerprints, not_tls, .. } = found;
     let (proxied, server_name) = (proxied.map(Rc::new), server_name.map(Rc::from));
     let Some(tls) = &chain.tls else {
         let plain = Arrival::plain(socket, peer, local);
-        let arrival = Arrival { proxied, server_name, fingerprints, ..plain };
+        let arrival = Arrival { proxied, server_name, fingerprints, not_tls, ..plain };
         return chain.serve(worker, arrival, control).await;
     };
     if !tls.context.is_ready() {
@@ -120,6 +123,7 @@ pub(super) async fn welcome(
     let ssl = tls.stats.lane(worker.index);
     let ends = Ends { local: local.ip(), remote: peer.ip() };
     let handshake = transport::accept(socket, &tls.context, ends, |stat| ssl.inc(stat));
+    let mut session = None;
     let (reason, ended_by) =
         match timeout(chain.handshake_timeout.unwrap_or(HANDSHAKE_WAIT), handshake).await {
             Ok(Ok((stream, mut session))) => {
@@ -134,20 +138,34 @@ pub(super) async fn welcome(
                     tls,
                     server_name,
                     fingerprints,
+                    not_tls,
                     cluster,
                 };
                 return chain.serve(worker, arrival, control).await;
             }
             // It was counted.
-            Ok(Err(error)) => (error.reason(), EndedBy::Client),
+            Ok(Err(unfinished)) => {
+                let Unfinished { why, session: known } = *unfinished;
+                session = Some(Box::new(known));
+                (why.reason(), EndedBy::Client)
+            }
             Err(_) => {
                 entrance.stats().inc(ListenerStat::DownstreamCxTransportSocketConnectTimeout);
                 (String::new(), EndedBy::Us)
             }
         };
     let unmatched = false;
-    let unwelcome =
-        Unwelcome { started, peer, local, proxied, server_name, fingerprints, reason, unmatched };
+    let unwelcome = Unwelcome {
+        started,
+        peer,
+        local,
+        proxied,
+        server_name,
+        fingerprints,
+        session,
+        reason,
+        unmatched,
+    };
     chain.turn_away(&worker, &unwelcome, ended_by);
 }
 

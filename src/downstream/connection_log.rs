@@ -16,7 +16,7 @@ use crate::{
     config::model::listener::FilterChainInfo,
     format::StreamInfo,
     listener::{Found, Proxied},
-    tls::Fingerprints,
+    tls::{Fingerprints, Session},
     worker::next_connection_id,
 };
 
@@ -40,6 +40,8 @@ pub(super) struct Unwelcome {
     pub(super) proxied: Option<Rc<Proxied>>,
     pub(super) server_name: Option<Rc<str>>,
     pub(super) fingerprints: Option<Arc<Fingerprints>>,
+    /// What is known of its handshake.
+    pub(super) session: Option<Box<Session>>,
     /// Why; empty where the client has gone, or has taken too long.
     pub(super) reason: String,
     /// No filter chain takes it.
@@ -51,10 +53,21 @@ pub(super) struct Unwelcome {
 impl Unwelcome {
     /// One that no filter chain has had. Observed: Envoy 1.40 tells what listener filters have found out of it.
     pub(super) fn of(found: Found, started: Instant, unmatched: bool) -> Self {
-        let Found { peer, local, proxied, server_name, fingerprints, .. } = found;
+        let Found { peer, local, proxied, server_name, fingerprints, not_tls, .. } = found;
         let (proxied, server_name) = (proxied.map(Rc::new), server_name.map(Rc::from));
-        let reason = String::new();
-        Self { started, peer, local, proxied, server_name, fingerprints, reason, unmatched }
+        let reason = not_tls.map(|begins| begins.to_string()).unwrap_or_default();
+        let session = None;
+        Self {
+            started,
+            peer,
+            local,
+            proxied,
+            server_name,
+            fingerprints,
+            session,
+            reason,
+            unmatched,
+        }
     }
 
     /// Writes of it.
@@ -78,6 +91,7 @@ impl Unwelcome {
             connection_id: next_connection_id(),
             requested_server_name: self.server_name.as_deref().unwrap_or_default(),
             fingerprints: self.fingerprints.as_deref(),
+            tls: self.session.as_deref(),
             downstream_failure: &self.reason,
             filter_chain: Some(filter_chain),
             ..StreamInfo::default()
@@ -130,6 +144,7 @@ impl Drop for ConnectionLog {
     fn drop(&mut self) {
         let elapsed = self.started.elapsed();
         let (received, sent) = (self.received.get(), self.sent.get());
+        let not_tls = self.peer.not_tls.map(|begins| begins.to_string()).unwrap_or_default();
         let info = StreamInfo {
             started: Some(self.started),
             elapsed,
@@ -144,6 +159,7 @@ impl Drop for ConnectionLog {
             tls: self.peer.tls.as_deref(),
             requested_server_name: self.peer.server_name.as_deref().unwrap_or_default(),
             fingerprints: self.peer.fingerprints(),
+            downstream_failure: &not_tls,
             filter_chain: Some(&self.manager.config.filter_chain),
             ..StreamInfo::default()
         };

@@ -20,6 +20,7 @@ use crate::{
     config::model::listener_filter::{ListenerFilter, ListenerFilterKind, PortRule},
     downstream::serve::Worker,
     tls::Fingerprints,
+    transport::NotTls,
 };
 
 pub use proxied::{OriginalSrc, Proxied, Tlv};
@@ -35,6 +36,8 @@ pub struct Found {
     pub proxied: Option<Proxied>,
     /// It begins with TLS.
     pub is_tls: bool,
+    /// It begins with something else, as the TLS inspector saw it.
+    pub not_tls: Option<NotTls>,
     /// The host that is asked for (SNI), in lower case.
     pub server_name: Option<String>,
     /// What the client offers, or what was seen of it.
@@ -138,6 +141,7 @@ impl Found {
             local,
             proxied: None,
             is_tls: false,
+            not_tls: None,
             server_name: None,
             application_protocols: Vec::new(),
             fingerprints: None,

@@ -38,7 +38,8 @@ impl TlsInspector {
                 stats.inc(S::ClientHelloTooLarge);
                 return Verdict::Refuse;
             }
-            Ok(Peeked::Seen(Told::Else)) => {
+            Ok(Peeked::Seen(Told::Else(begins))) => {
+                found.not_tls = Some(begins);
                 stats.inc(S::TlsNotFound);
                 return if wants_hello { Verdict::Refuse } else { Verdict::Continue };
             }

@@ -67,7 +67,8 @@ impl Reset {
                     ConnectStage::Delayed => format!("delayed_connect_error:_{why}"),
                 })
             }
-            Reset::HandshakeFailed(why) => Some(why.replace(' ', "_")),
+            // Observed: Envoy 1.40 says nothing of a host that has gone.
+            Reset::HandshakeFailed(why) => (!why.is_empty()).then(|| why.replace(' ', "_")),
             _ => None,
         }
     }

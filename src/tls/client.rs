@@ -20,7 +20,7 @@ use super::{
     certificate::Certificate,
     key_log::{Ends, KeyLogFile},
     parameters::Parameters,
-    server::may_sign,
+    refused::may_sign,
     signatures::{Signatures, limited},
     trusted::Trusted,
     validation::{HostName, Validation},

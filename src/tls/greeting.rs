@@ -3,7 +3,8 @@
 use std::{sync::Arc, time::SystemTime};
 
 use rustls::{
-    CipherSuite, NamedGroup, NoKeyLog, ServerConfig, SignatureScheme, SupportedCipherSuite,
+    CipherSuite, NamedGroup, NoKeyLog, ProtocolVersion, ServerConfig, SignatureScheme,
+    SupportedCipherSuite,
     pki_types::CertificateDer,
     server::{ClientHello, ResolvesServerCert},
     sign::CertifiedKey,
@@ -14,6 +15,7 @@ use super::{
     Secret,
     certificate::{Certificate, dns_name_matches},
     key_log::Ends,
+    names::{cipher_name, version_name},
     server::{Asked, Order, ServerContext, Stapling},
     signatures::limited,
     trusted::Trusted,
@@ -27,6 +29,10 @@ pub struct Greeting {
     pub config: Arc<ServerConfig>,
     /// What the client is shown; nothing where there is no version that both speak, which rustls tells it.
     pub shown: Option<Arc<Certificate>>,
+    /// The version that will be spoken.
+    pub version: &'static str,
+    /// The cipher suite that will be chosen; empty where that is for rustls to find out.
+    pub cipher: &'static str,
     trusted: Trusted,
 }
 
@@ -87,7 +93,8 @@ impl ServerContext {
                 // There may be no version that both have.
                 true => {
                     let config = Arc::new(self.config(order, &asked, Arc::new(Shows(None))));
-                    Ok(Greeting { config, shown: None, trusted: asked.trusted })
+                    let trusted = asked.trusted;
+                    Ok(Greeting { config, shown: None, version: "", cipher: "", trusted })
                 }
                 false => Err(nothing),
             };
@@ -98,6 +105,9 @@ impl ServerContext {
         if self.parameters.signatures.is_some() && key.key.choose_scheme(&schemes).is_none() {
             return Err(nothing);
         }
+        if let Some(tickets) = self.tickets_of_one(&asked) {
+            Arc::make_mut(&mut config).ticketer = tickets;
+        }
         // Observed: Envoy 1.40 agrees on none then, and goes on.
         if !shares_protocol(&config.alpn_protocols, hello) {
             Arc::make_mut(&mut config).alpn_protocols.clear();
@@ -106,7 +116,13 @@ impl ServerContext {
         if self.key_log.as_ref().is_some_and(|log| !log.takes(ends)) {
             Arc::make_mut(&mut config).key_log = Arc::new(NoKeyLog);
         }
-        Ok(Greeting { config, shown: Some(shown), trusted: asked.trusted })
+        let version = version_name(match speak_1_3 {
+            true => ProtocolVersion::TLSv1_3,
+            false => ProtocolVersion::TLSv1_2,
+        });
+        let cipher = agreed(&config, hello, speak_1_3, &key).map_or("", cipher_name);
+        let trusted = asked.trusted;
+        Ok(Greeting { config, shown: Some(shown), version, cipher, trusted })
     }
 
     /// What greets so, and what signs for that. Made once, as long as the same is shown and asked.
@@ -193,6 +209,31 @@ impl Greeting {
     /// trust, if it is.
     pub fn trusts(&self, chain: &[CertificateDer<'_>], resumed: bool) -> Option<Arc<Validation>> {
         self.trusted.validation().filter(|validation| validation.trusts(chain, resumed)).cloned()
+    }
+}
+
+/// The suite that rustls chooses: the first of who decides that goes with the version and with the key.
+fn agreed(
+    config: &ServerConfig,
+    hello: &ClientHello<'_>,
+    speak_1_3: bool,
+    key: &CertifiedKey,
+) -> Option<CipherSuite> {
+    let usable = |suite: &&SupportedCipherSuite| match suite {
+        SupportedCipherSuite::Tls13(_) => speak_1_3,
+        SupportedCipherSuite::Tls12(known) => {
+            !speak_1_3 && key.key.choose_scheme(known.sign).is_some()
+        }
+    };
+    let ours = config.crypto_provider().cipher_suites.iter().filter(usable);
+    let mut ours = ours.map(SupportedCipherSuite::suite);
+    let theirs = hello.cipher_suites();
+    match config.ignore_client_order {
+        true => ours.find(|suite| theirs.contains(suite)),
+        false => {
+            let ours = ours.collect::<Vec<_>>();
+            theirs.iter().copied().find(|suite| ours.contains(suite))
+        }
     }
 }
 

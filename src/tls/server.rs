@@ -19,14 +19,15 @@ use webpki::KeyUsage;
 
 use super::{
     Secret,
-    certificate::{Certificate, CertificateInfo},
+    certificate::Certificate,
     greeting::Made,
     key_log::KeyLogFile,
     parameters::Parameters,
+    refused::may_sign,
     signatures::Signatures,
     tickets::{BoundSessions, BoundTickets, Terms, TicketKeys},
     trusted::Trusted,
-    validation::{Flaw, Refusal, Validation},
+    validation::Validation,
 };
 
 /// Sessions that are kept for clients without tickets.
@@ -198,7 +199,7 @@ impl ServerContext {
             Order::Theirs | Order::Ours => &self.begun,
             Order::OursTurned => &self.begun_turned,
         };
-        let begun = match self.validation.is_some() || self.requires_certificate {
+        let begun = match self.asks_for_certificates() {
             true => begun.clone().with_client_cert_verifier(Arc::new(Verifier {
                 hints: asked
                     .trusted
@@ -220,7 +221,7 @@ impl ServerContext {
             None => Arc::new(NoServerSessionStorage {}),
         };
         match self.tickets.clone() {
-            Some(inner) => config.ticketer = Arc::new(BoundTickets { inner, terms }),
+            Some(inner) => config.ticketer = Arc::new(BoundTickets::shared(inner, terms)),
             // Observed: Envoy 1.40 goes on with sessions of TLS 1.2 alone.
             None => config.send_tls13_tickets = 0,
         }
@@ -228,6 +229,17 @@ impl ServerContext {
             config.key_log = key_log.clone();
         }
         config
+    }
+
+    /// The tickets of one connection, where it matters who had them first.
+    pub(super) fn tickets_of_one(&self, asked: &Asked) -> Option<Arc<dyn ProducesTickets>> {
+        let inner = self.tickets.as_ref().filter(|_| self.asks_for_certificates())?;
+        let terms = Terms::new(self.session_lifetime, asked.digest);
+        Some(Arc::new(BoundTickets::of_one(inner.clone(), terms)))
+    }
+
+    fn asks_for_certificates(&self) -> bool {
+        self.validation.is_some() || self.requires_certificate
     }
 
     pub(super) fn speaks(&self, version: &'static SupportedProtocolVersion) -> bool {
@@ -332,47 +344,4 @@ impl ClientCertVerifier for Verifier {
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
         self.signatures.schemes()
     }
-}
-
-/// Whether who has this certificate may sign a handshake with it (`keyUsage`), as each does that we speak.
-///
-/// Observed: Envoy 1.40, whatever `enforce_rsa_key_usage` says.
-pub(super) fn may_sign(leaf: &CertificateDer<'_>) -> Result<(), Error> {
-    match CertificateInfo::read(leaf, "") {
-        Ok(info) if !info.may_sign => Err(told(Refusal::Usage)),
-        _ => Ok(()),
-    }
-}
-
-/// A refusal as an error of rustls: the alert that the peer is sent follows from its kind.
-///
-/// Observed: Envoy 1.40 sends the same, but `bad_certificate_hash_value` for a hash that is not listed.
-pub(super) fn told(refusal: Refusal) -> Error {
-    use rustls::{CertificateError as C, OtherError};
-    Error::InvalidCertificate(match refusal {
-        Refusal::Chain(Flaw::Expired) => C::Expired,
-        Refusal::Chain(Flaw::NotYetValid) => C::NotValidYet,
-        Refusal::Chain(Flaw::Revoked) => C::Revoked,
-        Refusal::Chain(Flaw::NoRevocationList) => C::UnknownRevocationStatus,
-        Refusal::Chain(Flaw::UnknownIssuer) => C::UnknownIssuer,
-        Refusal::Chain(Flaw::Purpose) => C::InvalidPurpose,
-        other => C::Other(OtherError(Arc::new(other))),
-    })
-}
-
-/// The refusal that an error is, if it is one.
-pub fn refusal(error: &Error) -> Option<Refusal> {
-    use rustls::CertificateError as C;
-    let flaw = match error {
-        Error::NoCertificatesPresented => return Some(Refusal::NoCertificate),
-        Error::InvalidCertificate(C::Other(other)) => return other.0.downcast_ref().cloned(),
-        Error::InvalidCertificate(C::Expired) => Flaw::Expired,
-        Error::InvalidCertificate(C::NotValidYet) => Flaw::NotYetValid,
-        Error::InvalidCertificate(C::Revoked) => Flaw::Revoked,
-        Error::InvalidCertificate(C::UnknownRevocationStatus) => Flaw::NoRevocationList,
-        Error::InvalidCertificate(C::UnknownIssuer) => Flaw::UnknownIssuer,
-        Error::InvalidCertificate(C::InvalidPurpose) => Flaw::Purpose,
-        _ => return None,
-    };
-    Some(flaw.into())
 }

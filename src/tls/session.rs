@@ -3,10 +3,11 @@
 use std::{cell::OnceCell, fmt::Write as _, sync::Arc};
 
 use ring::digest::{SHA1_FOR_LEGACY_USE_ONLY, digest};
-use rustls::{CommonState, HandshakeKind, pki_types::CertificateDer};
+use rustls::{CommonState, HandshakeKind, ProtocolVersion, pki_types::CertificateDer};
 
 use super::{
     certificate::{Certificate, CertificateInfo, hex},
+    greeting::Greeting,
     names::{cipher_name, group_name, version_name},
     validation::Validation,
 };
@@ -80,6 +81,34 @@ impl Session {
             local: None,
             fingerprints: None,
         }
+    }
+
+    /// What is known of a client's handshake before its hello: what it would be shown. Observed: Envoy 1.40.
+    pub fn unfinished(local: Option<Arc<Certificate>>) -> Self {
+        Self {
+            version: version_name(ProtocolVersion::TLSv1_2),
+            cipher: "",
+            group: "",
+            server_name: None,
+            alpn: None,
+            resumed: false,
+            peer: None,
+            local,
+            fingerprints: None,
+        }
+    }
+
+    /// What is known of it after its hello.
+    pub fn greeted(&mut self, greeting: &Greeting) {
+        let Some(shown) = &greeting.shown else { return };
+        self.local = Some(shown.clone());
+        self.version = greeting.version;
+        self.cipher = greeting.cipher;
+    }
+
+    /// The peer has shown this, and was refused.
+    pub fn refused(&mut self, chain: &[CertificateDer<'_>]) {
+        self.peer = (!chain.is_empty()).then(|| Peer::new(chain, None));
     }
 
     /// What our own certificate says.

@@ -3,7 +3,10 @@
 
 use std::{
     fmt,
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
@@ -68,8 +71,11 @@ pub(super) struct Terms {
 /// Makes tickets that are good on these terms.
 #[derive(Debug)]
 pub(super) struct BoundTickets {
-    pub(super) inner: Arc<dyn ProducesTickets>,
-    pub(super) terms: Terms,
+    inner: Arc<dyn ProducesTickets>,
+    terms: Terms,
+    /// The second of the handshake in full by which the session of a connection was begun; 0 while none goes on. None where
+    /// many connections share this.
+    began: Option<AtomicU64>,
 }
 
 /// Keeps sessions that are good on these terms.
@@ -147,20 +153,25 @@ impl Terms {
         Self { lifetime: lifetime.unwrap_or(LIFETIME), digest }
     }
 
-    /// A session with the second at which it was made and what was asked of its client in front.
-    fn mark(&self, plain: &[u8], now: SystemTime) -> Vec<u8> {
-        let now = now.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
-        [&now.to_be_bytes()[..], &self.digest, plain].concat()
+    /// A session with the second at which it began and what was asked of its client in front.
+    fn mark(&self, plain: &[u8], began: u64) -> Vec<u8> {
+        [&began.to_be_bytes()[..], &self.digest, plain].concat()
     }
 
-    /// The session, if it was made neither too long ago nor still to come, and the same is asked now.
-    fn unmark(&self, marked: &[u8], now: SystemTime) -> Option<Vec<u8>> {
-        let (made, marked) = marked.split_first_chunk::<8>()?;
+    /// The session and when it began, if that is neither too long ago nor still to come, and the same is asked now.
+    fn unmark(&self, marked: &[u8], now: u64) -> Option<(u64, Vec<u8>)> {
+        let (began, marked) = marked.split_first_chunk::<8>()?;
         let (digest, plain) = marked.split_first_chunk::<DIGEST_BYTES>()?;
-        let made = UNIX_EPOCH.checked_add(Duration::from_secs(u64::from_be_bytes(*made)))?;
-        let good = made <= now.checked_add(SKEW)? && now <= made.checked_add(self.lifetime)?;
-        (good && *digest == self.digest).then(|| plain.to_vec())
+        let began = u64::from_be_bytes(*began);
+        let good = began <= now.saturating_add(SKEW.as_secs())
+            && now <= began.saturating_add(self.lifetime.as_secs());
+        (good && *digest == self.digest).then(|| (began, plain.to_vec()))
     }
+}
+
+/// Seconds of Unix time.
+fn now() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs()
 }
 
 // === impl SharedTickets ===
@@ -193,6 +204,19 @@ impl ProducesTickets for SharedTickets {
 
 // === impl BoundTickets ===
 
+impl BoundTickets {
+    /// For all connections: each ticket is good for its whole time.
+    pub(super) fn shared(inner: Arc<dyn ProducesTickets>, terms: Terms) -> Self {
+        Self { inner, terms, began: None }
+    }
+
+    /// For one connection: its tickets are good for as long as the one that it came with. In TLS 1.3 each time that a
+    /// session goes on brings new ones, and nobody would look at the client's certificate again.
+    pub(super) fn of_one(inner: Arc<dyn ProducesTickets>, terms: Terms) -> Self {
+        Self { inner, terms, began: Some(AtomicU64::new(0)) }
+    }
+}
+
 impl ProducesTickets for BoundTickets {
     fn enabled(&self) -> bool {
         self.inner.enabled()
@@ -204,11 +228,16 @@ impl ProducesTickets for BoundTickets {
     }
 
     fn encrypt(&self, plain: &[u8]) -> Option<Vec<u8>> {
-        self.inner.encrypt(&self.terms.mark(plain, SystemTime::now()))
+        let began = self.began.as_ref().map(|began| began.load(Relaxed)).filter(|began| *began > 0);
+        self.inner.encrypt(&self.terms.mark(plain, began.unwrap_or_else(now)))
     }
 
     fn decrypt(&self, ticket: &[u8]) -> Option<Vec<u8>> {
-        self.terms.unmark(&self.inner.decrypt(ticket)?, SystemTime::now())
+        let (began, plain) = self.terms.unmark(&self.inner.decrypt(ticket)?, now())?;
+        if let Some(goes_on) = &self.began {
+            goes_on.store(began, Relaxed);
+        }
+        Some(plain)
     }
 }
 
@@ -216,15 +245,15 @@ impl ProducesTickets for BoundTickets {
 
 impl StoresServerSessions for BoundSessions {
     fn put(&self, key: Vec<u8>, value: Vec<u8>) -> bool {
-        self.inner.put(key, self.terms.mark(&value, SystemTime::now()))
+        self.inner.put(key, self.terms.mark(&value, now()))
     }
 
     fn get(&self, key: &[u8]) -> Option<Vec<u8>> {
-        self.terms.unmark(&self.inner.get(key)?, SystemTime::now())
+        self.terms.unmark(&self.inner.get(key)?, now()).map(|(_, plain)| plain)
     }
 
     fn take(&self, key: &[u8]) -> Option<Vec<u8>> {
-        self.terms.unmark(&self.inner.take(key)?, SystemTime::now())
+        self.terms.unmark(&self.inner.take(key)?, now()).map(|(_, plain)| plain)
     }
 
     fn can_cache(&self) -> bool {
@@ -254,13 +283,13 @@ mod tests {
 
     #[test]
     fn a_session_outlives_neither_its_time_nor_what_was_asked_when_it_was_made() {
-        let now = UNIX_EPOCH + Duration::from_secs(1_800_000_000);
+        let (now, hour, skew) = (1_800_000_000, HOUR.as_secs(), SKEW.as_secs());
         let terms = Terms::new(Some(HOUR), [1; DIGEST_BYTES]);
         let marked = terms.mark(b"session", now);
-        assert_eq!(terms.unmark(&marked, now).as_deref(), Some(&b"session"[..]));
-        let good = |at: SystemTime| terms.unmark(&marked, at).is_some();
-        assert!(good(now + HOUR) && !good(now + HOUR + Duration::from_secs(1)));
-        assert!(good(now - SKEW) && !good(now - SKEW - Duration::from_secs(1)));
+        assert_eq!(terms.unmark(&marked, now + 1), Some((now, b"session".to_vec())));
+        let good = |at: u64| terms.unmark(&marked, at).is_some();
+        assert!(good(now + hour) && !good(now + hour + 1));
+        assert!(good(now - skew) && !good(now - skew - 1));
         let other = Terms::new(Some(HOUR), [2; DIGEST_BYTES]);
         assert_eq!(other.unmark(&marked, now), None);
         for short in 0..marked.len() - b"session".len() {

@@ -10,7 +10,7 @@ use webpki::KeyUsage;
 
 use super::{
     Secret,
-    server::told,
+    refused::told,
     signatures::Signatures,
     validation::{Flaw, HostName, Validation},
 };
@@ -66,10 +66,7 @@ impl Trusted {
     ) -> Result<(), Error> {
         let validation = match self {
             Trusted::Everybody => return Ok(()),
-            Trusted::NobodyYet => {
-                let flaw = Flaw::Other("nobody has said yet who is trusted".to_owned());
-                return Err(told(flaw.into()));
-            }
+            Trusted::NobodyYet => return Err(told(Flaw::nobody_is_trusted(), leaf, rest)),
             Trusted::Those(validation) => validation,
         };
         match validation.verify(leaf, rest, now, usage, host) {
@@ -77,7 +74,7 @@ impl Trusted {
                 signatures.note(&refusal);
                 Ok(())
             }
-            verified => verified.map_err(told),
+            verified => verified.map_err(|refusal| told(refusal, leaf, rest)),
         }
     }
 }

@@ -131,9 +131,12 @@ pub enum Flaw {
         "certificate revocation check against provided CRLs failed: unable to get certificate CRL"
     )]
     NoRevocationList,
-    /// Nobody that we know has signed it.
+    /// Nobody that we know has signed it; the number is how many of its authorities were shown.
     #[error("unable to get local issuer certificate")]
-    UnknownIssuer,
+    UnknownIssuer(usize),
+    /// It, or the last of so many authorities that were shown, has signed itself, and we do not know it.
+    #[error("self signed certificate{}", if *.0 > 0 { " in certificate chain" } else { "" })]
+    SelfSigned(usize),
     /// More authorities stand in between than `max_verify_depth` lets; the number is how many were looked at.
     #[error("unable to get local issuer certificate")]
     TooDeep(usize),
@@ -363,7 +366,12 @@ impl Validation {
         let roots = &self.roots.roots;
         let verified =
             certificate.verify_for_usage(algorithms, roots, rest, now, usage, revocation, None);
-        let between = verified.map_err(told)?.intermediate_certificates().count();
+        let verified = verified.map_err(|error| match (&error, stranger(leaf, rest)) {
+            (webpki::Error::UnknownIssuer, Some(flaw))
+            | (webpki::Error::CaUsedAsEndEntity, Some(flaw @ Flaw::SelfSigned(0))) => flaw.into(),
+            _ => told(error),
+        });
+        let between = verified?.intermediate_certificates().count();
         // Observed: Envoy 1.40 has one authority in between with 2, and none with 1 or 0.
         match self.settings.depth_max.map(|max| max.max(1)).filter(|max| between >= *max) {
             Some(max) => Err(Flaw::TooDeep(max).into()),
@@ -392,9 +400,31 @@ impl Validation {
     }
 }
 
+/// What is wrong with a chain that leads to nobody we know: where it ends.
+fn stranger(leaf: &CertificateDer<'_>, rest: &[CertificateDer<'_>]) -> Option<Flaw> {
+    let mut last = CertificateInfo::read(leaf, "").ok()?;
+    let shown = rest.iter().filter_map(|der| CertificateInfo::read(der, "").ok());
+    let shown = shown.collect::<Vec<_>>();
+    for depth in 0..=shown.len() {
+        if last.subject == last.issuer {
+            return Some(Flaw::SelfSigned(depth));
+        }
+        match shown.iter().find(|one| one.subject == last.issuer) {
+            Some(issuer) => last = issuer.clone(),
+            None => return Some(Flaw::UnknownIssuer(depth)),
+        }
+    }
+    None
+}
+
 // === impl Flaw ===
 
 impl Flaw {
+    /// The secret has not come that says who is trusted.
+    pub(super) fn nobody_is_trusted() -> Refusal {
+        Flaw::Other("nobody has said yet who is trusted".to_owned()).into()
+    }
+
     /// What webpki finds.
     fn of(error: &webpki::Error) -> Self {
         use webpki::Error as E;
@@ -404,7 +434,7 @@ impl Flaw {
             E::CertNotValidYet { .. } => Flaw::NotYetValid,
             E::CertRevoked => Flaw::Revoked,
             E::UnknownRevocationStatus => Flaw::NoRevocationList,
-            E::UnknownIssuer => Flaw::UnknownIssuer,
+            E::UnknownIssuer => Flaw::UnknownIssuer(0),
             E::RequiredEkuNotFoundContext(_) => Flaw::Purpose,
             E::CaUsedAsEndEntity => {
                 Flaw::Other("an authority's certificate is no peer's".to_owned())
@@ -420,7 +450,7 @@ impl Flaw {
     /// How far from the leaf it was found, where that is known.
     fn depth(&self) -> usize {
         match self {
-            Flaw::TooDeep(depth) => *depth,
+            Flaw::TooDeep(depth) | Flaw::UnknownIssuer(depth) | Flaw::SelfSigned(depth) => *depth,
             _ => 0,
         }
     }

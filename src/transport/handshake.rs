@@ -6,16 +6,23 @@ use std::{
 };
 
 use rustls::{
-    AlertDescription, HandshakeKind, SignatureScheme, pki_types::ServerName, server::Acceptor,
+    AlertDescription, HandshakeKind, SignatureScheme,
+    pki_types::{CertificateDer, DnsName, ServerName},
+    server::Acceptor,
 };
 use tokio::net::TcpStream;
 use tokio_rustls::{LazyConfigAcceptor, TlsConnector, TlsStream};
 use understudy_actors::stats::SslStat;
 
-use super::{Stream, hello::asks_for_status, plain::Wire, reason};
+use super::{
+    Stream,
+    hello::{asks_for_status, speaks_http},
+    plain::Wire,
+    reason::{self, NotTls},
+};
 use crate::tls::{
-    Certificate, ClientContext, Ends, Refusal, Rejection, ServerContext, Session, Signatures,
-    Speaks, names, refusal,
+    Certificate, ClientContext, Ends, Refusal, Refused, Rejection, Secret, ServerContext, Session,
+    Signatures, Speaks, names, refused,
 };
 
 /// Why a handshake came to nothing.
@@ -36,9 +43,21 @@ pub enum HandshakeError {
     /// A secret has not come yet.
     #[error("TLS_error:Secret is not supplied by SDS")]
     NotReady,
+    /// It speaks HTTP.
+    #[error("TLS_error:|{code}:TLS_error_end", code = .0.told())]
+    Http(NotTls),
     /// It has gone.
-    #[error("{0}")]
+    #[error("{words}", words = reason::of_system(.0))]
     Lost(io::Error),
+}
+
+/// A client's handshake that came to nothing.
+#[derive(Debug)]
+pub struct Unfinished {
+    /// Why.
+    pub why: HandshakeError,
+    /// What is known of it.
+    pub session: Session,
 }
 
 /// What a client that is sent away is told (RFC 5246, 7.2; RFC 7507).
@@ -71,20 +90,41 @@ fn staple(
 ///
 /// # Errors
 ///
-/// [`HandshakeError`], counted.
+/// [`Unfinished`], counted.
 pub async fn accept(
     socket: TcpStream,
     context: &ServerContext,
     ends: Ends,
     tally: impl Fn(SslStat),
-) -> Result<(Stream, Session), HandshakeError> {
-    let told = |error| HandshakeError::of(error, &tally);
+) -> Result<(Stream, Session), Box<Unfinished>> {
+    let first = context.certificates.first().and_then(Secret::read);
+    let mut session = Session::unfinished(first);
+    match greet(socket, context, ends, &tally, &mut session).await {
+        Ok(stream) => Ok((stream, session)),
+        Err(why) => Err(Box::new(Unfinished { why, session })),
+    }
+}
+
+/// Greets a client, and keeps what is known of its handshake so far.
+async fn greet(
+    socket: TcpStream,
+    context: &ServerContext,
+    ends: Ends,
+    tally: &impl Fn(SslStat),
+    known: &mut Session,
+) -> Result<Stream, HandshakeError> {
+    // Observed: Envoy 1.40 tells it by name, and sends no alert.
+    if let Some(begins) = speaks_http(&socket).await {
+        tally(SslStat::ConnectionError);
+        return Err(HandshakeError::Http(begins));
+    }
     let asks = context.may_staple() && asks_for_status(&socket).await;
-    let begun = LazyConfigAcceptor::new(Acceptor::default(), Wire(socket)).await.map_err(told)?;
+    let begun = LazyConfigAcceptor::new(Acceptor::default(), Wire(socket)).await;
+    let begun = begun.map_err(|error| HandshakeError::of(error, tally).0)?;
     let hello = begun.client_hello();
     let greeted = context.greet(&hello, ends).and_then(|greeting| {
         if let Some(shown) = greeting.shown.as_ref().filter(|_| asks) {
-            staple(context, shown, &tally)?;
+            staple(context, shown, tally)?;
         }
         Ok(greeting)
     });
@@ -97,15 +137,20 @@ pub async fn accept(
             return Err(HandshakeError::Rejected(rejection));
         }
     };
-    let tls = begun.into_stream(greeting.config.clone()).await.map_err(told)?;
+    known.greeted(&greeting);
+    let tls = begun.into_stream(greeting.config.clone()).await.map_err(|error| {
+        let (why, chain) = HandshakeError::of(error, tally);
+        known.refused(&chain);
+        why
+    })?;
     let (_, connection) = tls.get_ref();
     let resumed = connection.handshake_kind() == Some(HandshakeKind::Resumed);
     let chain = connection.peer_certificates().unwrap_or_default();
     let trusted_by = greeting.trusts(chain, resumed);
-    let mut session = Session::of(connection, connection.server_name(), trusted_by);
-    session.local = greeting.shown;
-    count(&session, &context.signatures, &tally);
-    Ok((TlsStream::Server(tls).into(), session))
+    *known = Session::of(connection, connection.server_name(), trusted_by);
+    known.local = greeting.shown;
+    count(known, &context.signatures, tally);
+    Ok(TlsStream::Server(tls).into())
 }
 
 /// Greets a host; the name asked for is none where it is none that may be asked for.
@@ -128,8 +173,10 @@ pub async fn connect(
     let ends = || Ends { local: ip(socket.local_addr()), remote: ip(socket.peer_addr()) };
     let config = context.config(speaks, ends);
     let connected = TlsConnector::from(config).connect(name, Wire(socket)).await;
-    let tls = connected.map_err(|error| HandshakeError::of(error, &tally))?;
-    let session = Session::of(tls.get_ref().1, server_name, None);
+    let tls = connected.map_err(|error| HandshakeError::of(error, &tally).0)?;
+    // Nobody is asked for an address.
+    let asked_for = server_name.filter(|name| DnsName::try_from(*name).is_ok());
+    let session = Session::of(tls.get_ref().1, asked_for, None);
     count(&session, &context.signatures, &tally);
     Ok((TlsStream::Client(tls).into(), session))
 }
@@ -143,11 +190,12 @@ impl HandshakeError {
         }
     }
 
-    fn of(error: io::Error, tally: &impl Fn(SslStat)) -> Self {
+    /// What it is, and what the peer has shown, where it is refused for that.
+    fn of(error: io::Error, tally: &impl Fn(SslStat)) -> (Self, Vec<CertificateDer<'static>>) {
         let inner = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
-        let Some(tls) = inner else { return HandshakeError::Lost(error) };
-        match refusal(tls) {
-            Some(why) => {
+        let Some(tls) = inner else { return (HandshakeError::Lost(error), Vec::new()) };
+        match refused(tls) {
+            Some(Refused { why, chain }) => {
                 tally(match why {
                     Refusal::NoCertificate => SslStat::FailVerifyNoCert,
                     Refusal::Chain(_) => SslStat::FailVerifyError,
@@ -155,14 +203,15 @@ impl HandshakeError {
                     Refusal::Hash => SslStat::FailVerifyCertHash,
                     Refusal::Usage => SslStat::ConnectionError,
                 });
-                match why {
+                let told = match why {
                     Refusal::Usage => HandshakeError::Usage,
                     why => HandshakeError::Refused(why),
-                }
+                };
+                (told, chain)
             }
             None => {
                 tally(SslStat::ConnectionError);
-                HandshakeError::Protocol(tls.clone())
+                (HandshakeError::Protocol(tls.clone()), Vec::new())
             }
         }
     }

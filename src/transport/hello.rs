@@ -7,6 +7,7 @@ use super::{
     client_hello::{ClientHello, FirstMessage, STATUS_REQUEST},
     fingerprint::{ja3, ja4},
     peek,
+    reason::{FIRST_BYTES, NotTls},
 };
 use crate::tls::Fingerprints;
 
@@ -16,7 +17,7 @@ pub enum Told {
     /// A client that speaks TLS.
     Tls(Hello),
     /// Something else.
-    Else,
+    Else(NotTls),
 }
 
 /// What a client says.
@@ -55,7 +56,8 @@ impl Told {
         });
         match told {
             Look::More => Look::More,
-            Look::Seen(hello) => Look::Seen(hello.map_or(Told::Else, Told::Tls)),
+            Look::Seen(Some(hello)) => Look::Seen(Told::Tls(hello)),
+            Look::Seen(None) => Look::Seen(Told::Else(NotTls::of(bytes))),
         }
     }
 }
@@ -76,6 +78,18 @@ pub(super) async fn asks_for_status(socket: &TcpStream) -> bool {
     let look = |bytes: &[u8]| of(bytes, |hello, _| hello.extension(STATUS_REQUEST).is_some());
     // Who says it in a way that we do not understand may ask all the same.
     !matches!(peek(socket, HELLO_BYTES_MAX, look).await, Ok(Peeked::Seen(Some(false))))
+}
+
+/// Whether a client speaks HTTP and not TLS. Its bytes stay where they are.
+pub(super) async fn speaks_http(socket: &TcpStream) -> Option<NotTls> {
+    let look = |bytes: &[u8]| match bytes.len() {
+        ..FIRST_BYTES => Look::More,
+        _ => Look::Seen(NotTls::of(bytes)),
+    };
+    match peek(socket, FIRST_BYTES, look).await {
+        Ok(Peeked::Seen(begins)) if begins.is_http() => Some(begins),
+        _ => None,
+    }
 }
 
 /// A hello that is larger is none that we answer. Envoy's inspector has the same bound.
@@ -137,7 +151,10 @@ mod tests {
             assert_eq!((told.server_name.as_deref(), told.bytes), (Some("one.test"), split.len()));
             assert_eq!(look(&record(&message[..at])), Look::More);
         }
-        assert_eq!(look(&record(&[message, &[0]].concat())), Look::Seen(Told::Else));
+        assert_eq!(
+            look(&record(&[message, &[0]].concat())),
+            Look::Seen(Told::Else(NotTls::NoHello))
+        );
     }
 
     #[test]
@@ -162,8 +179,15 @@ mod tests {
 
     #[test]
     fn what_is_no_hello_is_something_else() {
-        assert_eq!(look(b"GET / HTTP/1.1\r\n"), Look::Seen(Told::Else));
-        assert_eq!(look(b"\x16\x03\x01\x00\x05\xff\xff\xff\xff\xff"), Look::Seen(Told::Else));
+        for (bytes, expected) in [
+            (&b"GET / HTTP/1.1\r\n"[..], NotTls::HttpRequest),
+            (b"CONNECT a:1 HTTP/1.1\r\n", NotTls::ProxyRequest),
+            (b"PRI * HTTP/2.0\r\n", NotTls::Unknown),
+            (b"\x16\x03\x01\xff\xff\x01", NotTls::LongRecord),
+            (b"\x16\x03\x01\x00\x05\xff\xff\xff\xff\xff", NotTls::NoHello),
+        ] {
+            assert_eq!(look(bytes), Look::Seen(Told::Else(expected)), "{}", bytes.escape_ascii());
+        }
         assert_eq!(look(b""), Look::More);
     }
 }

@@ -9,7 +9,8 @@ mod plain;
 mod reason;
 mod stream;
 
-pub use handshake::{HandshakeError, accept, connect};
+pub use handshake::{HandshakeError, Unfinished, accept, connect};
 pub use hello::{Hello, Takes, Told};
 pub use peek::{Look, Peeked, peek};
+pub use reason::NotTls;
 pub use stream::{ReadHalf, Stream, WriteHalf};

@@ -1,5 +1,7 @@
 //! Owns why handshakes fail in BoringSSL's words, which is what logs are searched for.
 
+use std::{fmt, io};
+
 use rustls::{Error, InvalidMessage, PeerIncompatible};
 
 use crate::tls::{Refusal, Rejection};
@@ -13,6 +15,80 @@ const ALERTS: u32 = 1000;
 /// What is said of a peer that signs with a key that may not.
 pub(super) const KEY_USAGE: &str =
     "268435758:SSL routines:OPENSSL_internal:KEY_USAGE_BIT_INCORRECT";
+
+/// What a connection begins with where it does not begin with a hello, as far as BoringSSL tells that apart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NotTls {
+    /// HTTP.
+    HttpRequest,
+    /// HTTP that takes us for a proxy.
+    ProxyRequest,
+    /// Nothing that is known.
+    Unknown,
+    /// A record that says that it is too long.
+    LongRecord,
+    /// A record of TLS in which is no hello.
+    NoHello,
+}
+
+/// How much says that it is HTTP: as much as the head of a record has.
+pub(super) const FIRST_BYTES: usize = 5;
+
+// === impl NotTls ===
+
+impl NotTls {
+    /// Source: BoringSSL's `tls_open_handshake`, and `tls_open_record`.
+    pub(super) fn of(bytes: &[u8]) -> Self {
+        const HTTP: [&[u8]; 4] = [b"GET ", b"POST ", b"HEAD ", b"PUT "];
+        match bytes {
+            _ if HTTP.iter().any(|method| bytes.starts_with(method)) => NotTls::HttpRequest,
+            [b'C', b'O', b'N', b'N', b'E', ..] => NotTls::ProxyRequest,
+            [22, 3, _, high, _, ..] if *high > 0x45 => NotTls::LongRecord,
+            [22, 3, ..] => NotTls::NoHello,
+            _ => NotTls::Unknown,
+        }
+    }
+
+    /// Whether it is HTTP.
+    pub(super) fn is_http(self) -> bool {
+        matches!(self, NotTls::HttpRequest | NotTls::ProxyRequest)
+    }
+
+    fn words(self) -> (u32, &'static str) {
+        match self {
+            NotTls::HttpRequest => (156, "HTTP_REQUEST"),
+            NotTls::ProxyRequest => (155, "HTTPS_PROXY_REQUEST"),
+            NotTls::Unknown => (247, "WRONG_VERSION_NUMBER"),
+            NotTls::LongRecord => (146, "ENCRYPTED_LENGTH_TOO_LONG"),
+            NotTls::NoHello => (131, "CLIENTHELLO_PARSE_FAILED"),
+        }
+    }
+
+    /// As a handshake that came to nothing tells it.
+    pub(super) fn told(self) -> String {
+        let (reason, name) = self.words();
+        told(reason, name)
+    }
+}
+
+impl fmt::Display for NotTls {
+    /// As the TLS inspector tells it. Observed: Envoy 1.40.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (reason, name) = self.words();
+        let code = SSL + reason;
+        write!(f, "TLS_error|error:{code:08x}:SSL routines:OPENSSL_internal:{name}:TLS_error_end")
+    }
+}
+
+/// What is said of an error of the system's in a handshake with a host; nothing where it has ended the connection.
+pub(super) fn of_system(error: &io::Error) -> String {
+    /// BoringSSL's number of the system's library.
+    const SYSTEM: i32 = 2 << 24;
+    let Some(number) = error.raw_os_error() else { return String::new() };
+    let text = error.to_string();
+    let words = text.split(" (os error").next().unwrap_or_default();
+    format!("TLS_error:|{}:system library:OPENSSL_internal:{words}:TLS_error_end", SYSTEM + number)
+}
 
 /// What is said of a peer that is not trusted.
 pub(super) fn of_refusal(why: &Refusal) -> String {

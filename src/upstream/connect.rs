@@ -113,7 +113,6 @@ async fn open(target: &Target, speaks: Speaks, life: &Life) -> Result<Stream, Co
             let _ = life.tls.set(Rc::new(session));
             Ok(stream)
         }
-        Err(HandshakeError::Lost(error)) => Err(ConnectError::Failed(Arc::new(error.into()))),
         Err(error) => {
             if matches!(error, HandshakeError::NotReady) {
                 let stats = shared.ssl_context_stats.get().lane(*worker);

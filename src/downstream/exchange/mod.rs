@@ -126,6 +126,8 @@ pub struct Peer {
     pub tls: Option<Rc<Session>>,
     /// The name that it asked for, as the TLS inspector saw it.
     pub server_name: Option<Rc<str>>,
+    /// What its connection begins with, where the TLS inspector knew it for no TLS.
+    pub not_tls: Option<crate::transport::NotTls>,
 }
 
 /// How an exchange ended, for the connection it was on.
@@ -194,7 +196,8 @@ impl Peer {
         let (id, tls) = (next_connection_id(), arrival.tls.clone());
         let (proxied, server_name) = (arrival.proxied.clone(), arrival.server_name.clone());
         let (remote, local) = (arrival.peer, arrival.local);
-        Self { remote, local, text, id, proxied, tls, server_name }
+        let not_tls = arrival.not_tls;
+        Self { remote, local, text, id, proxied, tls, server_name, not_tls }
     }
 
     /// By what it is known, as the TLS inspector saw it.

@@ -62,6 +62,9 @@ impl Exchange<'_> {
     /// Takes note of what a failure says of the host that was tried.
     pub(super) fn note_try(&mut self, chosen: &Chosen, failure: &Failure) {
         let outcome = match failure {
+            Failure::Reset(Reset::HandshakeFailed(why)) if why.is_empty() => {
+                "no connection: the host has ended it in the handshake".to_owned()
+            }
             Failure::Reset(Reset::HandshakeFailed(why)) => format!("no connection: {why}"),
             Failure::Reset(Reset::ConnectFailed(failure)) => {
                 format!("no connection: {}", failure.words)
