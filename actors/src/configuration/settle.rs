@@ -258,6 +258,10 @@ impl Pass<'_> {
         tally: &Tally,
     ) {
         let document = self.document(&topic.source);
+        if self.others.contains(&topic.source) {
+            // The document is another, too, of which we hear next: it is taken then as a whole, and counted.
+            return self.settled.read.retain(|(source, _)| *source != topic.source);
+        }
         let read = document.map(|document| self.understand.understand(topic.kind, &document));
         // What is wrong with the document was told when it was looked at.
         let Some(Ok(response)) = read else { return };
