@@ -272,34 +272,6 @@ impl Validation {
         usage: KeyUsage,
         host: Option<&HostName<'_>>,
     ) -> Result<(), Refusal> {
-        self.verify_strictly(leaf, rest, now, usage, host)
-    }
-
-    /// Whether a peer may come that was refused (`ACCEPT_UNTRUSTED`).
-    pub fn accepts_untrusted(&self) -> bool {
-        self.settings.accept_untrusted
-    }
-
-    /// Whether a client's chain, first the leaf, is one that we trust, and not one that anybody may show. That of a session
-    /// that goes on was looked at when that began, and may have ended since.
-    pub fn trusts(&self, chain: &[CertificateDer<'_>], resumed: bool) -> bool {
-        let Some((leaf, rest)) = chain.split_first() else { return false };
-        let (usage, now) = (KeyUsage::client_auth(), UnixTime::now());
-        if self.settings.accept_untrusted {
-            return self.verify_strictly(leaf, rest, now, usage, None).is_ok();
-        }
-        let may_have_ended = resumed && !self.roots.is_empty() && !self.settings.allow_expired;
-        self.asks() && (!may_have_ended || self.in_time(leaf, now).is_ok())
-    }
-
-    fn verify_strictly(
-        &self,
-        leaf: &CertificateDer<'_>,
-        rest: &[CertificateDer<'_>],
-        now: UnixTime,
-        usage: KeyUsage,
-        host: Option<&HostName<'_>>,
-    ) -> Result<(), Refusal> {
         if !self.roots.is_empty() {
             self.verify_chain(leaf, rest, now, usage)?;
         }
@@ -331,6 +303,23 @@ impl Validation {
             true => Ok(()),
             false => Err(Refusal::Hash),
         }
+    }
+
+    /// Whether a peer may come that was refused (`ACCEPT_UNTRUSTED`).
+    pub fn accepts_untrusted(&self) -> bool {
+        self.settings.accept_untrusted
+    }
+
+    /// Whether a client's chain, first the leaf, is one that we trust, and not one that anybody may show. That of a session
+    /// that goes on was looked at when that began, and may have ended since.
+    pub fn trusts(&self, chain: &[CertificateDer<'_>], resumed: bool) -> bool {
+        let Some((leaf, rest)) = chain.split_first() else { return false };
+        let (usage, now) = (KeyUsage::client_auth(), UnixTime::now());
+        if self.settings.accept_untrusted {
+            return self.verify(leaf, rest, now, usage, None).is_ok();
+        }
+        let may_have_ended = resumed && !self.roots.is_empty() && !self.settings.allow_expired;
+        self.asks() && (!may_have_ended || self.in_time(leaf, now).is_ok())
     }
 
     fn verify_chain(
